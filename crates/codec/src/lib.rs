@@ -1,0 +1,29 @@
+//! Canonical bytes of every record, and the checksums that guard them.
+//!
+//! All integers are little-endian. Records of the fast path ([`Account`], [`Transfer`], filters, results)
+//! have the byte layout of the field's common binary protocol, so that they travel from client to log
+//! without a parse: reading a field is a load at a fixed offset. Every function here is total: bytes of the
+//! wrong size or with unknown values are an error, never a panic.
+//!
+//! [`Account`]: bezant_types::Account
+//! [`Transfer`]: bezant_types::Transfer
+#![deny(clippy::float_arithmetic)]
+
+mod checksum;
+mod field;
+mod filter;
+mod movement;
+mod reader;
+mod record;
+
+pub use checksum::{Checksum, checksum, checksum_seeded};
+pub use filter::{
+    ACCOUNT_FILTER_SIZE, MOVEMENT_FILTER_SIZE, QUERY_FILTER_SIZE, account_filter_from_bytes,
+    account_filter_to_bytes, query_filter_from_bytes, query_filter_to_bytes,
+};
+pub use movement::{MOVEMENT_SIZE, movement_from_bytes, movement_to_bytes};
+pub use reader::{DecodeError, Reader};
+pub use record::{
+    ACCOUNT_BALANCE_SIZE, account_balance_from_bytes, account_balance_to_bytes, account_from_bytes,
+    account_to_bytes, records, result_from_bytes, result_to_bytes, transfer_from_bytes, transfer_to_bytes,
+};

@@ -1,0 +1,281 @@
+//! The operations of the ledger and the bytes of their events.
+//!
+//! | operation | number | bytes an event | layout |
+//! |---|---|---|---|
+//! | create accounts | 1 | 128 | the record |
+//! | create transfers | 2 | 128 | the record |
+//! | create accounts, extended | 3 | 256 | record 128, minimum i128, maximum i128, name 64 filled up with zeros, zero 32 |
+//! | create transfers, extended | 4 | 160 | record 128, `prev_hash` 32 (all zero = none) |
+//! | set bounds | 5 | 48 | account id u128, minimum i128, maximum i128 |
+//! | set name | 6 | 80 | account id u128, name 64 filled up with zeros |
+//! | register assets | 7 | 32 | ledger u32, scale u8, zero 3, code 16 filled up with zeros, zero 8 |
+//! | expire | 8 | 0 | none; only the cluster itself sends it |
+//!
+//! The result of every operation but `expire` is 16 bytes an event, see `codec::result_to_bytes`.
+
+use bezant_codec::{DecodeError, Reader};
+use bezant_rsm::Command;
+use bezant_types::{
+    Account, AccountId, Asset, AssetCode, Bounds, Head, LedgerNumber, Transfer, limits, limits::RECORD_SIZE,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Bytes of an extended account.
+pub const EXTENDED_ACCOUNT_SIZE: usize = 256;
+/// Bytes of an extended transfer.
+pub const EXTENDED_TRANSFER_SIZE: usize = 160;
+/// Bytes of a change of bounds.
+pub const SET_BOUNDS_SIZE: usize = 48;
+/// Bytes of a change of name.
+pub const SET_NAME_SIZE: usize = 80;
+/// Bytes of an asset.
+pub const ASSET_SIZE: usize = 32;
+
+/// What a command asks of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Operation {
+    /// Records of 128 bytes.
+    CreateAccounts = 1,
+    /// Records of 128 bytes.
+    CreateTransfers = 2,
+    /// With bounds and name.
+    CreateAccountsExtended = 3,
+    /// With `prev_hash`.
+    CreateTransfersExtended = 4,
+    /// Changes the bounds of accounts.
+    SetBounds = 5,
+    /// Names accounts that have no name.
+    SetName = 6,
+    /// Gives ledgers their code and scale.
+    RegisterAssets = 7,
+    /// Releases the reserves whose time ran out.
+    Expire = 8,
+}
+
+impl Operation {
+    /// The operation with that number.
+    pub const fn from_number(number: u16) -> Option<Self> {
+        Some(match number {
+            1 => Self::CreateAccounts,
+            2 => Self::CreateTransfers,
+            3 => Self::CreateAccountsExtended,
+            4 => Self::CreateTransfersExtended,
+            5 => Self::SetBounds,
+            6 => Self::SetName,
+            7 => Self::RegisterAssets,
+            8 => Self::Expire,
+            _ => return None,
+        })
+    }
+
+    /// Its name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateAccounts => "create_accounts",
+            Self::CreateTransfers => "create_transfers",
+            Self::CreateAccountsExtended => "create_accounts_extended",
+            Self::CreateTransfersExtended => "create_transfers_extended",
+            Self::SetBounds => "set_bounds",
+            Self::SetName => "set_name",
+            Self::RegisterAssets => "register_assets",
+            Self::Expire => "expire",
+        }
+    }
+
+    /// Bytes of one event; 0 for an operation that clients cannot send.
+    pub const fn event_size(self) -> usize {
+        match self {
+            Self::CreateAccounts | Self::CreateTransfers => RECORD_SIZE,
+            Self::CreateAccountsExtended => EXTENDED_ACCOUNT_SIZE,
+            Self::CreateTransfersExtended => EXTENDED_TRANSFER_SIZE,
+            Self::SetBounds => SET_BOUNDS_SIZE,
+            Self::SetName => SET_NAME_SIZE,
+            Self::RegisterAssets => ASSET_SIZE,
+            Self::Expire => 0,
+        }
+    }
+
+    /// The command of a client with those events; an error when the size is no multiple of an event's,
+    /// when there are none or more than [`limits::EVENTS_MAX`], or when clients cannot send it.
+    pub fn command(self, body: Bytes) -> Result<Command, DecodeError> {
+        let size = self.event_size();
+        if size == 0 || body.is_empty() || body.len() % size != 0 || body.len() / size > limits::EVENTS_MAX {
+            return Err(DecodeError::Size);
+        }
+        let events = u32::try_from(body.len() / size).map_err(|_| DecodeError::Size)?;
+        Ok(Command { operation: self as u16, events, body })
+    }
+}
+
+/// An account to create, with what the 128 bytes do not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedAccount {
+    /// The record.
+    pub account: Account,
+    /// Least and greatest balance.
+    pub bounds: Bounds,
+    /// Filled up with zeros; all zero = no name.
+    pub name: [u8; limits::NAME_SIZE_MAX],
+}
+
+/// A transfer to create, with what the 128 bytes do not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedTransfer {
+    /// The record.
+    pub transfer: Transfer,
+    /// The head of the debit account's spends that the spender has seen; [`Head::NONE`] = any.
+    pub prev_hash: Head,
+}
+
+/// A change of an account's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetBounds {
+    /// Whose.
+    pub account_id: AccountId,
+    /// From now on.
+    pub bounds: Bounds,
+}
+
+/// The name that an account without one gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetName {
+    /// Whose.
+    pub account_id: AccountId,
+    /// Filled up with zeros.
+    pub name: [u8; limits::NAME_SIZE_MAX],
+}
+
+/// A name as the 64 bytes of a record; `None` when it is longer.
+pub fn name_to_bytes(name: &str) -> Option<[u8; limits::NAME_SIZE_MAX]> {
+    let mut bytes = [0; limits::NAME_SIZE_MAX];
+    bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    Some(bytes)
+}
+
+/// The name in the 64 bytes of a record; empty = none. `None` when it breaks the rules of names: UTF-8, no
+/// control characters, no space at either end, not digits only (those are ids).
+pub fn name_from_bytes(bytes: &[u8; limits::NAME_SIZE_MAX]) -> Option<&str> {
+    let size = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let name = core::str::from_utf8(&bytes[..size]).ok()?;
+    let is_valid = name.is_empty()
+        || (name.trim() == name
+            && !name.chars().any(char::is_control)
+            && !name.bytes().all(|letter| letter.is_ascii_digit()));
+    is_valid.then_some(name)
+}
+
+/// One event of an operation, and its bytes.
+pub trait Event: Sized {
+    /// Reads the event.
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    /// Writes the event.
+    fn write(&self, bytes: &mut BytesMut);
+
+    /// The bytes of many events, one after the other.
+    fn write_all(events: &[Self]) -> Bytes {
+        let mut bytes = BytesMut::new();
+        events.iter().for_each(|event| event.write(&mut bytes));
+        bytes.freeze()
+    }
+}
+
+impl Event for Account {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(bezant_codec::account_from_bytes(&reader.array()?))
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_slice(&bezant_codec::account_to_bytes(self));
+    }
+}
+
+impl Event for Transfer {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(bezant_codec::transfer_from_bytes(&reader.array()?))
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_slice(&bezant_codec::transfer_to_bytes(self));
+    }
+}
+
+impl Event for ExtendedAccount {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let account = Account::from_reader(reader)?;
+        let bounds = Bounds { minimum: reader.i128()?, maximum: reader.i128()? };
+        let name = reader.array()?;
+        if reader.array::<32>()? == [0; 32] {
+            Ok(Self { account, bounds, name })
+        } else {
+            Err(DecodeError::Reserved)
+        }
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        self.account.write(bytes);
+        bytes.put_i128_le(self.bounds.minimum);
+        bytes.put_i128_le(self.bounds.maximum);
+        bytes.put_slice(&self.name);
+        bytes.put_bytes(0, 32);
+    }
+}
+
+impl Event for ExtendedTransfer {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { transfer: Transfer::from_reader(reader)?, prev_hash: Head(reader.array()?) })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        self.transfer.write(bytes);
+        bytes.put_slice(&self.prev_hash.0);
+    }
+}
+
+impl Event for SetBounds {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            account_id: AccountId(reader.u128()?),
+            bounds: Bounds { minimum: reader.i128()?, maximum: reader.i128()? },
+        })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_u128_le(self.account_id.0);
+        bytes.put_i128_le(self.bounds.minimum);
+        bytes.put_i128_le(self.bounds.maximum);
+    }
+}
+
+impl Event for SetName {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { account_id: AccountId(reader.u128()?), name: reader.array()? })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_u128_le(self.account_id.0);
+        bytes.put_slice(&self.name);
+    }
+}
+
+impl Event for Asset {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let ledger = LedgerNumber(reader.u32()?);
+        let scale = reader.u8()?;
+        let zeros = reader.array::<3>()?;
+        let code = AssetCode::from_bytes(reader.array()?).ok_or(DecodeError::Value)?;
+        if zeros != [0; 3] || reader.array::<8>()? != [0; 8] {
+            return Err(DecodeError::Reserved);
+        }
+        Ok(Self { ledger, code, scale })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_u32_le(self.ledger.0);
+        bytes.put_u8(self.scale);
+        bytes.put_bytes(0, 3);
+        bytes.put_slice(&self.code.to_bytes());
+        bytes.put_bytes(0, 8);
+    }
+}

@@ -1,0 +1,71 @@
+//! What can be asked of the ledger's memory. The history on disk answers the rest.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bezant_types::{AccountId, AccountView, Asset, HistoryPosition, LedgerNumber, Nanos, QueryFilter};
+
+/// A question about accounts and assets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerQuery {
+    /// Accounts by id, in the order of the ids; unknown ones are left out.
+    Accounts(Vec<AccountId>),
+    /// Accounts by name, in the order of the names; unknown ones are left out.
+    AccountsByName(Vec<String>),
+    /// Accounts by what they carry, in order of their timestamps.
+    QueryAccounts(QueryFilter),
+    /// The built-in and the registered assets, in order of their ledgers.
+    Assets,
+    /// Sums over all accounts, a row a ledger, in order of the ledgers.
+    Books,
+}
+
+/// The answer to a [`LedgerQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerAnswer {
+    /// To all questions about accounts.
+    Accounts(Vec<AccountView>),
+    /// To [`LedgerQuery::Assets`].
+    Assets(Vec<Asset>),
+    /// To [`LedgerQuery::Books`].
+    Books(Books),
+}
+
+/// The whole ledger in a few numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Books {
+    /// Cluster time of the last entry that was applied.
+    pub time: Nanos,
+    /// Rows of the history.
+    pub history: HistoryPosition,
+    /// Accounts.
+    pub accounts: u64,
+    /// Pending transfers without post, void or expiry.
+    pub pending: u64,
+    /// One row a ledger.
+    pub ledgers: Vec<LedgerTotals>,
+}
+
+/// Sums over the accounts of one ledger. Debits equal credits, posted and pending: always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LedgerTotals {
+    /// Which.
+    pub ledger: LedgerNumber,
+    /// How many accounts.
+    pub accounts: u64,
+    /// Modulo 2^128, as all sums here: over-full books still balance.
+    pub debits_pending: u128,
+    /// Posted debits.
+    pub debits_posted: u128,
+    /// Reserved credits.
+    pub credits_pending: u128,
+    /// Posted credits.
+    pub credits_posted: u128,
+}
+
+impl LedgerTotals {
+    /// True when debits equal credits.
+    pub const fn is_balanced(&self) -> bool {
+        self.debits_pending == self.credits_pending && self.debits_posted == self.credits_posted
+    }
+}

@@ -1,0 +1,159 @@
+//! A log entry: one moment of cluster time and the commands of many clients, merged.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 8 | cluster time, ns since the epoch: the timestamp of the entry's last event |
+//! | 8 | 4 | number of commands |
+//! | 12 | 4 | zero |
+//! | 16 | ... | the commands, each padded with zeros to a multiple of 16 |
+//!
+//! A command: operation u16, zero u16, size of its body u32, number of its events u32, zero u32, body.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use bezant_types::Nanos;
+use bytes::{BufMut, Bytes, BytesMut};
+
+const ENTRY_HEAD_SIZE: usize = 16;
+const COMMAND_HEAD_SIZE: usize = 16;
+const ALIGNMENT: usize = 16;
+
+/// What one request asks the machine to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Which operation; its meaning belongs to the machine.
+    pub operation: u16,
+    /// How many events the body carries; each gets a timestamp of its own.
+    pub events: u32,
+    /// The events; its meaning belongs to the machine.
+    pub body: Bytes,
+}
+
+/// What one log entry asks of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Timestamp of the last event. The first has `time - events + 1`, counted over all commands.
+    pub time: Nanos,
+    /// In the order in which they came.
+    pub commands: Vec<Command>,
+}
+
+/// Bytes that are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryError;
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the bytes are not a log entry")
+    }
+}
+
+impl core::error::Error for EntryError {}
+
+impl Entry {
+    /// Events of all commands.
+    pub fn events(&self) -> u64 {
+        self.commands.iter().map(|command| u64::from(command.events)).sum()
+    }
+
+    /// Bytes that a command adds to an entry.
+    pub const fn command_size(body_size: usize) -> usize {
+        COMMAND_HEAD_SIZE + body_size.next_multiple_of(ALIGNMENT)
+    }
+
+    /// The bytes for the log.
+    ///
+    /// # Panics
+    /// When a body or the number of commands does not fit in 32 bits; limits keep both far below.
+    pub fn encode(&self) -> Bytes {
+        let size: usize = self.commands.iter().map(|command| Self::command_size(command.body.len())).sum();
+        let mut bytes = BytesMut::with_capacity(ENTRY_HEAD_SIZE + size);
+        bytes.put_u64_le(self.time.0);
+        bytes.put_u32_le(u32::try_from(self.commands.len()).expect("invariant: commands are limited"));
+        bytes.put_u32_le(0);
+        for command in &self.commands {
+            bytes.put_u16_le(command.operation);
+            bytes.put_u16_le(0);
+            bytes.put_u32_le(u32::try_from(command.body.len()).expect("invariant: bodies are limited"));
+            bytes.put_u32_le(command.events);
+            bytes.put_u32_le(0);
+            bytes.put_slice(&command.body);
+            let padded = bytes.len().next_multiple_of(ALIGNMENT);
+            bytes.put_bytes(0, padded - bytes.len());
+        }
+        bytes.freeze()
+    }
+
+    /// Reads the bytes of the log; bodies share their memory.
+    pub fn decode(bytes: &Bytes) -> Result<Self, EntryError> {
+        let head = bytes.first_chunk::<ENTRY_HEAD_SIZE>().ok_or(EntryError)?;
+        let [t0, t1, t2, t3, t4, t5, t6, t7, c0, c1, c2, c3, zeros @ ..] = *head;
+        if zeros != [0; 4] {
+            return Err(EntryError);
+        }
+        let time = Nanos(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
+        let count = usize::try_from(u32::from_le_bytes([c0, c1, c2, c3])).map_err(|_| EntryError)?;
+        if count > bytes.len() / COMMAND_HEAD_SIZE {
+            return Err(EntryError);
+        }
+        let mut commands = Vec::with_capacity(count);
+        let mut at = ENTRY_HEAD_SIZE;
+        for _ in 0..count {
+            let (command, size) = decode_command(bytes, at)?;
+            commands.push(command);
+            at += size;
+        }
+        if at == bytes.len() { Ok(Self { time, commands }) } else { Err(EntryError) }
+    }
+}
+
+/// The command at offset `at`, and how many bytes it takes.
+fn decode_command(bytes: &Bytes, at: usize) -> Result<(Command, usize), EntryError> {
+    let rest = bytes.get(at..).ok_or(EntryError)?;
+    let head = rest.first_chunk::<COMMAND_HEAD_SIZE>().ok_or(EntryError)?;
+    let [o0, o1, 0, 0, s0, s1, s2, s3, e0, e1, e2, e3, 0, 0, 0, 0] = *head else {
+        return Err(EntryError);
+    };
+    let body_size = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).map_err(|_| EntryError)?;
+    let size = Entry::command_size(body_size);
+    let padding = rest.get(COMMAND_HEAD_SIZE + body_size..size).ok_or(EntryError)?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(EntryError);
+    }
+    let start = at + COMMAND_HEAD_SIZE;
+    let command = Command {
+        operation: u16::from_le_bytes([o0, o1]),
+        events: u32::from_le_bytes([e0, e1, e2, e3]),
+        body: bytes.slice(start..start + body_size),
+    };
+    Ok((command, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            time: Nanos(7),
+            commands: alloc::vec![
+                Command { operation: 1, events: 1, body: Bytes::from_static(b"odd") },
+                Command { operation: 2, events: 0, body: Bytes::new() },
+            ],
+        }
+    }
+
+    #[test]
+    fn entries_come_back_as_they_went() {
+        assert_eq!(Entry::decode(&entry().encode()), Ok(entry()));
+    }
+
+    #[test]
+    fn every_cut_is_refused() {
+        let bytes = entry().encode();
+        for size in 0..bytes.len() {
+            assert_eq!(Entry::decode(&bytes.slice(..size)), Err(EntryError), "cut to {size}");
+        }
+    }
+}

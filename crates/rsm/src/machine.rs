@@ -1,0 +1,82 @@
+//! The trait that every replicated state machine implements.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use bezant_types::{LogIndex, Nanos};
+use bytes::Bytes;
+
+use crate::{Command, Entry};
+
+/// What applying an entry gave.
+#[derive(Clone, Debug)]
+pub struct Applied<Rows> {
+    /// One answer a command, in order.
+    pub results: Vec<Bytes>,
+    /// What the history must keep of it.
+    pub rows: Rows,
+}
+
+/// Rows that an entry needs from the history before it can be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefetch<Key> {
+    /// May be empty: then the entry can be applied at once.
+    pub keys: Vec<Key>,
+}
+
+/// Bytes that are no checkpoint of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreError {
+    /// What was being read.
+    pub section: &'static str,
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the checkpoint's section '{}' cannot be read", self.section)
+    }
+}
+
+impl core::error::Error for RestoreError {}
+
+/// A deterministic machine.
+///
+/// The order of calls for an entry: [`prefetch`](Self::prefetch) when it is committed or before,
+/// [`apply`](Self::apply) with what was found. `apply` says `None`, and changes nothing, when what was found
+/// is too old for the window of recent rows that the machine keeps: then prefetch again and retry.
+pub trait StateMachine: Sized {
+    /// Names a row of the history.
+    type Key;
+    /// What the history holds under the keys.
+    type Found;
+    /// What one entry adds to the history.
+    type Rows;
+    /// Asks for something that memory holds.
+    type Query;
+    /// What memory holds.
+    type Answer;
+
+    /// Which rows of the history the entry needs.
+    fn prefetch(&self, entry: &Entry) -> Prefetch<Self::Key>;
+
+    /// Applies an entry.
+    fn apply(&mut self, index: LogIndex, entry: &Entry, found: Self::Found) -> Option<Applied<Self::Rows>>;
+
+    /// The command that must be put in the log because time went on (an expiry, say).
+    fn due(&self, now: Nanos) -> Option<Command>;
+
+    /// The earliest moment at which [`due`](Self::due) may have a command.
+    fn due_at(&self) -> Option<Nanos>;
+
+    /// Answers from memory.
+    fn query(&self, query: Self::Query) -> Self::Answer;
+
+    /// Begins to cut a checkpoint of the state as it is now. Later changes do not show in it.
+    fn begin_checkpoint(&mut self);
+
+    /// The next piece of the checkpoint, about `size` bytes; `None` when it is whole.
+    fn poll_checkpoint(&mut self, size: usize) -> Option<Vec<u8>>;
+
+    /// Reads the pieces of a checkpoint, put together.
+    fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError>;
+}

@@ -1,0 +1,106 @@
+//! The disk as a parameter: the real one lives in `runtime`, one that crashes on demand in [`memory`].
+//!
+//! A disk is one flat folder of files. Nothing is durable before [`DiskFile::sync`] returned; the existence
+//! of a file is durable only after [`Disk::sync_folder`]. A failed write or sync is final: whoever meets one
+//! stops writing for good and never tries again over it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Unit of direct I/O and of every checksummed page: 4096 bytes.
+pub const BLOCK_SIZE: usize = 4096;
+
+/// Why the disk did not do it.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// There is no such file.
+    #[error("{file} does not exist")]
+    NotFound {
+        /// Its name.
+        file: String,
+    },
+    /// No space is left; free some and start again.
+    #[error("no space left on the disk while writing {file}")]
+    Full {
+        /// Its name.
+        file: String,
+    },
+    /// The file ends before the bytes that were asked for.
+    #[error("{file} ends before offset {offset}")]
+    EndOfFile {
+        /// Its name.
+        file: String,
+        /// Where reading stopped.
+        offset: u64,
+    },
+    /// The operating system refused.
+    #[error("{operation} of {file} failed: {reason}")]
+    Io {
+        /// What was tried: open, read, write, sync, ...
+        operation: &'static str,
+        /// Its name.
+        file: String,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; reads only, through the page cache.
+    Read,
+    /// Must exist; reads and writes through the page cache.
+    Write,
+    /// Must not exist; reads and writes through the page cache.
+    Create,
+    /// Must exist; aligned reads and writes past the page cache where the file system can.
+    WriteDirect,
+    /// Must not exist; aligned reads and writes past the page cache where the file system can.
+    CreateDirect,
+}
+
+/// One folder of files.
+pub trait Disk: Send + Sync + Debug {
+    /// Opens a file of the folder.
+    fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn DiskFile>, DiskError>;
+
+    /// The names of all files, sorted.
+    fn list(&self) -> Result<Vec<String>, DiskError>;
+
+    /// Removes a file; durable after [`sync_folder`](Self::sync_folder).
+    fn remove(&self, name: &str) -> Result<(), DiskError>;
+
+    /// Gives a file another name, replacing what had it; durable after [`sync_folder`](Self::sync_folder).
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError>;
+
+    /// Makes what was created, removed and renamed durable.
+    fn sync_folder(&self) -> Result<(), DiskError>;
+}
+
+/// One open file; may be used by many threads at once.
+pub trait DiskFile: Send + Sync + Debug {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// Its size in bytes.
+    fn size(&self) -> Result<u64, DiskError>;
+
+    /// Fills `buffer` from `offset`. In direct mode: offset, size and memory aligned to [`BLOCK_SIZE`].
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Writes all of `bytes` at `offset`. In direct mode: offset, size and memory aligned to [`BLOCK_SIZE`].
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+
+    /// Makes the file `size` bytes long with its space on the disk taken; new bytes read as zero.
+    fn allocate(&self, size: u64) -> Result<(), DiskError>;
+
+    /// Cuts the file to `size` bytes.
+    fn truncate(&self, size: u64) -> Result<(), DiskError>;
+
+    /// Returns when all that was written is durable.
+    fn sync(&self) -> Result<(), DiskError>;
+}

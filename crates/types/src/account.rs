@@ -1,0 +1,246 @@
+//! Accounts: the record that travels, and the view that adds what only the server knows.
+
+use alloc::string::String;
+
+use crate::{AccountId, Head, LedgerNumber, Nanos};
+
+/// What an account is and owes. 128 bytes on the wire, in this order of fields; amounts in minor units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Chosen by the client; not 0, not `u128::MAX`.
+    pub id: AccountId,
+    /// Reserved by pending transfers that debit this account. 0 in a request.
+    pub debits_pending: u128,
+    /// Sum of what has been debited. 0 in a request.
+    pub debits_posted: u128,
+    /// Reserved by pending transfers that credit this account. 0 in a request.
+    pub credits_pending: u128,
+    /// Sum of what has been credited. 0 in a request.
+    pub credits_posted: u128,
+    /// The client's own key; 0 = none.
+    pub user_data_128: u128,
+    /// The client's own key; 0 = none.
+    pub user_data_64: u64,
+    /// The client's own key; 0 = none.
+    pub user_data_32: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Which asset; not 0.
+    pub ledger: LedgerNumber,
+    /// The client's category; not 0.
+    pub code: u16,
+    /// Rules that this account lives by.
+    pub flags: AccountFlags,
+    /// When the cluster accepted it; 0 in a request unless `imported`.
+    pub timestamp: Nanos,
+}
+
+impl Account {
+    /// The four sums of this account.
+    pub const fn balances(&self) -> Balances {
+        Balances {
+            debits_pending: self.debits_pending,
+            debits_posted: self.debits_posted,
+            credits_pending: self.credits_pending,
+            credits_posted: self.credits_posted,
+        }
+    }
+
+    /// True when debiting `amount` more would break `debits_must_not_exceed_credits`.
+    /// The sum of pending and posted debits and `amount` must fit in a `u128` (checked before).
+    pub fn debits_exceed_credits(&self, amount: u128) -> bool {
+        self.flags.contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS)
+            && self.debits_pending + self.debits_posted + amount > self.credits_posted
+    }
+
+    /// True when crediting `amount` more would break `credits_must_not_exceed_debits`.
+    /// The sum of pending and posted credits and `amount` must fit in a `u128` (checked before).
+    pub fn credits_exceed_debits(&self, amount: u128) -> bool {
+        self.flags.contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS)
+            && self.credits_pending + self.credits_posted + amount > self.debits_posted
+    }
+}
+
+/// The four sums of an account, in minor units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Balances {
+    /// Reserved debits.
+    pub debits_pending: u128,
+    /// Posted debits.
+    pub debits_posted: u128,
+    /// Reserved credits.
+    pub credits_pending: u128,
+    /// Posted credits.
+    pub credits_posted: u128,
+}
+
+macro_rules! flags {
+    ($(#[$doc:meta])* $name:ident { $($(#[$flag_doc:meta])* $flag:ident = $bit:literal $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+        pub struct $name(pub u16);
+
+        impl $name {
+            /// No flag set.
+            pub const NONE: Self = Self(0);
+            $($(#[$flag_doc])* pub const $flag: Self = Self(1 << $bit);)+
+            /// Every flag that has a meaning; any other bit is reserved and refused.
+            pub const ALL: Self = Self($((1 << $bit) |)+ 0);
+            /// Flags and their names, in order of their bits.
+            pub const NAMES: &'static [(Self, &'static str)] = &[$((Self::$flag, $text),)+];
+
+            /// True when every bit of `flags` is set.
+            pub const fn contains(self, flags: Self) -> bool {
+                self.0 & flags.0 == flags.0
+            }
+
+            /// True when any bit of `flags` is set.
+            pub const fn intersects(self, flags: Self) -> bool {
+                self.0 & flags.0 != 0
+            }
+
+            /// These flags and those.
+            #[must_use]
+            pub const fn union(self, flags: Self) -> Self {
+                Self(self.0 | flags.0)
+            }
+
+            /// These flags without those.
+            #[must_use]
+            pub const fn without(self, flags: Self) -> Self {
+                Self(self.0 & !flags.0)
+            }
+
+            /// True when a bit without a meaning is set.
+            pub const fn has_reserved(self) -> bool {
+                self.0 & !Self::ALL.0 != 0
+            }
+
+            /// The flag of that name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::NAMES.iter().find(|(_, text)| *text == name).map(|(flag, _)| *flag)
+            }
+
+            /// The names of the flags that are set, in order of their bits.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                Self::NAMES.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, text)| *text)
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                formatter.debug_set().entries(self.names()).finish()
+            }
+        }
+    };
+}
+pub(crate) use flags;
+
+flags! {
+    /// Rules of an account, a bit each.
+    AccountFlags {
+        /// Chained with the next event of the request: all succeed or all fail.
+        LINKED = 0 "linked",
+        /// Refuses debits beyond what has been credited, counting what is reserved.
+        DEBITS_MUST_NOT_EXCEED_CREDITS = 1 "debits_must_not_exceed_credits",
+        /// Refuses credits beyond what has been debited, counting what is reserved.
+        CREDITS_MUST_NOT_EXCEED_DEBITS = 2 "credits_must_not_exceed_debits",
+        /// Its balance after each transfer can be asked for.
+        HISTORY = 3 "history",
+        /// Keeps the client's timestamp.
+        IMPORTED = 4 "imported",
+        /// Refuses everything but voiding a pending transfer.
+        CLOSED = 5 "closed",
+    }
+}
+
+/// Least and greatest balance of an account, both inclusive, in minor units.
+///
+/// The balance is credits minus debits. What is reserved counts against the account: pending debits
+/// for the minimum, pending credits for the maximum. A transfer that would leave the account outside is
+/// refused with `balance_out_of_bounds`; a bound that is set later binds from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Least balance; `i128::MIN` = no limit.
+    pub minimum: i128,
+    /// Greatest balance; `i128::MAX` = no limit.
+    pub maximum: i128,
+}
+
+impl Bounds {
+    /// No limit on either side.
+    pub const NONE: Self = Self { minimum: i128::MIN, maximum: i128::MAX };
+
+    /// True when neither side is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    /// True when `balances` after a debit lie under the minimum.
+    pub fn is_under_minimum(&self, balances: &Balances) -> bool {
+        self.minimum != i128::MIN
+            && self.minimum
+                > difference(
+                    balances.credits_posted,
+                    balances.debits_posted.saturating_add(balances.debits_pending),
+                )
+    }
+
+    /// True when `balances` after a credit lie over the maximum.
+    pub fn is_over_maximum(&self, balances: &Balances) -> bool {
+        self.maximum != i128::MAX
+            && self.maximum
+                < difference(
+                    balances.credits_posted.saturating_add(balances.credits_pending),
+                    balances.debits_posted,
+                )
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// `plus - minus`, held at the ends of `i128` where it does not fit.
+fn difference(plus: u128, minus: u128) -> i128 {
+    if plus >= minus {
+        i128::try_from(plus - minus).unwrap_or(i128::MAX)
+    } else {
+        i128::try_from(minus - plus).map_or(i128::MIN, |negative| -negative)
+    }
+}
+
+/// Which of an account's two chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChainSide {
+    /// Transfers that debit the account.
+    Spends,
+    /// Transfers that credit the account.
+    Receipts,
+}
+
+/// One of the two hash chains of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Chain {
+    /// How many transfers it holds.
+    pub sequence: u64,
+    /// The hash that stands for all of them.
+    pub head: Head,
+}
+
+/// An account as a lookup shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AccountView {
+    /// The record.
+    pub account: Account,
+    /// Its unique name; empty = none.
+    pub name: String,
+    /// Least and greatest balance.
+    pub bounds: Bounds,
+    /// Transfers that debit it.
+    pub spends: Chain,
+    /// Transfers that credit it.
+    pub receipts: Chain,
+}

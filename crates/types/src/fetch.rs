@@ -1,0 +1,68 @@
+//! What lies between the rules of money and the history on disk: rows that are written once, and the few
+//! that applying an entry must read back.
+
+use alloc::vec::Vec;
+
+use crate::{CreateTransferStatus, Movement, MovementKind, MovementNumber, Nanos, TransferId};
+
+/// An id that a refused transfer used up: a row of the second table of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The id; a later transfer with it answers `id_already_failed`.
+    pub id: TransferId,
+    /// When it was refused.
+    pub timestamp: Nanos,
+    /// Why; [`CreateTransferStatus::uses_up_id`] is true of it.
+    pub status: CreateTransferStatus,
+}
+
+/// How many rows each table of the history holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub struct HistoryPosition {
+    /// Movements; the next one gets this number.
+    pub movements: u64,
+    /// Refusals.
+    pub refusals: u64,
+}
+
+/// A row that applying an entry may need and memory does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FetchKey {
+    /// The transfer or refusal with that id.
+    Transfer(TransferId),
+    /// What became of the pending transfer with that id: its post, void or expiry.
+    Resolution(TransferId),
+    /// The movement with exactly that timestamp.
+    Timestamp(Nanos),
+}
+
+/// How a pending transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// The pending transfer.
+    pub pending_id: TransferId,
+    /// `Posted`, `Voided` or `Expired`.
+    pub kind: MovementKind,
+}
+
+/// What the history holds under an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchedTransfer {
+    /// A transfer that was applied, and its place.
+    Applied(MovementNumber, Movement),
+    /// An id that was used up.
+    Refused(Refusal),
+}
+
+/// What was found: keys without a row are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// The rows that the reader was able to see: all before this position.
+    pub seen: HistoryPosition,
+    /// Found by id.
+    pub transfers: Vec<FetchedTransfer>,
+    /// Found by pending id.
+    pub resolutions: Vec<Resolution>,
+    /// Timestamps that are taken by a movement.
+    pub timestamps: Vec<Nanos>,
+}

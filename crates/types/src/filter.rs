@@ -1,0 +1,122 @@
+//! What a query asks for. A filter that makes no sense finds nothing on the binary protocols, and is a
+//! clear error on those for people; both ask [`AccountFilter::is_valid`] and its sisters.
+
+use crate::{AccountId, LedgerNumber, MovementNumber, Nanos, limits};
+
+/// The flags of an [`AccountFilter`]: bit 0 debits, 1 credits, 2 reversed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AccountFilterFlags {
+    /// Wants transfers that debit the account.
+    pub debits: bool,
+    /// Wants transfers that credit the account.
+    pub credits: bool,
+    /// Wants the newest first.
+    pub reversed: bool,
+}
+
+/// Transfers or balances of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AccountFilter {
+    /// Whose.
+    pub account_id: AccountId,
+    /// 0 = any.
+    pub user_data_128: u128,
+    /// 0 = any.
+    pub user_data_64: u64,
+    /// 0 = any.
+    pub user_data_32: u32,
+    /// 0 = any.
+    pub code: u16,
+    /// Inclusive; 0 = from the beginning.
+    pub timestamp_min: Nanos,
+    /// Inclusive; 0 = to the end.
+    pub timestamp_max: Nanos,
+    /// At most so many results; not 0, capped at [`limits::RESULTS_MAX`].
+    pub limit: u32,
+    /// Which side, which order.
+    pub flags: AccountFilterFlags,
+}
+
+impl AccountFilter {
+    /// False when it can find nothing by its own terms.
+    pub fn is_valid(&self) -> bool {
+        self.account_id.0 != 0
+            && self.account_id.0 != u128::MAX
+            && self.limit != 0
+            && (self.flags.debits || self.flags.credits)
+            && range_is_valid(self.timestamp_min, self.timestamp_max)
+    }
+
+    /// How many results at the most.
+    pub fn limit_capped(&self) -> usize {
+        limit_capped(self.limit)
+    }
+}
+
+/// Accounts or transfers by what they carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct QueryFilter {
+    /// 0 = any.
+    pub user_data_128: u128,
+    /// 0 = any.
+    pub user_data_64: u64,
+    /// 0 = any.
+    pub user_data_32: u32,
+    /// 0 = any.
+    pub ledger: LedgerNumber,
+    /// 0 = any.
+    pub code: u16,
+    /// Inclusive; 0 = from the beginning.
+    pub timestamp_min: Nanos,
+    /// Inclusive; 0 = to the end.
+    pub timestamp_max: Nanos,
+    /// At most so many results; not 0, capped at [`limits::RESULTS_MAX`].
+    pub limit: u32,
+    /// Wants the newest first.
+    pub reversed: bool,
+}
+
+impl QueryFilter {
+    /// False when it can find nothing by its own terms.
+    pub fn is_valid(&self) -> bool {
+        self.limit != 0 && range_is_valid(self.timestamp_min, self.timestamp_max)
+    }
+
+    /// How many results at the most.
+    pub fn limit_capped(&self) -> usize {
+        limit_capped(self.limit)
+    }
+}
+
+/// Change events in commit order, from a position of the history or from a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MovementFilter {
+    /// The first movement wanted.
+    pub from: MovementNumber,
+    /// Inclusive; 0 = from the beginning.
+    pub timestamp_min: Nanos,
+    /// Inclusive; 0 = to the end.
+    pub timestamp_max: Nanos,
+    /// At most so many results; not 0, capped at [`limits::MOVEMENTS_MAX`].
+    pub limit: u32,
+}
+
+impl MovementFilter {
+    /// False when it can find nothing by its own terms.
+    pub fn is_valid(&self) -> bool {
+        self.limit != 0 && range_is_valid(self.timestamp_min, self.timestamp_max)
+    }
+
+    /// How many results at the most.
+    pub fn limit_capped(&self) -> usize {
+        usize::try_from(self.limit).map_or(limits::MOVEMENTS_MAX, |limit| limit.min(limits::MOVEMENTS_MAX))
+    }
+}
+
+fn limit_capped(limit: u32) -> usize {
+    usize::try_from(limit).map_or(limits::RESULTS_MAX, |limit| limit.min(limits::RESULTS_MAX))
+}
+
+fn range_is_valid(min: Nanos, max: Nanos) -> bool {
+    min.0 != u64::MAX && max.0 != u64::MAX && (max.0 == 0 || min <= max)
+}

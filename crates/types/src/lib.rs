@@ -1,0 +1,32 @@
+//! The vocabulary of Bezant: ids, amounts, time, records, statuses and limits.
+//!
+//! Every other room speaks in these types, so this one depends on nothing of ours, holds no behaviour
+//! beyond what a value means by itself, and never allocates without a bound. Amounts are `u128` minor
+//! units (cents, not euros); nothing here is ever a float. Bytes are not this room's business: see `codec`.
+#![no_std]
+#![deny(clippy::float_arithmetic)]
+
+extern crate alloc;
+
+mod account;
+mod asset;
+mod fetch;
+mod filter;
+mod id;
+pub mod limits;
+mod movement;
+mod status;
+mod time;
+mod transfer;
+
+pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
+pub use asset::{Asset, AssetCode, AssetError};
+pub use fetch::{FetchKey, Fetched, FetchedTransfer, HistoryPosition, Refusal, Resolution};
+pub use filter::{AccountFilter, AccountFilterFlags, MovementFilter, QueryFilter};
+pub use id::{AccountId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, Term, TransferId};
+pub use movement::{AccountBalance, Movement, MovementKind};
+pub use status::{
+    AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, UnknownStatus,
+};
+pub use time::{Monotonic, Nanos};
+pub use transfer::{Transfer, TransferFlags};

@@ -1,0 +1,103 @@
+//! Movements: what the history of a shard is made of.
+
+use crate::{AccountId, Balances, Head, Nanos, Transfer, TransferFlags};
+
+/// What made the balances move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum MovementKind {
+    /// A transfer that moved its amount at once.
+    SinglePhase = 0,
+    /// A transfer that reserved its amount.
+    Pending = 1,
+    /// A transfer that moved what was reserved.
+    Posted = 2,
+    /// A transfer that released what was reserved.
+    Voided = 3,
+    /// A pending transfer's time ran out: its reserve was released. Not a transfer of its own.
+    Expired = 4,
+}
+
+impl MovementKind {
+    /// The kind with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::SinglePhase,
+            1 => Self::Pending,
+            2 => Self::Posted,
+            3 => Self::Voided,
+            4 => Self::Expired,
+            _ => return None,
+        })
+    }
+
+    /// The kind of movement that a transfer with those flags makes.
+    pub const fn of(flags: TransferFlags) -> Self {
+        if flags.contains(TransferFlags::PENDING) {
+            Self::Pending
+        } else if flags.contains(TransferFlags::POST_PENDING) {
+            Self::Posted
+        } else if flags.contains(TransferFlags::VOID_PENDING) {
+            Self::Voided
+        } else {
+            Self::SinglePhase
+        }
+    }
+
+    /// Its name in every API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SinglePhase => "single_phase",
+            Self::Pending => "two_phase_pending",
+            Self::Posted => "two_phase_posted",
+            Self::Voided => "two_phase_voided",
+            Self::Expired => "two_phase_expired",
+        }
+    }
+}
+
+/// One row of the history: a transfer that was applied, or a pending one that expired, with what both
+/// accounts looked like after it and the heads that its hash was made over.
+///
+/// A movement is self-contained: its own hash is SHA-256 over the transfer's 128 bytes, `debit_head`
+/// and `credit_head`, and is the `debit_head` of the debit account's next spend and the `credit_head` of
+/// the credit account's next receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// The final record. Of an expiry: the pending transfer that expired.
+    pub transfer: Transfer,
+    /// What happened.
+    pub kind: MovementKind,
+    /// When: the transfer's own timestamp, or the moment of the expiry. Grows strictly along the history.
+    pub timestamp: Nanos,
+    /// The debit account after it.
+    pub debit: Balances,
+    /// The credit account after it.
+    pub credit: Balances,
+    /// Head of the debit account's spends before it. Of an expiry, which no chain holds: none.
+    pub debit_head: Head,
+    /// Head of the credit account's receipts before it. Of an expiry: none.
+    pub credit_head: Head,
+}
+
+impl Movement {
+    /// The balances of `account` after this movement; `None` when it takes no part.
+    pub fn balances_of(&self, account: AccountId) -> Option<Balances> {
+        if self.transfer.debit_account_id == account {
+            Some(self.debit)
+        } else if self.transfer.credit_account_id == account {
+            Some(self.credit)
+        } else {
+            None
+        }
+    }
+}
+
+/// An account's balances just after one of its transfers. 128 bytes on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AccountBalance {
+    /// The four sums, in minor units.
+    pub balances: Balances,
+    /// The transfer's timestamp.
+    pub timestamp: Nanos,
+}

@@ -1,0 +1,35 @@
+//! Time as a value that is passed in: no room of the core reads a clock.
+
+use core::fmt;
+
+/// Cluster time: nanoseconds since the Unix epoch. 0 means "not given". Never above `i64::MAX`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// The last moment that a timestamp may name: 2^63 - 1.
+    pub const MAX: Self = Self(i64::MAX as u64);
+    /// Nanoseconds in a second.
+    pub const PER_SECOND: u64 = 1_000_000_000;
+
+    /// This moment and so many nanoseconds more; `None` past [`Nanos::MAX`].
+    pub fn checked_add(self, nanos: u64) -> Option<Self> {
+        self.0.checked_add(nanos).map(Self).filter(|sum| *sum <= Self::MAX)
+    }
+}
+
+impl fmt::Display for Nanos {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl fmt::Debug for Nanos {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Nanos({})", self.0)
+    }
+}
+
+/// Nanoseconds on a clock that only goes forward and has no meaning outside one process: for timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Monotonic(pub u64);
