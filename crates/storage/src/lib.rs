@@ -2,3 +2,6 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod disk;
+mod query;
+
+pub use query::{HistoryAnswer, HistoryQuery};
