@@ -13,6 +13,7 @@ mod asset;
 mod fetch;
 mod filter;
 mod id;
+mod iso4217;
 pub mod limits;
 mod movement;
 mod status;
@@ -24,6 +25,7 @@ pub use asset::{Asset, AssetCode, AssetError};
 pub use fetch::{FetchKey, Fetched, FetchedTransfer, HistoryPosition, Refusal, Resolution};
 pub use filter::{AccountFilter, AccountFilterFlags, MovementFilter, QueryFilter};
 pub use id::{AccountId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, Term, TransferId};
+pub use iso4217::ISO_4217;
 pub use movement::{AccountBalance, Movement, MovementKind};
 pub use status::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, UnknownStatus,
