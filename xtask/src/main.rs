@@ -1,2 +1,74 @@
-//! Tasks of the repository.
-fn main() {}
+//! Tasks of the repository: `cargo run -p xtask -- tidy`.
+//!
+//! Tidy holds what no compiler checks: which room may depend on which, which outside crates stay out of
+//! the deterministic rooms, and how a file begins and how long it grows. Its rules are data in `rooms`, its
+//! checks are functions from text to findings, so every rule has a test with a seeded violation.
+//! It never changes a file.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
+
+mod edges;
+mod files;
+mod graph;
+mod rooms;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+const USAGE: &str = "usage: cargo run -p xtask -- tidy";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["tidy"] {
+        return tidy();
+    }
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+/// Prints every finding; success when there is none.
+fn tidy() -> ExitCode {
+    match findings(&root()) {
+        Ok(findings) if findings.is_empty() => {
+            println!("tidy: nothing found");
+            ExitCode::SUCCESS
+        }
+        Ok(findings) => {
+            for finding in &findings {
+                eprintln!("tidy: {finding}");
+            }
+            eprintln!("tidy: {} found", findings.len());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("tidy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything in the repository that breaks a rule, a sentence each.
+fn findings(root: &Path) -> Result<Vec<String>> {
+    let graph = graph::Graph::of_workspace(root).context("the dependency graph")?;
+    let mut findings = edges::check(&graph);
+    findings.extend(files::check_tree(root).context("the files")?);
+    Ok(findings)
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_repository_is_tidy() {
+        let findings = findings(&root()).unwrap();
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+    }
+}

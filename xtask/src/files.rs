@@ -1,0 +1,204 @@
+//! How files are written: what a module opens with, how long it grows, what a core room does not name, and
+//! that no text leads out of the repository.
+
+use std::fs;
+use std::path::{Component, Path};
+
+use anyhow::{Context, Result};
+
+use crate::rooms::{CORE, CORE_NEVER_NAMES, NO_FLOAT, NO_STD, STORAGE_NEVER_NAMES};
+
+/// Lines of a source file at the most.
+const LINES_MAX: usize = 600;
+
+/// Folders that hold nothing written by hand.
+const SKIPPED: &[&str] = &["target", "bezant-data", "corpus", "artifacts", "node_modules"];
+
+/// First names of absolute paths that exist on one machine only.
+const MACHINE_FOLDERS: &[&str] = &["home", "root", "Users", "work", "mnt"];
+
+/// Reads every text file below `root` and says what breaks a rule.
+pub(crate) fn check_tree(root: &Path) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !SKIPPED.contains(&name.as_str()) && (!name.starts_with('.') || name == ".ci") {
+                    folders.push(path);
+                }
+            } else if is_text(&path) {
+                let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                let place = path.strip_prefix(root).unwrap_or(&path);
+                findings.extend(check_text(place, &text));
+            }
+        }
+    }
+    findings.sort();
+    Ok(findings)
+}
+
+fn is_text(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    ["rs", "toml", "md", "proto", "sh", "sql", "html", "yml"].contains(&extension.as_ref())
+        || path.ends_with(".ci/run")
+}
+
+/// What breaks a rule in a file at `place`, a path from the root.
+fn check_text(place: &Path, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    check_paths(place, text, &mut findings);
+    if place.extension().is_some_and(|extension| extension == "rs") {
+        check_source(place, text, &mut findings);
+    }
+    if place.file_name().is_some_and(|name| name == "clippy.toml") && place.components().count() > 1 {
+        findings
+            .push(format!("{}: a second clippy.toml replaces the root's: write it there", place.display()));
+    }
+    if place.ends_with("Cargo.toml") && text.contains("[package]") && !has_workspace_lints(text) {
+        findings.push(format!("{}: lacks [lints] workspace = true", place.display()));
+    }
+    findings
+}
+
+fn has_workspace_lints(manifest: &str) -> bool {
+    // A manifest with a workspace of its own cannot take the lints of ours.
+    manifest.contains("[lints]\nworkspace = true") || manifest.contains("\n[workspace]")
+}
+
+fn check_source(place: &Path, text: &str, findings: &mut Vec<String>) {
+    let shown = place.display();
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        findings.push(format!("{shown}: {lines} lines, {LINES_MAX} is the most: find the two rooms in it"));
+    }
+    let Some(room) = room_of(place) else { return };
+    if !text.starts_with("//! ") {
+        findings.push(format!("{shown}: does not open with //! and what it is"));
+    }
+    if place.ends_with("src/lib.rs") {
+        for (rooms, attribute) in [(NO_STD, "#![no_std]"), (NO_FLOAT, "#![deny(clippy::float_arithmetic)]")] {
+            if rooms.contains(&room) && !text.contains(attribute) {
+                findings.push(format!("{shown}: lacks {attribute}"));
+            }
+        }
+    }
+    let never: &[&str] = match room {
+        "storage" => STORAGE_NEVER_NAMES,
+        _ if CORE.contains(&room) => CORE_NEVER_NAMES,
+        _ => &[],
+    };
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    for (number, line) in (1..).zip(code.lines()) {
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        for name in never.iter().filter(|name| line.contains(**name)) {
+            findings.push(format!("{shown}:{number}: {room} never reaches {name}"));
+        }
+    }
+}
+
+/// The room of a module: `crates/ROOM/src/...`.
+fn room_of(place: &Path) -> Option<&str> {
+    let mut parts = place.iter().map(|part| part.to_str().unwrap_or_default());
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("crates"), Some(room), Some("src")) => Some(room),
+        _ => None,
+    }
+}
+
+/// Text that leads out of the repository: to a folder of one machine, or up through more folders than there are.
+fn check_paths(place: &Path, text: &str, findings: &mut Vec<String>) {
+    let depth = place.components().filter(|part| matches!(part, Component::Normal(_))).count() - 1;
+    for (number, line) in (1..).zip(text.lines()) {
+        let leaves_upwards = line.contains(&"../".repeat(depth + 1));
+        let is_on_one_machine = MACHINE_FOLDERS.iter().any(|folder| names_folder(line, folder));
+        if leaves_upwards || is_on_one_machine {
+            findings.push(format!("{}:{number}: names a path outside of the repository", place.display()));
+        }
+    }
+}
+
+/// True when `line` has the absolute path `/folder/`, not as the end of a longer path or address.
+fn names_folder(line: &str, folder: &str) -> bool {
+    let path = format!("/{folder}/");
+    line.match_indices(&path).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || "_-.$}~*".contains(letter))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(place: &str, text: &str) -> Vec<String> {
+        check_text(Path::new(place), text)
+    }
+
+    #[test]
+    fn a_good_module_has_no_finding() {
+        let text =
+            "//! What it is.\n// never std::fs\nfn one() {}\n#[cfg(test)]\nmod tests { use std::fs; }\n";
+        assert_eq!(found("crates/types/src/id.rs", text), [""; 0]);
+    }
+
+    #[test]
+    fn a_module_without_prose_is_found() {
+        let found = found("crates/cli/src/pay.rs", "use std::fs;\n");
+        assert_eq!(found, ["crates/cli/src/pay.rs: does not open with //! and what it is"]);
+    }
+
+    #[test]
+    fn a_long_file_is_found_in_tests_too() {
+        let text = "fn one() {}\n".repeat(LINES_MAX + 1);
+        assert_eq!(found("crates/ledger/tests/golden.rs", &text).len(), 1);
+    }
+
+    #[test]
+    fn a_clock_in_a_core_room_is_found() {
+        let text = "//! A room.\nuse std::time::Instant;\n";
+        assert_eq!(
+            found("crates/node/src/timer.rs", text),
+            ["crates/node/src/timer.rs:2: node never reaches std::time"]
+        );
+        assert_eq!(found("crates/runtime/src/timer.rs", text), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_in_storage_is_found() {
+        let text = "//! A room.\nlet file = std::fs::File::open(name);\n";
+        assert_eq!(found("crates/storage/src/log/mod.rs", text).len(), 1);
+    }
+
+    #[test]
+    fn a_core_room_with_std_or_floats_is_found() {
+        assert_eq!(
+            found("crates/rsm/src/lib.rs", "//! A room.\n"),
+            [
+                "crates/rsm/src/lib.rs: lacks #![no_std]",
+                "crates/rsm/src/lib.rs: lacks #![deny(clippy::float_arithmetic)]",
+            ]
+        );
+    }
+
+    #[test]
+    fn paths_out_of_the_repository_are_found() {
+        let up = "../".repeat(3);
+        assert_eq!(found("docs/formats/log.md", &format!("see [this]({up}notes.md)\n")).len(), 1);
+        assert_eq!(found("docs/formats/log.md", "see [this](../../README.md)\n"), [""; 0]);
+        let home = ["", "home", "me", "notes"].join("/");
+        assert_eq!(found("README.md", &format!("cp {home} .\n")).len(), 1);
+        assert_eq!(found("README.md", "https://example.org/home/page and $DIR/work/one\n"), [""; 0]);
+    }
+
+    #[test]
+    fn manifests_take_the_lints_of_the_workspace() {
+        assert_eq!(found("crates/new/Cargo.toml", "[package]\nname = \"new\"\n").len(), 1);
+        assert_eq!(found("crates/new/Cargo.toml", "[package]\n[lints]\nworkspace = true\n"), [""; 0]);
+        assert_eq!(found("crates/types/clippy.toml", "").len(), 1);
+    }
+}

@@ -1,0 +1,93 @@
+//! The rules of the house as data: the order of the rooms, the edges that may never be, and what stays
+//! out of the rooms that must be deterministic.
+
+/// The rooms from the ground up: a room may depend only on rooms before it.
+pub(crate) const ORDER: &[&str] = &[
+    "types",
+    "codec",
+    "rsm",
+    "ledger",
+    "consensus",
+    "storage",
+    "node",
+    "runtime",
+    "api",
+    "server",
+    "client",
+    "cli",
+];
+
+/// Edges that the order would allow and the design does not: the room, what it may not see, why.
+pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
+    ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
+    ("storage", &["rsm", "ledger"], "rows and entries are stored without knowing the rules behind them"),
+    (
+        "api",
+        &["consensus", "storage", "node", "runtime"],
+        "shapes on the wire are the same whatever runs behind",
+    ),
+    ("server", &["consensus", "node"], "a server reaches a node through the runtime's handle"),
+    (
+        "client",
+        &["rsm", "consensus", "storage", "node", "runtime", "server"],
+        "a client sees the wire and nothing behind it",
+    ),
+    ("cli", &["rsm", "consensus", "node"], "the command line is a client, and starts a runtime"),
+];
+
+/// Rooms in which equal input gives equal output: no clock, thread, socket, file or randomness of the system.
+pub(crate) const CORE: &[&str] = &["types", "codec", "rsm", "ledger", "consensus", "node"];
+
+/// Rooms that do without the standard library.
+pub(crate) const NO_STD: &[&str] = &["types", "rsm", "ledger", "consensus"];
+
+/// Rooms whose arithmetic knows no float; clippy refuses it once the crate asks for it.
+pub(crate) const NO_FLOAT: &[&str] = &["types", "codec", "rsm", "ledger", "consensus", "storage", "node"];
+
+/// What a core room's source never names outside its tests.
+pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
+    "std::time",
+    "std::thread",
+    "std::net",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::os",
+    "std::collections::HashMap",
+    "std::collections::HashSet",
+    "RandomState",
+];
+
+/// What storage never names outside its tests: it reaches files through its own trait alone.
+pub(crate) const STORAGE_NEVER_NAMES: &[&str] =
+    &["std::time", "std::thread", "std::net", "std::fs", "std::env", "std::process", "std::os"];
+
+/// Outside crates that bring clocks, threads, sockets, files or randomness: neither a core room nor storage
+/// depends on them, nor on anything that does.
+pub(crate) const CORE_NEVER_CRATES: &[&str] = &[
+    "async-std",
+    "axum",
+    "chrono",
+    "crossbeam-channel",
+    "fastrand",
+    "getrandom",
+    "hyper",
+    "jiff",
+    "mio",
+    "nix",
+    "parking_lot",
+    "prost",
+    "rand",
+    "rand_core",
+    "rayon",
+    "rustix",
+    "smol",
+    "socket2",
+    "tempfile",
+    "time",
+    "tokio",
+    "tonic",
+    "tracing-subscriber",
+    "ulid",
+    "uuid",
+];
