@@ -1,1 +1,26 @@
-//! (being built)
+//! Shapes of the APIs: protobuf and JSON, and the conversions between them and the records of the ledger.
+//!
+//! Server and client share this room, so that a field has one name and one meaning on both ends. Protobuf
+//! types stay here, in the server and in the client; nothing here does I/O, and every function over bytes
+//! from outside is total: what cannot be read is an error that says what to change.
+#![deny(clippy::float_arithmetic)]
+
+/// Types and service of the protobuf package `bezant.v1`, made from `proto/` when this crate is built.
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::pedantic,
+    clippy::use_self,
+    clippy::or_fun_call,
+    clippy::allow_attributes_without_reason,
+    rustdoc::all,
+    reason = "made from the .proto files"
+)]
+pub mod v1 {
+    tonic::include_proto!("bezant.v1");
+
+    /// Descriptors of the package, for the reflection service.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bezant_descriptors.bin"));
+}
