@@ -100,7 +100,11 @@ impl Operation {
     /// when there are none or more than [`limits::EVENTS_MAX`], or when clients cannot send it.
     pub fn command(self, body: Bytes) -> Result<Command, DecodeError> {
         let size = self.event_size();
-        if size == 0 || body.is_empty() || body.len() % size != 0 || body.len() / size > limits::EVENTS_MAX {
+        if size == 0
+            || body.is_empty()
+            || !body.len().is_multiple_of(size)
+            || body.len() / size > limits::EVENTS_MAX
+        {
             return Err(DecodeError::Size);
         }
         let events = u32::try_from(body.len() / size).map_err(|_| DecodeError::Size)?;

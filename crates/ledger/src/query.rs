@@ -1,8 +1,11 @@
 //! What can be asked of the ledger's memory. The history on disk answers the rest.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::Ledger;
+use crate::operation::name_to_bytes;
 use bezant_types::{AccountId, AccountView, Asset, HistoryPosition, LedgerNumber, Nanos, QueryFilter};
 
 /// A question about accounts and assets.
@@ -67,5 +70,44 @@ impl LedgerTotals {
     /// True when debits equal credits.
     pub const fn is_balanced(&self) -> bool {
         self.debits_pending == self.credits_pending && self.debits_posted == self.credits_posted
+    }
+}
+
+impl Ledger {
+    pub(crate) fn answer(&self, query: LedgerQuery) -> LedgerAnswer {
+        let views = |places: &mut dyn Iterator<Item = usize>| {
+            LedgerAnswer::Accounts(places.map(|place| self.accounts.view(place)).collect())
+        };
+        match query {
+            LedgerQuery::Accounts(ids) => views(&mut ids.into_iter().filter_map(|id| self.accounts.find(id))),
+            LedgerQuery::AccountsByName(names) => views(&mut names.iter().filter_map(|name| {
+                let bytes = name_to_bytes(name).filter(|_| !name.is_empty())?;
+                self.accounts.find_by_name(&bytes)
+            })),
+            LedgerQuery::QueryAccounts(filter) => LedgerAnswer::Accounts(self.accounts.query(&filter)),
+            LedgerQuery::Assets => LedgerAnswer::Assets(self.assets.all()),
+            LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+        }
+    }
+
+    fn books(&self) -> Books {
+        let mut ledgers: BTreeMap<LedgerNumber, LedgerTotals> = BTreeMap::new();
+        for state in self.accounts.all() {
+            let account = &state.account;
+            let totals = ledgers.entry(account.ledger).or_default();
+            totals.ledger = account.ledger;
+            totals.accounts += 1;
+            totals.debits_pending = totals.debits_pending.wrapping_add(account.debits_pending);
+            totals.debits_posted = totals.debits_posted.wrapping_add(account.debits_posted);
+            totals.credits_pending = totals.credits_pending.wrapping_add(account.credits_pending);
+            totals.credits_posted = totals.credits_posted.wrapping_add(account.credits_posted);
+        }
+        Books {
+            time: self.time,
+            history: self.position(),
+            accounts: self.accounts.len() as u64,
+            pending: self.pending.len() as u64,
+            ledgers: ledgers.into_values().collect(),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use bezant_types::{LogIndex, Nanos};
+use bezant_types::{HistoryPosition, LogIndex, Nanos};
 use bytes::Bytes;
 
 use crate::{Command, Entry};
@@ -22,6 +22,8 @@ pub struct Applied<Rows> {
 pub struct Prefetch<Key> {
     /// May be empty: then the entry can be applied at once.
     pub keys: Vec<Key>,
+    /// What the machine had applied when it chose the keys: what is found is no fresher than this.
+    pub position: HistoryPosition,
 }
 
 /// Bytes that are no checkpoint of this machine.
@@ -47,8 +49,8 @@ impl core::error::Error for RestoreError {}
 pub trait StateMachine: Sized {
     /// Names a row of the history.
     type Key;
-    /// What the history holds under the keys.
-    type Found;
+    /// What the history holds under the keys; made from a position: nothing is found as of it.
+    type Found: From<HistoryPosition>;
     /// What one entry adds to the history.
     type Rows;
     /// Asks for something that memory holds.

@@ -47,6 +47,10 @@ pub struct Resolution {
 
 /// What the history holds under an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all rows are the large one, and none is boxed on the hot path"
+)]
 pub enum FetchedTransfer {
     /// A transfer that was applied, and its place.
     Applied(MovementNumber, Movement),
@@ -65,4 +69,11 @@ pub struct Fetched {
     pub resolutions: Vec<Resolution>,
     /// Timestamps that are taken by a movement.
     pub timestamps: Vec<Nanos>,
+}
+
+impl From<HistoryPosition> for Fetched {
+    /// Nothing was asked for as of that position.
+    fn from(seen: HistoryPosition) -> Self {
+        Self { seen, ..Self::default() }
+    }
 }

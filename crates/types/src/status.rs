@@ -97,29 +97,29 @@ statuses! {
         IdMustNotBeZero = 6 "id_must_not_be_zero",
         /// The id is 2^128 - 1.
         IdMustNotBeIntMax = 7 "id_must_not_be_int_max",
-        /// The id exists with another value of this field: flags.
+        /// The id exists with another value of this field: `flags`.
         ExistsWithDifferentFlags = 15 "exists_with_different_flags",
-        /// The id exists with another value of this field: user_data_128.
+        /// The id exists with another value of this field: `user_data_128`.
         ExistsWithDifferentUserData128 = 16 "exists_with_different_user_data_128",
-        /// The id exists with another value of this field: user_data_64.
+        /// The id exists with another value of this field: `user_data_64`.
         ExistsWithDifferentUserData64 = 17 "exists_with_different_user_data_64",
-        /// The id exists with another value of this field: user_data_32.
+        /// The id exists with another value of this field: `user_data_32`.
         ExistsWithDifferentUserData32 = 18 "exists_with_different_user_data_32",
-        /// The id exists with another value of this field: ledger.
+        /// The id exists with another value of this field: `ledger`.
         ExistsWithDifferentLedger = 19 "exists_with_different_ledger",
-        /// The id exists with another value of this field: code.
+        /// The id exists with another value of this field: `code`.
         ExistsWithDifferentCode = 20 "exists_with_different_code",
         /// The same request succeeded before; its timestamp is the first one.
         Exists = 21 "exists",
         /// Two flags exclude each other.
         FlagsAreMutuallyExclusive = 8 "flags_are_mutually_exclusive",
-        /// A new account begins with zero: debits_pending.
+        /// A new account begins with zero: `debits_pending`.
         DebitsPendingMustBeZero = 9 "debits_pending_must_be_zero",
-        /// A new account begins with zero: debits_posted.
+        /// A new account begins with zero: `debits_posted`.
         DebitsPostedMustBeZero = 10 "debits_posted_must_be_zero",
-        /// A new account begins with zero: credits_pending.
+        /// A new account begins with zero: `credits_pending`.
         CreditsPendingMustBeZero = 11 "credits_pending_must_be_zero",
-        /// A new account begins with zero: credits_posted.
+        /// A new account begins with zero: `credits_posted`.
         CreditsPostedMustBeZero = 12 "credits_posted_must_be_zero",
         /// The ledger is 0.
         LedgerMustNotBeZero = 13 "ledger_must_not_be_zero",
@@ -163,27 +163,27 @@ statuses! {
         IdMustNotBeZero = 5 "id_must_not_be_zero",
         /// The id is 2^128 - 1.
         IdMustNotBeIntMax = 6 "id_must_not_be_int_max",
-        /// The id exists with another value of this field: flags.
+        /// The id exists with another value of this field: `flags`.
         ExistsWithDifferentFlags = 36 "exists_with_different_flags",
-        /// The id exists with another value of this field: pending_id.
+        /// The id exists with another value of this field: `pending_id`.
         ExistsWithDifferentPendingId = 40 "exists_with_different_pending_id",
-        /// The id exists with another value of this field: timeout.
+        /// The id exists with another value of this field: `timeout`.
         ExistsWithDifferentTimeout = 44 "exists_with_different_timeout",
-        /// The id exists with another value of this field: debit_account_id.
+        /// The id exists with another value of this field: `debit_account_id`.
         ExistsWithDifferentDebitAccountId = 37 "exists_with_different_debit_account_id",
-        /// The id exists with another value of this field: credit_account_id.
+        /// The id exists with another value of this field: `credit_account_id`.
         ExistsWithDifferentCreditAccountId = 38 "exists_with_different_credit_account_id",
-        /// The id exists with another value of this field: amount.
+        /// The id exists with another value of this field: `amount`.
         ExistsWithDifferentAmount = 39 "exists_with_different_amount",
-        /// The id exists with another value of this field: user_data_128.
+        /// The id exists with another value of this field: `user_data_128`.
         ExistsWithDifferentUserData128 = 41 "exists_with_different_user_data_128",
-        /// The id exists with another value of this field: user_data_64.
+        /// The id exists with another value of this field: `user_data_64`.
         ExistsWithDifferentUserData64 = 42 "exists_with_different_user_data_64",
-        /// The id exists with another value of this field: user_data_32.
+        /// The id exists with another value of this field: `user_data_32`.
         ExistsWithDifferentUserData32 = 43 "exists_with_different_user_data_32",
-        /// The id exists with another value of this field: ledger.
+        /// The id exists with another value of this field: `ledger`.
         ExistsWithDifferentLedger = 67 "exists_with_different_ledger",
-        /// The id exists with another value of this field: code.
+        /// The id exists with another value of this field: `code`.
         ExistsWithDifferentCode = 45 "exists_with_different_code",
         /// The same request succeeded before; its timestamp is the first one.
         Exists = 46 "exists",
@@ -259,17 +259,17 @@ statuses! {
         DebitAccountAlreadyClosed = 65 "debit_account_already_closed",
         /// The credit account is closed. Uses up the id.
         CreditAccountAlreadyClosed = 66 "credit_account_already_closed",
-        /// The sum would not fit in 128 bits: debits_pending.
+        /// The sum would not fit in 128 bits: `debits_pending`.
         OverflowsDebitsPending = 47 "overflows_debits_pending",
-        /// The sum would not fit in 128 bits: credits_pending.
+        /// The sum would not fit in 128 bits: `credits_pending`.
         OverflowsCreditsPending = 48 "overflows_credits_pending",
-        /// The sum would not fit in 128 bits: debits_posted.
+        /// The sum would not fit in 128 bits: `debits_posted`.
         OverflowsDebitsPosted = 49 "overflows_debits_posted",
-        /// The sum would not fit in 128 bits: credits_posted.
+        /// The sum would not fit in 128 bits: `credits_posted`.
         OverflowsCreditsPosted = 50 "overflows_credits_posted",
-        /// The sum would not fit in 128 bits: debits.
+        /// The sum would not fit in 128 bits: `debits`.
         OverflowsDebits = 51 "overflows_debits",
-        /// The sum would not fit in 128 bits: credits.
+        /// The sum would not fit in 128 bits: `credits`.
         OverflowsCredits = 52 "overflows_credits",
         /// The expiry lies past the end of time.
         OverflowsTimeout = 53 "overflows_timeout",

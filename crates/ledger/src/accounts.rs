@@ -1,0 +1,229 @@
+//! Accounts in memory: the record, its chains and bounds, found by id, by name and in order of time.
+//!
+//! Accounts are never removed, and each has a place for good: the order in which they were created, which
+//! is the order of their timestamps. An account takes 240 bytes and about 8 in the index.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bezant_types::{
+    Account, AccountId, AccountView, Bounds, Chain, ChainSide, Nanos, QueryFilter, limits::NAME_SIZE_MAX,
+};
+use hashbrown::HashTable;
+
+use crate::chain::initial_head;
+use crate::hash::{FixedHashMap, hash_bytes, hash_id};
+use crate::operation::name_from_bytes;
+use crate::snapshot::Snapshot;
+
+/// What memory holds of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AccountState {
+    pub(crate) account: Account,
+    pub(crate) bounds: Bounds,
+    pub(crate) spends: Chain,
+    pub(crate) receipts: Chain,
+}
+
+const _: () = assert!(size_of::<AccountState>() == 240, "the budget is 256 bytes an account");
+
+impl AccountState {
+    pub(crate) fn new(account: Account, bounds: Bounds) -> Self {
+        let chain = |side| Chain { sequence: 0, head: initial_head(side, account.id) };
+        Self { account, bounds, spends: chain(ChainSide::Spends), receipts: chain(ChainSide::Receipts) }
+    }
+}
+
+/// The name of an account.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    pub(crate) place: usize,
+    pub(crate) bytes: [u8; NAME_SIZE_MAX],
+}
+
+/// All accounts of the shard.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    states: Snapshot<AccountState>,
+    /// Places by id.
+    by_id: HashTable<u32>,
+    /// In the order in which they were given; never changed, never removed but by undo.
+    names: Snapshot<Name>,
+    /// Places in `names`, by the name's bytes.
+    by_name: HashTable<u32>,
+    /// Places in `names`, by the account's place.
+    name_of: FixedHashMap<usize, usize>,
+}
+
+impl Accounts {
+    pub(crate) fn new(states: Vec<AccountState>, names: Vec<Name>) -> Self {
+        let mut accounts = Self {
+            states: Snapshot::new(Vec::with_capacity(states.len())),
+            by_id: HashTable::with_capacity(states.len()),
+            names: Snapshot::new(Vec::new()),
+            by_name: HashTable::new(),
+            name_of: FixedHashMap::default(),
+        };
+        states.into_iter().for_each(|state| {
+            accounts.insert(state);
+        });
+        names.into_iter().for_each(|name| accounts.set_name(name.place, name.bytes));
+        accounts
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    pub(crate) fn all(&self) -> &[AccountState] {
+        self.states.items()
+    }
+
+    /// The place of the account with that id.
+    pub(crate) fn find(&self, id: AccountId) -> Option<usize> {
+        let items = self.states.items();
+        self.by_id
+            .find(hash_id(id.0), |place| items[*place as usize].account.id == id)
+            .map(|place| *place as usize)
+    }
+
+    /// The place of the account with that name.
+    pub(crate) fn find_by_name(&self, name: &[u8; NAME_SIZE_MAX]) -> Option<usize> {
+        let names = self.names.items();
+        let found = self.by_name.find(hash_bytes(name), |at| names[*at as usize].bytes == *name)?;
+        Some(names[*found as usize].place)
+    }
+
+    /// The name of the account at `place`, filled up with zeros; all zero = none.
+    pub(crate) fn name(&self, place: usize) -> [u8; NAME_SIZE_MAX] {
+        self.name_of.get(&place).map_or([0; NAME_SIZE_MAX], |at| self.names.items()[*at].bytes)
+    }
+
+    pub(crate) fn get(&self, place: usize) -> &AccountState {
+        &self.states.items()[place]
+    }
+
+    pub(crate) fn change(&mut self, place: usize) -> &mut AccountState {
+        self.states.change(place)
+    }
+
+    pub(crate) fn change_two(
+        &mut self,
+        first: usize,
+        second: usize,
+    ) -> (&mut AccountState, &mut AccountState) {
+        self.states.change_two(first, second)
+    }
+
+    /// Adds an account whose id is new; its place.
+    pub(crate) fn insert(&mut self, state: AccountState) -> usize {
+        let place = self.states.len();
+        let small = u32::try_from(place).expect("invariant: fewer than 2^32 accounts fit in memory");
+        self.states.push(state);
+        let items = self.states.items();
+        self.by_id.insert_unique(hash_id(state.account.id.0), small, |at| {
+            hash_id(items[*at as usize].account.id.0)
+        });
+        place
+    }
+
+    /// Takes back the last `insert`.
+    pub(crate) fn remove_last(&mut self) {
+        let place = self.states.len() - 1;
+        let hash = hash_id(self.get(place).account.id.0);
+        if let Ok(entry) = self.by_id.find_entry(hash, |at| *at as usize == place) {
+            entry.remove();
+        }
+        if self.names.items().last().is_some_and(|name| name.place == place) {
+            self.remove_last_name();
+        }
+        self.states.pop();
+    }
+
+    /// Names the account at `place`, which has no name; the name is not taken.
+    pub(crate) fn set_name(&mut self, place: usize, bytes: [u8; NAME_SIZE_MAX]) {
+        let at = self.names.len();
+        self.names.push(Name { place, bytes });
+        let names = self.names.items();
+        let small = u32::try_from(at).expect("invariant: no more names than accounts");
+        self.by_name.insert_unique(hash_bytes(&bytes), small, |at| hash_bytes(&names[*at as usize].bytes));
+        self.name_of.insert(place, at);
+    }
+
+    fn remove_last_name(&mut self) {
+        let at = self.names.len() - 1;
+        let name = self.names.items()[at];
+        if let Ok(entry) = self.by_name.find_entry(hash_bytes(&name.bytes), |found| *found as usize == at) {
+            entry.remove();
+        }
+        self.name_of.remove(&name.place);
+        self.names.pop();
+    }
+
+    /// True when an account was created at exactly that moment.
+    pub(crate) fn has_timestamp(&self, timestamp: Nanos) -> bool {
+        self.all().binary_search_by_key(&timestamp, |state| state.account.timestamp).is_ok()
+    }
+
+    /// The timestamp of the newest account; 0 when there is none.
+    pub(crate) fn last_timestamp(&self) -> Nanos {
+        self.all().last().map_or(Nanos(0), |state| state.account.timestamp)
+    }
+
+    pub(crate) fn view(&self, place: usize) -> AccountView {
+        let state = self.get(place);
+        AccountView {
+            account: state.account,
+            name: name_from_bytes(&self.name(place)).map(String::from).unwrap_or_default(),
+            bounds: state.bounds,
+            spends: state.spends,
+            receipts: state.receipts,
+        }
+    }
+
+    /// Accounts that carry what the filter asks for.
+    pub(crate) fn query(&self, filter: &QueryFilter) -> Vec<AccountView> {
+        if !filter.is_valid() {
+            return Vec::new();
+        }
+        let all = self.all();
+        let from = all.partition_point(|state| state.account.timestamp < filter.timestamp_min);
+        let to = if filter.timestamp_max.0 == 0 {
+            all.len()
+        } else {
+            all.partition_point(|state| state.account.timestamp <= filter.timestamp_max)
+        };
+        let matches = |place: &usize| matches(&self.get(*place).account, filter);
+        let limit = filter.limit_capped();
+        if filter.reversed {
+            (from..to).rev().filter(matches).take(limit).map(|place| self.view(place)).collect()
+        } else {
+            (from..to).filter(matches).take(limit).map(|place| self.view(place)).collect()
+        }
+    }
+
+    pub(crate) fn names_len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(crate) fn begin_cut(&mut self) {
+        self.states.begin_cut();
+        self.names.begin_cut();
+    }
+
+    pub(crate) fn poll_states_cut(&mut self, count: usize, read: impl FnMut(&AccountState)) -> bool {
+        self.states.poll_cut(count, read)
+    }
+
+    pub(crate) fn poll_names_cut(&mut self, count: usize, read: impl FnMut(&Name)) -> bool {
+        self.names.poll_cut(count, read)
+    }
+}
+
+fn matches(account: &Account, filter: &QueryFilter) -> bool {
+    (filter.user_data_128 == 0 || filter.user_data_128 == account.user_data_128)
+        && (filter.user_data_64 == 0 || filter.user_data_64 == account.user_data_64)
+        && (filter.user_data_32 == 0 || filter.user_data_32 == account.user_data_32)
+        && (filter.ledger.0 == 0 || filter.ledger == account.ledger)
+        && (filter.code == 0 || filter.code == account.code)
+}

@@ -1,0 +1,185 @@
+//! How a batch of events is worked off: places in time, linked chains, imported batches.
+//!
+//! What accounts and transfers have in common stands here once; the checks of their own stand in
+//! `create_accounts` and `create_transfers`.
+
+use alloc::vec::Vec;
+
+use bezant_codec::{Reader, result_to_bytes};
+use bezant_types::{EventResult, Nanos, limits::RESULT_SIZE};
+use bytes::{Bytes, BytesMut};
+
+use crate::Ledger;
+use crate::found::Found;
+use crate::operation::Event;
+
+/// What became of an event: its number, and the timestamp that the answer shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) status: u32,
+    pub(crate) timestamp: Nanos,
+}
+
+/// What an event's own checks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Creation {
+    /// Applied.
+    Created,
+    /// The same was created before, at that moment: the number of `exists`.
+    Exists(u32, Nanos),
+    /// The number of a refusal.
+    Refused(u32),
+}
+
+/// The number of `created`, the same for every operation.
+pub(crate) const CREATED: u32 = u32::MAX;
+
+/// The statuses that both operations have under different numbers.
+#[derive(Debug)]
+pub(crate) struct BatchStatuses {
+    pub(crate) linked_event_failed: u32,
+    pub(crate) linked_event_chain_open: u32,
+    pub(crate) imported_event_expected: u32,
+    pub(crate) imported_event_not_expected: u32,
+    pub(crate) timestamp_must_be_zero: u32,
+    pub(crate) imported_event_timestamp_out_of_range: u32,
+    pub(crate) imported_event_timestamp_must_not_advance: u32,
+}
+
+/// An event that creates something and may be linked to the next.
+pub(crate) trait BatchEvent: Event + Copy {
+    const STATUSES: BatchStatuses;
+
+    fn is_linked(&self) -> bool;
+
+    fn is_imported(&self) -> bool;
+
+    /// What the client sent.
+    fn timestamp(&self) -> Nanos;
+
+    /// The checks of its own, and the change. `timestamp` is the moment that it gets when it is created.
+    fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation;
+
+    /// Keeps what a refusal leaves behind (a used-up id); after its chain was undone.
+    fn refuse(&self, ledger: &mut Ledger, outcome: Outcome);
+}
+
+/// Results of a batch as they go to the client.
+struct Results {
+    bytes: BytesMut,
+}
+
+impl Results {
+    fn with_capacity(events: usize) -> Self {
+        Self { bytes: BytesMut::with_capacity(events * RESULT_SIZE) }
+    }
+
+    fn push(&mut self, outcome: Outcome) {
+        let result = EventResult { timestamp: outcome.timestamp, status: outcome.status };
+        self.bytes.extend_from_slice(&result_to_bytes(result));
+    }
+
+    /// Everything from event `first` on failed with its chain; timestamps stay.
+    fn fail_from(&mut self, first: usize, status: u32) {
+        for result in self.bytes[first * RESULT_SIZE..].chunks_exact_mut(RESULT_SIZE) {
+            result[8..12].copy_from_slice(&status.to_le_bytes());
+        }
+    }
+}
+
+/// Where a chain stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    /// Not inside one.
+    None,
+    /// Since this event, nothing failed.
+    Open(usize),
+    /// An event failed and everything was undone.
+    Broken,
+}
+
+impl Ledger {
+    /// Works off the events of one command; `first` is the timestamp of its first event.
+    pub(crate) fn apply_batch<E: BatchEvent>(&mut self, body: &[u8], first: Nanos, found: &Found) -> Bytes {
+        let mut reader = Reader::new(body);
+        let mut results = Results::with_capacity(body.len() / 128 + 1);
+        let mut chain = Chain::None;
+        let mut batch_is_imported = None;
+        let mut timestamp = first;
+        let mut at = 0;
+        while let Ok(event) = E::from_reader(&mut reader) {
+            let is_imported = *batch_is_imported.get_or_insert_with(|| event.is_imported());
+            if event.is_linked() && chain == Chain::None {
+                chain = Chain::Open(at);
+                self.open_scope();
+            }
+            let own = if event.is_imported() { event.timestamp() } else { timestamp };
+            let outcome = if event.is_linked() && reader.is_empty() {
+                Outcome { status: E::STATUSES.linked_event_chain_open, timestamp }
+            } else if chain == Chain::Broken {
+                Outcome { status: E::STATUSES.linked_event_failed, timestamp: own }
+            } else {
+                match check_timestamp(&event, is_imported, self.entry_time()) {
+                    Some(status) => Outcome { status, timestamp },
+                    None => match event.create(self, own, found) {
+                        Creation::Created => Outcome { status: CREATED, timestamp: own },
+                        Creation::Exists(status, first_time) => Outcome { status, timestamp: first_time },
+                        Creation::Refused(status) => Outcome { status, timestamp },
+                    },
+                }
+            };
+            if outcome.status != CREATED
+                && let Chain::Open(start) = chain
+            {
+                self.undo_scope();
+                results.fail_from(start, E::STATUSES.linked_event_failed);
+                chain = Chain::Broken;
+            }
+            if outcome.status != CREATED {
+                event.refuse(self, outcome);
+            }
+            results.push(outcome);
+            if !event.is_linked() || reader.is_empty() {
+                self.close_scope();
+                chain = Chain::None;
+            }
+            timestamp = Nanos(timestamp.0 + 1);
+            at += 1;
+        }
+        results.bytes.freeze()
+    }
+}
+
+/// The checks that come before all others.
+fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, now: Nanos) -> Option<u32> {
+    if event.is_imported() != batch_is_imported {
+        return Some(if batch_is_imported {
+            E::STATUSES.imported_event_expected
+        } else {
+            E::STATUSES.imported_event_not_expected
+        });
+    }
+    if !event.is_imported() {
+        return (event.timestamp().0 != 0).then_some(E::STATUSES.timestamp_must_be_zero);
+    }
+    if event.timestamp().0 == 0 || event.timestamp() > Nanos::MAX {
+        return Some(E::STATUSES.imported_event_timestamp_out_of_range);
+    }
+    (event.timestamp() >= now).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
+}
+
+/// Works off events that are not created and not linked: `apply` says what became of each.
+pub(crate) fn apply_each<E: Event>(
+    body: &[u8],
+    first: Nanos,
+    event_size: usize,
+    mut apply: impl FnMut(Result<E, bezant_codec::DecodeError>) -> u32,
+) -> Bytes {
+    let events: Vec<&[u8]> = body.chunks(event_size).collect();
+    let mut results = Results::with_capacity(events.len());
+    for (event, timestamp) in events.into_iter().zip(first.0..) {
+        let status = apply(E::from_reader(&mut Reader::new(event)));
+        results.push(Outcome { status, timestamp: Nanos(timestamp) });
+    }
+    results.bytes.freeze()
+}

@@ -1,0 +1,197 @@
+//! The ledger's state as bytes: the same state gives the same bytes on every replica.
+//!
+//! All integers little-endian. Sections, one after the other:
+//!
+//! | section | bytes | content |
+//! |---|---|---|
+//! | head | 128 | `BZLEDGER`, version u32 = 1, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, zero 24 |
+//! | accounts | 240 each | record 128, minimum i128, maximum i128, spends (sequence u64, head 32), receipts the same; in order of creation |
+//! | names | 72 each | place of the account u64, name 64; in the order given |
+//! | pending | 128 each | the record; in order of their timestamps |
+//! | assets | 32 each | registered ones, as in the operation; in the order registered |
+
+use alloc::vec::Vec;
+
+use bezant_codec::{
+    DecodeError, Reader, account_from_bytes, account_to_bytes, transfer_from_bytes, transfer_to_bytes,
+};
+use bezant_rsm::RestoreError;
+use bezant_types::limits::NAME_SIZE_MAX;
+use bezant_types::{Asset, Bounds, Chain, Head, HistoryPosition, Nanos, TransferId};
+use bytes::{BufMut, BytesMut};
+
+use crate::Ledger;
+use crate::accounts::{AccountState, Accounts, Name};
+use crate::assets::Assets;
+use crate::operation::Event;
+use crate::pending::PendingTransfers;
+use crate::window::Window;
+
+const MAGIC: &[u8; 8] = b"BZLEDGER";
+const VERSION: u32 = 1;
+const HEAD_SIZE: usize = 128;
+const ACCOUNT_SIZE: usize = 240;
+
+/// How far a checkpoint has been read out.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    /// The head, made when the cut began, and the assets.
+    Head(Vec<u8>, Vec<u8>),
+    Accounts(Vec<u8>),
+    Names(Vec<u8>),
+    Pending(Vec<u8>),
+    /// What is left: the assets.
+    Assets(Vec<u8>),
+}
+
+impl Ledger {
+    pub(crate) fn begin_cut(&mut self) {
+        assert!(self.cut.is_none(), "one checkpoint at a time");
+        let position = self.position();
+        let mut head = Vec::with_capacity(HEAD_SIZE);
+        head.put_slice(MAGIC);
+        head.put_u32_le(VERSION);
+        head.put_u32_le(0);
+        head.put_u64_le(self.time.0);
+        head.put_u64_le(self.last_movement_timestamp.0);
+        head.put_u128_le(self.window.id_max().0);
+        head.put_u64_le(position.movements);
+        head.put_u64_le(position.refusals);
+        head.put_u64_le(self.accounts.len() as u64);
+        head.put_u64_le(self.accounts.names_len() as u64);
+        head.put_u64_le(self.pending.len() as u64);
+        head.put_u64_le(self.assets.registered().len() as u64);
+        head.put_bytes(0, HEAD_SIZE - head.len());
+        let mut assets = BytesMut::new();
+        self.assets.registered().iter().for_each(|asset| asset.write(&mut assets));
+        self.cut = Some(Cut::Head(head, assets.into()));
+        self.accounts.begin_cut();
+        self.pending.begin_cut();
+    }
+
+    pub(crate) fn poll_cut(&mut self, size: usize) -> Option<Vec<u8>> {
+        let mut piece = Vec::with_capacity(size);
+        let (next, piece) = match self.cut.take()? {
+            Cut::Head(head, assets) => (Some(Cut::Accounts(assets)), head),
+            Cut::Accounts(assets) => {
+                let count = size / ACCOUNT_SIZE + 1;
+                let has_more = self.accounts.poll_states_cut(count, |state| write_account(state, &mut piece));
+                (Some(if has_more { Cut::Accounts(assets) } else { Cut::Names(assets) }), piece)
+            }
+            Cut::Names(assets) => {
+                let count = size / NAME_SIZE_MAX + 1;
+                let has_more = self.accounts.poll_names_cut(count, |name| {
+                    piece.put_u64_le(name.place as u64);
+                    piece.put_slice(&name.bytes);
+                });
+                (Some(if has_more { Cut::Names(assets) } else { Cut::Pending(assets) }), piece)
+            }
+            Cut::Pending(assets) => {
+                let count = size / 128 + 1;
+                let has_more =
+                    self.pending.poll_cut(count, |transfer| piece.put_slice(&transfer_to_bytes(transfer)));
+                (Some(if has_more { Cut::Pending(assets) } else { Cut::Assets(assets) }), piece)
+            }
+            Cut::Assets(assets) => (None, assets),
+        };
+        self.cut = next;
+        Some(piece)
+    }
+
+    pub(crate) fn from_checkpoint(checkpoint: &[u8]) -> Result<Self, RestoreError> {
+        let reader = &mut Reader::new(checkpoint);
+        let section = |section| move |_: DecodeError| RestoreError { section };
+        let head = Heading::read(reader).map_err(section("head"))?;
+        let accounts = read_all(reader, head.accounts, read_account).map_err(section("accounts"))?;
+        let places = accounts.len();
+        let names =
+            read_all(reader, head.names, |reader| read_name(reader, places)).map_err(section("names"))?;
+        let pending = read_all(reader, head.pending, |reader| Ok(transfer_from_bytes(&reader.array()?)))
+            .map_err(section("pending"))?;
+        let assets = read_all(reader, head.assets, Asset::from_reader).map_err(section("assets"))?;
+        if !reader.is_empty() {
+            return Err(RestoreError { section: "end" });
+        }
+        let mut waiting = PendingTransfers::default();
+        pending.into_iter().for_each(|transfer| waiting.insert(transfer));
+        Ok(Self {
+            accounts: Accounts::new(accounts, names),
+            pending: waiting,
+            assets: Assets::new(assets),
+            window: Window::new(head.position, head.id_max),
+            last_movement_timestamp: head.last_movement_timestamp,
+            time: head.time,
+            scope: None,
+            cut: None,
+        })
+    }
+}
+
+struct Heading {
+    time: Nanos,
+    last_movement_timestamp: Nanos,
+    id_max: TransferId,
+    position: HistoryPosition,
+    accounts: u64,
+    names: u64,
+    pending: u64,
+    assets: u64,
+}
+
+impl Heading {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if reader.array()? != *MAGIC {
+            return Err(DecodeError::Value);
+        }
+        if reader.u32()? != VERSION || reader.u32()? != 0 {
+            return Err(DecodeError::Version);
+        }
+        let head = Self {
+            time: Nanos(reader.u64()?),
+            last_movement_timestamp: Nanos(reader.u64()?),
+            id_max: TransferId(reader.u128()?),
+            position: HistoryPosition { movements: reader.u64()?, refusals: reader.u64()? },
+            accounts: reader.u64()?,
+            names: reader.u64()?,
+            pending: reader.u64()?,
+            assets: reader.u64()?,
+        };
+        if reader.array()? == [0; 24] { Ok(head) } else { Err(DecodeError::Reserved) }
+    }
+}
+
+fn read_all<T>(
+    reader: &mut Reader<'_>,
+    count: u64,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    (0..count).map(|_| read(reader)).collect()
+}
+
+fn write_account(state: &AccountState, piece: &mut Vec<u8>) {
+    piece.put_slice(&account_to_bytes(&state.account));
+    piece.put_i128_le(state.bounds.minimum);
+    piece.put_i128_le(state.bounds.maximum);
+    for chain in [state.spends, state.receipts] {
+        piece.put_u64_le(chain.sequence);
+        piece.put_slice(&chain.head.0);
+    }
+}
+
+fn read_account(reader: &mut Reader<'_>) -> Result<AccountState, DecodeError> {
+    let account = account_from_bytes(&reader.array()?);
+    let bounds = Bounds { minimum: reader.i128()?, maximum: reader.i128()? };
+    let mut chain = || -> Result<Chain, DecodeError> {
+        Ok(Chain { sequence: reader.u64()?, head: Head(reader.array()?) })
+    };
+    let (spends, receipts) = (chain()?, chain()?);
+    Ok(AccountState { account, bounds, spends, receipts })
+}
+
+fn read_name(reader: &mut Reader<'_>, places: usize) -> Result<Name, DecodeError> {
+    let place = usize::try_from(reader.u64()?).map_err(|_| DecodeError::Value)?;
+    if place >= places {
+        return Err(DecodeError::Value);
+    }
+    Ok(Name { place, bytes: reader.array()? })
+}

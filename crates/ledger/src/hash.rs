@@ -1,0 +1,77 @@
+//! The hash of ids in memory: fixed for good, so that every replica does the same work.
+
+use core::hash::{BuildHasher, Hasher};
+
+/// Two multiplications folded: every bit of the id reaches every bit of the hash.
+pub(crate) fn hash_id(id: u128) -> u64 {
+    const LOW: u64 = 0x9e37_79b9_7f4a_7c15;
+    const HIGH: u64 = 0xd1b5_4a32_d192_ed03;
+    let [low, high] = halves(id);
+    fold(fold(low ^ LOW, HIGH) ^ high, LOW)
+}
+
+/// The hash of a name: its bytes, eight at a time.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(0x2545_f491_4f6c_dd1d, |hash, chunk| {
+        let word = chunk.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        fold(hash ^ word, 0x9e37_79b9_7f4a_7c15)
+    })
+}
+
+fn halves(wide: u128) -> [u64; 2] {
+    let bytes = wide.to_le_bytes();
+    let [low, high] = [0, 8].map(|at| {
+        let mut half = [0; 8];
+        half.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(half)
+    });
+    [low, high]
+}
+
+fn fold(left: u64, right: u64) -> u64 {
+    let [low, high] = halves(u128::from(left) * u128::from(right));
+    low ^ high
+}
+
+/// A hash map with the fixed hash; for keys that are integers.
+pub(crate) type FixedHashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
+/// A hash set with the fixed hash; for keys that are integers.
+pub(crate) type FixedHashSet<K> = hashbrown::HashSet<K, FixedState>;
+
+/// Makes hashers that begin alike, always.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FixedState;
+
+impl BuildHasher for FixedState {
+    type Hasher = FixedHasher;
+
+    fn build_hasher(&self) -> FixedHasher {
+        FixedHasher(0)
+    }
+}
+
+/// [`hash_id`] as a hasher.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FixedHasher(u64);
+
+impl Hasher for FixedHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = fold(self.0 ^ hash_bytes(bytes), 0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.write_u128(u128::from(value));
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u128(value as u128);
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = fold(self.0 ^ hash_id(value), 0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,273 @@
+//! The ledger as a state machine: what it holds, and how an entry becomes results and rows.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bezant_codec::records;
+use bezant_rsm::{Applied, Command, Entry, Prefetch, RestoreError, StateMachine};
+use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
+use bezant_types::{
+    Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, LogIndex, Movement,
+    Nanos, Refusal, Transfer, TransferFlags,
+};
+use bytes::Bytes;
+
+use crate::accounts::Accounts;
+use crate::assets::Assets;
+use crate::batch::apply_each;
+use crate::checkpoint::Cut;
+use crate::found::Found;
+use crate::operation::{
+    EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer, Operation, SetBounds,
+    SetName, name_from_bytes,
+};
+use crate::pending::PendingTransfers;
+use crate::query::{LedgerAnswer, LedgerQuery};
+use crate::scope::Scope;
+use crate::window::Window;
+
+/// Accounts and transfers of one shard.
+#[derive(Debug)]
+pub struct Ledger {
+    pub(crate) accounts: Accounts,
+    pub(crate) pending: PendingTransfers,
+    pub(crate) assets: Assets,
+    pub(crate) window: Window,
+    /// Of the newest row; imported transfers must lie after it.
+    pub(crate) last_movement_timestamp: Nanos,
+    /// Cluster time of the last entry.
+    pub(crate) time: Nanos,
+    /// The linked chain that is being applied.
+    pub(crate) scope: Option<Scope>,
+    /// The checkpoint that is being read out.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// What one entry adds to the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerRows {
+    /// In order of their timestamps.
+    pub movements: Arc<[Movement]>,
+    /// In the order in which they were refused.
+    pub refusals: Arc<[Refusal]>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ledger {
+    /// A ledger without accounts.
+    pub fn new() -> Self {
+        Self {
+            accounts: Accounts::new(Vec::new(), Vec::new()),
+            pending: PendingTransfers::default(),
+            assets: Assets::default(),
+            window: Window::new(HistoryPosition::default(), bezant_types::TransferId(0)),
+            last_movement_timestamp: Nanos(0),
+            time: Nanos(0),
+            scope: None,
+            cut: None,
+        }
+    }
+
+    /// Cluster time of the last entry that was applied; 0 before the first.
+    pub const fn time(&self) -> Nanos {
+        self.time
+    }
+
+    /// How many rows the entries so far have added to the history.
+    pub fn position(&self) -> HistoryPosition {
+        self.window.position()
+    }
+
+    /// Cluster time of the entry that is being applied.
+    pub(crate) const fn entry_time(&self) -> Nanos {
+        self.time
+    }
+
+    fn apply_command(&mut self, command: &Command, first: Nanos, found: &Found) -> Bytes {
+        let body = &command.body;
+        match Operation::from_number(command.operation) {
+            Some(Operation::CreateAccounts) => self.apply_batch::<Account>(body, first, found),
+            Some(Operation::CreateTransfers) => self.apply_batch::<Transfer>(body, first, found),
+            Some(Operation::CreateAccountsExtended) => {
+                self.apply_batch::<ExtendedAccount>(body, first, found)
+            }
+            Some(Operation::CreateTransfersExtended) => {
+                self.apply_batch::<ExtendedTransfer>(body, first, found)
+            }
+            Some(operation @ Operation::SetBounds) => {
+                apply_each(body, first, operation.event_size(), |event| {
+                    event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.set_bounds(&it)).number()
+                })
+            }
+            Some(operation @ Operation::SetName) => {
+                apply_each(body, first, operation.event_size(), |event| {
+                    event.map_or(AccountChangeStatus::NameInvalid, |it| self.set_name(&it)).number()
+                })
+            }
+            Some(operation @ Operation::RegisterAssets) => {
+                apply_each::<Asset>(body, first, operation.event_size(), |event| {
+                    event.map_or(AssetStatus::CodeInvalid, |it| self.assets.register(it)).number()
+                })
+            }
+            Some(Operation::Expire) => {
+                self.expire(first, usize::try_from(command.events).unwrap_or(EXPIRE_MAX));
+                Bytes::new()
+            }
+            // Written by a version that knows more: the same nothing on every replica.
+            None => Bytes::new(),
+        }
+    }
+
+    fn set_bounds(&mut self, change: &SetBounds) -> AccountChangeStatus {
+        let Some(place) = self.accounts.find(change.account_id) else {
+            return AccountChangeStatus::AccountNotFound;
+        };
+        if change.bounds.minimum > change.bounds.maximum {
+            return AccountChangeStatus::BoundsInvalid;
+        }
+        self.accounts.change(place).bounds = change.bounds;
+        AccountChangeStatus::Created
+    }
+
+    fn set_name(&mut self, change: &SetName) -> AccountChangeStatus {
+        let Some(place) = self.accounts.find(change.account_id) else {
+            return AccountChangeStatus::AccountNotFound;
+        };
+        if name_from_bytes(&change.name).is_none_or(str::is_empty) {
+            return AccountChangeStatus::NameInvalid;
+        }
+        let name = self.accounts.name(place);
+        if name == change.name {
+            return AccountChangeStatus::Created;
+        }
+        if name != [0; _] {
+            return AccountChangeStatus::NameAlreadySet;
+        }
+        if self.accounts.find_by_name(&change.name).is_some() {
+            return AccountChangeStatus::NameTaken;
+        }
+        self.accounts.set_name(place, change.name);
+        AccountChangeStatus::Created
+    }
+
+    /// The rows that a transfer's checks may need and memory does not hold.
+    fn prefetch_transfer(&self, record: &[u8; RECORD_SIZE], keys: &mut Vec<FetchKey>) {
+        let transfer = bezant_codec::transfer_from_bytes(record);
+        if transfer.id <= self.window.id_max() && !self.window.contains(transfer.id) {
+            keys.push(FetchKey::Transfer(transfer.id));
+        }
+        let resolves = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
+        if transfer.flags.intersects(resolves)
+            && self.pending.get(transfer.pending_id).is_none()
+            && self.window.resolution(transfer.pending_id).is_none()
+        {
+            keys.push(FetchKey::Transfer(transfer.pending_id));
+            keys.push(FetchKey::Resolution(transfer.pending_id));
+        }
+    }
+
+    fn prefetch_command(&self, command: &Command, keys: &mut Vec<FetchKey>) {
+        match Operation::from_number(command.operation) {
+            Some(Operation::CreateTransfers) => {
+                for record in records::<RECORD_SIZE>(&command.body).unwrap_or_default() {
+                    self.prefetch_transfer(record, keys);
+                }
+            }
+            Some(Operation::CreateTransfersExtended) => {
+                for extended in records::<EXTENDED_TRANSFER_SIZE>(&command.body).unwrap_or_default() {
+                    if let Some(record) = extended.first_chunk() {
+                        self.prefetch_transfer(record, keys);
+                    }
+                }
+            }
+            Some(Operation::CreateAccounts) => {
+                for record in records::<RECORD_SIZE>(&command.body).unwrap_or_default() {
+                    prefetch_account(record, keys);
+                }
+            }
+            Some(Operation::CreateAccountsExtended) => {
+                for extended in records::<EXTENDED_ACCOUNT_SIZE>(&command.body).unwrap_or_default() {
+                    if let Some(record) = extended.first_chunk() {
+                        prefetch_account(record, keys);
+                    }
+                }
+            }
+            Some(
+                Operation::SetBounds | Operation::SetName | Operation::RegisterAssets | Operation::Expire,
+            )
+            | None => {}
+        }
+    }
+}
+
+/// An imported account must not share its timestamp with a movement.
+fn prefetch_account(record: &[u8; RECORD_SIZE], keys: &mut Vec<FetchKey>) {
+    let account = bezant_codec::account_from_bytes(record);
+    if account.flags.contains(bezant_types::AccountFlags::IMPORTED) {
+        keys.push(FetchKey::Timestamp(account.timestamp));
+    }
+}
+
+impl StateMachine for Ledger {
+    type Key = FetchKey;
+    type Found = Fetched;
+    type Rows = LedgerRows;
+    type Query = LedgerQuery;
+    type Answer = LedgerAnswer;
+
+    fn prefetch(&self, entry: &Entry) -> Prefetch<FetchKey> {
+        let mut keys = Vec::new();
+        entry.commands.iter().for_each(|command| self.prefetch_command(command, &mut keys));
+        Prefetch { keys, position: self.position() }
+    }
+
+    fn apply(&mut self, _index: LogIndex, entry: &Entry, fetched: Fetched) -> Option<Applied<LedgerRows>> {
+        if !self.window.covers(fetched.seen) {
+            return None;
+        }
+        let events = entry.events();
+        assert!(entry.time.0 >= self.time.0 + events, "time never goes back: the log is damaged");
+        self.time = entry.time;
+        self.window.begin_entry(usize::try_from(events).unwrap_or(0));
+        let found = Found::from(fetched);
+        let mut first = Nanos(entry.time.0 - events + 1);
+        let mut results = Vec::with_capacity(entry.commands.len());
+        for command in &entry.commands {
+            results.push(self.apply_command(command, first, &found));
+            first = Nanos(first.0 + u64::from(command.events));
+        }
+        let (movements, refusals) = self.window.finish_entry();
+        Some(Applied { results, rows: LedgerRows { movements, refusals } })
+    }
+
+    fn due(&self, now: Nanos) -> Option<Command> {
+        let count = self.pending.expired(now, EXPIRE_MAX).count();
+        let events = u32::try_from(count).ok().filter(|count| *count > 0)?;
+        Some(Command { operation: Operation::Expire as u16, events, body: Bytes::new() })
+    }
+
+    fn due_at(&self) -> Option<Nanos> {
+        self.pending.next_expiry()
+    }
+
+    fn query(&self, query: LedgerQuery) -> LedgerAnswer {
+        self.answer(query)
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.begin_cut();
+    }
+
+    fn poll_checkpoint(&mut self, size: usize) -> Option<Vec<u8>> {
+        self.poll_cut(size)
+    }
+
+    fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError> {
+        Self::from_checkpoint(checkpoint)
+    }
+}

@@ -1,0 +1,145 @@
+//! Pending transfers that nobody has posted or voided and whose time has not run out.
+//!
+//! They are kept in order of their timestamps, which is the order of a checkpoint, and in order of their
+//! expiry. A pending transfer never changes: it is inserted once and removed once.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use bezant_types::{Nanos, Transfer, TransferId};
+
+use crate::hash::FixedHashMap;
+
+/// Pending transfers, found by id, by age and by expiry.
+#[derive(Debug, Default)]
+pub(crate) struct PendingTransfers {
+    by_time: BTreeMap<Nanos, Transfer>,
+    times: FixedHashMap<u128, Nanos>,
+    by_expiry: BTreeSet<(Nanos, Nanos)>,
+    cut: Option<Cut>,
+}
+
+/// A checkpoint being read out.
+#[derive(Debug)]
+struct Cut {
+    /// The next timestamp to read out.
+    next: Nanos,
+    /// The newest timestamp of the cut.
+    end: Nanos,
+    /// Removed since the cut began, not yet read out.
+    removed: BTreeMap<Nanos, Transfer>,
+}
+
+impl PendingTransfers {
+    pub(crate) fn len(&self) -> usize {
+        self.by_time.len()
+    }
+
+    pub(crate) fn get(&self, id: TransferId) -> Option<&Transfer> {
+        self.by_time.get(self.times.get(&id.0)?)
+    }
+
+    pub(crate) fn insert(&mut self, transfer: Transfer) {
+        if let Some(expiry) = transfer.expires_at() {
+            self.by_expiry.insert((expiry, transfer.timestamp));
+        }
+        self.times.insert(transfer.id.0, transfer.timestamp);
+        let before = self.by_time.insert(transfer.timestamp, transfer);
+        assert!(before.is_none(), "timestamps are unique");
+        if let Some(cut) = &mut self.cut {
+            // Put back by an undo: the cut must show it once.
+            cut.removed.remove(&transfer.timestamp);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: TransferId) -> Option<Transfer> {
+        let time = self.times.remove(&id.0)?;
+        let transfer = self.by_time.remove(&time)?;
+        if let Some(expiry) = transfer.expires_at() {
+            self.by_expiry.remove(&(expiry, time));
+        }
+        if let Some(cut) = &mut self.cut
+            && time >= cut.next
+            && time <= cut.end
+        {
+            cut.removed.insert(time, transfer);
+        }
+        Some(transfer)
+    }
+
+    /// When the next one expires.
+    pub(crate) fn next_expiry(&self) -> Option<Nanos> {
+        self.by_expiry.first().map(|(expiry, _)| *expiry)
+    }
+
+    /// Up to `count` that have expired by `now`, in order of expiry.
+    pub(crate) fn expired(&self, now: Nanos, count: usize) -> impl Iterator<Item = &Transfer> {
+        self.by_expiry
+            .iter()
+            .take_while(move |(expiry, _)| *expiry <= now)
+            .take(count)
+            .filter_map(|(_, time)| self.by_time.get(time))
+    }
+
+    pub(crate) fn begin_cut(&mut self) {
+        assert!(self.cut.is_none(), "one cut at a time");
+        let end = self.by_time.last_key_value().map_or(Nanos(0), |(time, _)| *time);
+        self.cut = Some(Cut { next: Nanos(0), end, removed: BTreeMap::new() });
+    }
+
+    /// Reads out up to `count`; false when there are no more, and then the cut is over.
+    pub(crate) fn poll_cut(&mut self, count: usize, mut read: impl FnMut(&Transfer)) -> bool {
+        let Some(cut) = &mut self.cut else { return false };
+        let range = cut.next..=cut.end;
+        let kept = self.by_time.range(range.clone()).take(count);
+        let removed = cut.removed.range(range).take(count);
+        let mut page: Vec<(Nanos, Transfer)> = kept.chain(removed).map(|(time, it)| (*time, *it)).collect();
+        page.sort_unstable_by_key(|(time, _)| *time);
+        page.truncate(count);
+        page.iter().for_each(|(_, transfer)| read(transfer));
+        if let Some((last, _)) = page.last()
+            && *last < cut.end
+        {
+            cut.next = Nanos(last.0 + 1);
+            return true;
+        }
+        self.cut = None;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transfer(id: u128, timeout_seconds: u32) -> Transfer {
+        let timestamp = Nanos(u64::try_from(id).unwrap());
+        Transfer { id: TransferId(id), timestamp, timeout_seconds, ..Transfer::default() }
+    }
+
+    #[test]
+    fn expiry_comes_in_order_of_time() {
+        let mut pending = PendingTransfers::default();
+        [transfer(1, 9), transfer(2, 0), transfer(3, 5)].into_iter().for_each(|it| pending.insert(it));
+        assert_eq!(pending.next_expiry(), Some(Nanos(5_000_000_003)));
+        let ids: Vec<u128> = pending.expired(Nanos(u64::MAX), 9).map(|it| it.id.0).collect();
+        assert_eq!(ids, [3, 1]);
+        assert_eq!(pending.expired(Nanos(5_000_000_002), 9).count(), 0);
+    }
+
+    #[test]
+    fn a_cut_shows_one_moment_whatever_changes_meanwhile() {
+        let mut pending = PendingTransfers::default();
+        (1..=5).for_each(|id| pending.insert(transfer(id, 1)));
+        pending.begin_cut();
+        let mut seen = Vec::new();
+        pending.remove(TransferId(4));
+        assert!(pending.poll_cut(2, |it| seen.push(it.id.0)));
+        pending.remove(TransferId(1));
+        pending.remove(TransferId(5));
+        pending.insert(transfer(6, 1));
+        while pending.poll_cut(2, |it| seen.push(it.id.0)) {}
+        assert_eq!(seen, [1, 2, 3, 4, 5]);
+        assert_eq!(pending.len(), 3);
+    }
+}

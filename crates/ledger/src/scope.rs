@@ -1,0 +1,89 @@
+//! Undoing a linked chain: while one is open, what changes is put aside and can be brought back exactly.
+
+use alloc::vec::Vec;
+
+use bezant_types::{Nanos, Transfer, TransferId};
+
+use crate::Ledger;
+use crate::accounts::AccountState;
+use crate::window::Mark;
+
+/// What an open chain has changed, in the order in which it did.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    changes: Vec<Change>,
+    mark: Mark,
+    last_movement_timestamp: Nanos,
+}
+
+#[derive(Debug)]
+enum Change {
+    /// The account at this place was like this.
+    Account(usize, AccountState),
+    /// The newest account was added.
+    AccountInserted,
+    /// A pending transfer was added.
+    PendingInserted(TransferId),
+    /// A pending transfer was resolved.
+    PendingResolved(Transfer),
+}
+
+impl Ledger {
+    pub(crate) fn open_scope(&mut self) {
+        self.scope = Some(Scope {
+            changes: Vec::new(),
+            mark: self.window.mark(),
+            last_movement_timestamp: self.last_movement_timestamp,
+        });
+    }
+
+    /// The chain succeeded, or was undone before.
+    pub(crate) fn close_scope(&mut self) {
+        self.scope = None;
+    }
+
+    /// Brings back everything as it was when the chain began.
+    pub(crate) fn undo_scope(&mut self) {
+        let Some(scope) = self.scope.take() else { return };
+        for change in scope.changes.into_iter().rev() {
+            match change {
+                Change::Account(place, state) => *self.accounts.change(place) = state,
+                Change::AccountInserted => self.accounts.remove_last(),
+                Change::PendingInserted(id) => {
+                    self.pending.remove(id);
+                }
+                Change::PendingResolved(transfer) => {
+                    self.window.remove_resolution(transfer.id);
+                    self.pending.insert(transfer);
+                }
+            }
+        }
+        self.window.undo(scope.mark);
+        self.last_movement_timestamp = scope.last_movement_timestamp;
+    }
+
+    /// The account at `place` is about to change.
+    pub(crate) fn note_account(&mut self, place: usize) {
+        if let Some(scope) = &mut self.scope {
+            scope.changes.push(Change::Account(place, *self.accounts.get(place)));
+        }
+    }
+
+    pub(crate) fn note_account_inserted(&mut self) {
+        self.note(|| Change::AccountInserted);
+    }
+
+    pub(crate) fn note_pending_inserted(&mut self, id: TransferId) {
+        self.note(|| Change::PendingInserted(id));
+    }
+
+    pub(crate) fn note_pending_resolved(&mut self, transfer: Transfer) {
+        self.note(|| Change::PendingResolved(transfer));
+    }
+
+    fn note(&mut self, change: impl FnOnce() -> Change) {
+        if let Some(scope) = &mut self.scope {
+            scope.changes.push(change());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The second phase: posting, voiding and expiry of pending transfers; and what `exists` means for them.
+
+use bezant_types::{
+    AccountFlags, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos,
+    Transfer, TransferFlags, TransferId,
+};
+
+use crate::Ledger;
+use crate::create_transfers::Places;
+use crate::found::Found;
+
+impl Ledger {
+    /// Posts or voids a pending transfer.
+    pub(crate) fn resolve_pending(
+        &mut self,
+        transfer: &Transfer,
+        prev_hash: Head,
+        timestamp: Nanos,
+        found: &Found,
+    ) -> Result<(), Status> {
+        check_fields(transfer)?;
+        let pending = self.find_pending(transfer.pending_id, found).ok_or(Status::PendingTransferNotFound)?;
+        if !pending.flags.contains(TransferFlags::PENDING) {
+            return Err(Status::PendingTransferNotPending);
+        }
+        let amount = check_match(transfer, &pending)?;
+        let is_void = transfer.flags.contains(TransferFlags::VOID_PENDING);
+        if self.pending.get(pending.id).is_none() {
+            return Err(match self.resolution(pending.id, found) {
+                MovementKind::Posted => Status::PendingTransferAlreadyPosted,
+                MovementKind::Voided => Status::PendingTransferAlreadyVoided,
+                MovementKind::Expired | MovementKind::SinglePhase | MovementKind::Pending => {
+                    Status::PendingTransferExpired
+                }
+            });
+        }
+        if pending.expires_at().is_some_and(|expiry| timestamp >= expiry) {
+            return Err(Status::PendingTransferExpired);
+        }
+        if transfer.flags.contains(TransferFlags::IMPORTED) {
+            self.check_imported_timestamp(timestamp)?;
+        }
+        let places = self.places_of(&pending);
+        if !is_void && self.is_closed(places.debit) {
+            return Err(Status::DebitAccountAlreadyClosed);
+        }
+        if !is_void && self.is_closed(places.credit) {
+            return Err(Status::CreditAccountAlreadyClosed);
+        }
+        if !prev_hash.is_none() && prev_hash != self.accounts.get(places.debit).spends.head {
+            return Err(Status::PrevHashMismatch);
+        }
+        let record = inherit(transfer, &pending, amount, timestamp);
+        self.note_account(places.debit);
+        self.note_account(places.credit);
+        self.release(&pending, places, is_void);
+        if !is_void {
+            let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
+            debit.account.debits_posted += amount;
+            credit.account.credits_posted += amount;
+        }
+        self.record_transfer(&record, places);
+        let kind = MovementKind::of(record.flags);
+        self.forget_pending(pending, kind);
+        Ok(())
+    }
+
+    /// Releases up to `count` reserves whose time ran out, in order of expiry; `first` is the timestamp of
+    /// the first release.
+    pub(crate) fn expire(&mut self, first: Nanos, count: usize) {
+        let expired: alloc::vec::Vec<Transfer> = self.pending.expired(first, count).copied().collect();
+        for (pending, timestamp) in expired.into_iter().zip(first.0..) {
+            let places = self.places_of(&pending);
+            self.release(&pending, places, true);
+            let timestamp = Nanos(timestamp);
+            let movement = Movement {
+                transfer: pending,
+                kind: MovementKind::Expired,
+                timestamp,
+                debit: self.accounts.get(places.debit).account.balances(),
+                credit: self.accounts.get(places.credit).account.balances(),
+                debit_head: Head::NONE,
+                credit_head: Head::NONE,
+            };
+            self.last_movement_timestamp = timestamp;
+            self.window.push_movement(&movement);
+            self.forget_pending(pending, MovementKind::Expired);
+        }
+    }
+
+    /// Takes the reserve back; opens again what the pending transfer closed, unless it is posted.
+    fn release(&mut self, pending: &Transfer, places: Places, reopens: bool) {
+        let (debit, credit) = self.accounts.change_two(places.debit, places.credit);
+        debit.account.debits_pending -= pending.amount;
+        credit.account.credits_pending -= pending.amount;
+        if reopens && pending.flags.contains(TransferFlags::CLOSING_DEBIT) {
+            debit.account.flags = debit.account.flags.without(AccountFlags::CLOSED);
+        }
+        if reopens && pending.flags.contains(TransferFlags::CLOSING_CREDIT) {
+            credit.account.flags = credit.account.flags.without(AccountFlags::CLOSED);
+        }
+    }
+
+    fn forget_pending(&mut self, pending: Transfer, kind: MovementKind) {
+        self.pending.remove(pending.id);
+        self.window.push_resolution(pending, kind);
+        self.note_pending_resolved(pending);
+    }
+
+    fn is_closed(&self, place: usize) -> bool {
+        self.accounts.get(place).account.flags.contains(AccountFlags::CLOSED)
+    }
+
+    fn places_of(&self, pending: &Transfer) -> Places {
+        let find = |id| self.accounts.find(id).expect("invariant: accounts are never removed");
+        Places { debit: find(pending.debit_account_id), credit: find(pending.credit_account_id) }
+    }
+
+    /// The record of the transfer with that id, whatever became of it.
+    fn find_pending(&self, id: TransferId, found: &Found) -> Option<Transfer> {
+        if let Some(pending) = self.pending.get(id) {
+            return Some(*pending);
+        }
+        if let Some((pending, _)) = self.window.resolution(id) {
+            return Some(pending);
+        }
+        match self.window.find(id).as_ref().or_else(|| found.transfer(id))? {
+            FetchedTransfer::Applied(_, movement) => Some(movement.transfer),
+            FetchedTransfer::Refused(_) => None,
+        }
+    }
+
+    /// How a pending transfer that does not wait any more has ended.
+    fn resolution(&self, id: TransferId, found: &Found) -> MovementKind {
+        self.window
+            .resolution(id)
+            .map(|(_, resolution)| resolution.kind)
+            .or_else(|| found.resolution(id))
+            .expect("invariant: a pending transfer waits in memory or its end is in the history")
+    }
+
+    /// What the contract says of an id that exists: the first field that differs, or `exists`.
+    pub(crate) fn check_exists(&self, transfer: &Transfer, existing: &Transfer, found: &Found) -> Status {
+        let resolves = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
+        if transfer.flags != existing.flags {
+            return Status::ExistsWithDifferentFlags;
+        }
+        if transfer.pending_id != existing.pending_id {
+            return Status::ExistsWithDifferentPendingId;
+        }
+        if transfer.timeout_seconds != existing.timeout_seconds {
+            return Status::ExistsWithDifferentTimeout;
+        }
+        if transfer.flags.intersects(resolves) {
+            let pending = self
+                .find_pending(existing.pending_id, found)
+                .expect("invariant: a posted or voided transfer is in the history");
+            return check_exists_resolved(transfer, existing, &pending);
+        }
+        let balancing = TransferFlags::BALANCING_DEBIT.union(TransferFlags::BALANCING_CREDIT);
+        let amount_differs = if transfer.flags.intersects(balancing) {
+            transfer.amount < existing.amount
+        } else {
+            transfer.amount != existing.amount
+        };
+        if transfer.debit_account_id != existing.debit_account_id {
+            Status::ExistsWithDifferentDebitAccountId
+        } else if transfer.credit_account_id != existing.credit_account_id {
+            Status::ExistsWithDifferentCreditAccountId
+        } else if amount_differs {
+            Status::ExistsWithDifferentAmount
+        } else if transfer.user_data_128 != existing.user_data_128 {
+            Status::ExistsWithDifferentUserData128
+        } else if transfer.user_data_64 != existing.user_data_64 {
+            Status::ExistsWithDifferentUserData64
+        } else if transfer.user_data_32 != existing.user_data_32 {
+            Status::ExistsWithDifferentUserData32
+        } else if transfer.ledger != existing.ledger {
+            Status::ExistsWithDifferentLedger
+        } else if transfer.code != existing.code {
+            Status::ExistsWithDifferentCode
+        } else {
+            Status::Exists
+        }
+    }
+}
+
+fn check_fields(transfer: &Transfer) -> Result<(), Status> {
+    let both = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
+    let others = TransferFlags::PENDING
+        .union(TransferFlags::BALANCING_DEBIT)
+        .union(TransferFlags::BALANCING_CREDIT)
+        .union(TransferFlags::CLOSING_DEBIT)
+        .union(TransferFlags::CLOSING_CREDIT);
+    if transfer.flags.contains(both) || transfer.flags.intersects(others) {
+        Err(Status::FlagsAreMutuallyExclusive)
+    } else if transfer.pending_id.0 == 0 {
+        Err(Status::PendingIdMustNotBeZero)
+    } else if transfer.pending_id.0 == u128::MAX {
+        Err(Status::PendingIdMustNotBeIntMax)
+    } else if transfer.pending_id == transfer.id {
+        Err(Status::PendingIdMustBeDifferent)
+    } else if transfer.timeout_seconds != 0 {
+        Err(Status::TimeoutReservedForPendingTransfer)
+    } else {
+        Ok(())
+    }
+}
+
+/// Fields that are given must match the pending transfer; the amount that moves or is released.
+fn check_match(transfer: &Transfer, pending: &Transfer) -> Result<u128, Status> {
+    let given = |id: bezant_types::AccountId| id.0 != 0;
+    if given(transfer.debit_account_id) && transfer.debit_account_id != pending.debit_account_id {
+        return Err(Status::PendingTransferHasDifferentDebitAccountId);
+    }
+    if given(transfer.credit_account_id) && transfer.credit_account_id != pending.credit_account_id {
+        return Err(Status::PendingTransferHasDifferentCreditAccountId);
+    }
+    if transfer.ledger.0 != 0 && transfer.ledger != pending.ledger {
+        return Err(Status::PendingTransferHasDifferentLedger);
+    }
+    if transfer.code != 0 && transfer.code != pending.code {
+        return Err(Status::PendingTransferHasDifferentCode);
+    }
+    let is_void = transfer.flags.contains(TransferFlags::VOID_PENDING);
+    let all = if is_void { 0 } else { u128::MAX };
+    let amount = if transfer.amount == all { pending.amount } else { transfer.amount };
+    if amount > pending.amount {
+        return Err(Status::ExceedsPendingTransferAmount);
+    }
+    if is_void && amount < pending.amount {
+        return Err(Status::PendingTransferHasDifferentAmount);
+    }
+    Ok(amount)
+}
+
+/// The final record of a post or void.
+fn inherit(transfer: &Transfer, pending: &Transfer, amount: u128, timestamp: Nanos) -> Transfer {
+    let or = |given: u128, inherited: u128| if given == 0 { inherited } else { given };
+    Transfer {
+        id: transfer.id,
+        debit_account_id: pending.debit_account_id,
+        credit_account_id: pending.credit_account_id,
+        amount,
+        pending_id: transfer.pending_id,
+        user_data_128: or(transfer.user_data_128, pending.user_data_128),
+        user_data_64: if transfer.user_data_64 == 0 { pending.user_data_64 } else { transfer.user_data_64 },
+        user_data_32: if transfer.user_data_32 == 0 { pending.user_data_32 } else { transfer.user_data_32 },
+        timeout_seconds: 0,
+        ledger: pending.ledger,
+        code: pending.code,
+        flags: transfer.flags,
+        timestamp,
+    }
+}
+
+/// `exists` of a post or void: a field that is zero stands for the pending transfer's.
+fn check_exists_resolved(transfer: &Transfer, existing: &Transfer, pending: &Transfer) -> Status {
+    let all = if transfer.flags.contains(TransferFlags::VOID_PENDING) { 0 } else { u128::MAX };
+    let amount = if transfer.amount == all { pending.amount } else { transfer.amount };
+    let expected = inherit(transfer, pending, amount, existing.timestamp);
+    let debit_differs =
+        transfer.debit_account_id.0 != 0 && transfer.debit_account_id != existing.debit_account_id;
+    let credit_differs =
+        transfer.credit_account_id.0 != 0 && transfer.credit_account_id != existing.credit_account_id;
+    if debit_differs {
+        Status::ExistsWithDifferentDebitAccountId
+    } else if credit_differs {
+        Status::ExistsWithDifferentCreditAccountId
+    } else if expected.amount != existing.amount {
+        Status::ExistsWithDifferentAmount
+    } else if expected.user_data_128 != existing.user_data_128 {
+        Status::ExistsWithDifferentUserData128
+    } else if expected.user_data_64 != existing.user_data_64 {
+        Status::ExistsWithDifferentUserData64
+    } else if expected.user_data_32 != existing.user_data_32 {
+        Status::ExistsWithDifferentUserData32
+    } else if transfer.ledger.0 != 0 && transfer.ledger != existing.ledger {
+        Status::ExistsWithDifferentLedger
+    } else if transfer.code != 0 && transfer.code != existing.code {
+        Status::ExistsWithDifferentCode
+    } else {
+        Status::Exists
+    }
+}

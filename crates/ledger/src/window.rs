@@ -1,0 +1,280 @@
+//! The newest rows of the history, kept in memory.
+//!
+//! An entry's old rows are fetched while entries before it are still being applied; what those add is
+//! found here. So the window must reach back to the position that a fetch has seen: then an id is new
+//! if neither the fetch nor the window has it. An id above every id before it is new without any look-up.
+//!
+//! Two generations of [`GENERATION_ROWS`] rows and more; the older one is dropped whole when the newer is full.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bezant_types::{
+    FetchedTransfer, HistoryPosition, Movement, MovementKind, MovementNumber, Refusal, Resolution, Transfer,
+    TransferId,
+};
+use hashbrown::HashTable;
+
+use crate::hash::{FixedHashMap, hash_id};
+
+/// Rows of a generation; several full entries, so that no fetch of an entry in flight is ever too old.
+pub(crate) const GENERATION_ROWS: usize = 1 << 16;
+
+/// Marks a place that is a refusal's.
+const REFUSED: u32 = 1 << 31;
+
+/// The newest rows, found by id.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// `current` comes first.
+    generations: [Generation; 2],
+    /// Movements of the entry that is being applied.
+    movements: Vec<Movement>,
+    /// Refusals of the entry that is being applied.
+    refusals: Vec<Refusal>,
+    /// Where the entry that is being applied begins.
+    base: HistoryPosition,
+    /// The greatest id ever used.
+    id_max: TransferId,
+}
+
+#[derive(Debug)]
+struct Generation {
+    /// The position of its first row.
+    start: HistoryPosition,
+    ids: Vec<u128>,
+    /// For each id: the movement's number, or [`REFUSED`] and the refusal's, counted from `start`.
+    places: Vec<u32>,
+    /// Places in `ids`.
+    by_id: HashTable<u32>,
+    /// Rows of whole entries, with the number of their first.
+    movements: Vec<(u64, Arc<[Movement]>)>,
+    refusals: Vec<(u64, Arc<[Refusal]>)>,
+    /// Pending transfers that were resolved, with their records; looked up, never iterated.
+    resolved: FixedHashMap<u128, (Transfer, MovementKind)>,
+}
+
+/// How far the rows of the entry had come: for undoing a chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    movements: usize,
+    id_max: TransferId,
+}
+
+impl Window {
+    /// An empty window after `position`.
+    pub(crate) fn new(position: HistoryPosition, id_max: TransferId) -> Self {
+        Self {
+            generations: [Generation::new(position), Generation::new(position)],
+            movements: Vec::new(),
+            refusals: Vec::new(),
+            base: position,
+            id_max,
+        }
+    }
+
+    /// The position after the last row.
+    pub(crate) fn position(&self) -> HistoryPosition {
+        HistoryPosition {
+            movements: self.base.movements + self.movements.len() as u64,
+            refusals: self.base.refusals + self.refusals.len() as u64,
+        }
+    }
+
+    pub(crate) fn id_max(&self) -> TransferId {
+        self.id_max
+    }
+
+    /// True when every row after `seen` is in the window.
+    pub(crate) fn covers(&self, seen: HistoryPosition) -> bool {
+        let start = self.generations[1].start;
+        start.movements <= seen.movements && start.refusals <= seen.refusals
+    }
+
+    /// Makes room for an entry of so many rows.
+    pub(crate) fn begin_entry(&mut self, rows: usize) {
+        if self.generations[0].ids.len() >= GENERATION_ROWS {
+            self.generations.swap(0, 1);
+            self.generations[0].restart(self.base);
+        }
+        self.movements.reserve_exact(rows);
+    }
+
+    /// The rows of the entry, which is over.
+    pub(crate) fn finish_entry(&mut self) -> (Arc<[Movement]>, Arc<[Refusal]>) {
+        let position = self.position();
+        let movements: Arc<[Movement]> = core::mem::take(&mut self.movements).into();
+        let refusals: Arc<[Refusal]> = core::mem::take(&mut self.refusals).into();
+        let current = &mut self.generations[0];
+        if !movements.is_empty() {
+            current.movements.push((self.base.movements, Arc::clone(&movements)));
+        }
+        if !refusals.is_empty() {
+            current.refusals.push((self.base.refusals, Arc::clone(&refusals)));
+        }
+        self.base = position;
+        (movements, refusals)
+    }
+
+    /// Adds a transfer's row.
+    pub(crate) fn push_movement(&mut self, movement: &Movement) {
+        let number = self.position().movements;
+        let id = movement.transfer.id;
+        self.movements.push(*movement);
+        if movement.kind != MovementKind::Expired {
+            let place = small(number - self.generations[0].start.movements);
+            self.generations[0].insert(id, place);
+            self.id_max = self.id_max.max(id);
+        }
+    }
+
+    /// Adds an id that is used up.
+    pub(crate) fn push_refusal(&mut self, refusal: Refusal) {
+        let place = small(self.position().refusals - self.generations[0].start.refusals);
+        self.refusals.push(refusal);
+        self.generations[0].insert(refusal.id, place | REFUSED);
+        self.id_max = self.id_max.max(refusal.id);
+    }
+
+    /// Remembers how a pending transfer ended.
+    pub(crate) fn push_resolution(&mut self, pending: Transfer, kind: MovementKind) {
+        self.generations[0].resolved.insert(pending.id.0, (pending, kind));
+    }
+
+    /// Forgets how a pending transfer ended: undone.
+    pub(crate) fn remove_resolution(&mut self, id: TransferId) {
+        self.generations[0].resolved.remove(&id.0);
+    }
+
+    /// The row with that id, if it is one of the newest.
+    pub(crate) fn find(&self, id: TransferId) -> Option<FetchedTransfer> {
+        self.generations.iter().find_map(|generation| {
+            let place = generation.find(id)?;
+            Some(if place & REFUSED == 0 {
+                let number = generation.start.movements + u64::from(place);
+                FetchedTransfer::Applied(MovementNumber(number), *self.movement(generation, number))
+            } else {
+                let number = generation.start.refusals + u64::from(place & !REFUSED);
+                FetchedTransfer::Refused(*self.refusal(generation, number))
+            })
+        })
+    }
+
+    /// True when the id is one of the newest.
+    pub(crate) fn contains(&self, id: TransferId) -> bool {
+        self.generations.iter().any(|generation| generation.find(id).is_some())
+    }
+
+    /// How a pending transfer ended, if that is one of the newest rows.
+    pub(crate) fn resolution(&self, id: TransferId) -> Option<(Transfer, Resolution)> {
+        self.generations.iter().find_map(|generation| {
+            let (pending, kind) = generation.resolved.get(&id.0)?;
+            Some((*pending, Resolution { pending_id: id, kind: *kind }))
+        })
+    }
+
+    /// True when a movement of the window has exactly that timestamp.
+    pub(crate) fn has_timestamp(&self, timestamp: bezant_types::Nanos) -> bool {
+        let is_in = |rows: &[Movement]| rows.binary_search_by_key(&timestamp, |row| row.timestamp).is_ok();
+        is_in(&self.movements)
+            || self
+                .generations
+                .iter()
+                .flat_map(|generation| &generation.movements)
+                .any(|(_, rows)| is_in(rows))
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { movements: self.movements.len(), id_max: self.id_max }
+    }
+
+    /// Takes back what was pushed since the mark: movements only, since a chain's refusal comes after it.
+    pub(crate) fn undo(&mut self, mark: Mark) {
+        while self.movements.len() > mark.movements
+            && let Some(movement) = self.movements.pop()
+        {
+            self.generations[0].remove_last(movement.transfer.id);
+        }
+        self.id_max = mark.id_max;
+    }
+
+    fn movement<'window>(&'window self, generation: &'window Generation, number: u64) -> &'window Movement {
+        row(&generation.movements, self.base.movements, &self.movements, number)
+    }
+
+    fn refusal<'window>(&'window self, generation: &'window Generation, number: u64) -> &'window Refusal {
+        row(&generation.refusals, self.base.refusals, &self.refusals, number)
+    }
+}
+
+impl Generation {
+    fn new(start: HistoryPosition) -> Self {
+        Self {
+            start,
+            ids: Vec::new(),
+            places: Vec::new(),
+            by_id: HashTable::new(),
+            movements: Vec::new(),
+            refusals: Vec::new(),
+            resolved: FixedHashMap::default(),
+        }
+    }
+
+    /// Empty again, in the same memory.
+    fn restart(&mut self, start: HistoryPosition) {
+        self.start = start;
+        self.ids.clear();
+        self.places.clear();
+        self.by_id.clear();
+        self.movements.clear();
+        self.refusals.clear();
+        self.resolved.clear();
+    }
+
+    fn insert(&mut self, id: TransferId, place: u32) {
+        let ids = &self.ids;
+        self.by_id.insert_unique(hash_id(id.0), small(ids.len() as u64), |at| hash_id(ids[*at as usize]));
+        self.ids.push(id.0);
+        self.places.push(place);
+    }
+
+    fn find(&self, id: TransferId) -> Option<u32> {
+        let at = self.by_id.find(hash_id(id.0), |at| self.ids[*at as usize] == id.0)?;
+        Some(self.places[*at as usize])
+    }
+
+    fn remove_last(&mut self, id: TransferId) {
+        let last = self.ids.len() - 1;
+        if let Ok(entry) = self.by_id.find_entry(hash_id(id.0), |at| *at as usize == last) {
+            entry.remove();
+        }
+        self.ids.pop();
+        self.places.pop();
+    }
+}
+
+/// Row `number`, either in `entries` or, from `base` on, in the entry that is being applied.
+fn row<'rows, Row>(
+    entries: &'rows [(u64, Arc<[Row]>)],
+    base: u64,
+    applying: &'rows [Row],
+    number: u64,
+) -> &'rows Row {
+    if number >= base {
+        return &applying[place(number - base)];
+    }
+    let after = entries.partition_point(|(first, _)| *first <= number);
+    let (first, rows) = &entries[after - 1];
+    &rows[place(number - first)]
+}
+
+fn place(number: u64) -> usize {
+    usize::try_from(number).expect("invariant: a place in memory fits in usize")
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number)
+        .ok()
+        .filter(|number| number & REFUSED == 0)
+        .expect("invariant: a generation holds far fewer than 2^31 rows")
+}
