@@ -73,16 +73,6 @@ impl Ledger {
         }
     }
 
-    /// Cluster time of the last entry that was applied; 0 before the first.
-    pub const fn time(&self) -> Nanos {
-        self.time
-    }
-
-    /// How many rows the entries so far have added to the history.
-    pub fn position(&self) -> HistoryPosition {
-        self.window.position()
-    }
-
     /// Cluster time of the entry that is being applied.
     pub(crate) const fn entry_time(&self) -> Nanos {
         self.time
@@ -219,6 +209,14 @@ impl StateMachine for Ledger {
     type Rows = LedgerRows;
     type Query = LedgerQuery;
     type Answer = LedgerAnswer;
+
+    fn time(&self) -> Nanos {
+        self.time
+    }
+
+    fn position(&self) -> HistoryPosition {
+        self.window.position()
+    }
 
     fn prefetch(&self, entry: &Entry) -> Prefetch<FetchKey> {
         let mut keys = Vec::new();

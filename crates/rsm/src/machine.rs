@@ -46,17 +46,23 @@ impl core::error::Error for RestoreError {}
 /// The order of calls for an entry: [`prefetch`](Self::prefetch) when it is committed or before,
 /// [`apply`](Self::apply) with what was found. `apply` says `None`, and changes nothing, when what was found
 /// is too old for the window of recent rows that the machine keeps: then prefetch again and retry.
-pub trait StateMachine: Sized {
+pub trait StateMachine: Sized + fmt::Debug {
     /// Names a row of the history.
-    type Key;
+    type Key: fmt::Debug;
     /// What the history holds under the keys; made from a position: nothing is found as of it.
-    type Found: From<HistoryPosition>;
+    type Found: From<HistoryPosition> + fmt::Debug;
     /// What one entry adds to the history.
-    type Rows;
+    type Rows: fmt::Debug;
     /// Asks for something that memory holds.
-    type Query;
+    type Query: fmt::Debug;
     /// What memory holds.
-    type Answer;
+    type Answer: fmt::Debug;
+
+    /// Cluster time of the last entry that was applied; 0 before the first.
+    fn time(&self) -> Nanos;
+
+    /// How many rows the entries so far have added to the history.
+    fn position(&self) -> HistoryPosition;
 
     /// Which rows of the history the entry needs.
     fn prefetch(&self, entry: &Entry) -> Prefetch<Self::Key>;

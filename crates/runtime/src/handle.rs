@@ -3,14 +3,21 @@
 //! A handle is cheap to clone and usable from any task. Writes go through the log and are answered when
 //! they are durable and applied; reads see everything that was acknowledged before they began.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{LedgerAnswer, LedgerQuery};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
+use bezant_node::Input;
 use bezant_rsm::Command;
-use bezant_storage::{HistoryAnswer, HistoryQuery};
-use bezant_types::{LogIndex, MovementNumber, Nanos};
+use bezant_storage::{HistoryAnswer, HistoryQuery, HistoryReader};
+use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, limits};
 use bytes::Bytes;
+use prometheus_client::registry::Registry;
 use thiserror::Error;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::metrics::Metrics;
 
 /// What became of a command: it is durable and applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,19 +93,103 @@ pub enum Health {
     Stopping,
 }
 
+/// What the node thread is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Execute { command: Command, admission: Admission, reply: oneshot::Sender<Result<Committed, ExecuteError>> },
+    Query { query: LedgerQuery, reply: oneshot::Sender<LedgerAnswer> },
+    Barrier { reply: oneshot::Sender<HistoryPosition> },
+    /// From one of the node's own threads.
+    Event(Input<Ledger>),
+    /// Finish what is in flight, then end.
+    Stop,
+}
+
+/// What handles and threads of one node share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) metrics: Metrics,
+    pub(crate) health: watch::Sender<Health>,
+    /// Movements that readers can see.
+    pub(crate) visible: watch::Sender<MovementNumber>,
+    pub(crate) reader: HistoryReader,
+    /// Commands handed to the node and not answered, and the bytes of their bodies.
+    commands: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Places for reads of the history, which each hold a thread.
+    reads: Semaphore,
+}
+
+/// Commands without an answer, over all handles; more are refused. The node's own queue holds fewer, so that
+/// this bounds only the way to it.
+const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
+/// Bytes of their bodies.
+const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;
+/// Reads of the history at the same time: each holds a thread and a few pages.
+const READS_MAX: usize = 16;
+/// After so long, what waited is likely to be done.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+impl Shared {
+    pub(crate) fn new(metrics: Metrics, reader: HistoryReader) -> Self {
+        let visible = MovementNumber(reader.position().movements);
+        Self {
+            metrics,
+            health: watch::Sender::new(Health::Serving),
+            visible: watch::Sender::new(visible),
+            reader,
+            commands: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            reads: Semaphore::new(READS_MAX),
+        }
+    }
+}
+
+/// A command's place among those without an answer; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    shared: Arc<Shared>,
+    size: usize,
+}
+
+impl Admission {
+    fn new(shared: &Arc<Shared>, size: usize) -> Option<Self> {
+        let commands = shared.commands.fetch_add(1, Ordering::Relaxed);
+        let bytes = shared.bytes.fetch_add(size, Ordering::Relaxed);
+        let admission = Self { shared: Arc::clone(shared), size };
+        (commands < COMMANDS_MAX && bytes + size <= COMMAND_BYTES_MAX).then_some(admission)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.shared.commands.fetch_sub(1, Ordering::Relaxed);
+        self.shared.bytes.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
 /// A running node.
 #[derive(Clone, Debug)]
-pub struct Handle {}
+pub struct Handle {
+    pub(crate) node: mpsc::Sender<Message>,
+    pub(crate) shared: Arc<Shared>,
+}
 
-#[expect(clippy::unused_async, unused_variables, reason = "being built")]
 impl Handle {
     /// Puts a command in the log; answers when it is durable and applied.
-    pub async fn execute(
-        &self,
-        command: Command,
-        deadline: Option<Instant>,
-    ) -> Result<Committed, ExecuteError> {
-        unimplemented!()
+    pub async fn execute(&self, command: Command, deadline: Option<Instant>) -> Result<Committed, ExecuteError> {
+        let Some(admission) = Admission::new(&self.shared, command.body.len()) else {
+            self.shared.metrics.overloaded.inc();
+            return Err(ExecuteError::Overloaded { retry_after: RETRY_AFTER });
+        };
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Execute { command, admission, reply };
+        self.node.send(message).map_err(|_| ExecuteError::Stopping)?;
+        match by(deadline, answer).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(ExecuteError::Stopping),
+            None => Err(ExecuteError::DeadlineExceeded),
+        }
     }
 
     /// Asks about accounts, assets and books.
@@ -107,7 +198,12 @@ impl Handle {
         query: LedgerQuery,
         deadline: Option<Instant>,
     ) -> Result<LedgerAnswer, ReadError> {
-        unimplemented!()
+        let (reply, answer) = oneshot::channel();
+        self.node.send(Message::Query { query, reply }).map_err(|_| ReadError::Stopping)?;
+        match by(deadline, answer).await {
+            Some(answer) => answer.map_err(|_| ReadError::Stopping),
+            None => Err(ReadError::DeadlineExceeded),
+        }
     }
 
     /// Asks about transfers.
@@ -116,21 +212,49 @@ impl Handle {
         query: HistoryQuery,
         deadline: Option<Instant>,
     ) -> Result<HistoryAnswer, ReadError> {
-        unimplemented!()
+        match by(deadline, self.read_history(query)).await {
+            Some(answer) => answer,
+            None => Err(ReadError::DeadlineExceeded),
+        }
+    }
+
+    async fn read_history(&self, query: HistoryQuery) -> Result<HistoryAnswer, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.node.send(Message::Barrier { reply }).map_err(|_| ReadError::Stopping)?;
+        let position = answer.await.map_err(|_| ReadError::Stopping)?;
+        let mut visible = self.shared.visible.subscribe();
+        visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
+        let place = self.shared.reads.acquire().await.map_err(|_| ReadError::Stopping)?;
+        let reader = self.shared.reader.clone();
+        let answer = tokio::task::spawn_blocking(move || reader.read(&query)).await;
+        drop(place);
+        match answer {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(ReadError::Damaged { reason: error.to_string() }),
+            Err(_) => Err(ReadError::Stopping),
+        }
     }
 
     /// Whether the node takes writes, now.
     pub fn health(&self) -> Health {
-        unimplemented!()
+        self.shared.health.borrow().clone()
     }
 
     /// Tells how many movements can be read, whenever that grows: for change events.
-    pub fn watch_movements(&self) -> tokio::sync::watch::Receiver<MovementNumber> {
-        unimplemented!()
+    pub fn watch_movements(&self) -> watch::Receiver<MovementNumber> {
+        self.shared.visible.subscribe()
     }
 
     /// Registers the node's metrics (log, fsync, entries, queue, checkpoint, history) under their names.
-    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        unimplemented!()
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
+    }
+}
+
+/// The future's output, or `None` when the deadline comes first.
+async fn by<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), future).await.ok(),
+        None => Some(future.await),
     }
 }

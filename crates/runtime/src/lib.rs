@@ -1,5 +1,22 @@
 //! Real threads, disk and clock that drive a node.
+//!
+//! [`start`] brings a folder to life and gives a [`Handle`], the only door to the node. Each thread owns one
+//! thing and talks by messages: the node (`node_thread`), the log (`log_thread`), the history and its
+//! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`).
+//!
+//! Always holds: the node thread never waits for disk or network; a failed write stops all writes for good.
+#![deny(clippy::float_arithmetic)]
 
+mod checkpoint_thread;
+mod fetch_thread;
+mod file_disk;
 mod handle;
+mod history_thread;
+mod log_thread;
+mod metrics;
+mod node_thread;
+mod start;
 
+pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, ReadError};
+pub use start::{Options, Running, StartError, StartReport, start};

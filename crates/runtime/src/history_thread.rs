@@ -1,0 +1,78 @@
+//! The threads behind the applied log: one appends rows, one builds index runs.
+
+use std::sync::{Arc, mpsc};
+
+use bezant_ledger::LedgerRows;
+use bezant_node::Input;
+use bezant_storage::{Finished, History, HistoryError, Job};
+use bezant_types::{HistoryPosition, MovementNumber};
+
+use crate::handle::{Message, Shared};
+use crate::metrics::gauge;
+
+/// What the history is told.
+#[derive(Debug)]
+pub(crate) enum HistoryWork {
+    Rows(LedgerRows),
+    /// Make everything durable that came before; the position then.
+    Flush(mpsc::Sender<HistoryPosition>),
+    /// A run was built.
+    Built(Result<Finished, HistoryError>),
+}
+
+pub(crate) struct HistoryThread {
+    pub(crate) history: History,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) node: mpsc::Sender<Message>,
+    pub(crate) jobs: mpsc::Sender<Job>,
+}
+
+impl HistoryThread {
+    /// Runs until nobody can send work any more, or until the disk fails.
+    pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
+        for work in work {
+            if let Err(error) = self.take(work) {
+                let reason = format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
+                tracing::error!("the history failed: {reason}");
+                drop(self.node.send(Message::Event(Input::Failed { reason })));
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, work: HistoryWork) -> Result<(), HistoryError> {
+        let metrics = &self.shared.metrics;
+        match work {
+            HistoryWork::Rows(rows) => {
+                let count = gauge(rows.movements.len() as u64);
+                let position = self.history.append(rows.movements, rows.refusals)?;
+                metrics.history_backlog.dec_by(count);
+                metrics.history_movements.set(gauge(position.movements));
+                self.shared.visible.send_replace(MovementNumber(position.movements));
+            }
+            HistoryWork::Flush(reply) => {
+                // Whoever asked has ended when this has no reader: the node is being stopped.
+                drop(reply.send(self.history.flush()?));
+            }
+            HistoryWork::Built(finished) => {
+                self.history.complete(finished?)?;
+                metrics.index_jobs.inc();
+                metrics.index_jobs_waiting.dec();
+            }
+        }
+        while let Some(job) = self.history.next_job() {
+            self.shared.metrics.index_jobs_waiting.inc();
+            drop(self.jobs.send(job));
+        }
+        Ok(())
+    }
+}
+
+/// Builds index runs until nobody can send jobs any more.
+pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
+    for job in jobs {
+        if history.send(HistoryWork::Built(job.run())).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a node tells about itself, in the names of the field: counters that only grow, gauges, histograms in seconds.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The metrics of one node; clones share their values.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) entries: Counter,
+    pub(crate) events: Counter,
+    pub(crate) commands: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) commands_waiting: Gauge,
+    pub(crate) applied_index: Gauge,
+    pub(crate) apply_seconds: Histogram,
+    pub(crate) log_bytes_written: Counter,
+    pub(crate) log_bytes: Gauge,
+    pub(crate) fsync_seconds: Histogram,
+    pub(crate) checkpoints: Counter,
+    pub(crate) checkpoint_index: Gauge,
+    pub(crate) checkpoint_seconds: Histogram,
+    pub(crate) history_movements: Gauge,
+    pub(crate) history_backlog: Gauge,
+    pub(crate) fetches: Counter,
+    pub(crate) fetched_keys: Counter,
+    pub(crate) index_jobs_waiting: Gauge,
+    pub(crate) index_jobs: Counter,
+    pub(crate) disk_available: Gauge,
+    pub(crate) read_only: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
+        Self {
+            entries: Counter::default(),
+            events: Counter::default(),
+            commands: Counter::default(),
+            overloaded: Counter::default(),
+            commands_waiting: Gauge::default(),
+            applied_index: Gauge::default(),
+            apply_seconds: seconds(),
+            log_bytes_written: Counter::default(),
+            log_bytes: Gauge::default(),
+            fsync_seconds: seconds(),
+            checkpoints: Counter::default(),
+            checkpoint_index: Gauge::default(),
+            checkpoint_seconds: seconds(),
+            history_movements: Gauge::default(),
+            history_backlog: Gauge::default(),
+            fetches: Counter::default(),
+            fetched_keys: Counter::default(),
+            index_jobs_waiting: Gauge::default(),
+            index_jobs: Counter::default(),
+            disk_available: Gauge::default(),
+            read_only: Gauge::default(),
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("bezant");
+        registry.register("log_entries", "Log entries applied", self.entries.clone());
+        registry.register("events", "Events applied: accounts, transfers, changes", self.events.clone());
+        registry.register("commands", "Commands applied", self.commands.clone());
+        registry.register("overloaded", "Commands refused because too much waited", self.overloaded.clone());
+        registry.register("commands_waiting", "Commands without an answer yet", self.commands_waiting.clone());
+        registry.register("applied_index", "Index of the last log entry applied", self.applied_index.clone());
+        registry.register_with_unit("apply", "Time to apply an entry", Unit::Seconds, self.apply_seconds.clone());
+        registry.register("log_written_bytes", "Bytes written to the log", self.log_bytes_written.clone());
+        registry.register_with_unit("log", "Size of the log on disk", Unit::Bytes, self.log_bytes.clone());
+        registry.register_with_unit(
+            "log_fsync",
+            "Time to write and fsync what waited for the log",
+            Unit::Seconds,
+            self.fsync_seconds.clone(),
+        );
+        registry.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
+        registry.register("checkpoint_index", "Index of the last checkpoint", self.checkpoint_index.clone());
+        registry.register_with_unit(
+            "checkpoint",
+            "Time from the beginning of a checkpoint until it is durable",
+            Unit::Seconds,
+            self.checkpoint_seconds.clone(),
+        );
+        registry.register("history_movements", "Movements that can be read", self.history_movements.clone());
+        registry.register("history_backlog", "Movements that the history has not taken", self.history_backlog.clone());
+        registry.register("fetches", "Entries that needed rows of the history", self.fetches.clone());
+        registry.register("fetched_keys", "Keys looked up in the history for entries", self.fetched_keys.clone());
+        registry.register("index_jobs_waiting", "Index runs that wait to be built", self.index_jobs_waiting.clone());
+        registry.register("index_jobs", "Index runs built", self.index_jobs.clone());
+        registry.register_with_unit(
+            "disk_available",
+            "Room that is left for the data folder",
+            Unit::Bytes,
+            self.disk_available.clone(),
+        );
+        registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
+    }
+}
+
+/// For histograms, which count in seconds.
+pub(crate) fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+/// For gauges, which are signed.
+pub(crate) fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,229 @@
+//! The thread that owns the node: takes messages, turns outputs into work for the other threads.
+//!
+//! It never touches the disk and never waits for a client. What has come is handed over whole before
+//! entries are made, so that requests which arrive together are merged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bezant_consensus::Solo;
+use bezant_ledger::{Ledger, LedgerAnswer};
+use bezant_node::{Input, Node, Now, Output, Refusal, Ticket};
+use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use tokio::sync::oneshot;
+
+use crate::checkpoint_thread::CheckpointWork;
+use crate::fetch_thread::Fetch;
+use crate::handle::{Admission, Committed, ExecuteError, Health, Message, RETRY_AFTER, Shared};
+use crate::history_thread::HistoryWork;
+use crate::log_thread::LogWork;
+use crate::metrics::{gauge, seconds};
+
+/// How often time goes on for the node.
+const TICK: Duration = Duration::from_millis(10);
+/// Messages handed over before entries are made, at most.
+const MESSAGES_MAX: usize = 4096;
+/// Movements that the history may lag behind; past it no entry is made until it has caught up. 336 bytes each.
+const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
+/// How long a stop waits for what is in flight.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Ways to the other threads.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    pub(crate) log: mpsc::Sender<LogWork>,
+    pub(crate) fetch: mpsc::Sender<Fetch>,
+    pub(crate) history: mpsc::Sender<HistoryWork>,
+    pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Waiter {
+    Execute(oneshot::Sender<Result<Committed, ExecuteError>>, #[expect(dead_code, reason = "given back when dropped")] Admission),
+    Query(oneshot::Sender<LedgerAnswer>),
+    Barrier(oneshot::Sender<HistoryPosition>),
+}
+
+/// The node and all it needs.
+pub(crate) struct NodeThread {
+    node: Node<Ledger, Solo>,
+    shared: Arc<Shared>,
+    workers: Workers,
+    waiters: HashMap<Ticket, Waiter>,
+    next_ticket: u64,
+    /// Set by a stop: when to give up waiting.
+    stop_by: Option<Instant>,
+}
+
+impl NodeThread {
+    pub(crate) fn new(node: Node<Ledger, Solo>, shared: Arc<Shared>, workers: Workers) -> Self {
+        Self { node, shared, workers, waiters: HashMap::new(), next_ticket: 0, stop_by: None }
+    }
+
+    /// Runs until a stop, or until nobody can send messages any more.
+    pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message>) {
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let timeout = next_tick.saturating_duration_since(Instant::now());
+            match messages.recv_timeout(timeout) {
+                Ok(message) => {
+                    self.take(message);
+                    messages.try_iter().take(MESSAGES_MAX).for_each(|message| self.take(message));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            if Instant::now() >= next_tick {
+                self.node.handle(now(), Input::Tick);
+                next_tick = Instant::now() + TICK;
+            }
+            self.work();
+            if self.stop_by.is_some_and(|by| self.waiters.is_empty() || Instant::now() >= by) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Execute { command, admission, reply } => {
+                if self.stop_by.is_some() {
+                    answer(reply, Err(ExecuteError::Stopping));
+                } else if !reply.is_closed() {
+                    let ticket = self.wait(Waiter::Execute(reply, admission));
+                    self.node.handle(now(), Input::Request { ticket, command });
+                }
+            }
+            Message::Query { query, reply } => {
+                let ticket = self.wait(Waiter::Query(reply));
+                self.node.handle(now(), Input::Query { ticket, query });
+            }
+            Message::Barrier { reply } => {
+                let ticket = self.wait(Waiter::Barrier(reply));
+                self.node.handle(now(), Input::Barrier { ticket });
+            }
+            Message::Event(input) => self.take_event(input),
+            Message::Stop => {
+                self.shared.health.send_replace(Health::Stopping);
+                self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+            }
+        }
+    }
+
+    fn take_event(&mut self, input: Input<Ledger>) {
+        let reason = match &input {
+            Input::Failed { reason } => Some(reason.clone()),
+            Input::Pressure(reason) => reason.clone(),
+            _ => None,
+        };
+        let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
+        self.node.handle(now(), input);
+        if changes_health && self.stop_by.is_none() {
+            self.shared.metrics.read_only.set(i64::from(reason.is_some()));
+            self.shared.health.send_replace(reason.map_or(Health::Serving, |reason| Health::ReadOnly { reason }));
+        }
+    }
+
+    fn wait(&mut self, waiter: Waiter) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waiters.insert(ticket, waiter);
+        ticket
+    }
+
+    /// Makes entries of what waits and passes on everything that the node wants done.
+    fn work(&mut self) {
+        if self.shared.metrics.history_backlog.get() < HISTORY_BACKLOG_MAX {
+            self.node.propose(now());
+        }
+        let applied_before = self.node.applied();
+        while let Some(output) = self.node.poll() {
+            self.pass_on(output);
+        }
+        if self.node.applied() != applied_before {
+            self.shared.metrics.applied_index.set(gauge(self.node.applied().0));
+        }
+        self.shared.metrics.commands_waiting.set(gauge(self.waiters.len() as u64));
+    }
+
+    fn pass_on(&mut self, output: Output<Ledger>) {
+        match output {
+            Output::Append(entry) => send(&self.workers.log, LogWork::Append(entry)),
+            Output::Fetch { index, prefetch } => {
+                self.shared.metrics.fetches.inc();
+                self.shared.metrics.fetched_keys.inc_by(prefetch.keys.len() as u64);
+                send(&self.workers.fetch, Fetch { index, prefetch });
+            }
+            Output::Rows(rows) => {
+                self.shared.metrics.entries.inc();
+                self.shared.metrics.history_backlog.inc_by(gauge(rows.movements.len() as u64));
+                send(&self.workers.history, HistoryWork::Rows(rows));
+            }
+            Output::Answer { ticket, index, time, results } => self.answer(ticket, index, time, results),
+            Output::Refuse { ticket, refusal } => {
+                if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
+                    answer(reply, Err(self.error(refusal)));
+                }
+            }
+            Output::QueryAnswer { ticket, answer: found } => {
+                if let Some(Waiter::Query(reply)) = self.waiters.remove(&ticket) {
+                    answer(reply, found);
+                }
+            }
+            Output::BarrierPassed { ticket, position } => {
+                if let Some(Waiter::Barrier(reply)) = self.waiters.remove(&ticket) {
+                    answer(reply, position);
+                }
+            }
+            Output::CheckpointBegin { index, term } => {
+                send(&self.workers.checkpoint, CheckpointWork::Begin { index, term });
+            }
+            Output::CheckpointPiece(piece) => send(&self.workers.checkpoint, CheckpointWork::Piece(piece)),
+            Output::CheckpointEnd { index, time, position } => {
+                send(&self.workers.checkpoint, CheckpointWork::End { index, time, position });
+            }
+            Output::Release(index) => send(&self.workers.log, LogWork::Release(index)),
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, index: LogIndex, time: Nanos, results: bytes::Bytes) {
+        self.shared.metrics.commands.inc();
+        self.shared.metrics.events.inc_by((results.len() / bezant_types::limits::RESULT_SIZE) as u64);
+        if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
+            answer(reply, Ok(Committed { index, time, results }));
+        }
+    }
+
+    fn error(&self, refusal: Refusal) -> ExecuteError {
+        match refusal {
+            Refusal::Overloaded => {
+                self.shared.metrics.overloaded.inc();
+                ExecuteError::Overloaded { retry_after: RETRY_AFTER }
+            }
+            Refusal::ReadOnly(reason) => ExecuteError::ReadOnly { reason },
+        }
+    }
+}
+
+/// Whoever asked may have gone: then the answer has no reader, and that is fine.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    drop(reply.send(value));
+}
+
+/// A thread that has ended has told why before ([`Input::Failed`]): what is sent to it then is for nobody.
+fn send<T>(worker: &mpsc::Sender<T>, work: T) {
+    drop(worker.send(work));
+}
+
+/// What the machine's clock shows; 0 before 1970.
+fn now() -> Now {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { wall: Nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(0)) }
+}
+
+/// Times the applying of entries for the metrics.
+pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
+    histogram.observe(seconds(since.elapsed()));
+}
