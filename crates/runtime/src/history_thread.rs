@@ -18,6 +18,8 @@ pub(crate) enum HistoryWork {
     Flush(mpsc::Sender<HistoryPosition>),
     /// A run was built.
     Built(Result<Finished, HistoryError>),
+    /// The node has ended: nothing comes any more that matters.
+    Stop,
 }
 
 pub(crate) struct HistoryThread {
@@ -31,6 +33,9 @@ impl HistoryThread {
     /// Runs until nobody can send work any more, or until the disk fails.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
         for work in work {
+            if matches!(work, HistoryWork::Stop) {
+                return;
+            }
             if let Err(error) = self.take(work) {
                 let reason = format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
                 tracing::error!("the history failed: {reason}");
@@ -59,6 +64,7 @@ impl HistoryThread {
                 metrics.index_jobs.inc();
                 metrics.index_jobs_waiting.dec();
             }
+            HistoryWork::Stop => {}
         }
         while let Some(job) = self.history.next_job() {
             self.shared.metrics.index_jobs_waiting.inc();

@@ -64,6 +64,12 @@ impl NodeThread {
 
     /// Runs until a stop, or until nobody can send messages any more.
     pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message>) {
+        self.serve(messages);
+        // The history and its index thread hold ways to each other: one of them must be told.
+        send(&self.workers.history, HistoryWork::Stop);
+    }
+
+    fn serve(&mut self, messages: &mpsc::Receiver<Message>) {
         let mut next_tick = Instant::now() + TICK;
         loop {
             let timeout = next_tick.saturating_duration_since(Instant::now());

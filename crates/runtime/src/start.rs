@@ -90,7 +90,7 @@ pub struct StartReport {
     pub elapsed: Duration,
 }
 
-/// A node with its threads. Dropping it lets the threads end by themselves; [`stop`](Self::stop) waits.
+/// A node with its threads. Dropping it stops the node; [`stop`](Self::stop) also waits until it has ended.
 #[derive(Debug)]
 pub struct Running {
     handle: Handle,
@@ -111,15 +111,24 @@ impl Running {
 
     /// Finishes what is in flight, ends all threads and lets go of the folder. Blocks for up to about ten
     /// seconds; what is asked meanwhile hears that the node is stopping.
-    pub fn stop(self) {
-        // When the node thread has ended already there is nothing to tell it.
-        drop(self.handle.node.send(Message::Stop));
-        drop(self.handle);
-        for thread in self.threads {
+    pub fn stop(mut self) {
+        self.tell_stop();
+        for thread in std::mem::take(&mut self.threads) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the node ended by a panic");
             }
         }
+    }
+
+    /// When the node thread has ended already there is nothing to tell it.
+    fn tell_stop(&self) {
+        drop(self.handle.node.send(Message::Stop));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tell_stop();
     }
 }
 
