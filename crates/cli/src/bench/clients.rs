@@ -1,0 +1,249 @@
+//! The clients: each with a connection of its own and one request in flight, which fills the next request
+//! while it waits for the answer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bezant_api::v1;
+use bezant_api::v1::ledger_client::LedgerClient;
+use bezant_codec::{records, result_from_bytes};
+use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
+use bezant_types::{CreateAccountStatus, CreateTransferStatus, TransferId};
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+
+use super::load::Load;
+
+/// Large enough that a full request and its answer never wait for a window update.
+const WINDOW_BYTES: u32 = 4 << 20;
+/// An answer of a query is at most so large.
+const REPLY_BYTES_MAX: usize = 16 << 20;
+/// Ids that are remembered for the questions after the load.
+const SAMPLE_MAX: usize = 4096;
+/// How long a request may take before the run is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One connection to the server.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    /// The calls of the service.
+    pub(super) calls: LedgerClient<Channel>,
+}
+
+impl Connection {
+    /// Connects once.
+    async fn open(url: &str) -> Result<Self> {
+        let channel = Endpoint::from_shared(url.to_owned())
+            .with_context(|| format!("{url} is no address"))?
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(REQUEST_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .connect()
+            .await
+            .with_context(|| format!("{url} cannot be reached"))?;
+        Ok(Self { calls: LedgerClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX) })
+    }
+
+    /// Connects and waits for a first answer, as long as `patience`.
+    pub(super) async fn open_retrying(url: &str, patience: Duration) -> Result<Self> {
+        let start = Instant::now();
+        loop {
+            let answer = match Self::open(url).await {
+                Ok(mut connection) => match connection.calls.get_books(v1::GetBooksRequest {}).await {
+                    Ok(_) => return Ok(connection),
+                    Err(status) => anyhow::Error::from(status),
+                },
+                Err(error) => error,
+            };
+            if start.elapsed() > patience {
+                return Err(answer).with_context(|| format!("no answer within {patience:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// The results of a request, 16 bytes an event.
+    async fn submit(&mut self, operation: v1::Operation, records: Bytes) -> Result<Bytes> {
+        let request = v1::SubmitRequest { operation: operation.into(), records };
+        let reply = self.calls.submit(request).await;
+        let reply = reply.map_err(|status| anyhow::anyhow!("{}: {}", status.code(), status.message()))?;
+        Ok(reply.into_inner().results)
+    }
+}
+
+/// Creates the accounts of the load; an error when one of them is refused.
+pub(super) async fn create_accounts(load: &Load, connection: &mut Connection) -> Result<()> {
+    let batch = u64::try_from(EVENTS_MAX).unwrap_or(1);
+    let mut first = 0;
+    while first < load.accounts {
+        let count = batch.min(load.accounts - first);
+        let records = load.accounts_from(first, count);
+        let results = connection.submit(v1::Operation::CreateAccounts, records).await?;
+        check_results(&results, count, |status| {
+            CreateAccountStatus::from_number(status).map_or("unknown status", CreateAccountStatus::name)
+        })
+        .context("an account was refused")?;
+        first += count;
+    }
+    Ok(())
+}
+
+/// What sending all transfers gave.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// From the first request to the last answer.
+    pub(super) elapsed: Duration,
+    /// Microseconds from request to answer.
+    pub(super) latencies: Histogram<u64>,
+    /// Sum of the amounts, in minor units.
+    pub(super) amount_sum: u128,
+    /// Ids of some of the transfers.
+    pub(super) sample: Vec<TransferId>,
+}
+
+/// What clients share: how many transfers have been handed out and how many answered.
+#[derive(Debug, Default)]
+struct Progress {
+    taken: AtomicU64,
+    answered: AtomicU64,
+}
+
+/// Sends all transfers of the load; an error when one of them is refused.
+pub(super) async fn send_transfers(load: &Load, url: &str) -> Result<Outcome> {
+    let mut connections = Vec::new();
+    for _ in 0..load.clients {
+        connections.push(Connection::open(url).await?);
+    }
+    let progress = Arc::new(Progress::default());
+    let bar = tokio::spawn(show(Arc::clone(&progress), load.transfers));
+    let start = Instant::now();
+    let mut clients = JoinSet::new();
+    for (number, connection) in (0..).zip(connections) {
+        clients.spawn(send(load.clone(), number, connection, Arc::clone(&progress)));
+    }
+    let mut total = ClientOutcome::new()?;
+    while let Some(client) = clients.join_next().await {
+        let client = client.context("a client failed")??;
+        total.latencies.add(&client.latencies).context("latencies cannot be added")?;
+        total.amount_sum += client.amount_sum;
+        total.sample.extend(client.sample);
+    }
+    let elapsed = start.elapsed();
+    bar.abort();
+    Ok(Outcome {
+        elapsed,
+        latencies: total.latencies,
+        amount_sum: total.amount_sum,
+        sample: total.sample,
+    })
+}
+
+#[derive(Debug)]
+struct ClientOutcome {
+    latencies: Histogram<u64>,
+    amount_sum: u128,
+    sample: Vec<TransferId>,
+}
+
+impl ClientOutcome {
+    fn new() -> Result<Self> {
+        let latencies = Histogram::new_with_bounds(1, 3_600_000_000, 3).context("no histogram")?;
+        Ok(Self { latencies, amount_sum: 0, sample: Vec::new() })
+    }
+}
+
+/// One client: sends requests until all transfers have been handed out.
+async fn send(
+    load: Load,
+    client: u64,
+    mut connection: Connection,
+    progress: Arc<Progress>,
+) -> Result<ClientOutcome> {
+    let mut outcome = ClientOutcome::new()?;
+    let sample_max = SAMPLE_MAX / usize::try_from(load.clients).unwrap_or(1) + 1;
+    let mut generator = load.generator(client);
+    let mut take = || {
+        let first = progress.taken.fetch_add(load.batch, Ordering::Relaxed);
+        let count = load.batch.min(load.transfers.checked_sub(first)?);
+        (count > 0).then(|| (generator.batch(first, count), count))
+    };
+    let mut next = take();
+    while let Some(((records, id), count)) = next {
+        let start = Instant::now();
+        let call = connection.submit(v1::Operation::CreateTransfers, records);
+        // The call is polled first: the next request is made while this one is on its way.
+        let (results, following) = tokio::join!(biased; call, async { take() });
+        let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        outcome.latencies.saturating_record(elapsed.max(1));
+        check_results(&results?, count, |status| {
+            CreateTransferStatus::from_number(status).map_or("unknown status", CreateTransferStatus::name)
+        })
+        .context("a transfer was refused")?;
+        if outcome.sample.len() < sample_max {
+            outcome.sample.push(id);
+        }
+        progress.answered.fetch_add(count, Ordering::Relaxed);
+        next = following;
+    }
+    outcome.amount_sum = generator.amount_sum;
+    Ok(outcome)
+}
+
+/// An error unless there is a result for each of `count` events and every one is `created`.
+fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> &'static str) -> Result<()> {
+    let results = records::<RESULT_SIZE>(results).context("the results are cut")?;
+    if u64::try_from(results.len()).ok() != Some(count) {
+        bail!("{count} events have {} results", results.len());
+    }
+    for (number, result) in results.iter().enumerate() {
+        let status = result_from_bytes(result).status;
+        if status != u32::MAX {
+            bail!("event {number} of its request: {} ({status})", name(status));
+        }
+    }
+    Ok(())
+}
+
+/// Draws how far the load is, on a terminal; draws nothing elsewhere.
+async fn show(progress: Arc<Progress>, transfers: u64) {
+    let bar = ProgressBar::new(transfers);
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} transfers {per_sec} {eta}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        ticks.tick().await;
+        bar.set_position(progress.answered.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_codec::result_to_bytes;
+    use bezant_types::{EventResult, Nanos};
+
+    use super::*;
+
+    fn results(statuses: &[u32]) -> Vec<u8> {
+        let result = |status: &u32| result_to_bytes(EventResult { timestamp: Nanos(1), status: *status });
+        statuses.iter().flat_map(result).collect()
+    }
+
+    #[test]
+    fn only_created_counts() {
+        let name = |_: u32| "exceeds_credits";
+        check_results(&results(&[u32::MAX, u32::MAX]), 2, name).unwrap();
+        let refusal = check_results(&results(&[u32::MAX, 54]), 2, name).unwrap_err();
+        assert_eq!(refusal.to_string(), "event 1 of its request: exceeds_credits (54)");
+        check_results(&results(&[u32::MAX]), 2, name).unwrap_err();
+        check_results(&results(&[u32::MAX])[..15], 1, name).unwrap_err();
+    }
+}

@@ -1,0 +1,245 @@
+//! What the benchmark sends: accounts, and transfers between two of them chosen at random.
+//!
+//! A client's generator writes records straight into the bytes of the next request. Equal seed, run and
+//! number of clients make equal ids, accounts and amounts.
+
+use bezant_codec::{account_to_bytes, transfer_to_bytes};
+use bezant_types::limits::RECORD_SIZE;
+use bezant_types::{
+    Account, AccountFlags, AccountId, LedgerNumber, Nanos, Transfer, TransferFlags, TransferId,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{BenchArgs, IdOrder};
+
+/// All money of the benchmark is of this ledger.
+pub(super) const LEDGER: LedgerNumber = LedgerNumber(1);
+/// Transfers carry the codes 1 to 16, chosen at random.
+pub(super) const CODES: u64 = 16;
+/// Amounts are 1 to 1000, chosen at random.
+const AMOUNT_MAX: u64 = 1000;
+
+/// The work of a run, the same for all its clients.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    /// How many accounts.
+    pub(super) accounts: u64,
+    /// How many transfers.
+    pub(super) transfers: u64,
+    /// Transfers in a request.
+    pub(super) batch: u64,
+    /// Connections.
+    pub(super) clients: u64,
+    id_order: IdOrder,
+    hot_percent: u64,
+    has_history: bool,
+    seed: u64,
+    id_base: u128,
+}
+
+impl Load {
+    /// The load that the arguments describe; ids of different runs differ.
+    pub(super) fn new(args: &BenchArgs, run: u64) -> Self {
+        Self {
+            accounts: args.accounts,
+            transfers: args.transfers,
+            batch: args.batch,
+            clients: args.clients,
+            id_order: args.id_order,
+            hot_percent: args.hot,
+            has_history: args.history,
+            seed: args.seed,
+            id_base: u128::from(run) << 64,
+        }
+    }
+
+    /// The id of an account, counted from 0.
+    pub(super) fn account_id(&self, number: u64) -> AccountId {
+        AccountId(self.id_base + u128::from(number) + 1)
+    }
+
+    /// The records of `count` accounts from the one with that number on.
+    pub(super) fn accounts_from(&self, first: u64, count: u64) -> Bytes {
+        let mut bytes = BytesMut::new();
+        for number in first..first + count {
+            bytes.put_slice(&account_to_bytes(&Account {
+                id: self.account_id(number),
+                ledger: LEDGER,
+                code: 1,
+                flags: if self.has_history { AccountFlags::HISTORY } else { AccountFlags::NONE },
+                ..Account::default()
+            }));
+        }
+        bytes.freeze()
+    }
+
+    /// What one client sends.
+    pub(super) fn generator(&self, client: u64) -> Generator<'_> {
+        let random = Random::new(self.seed ^ (client + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Generator { load: self, random, bytes: BytesMut::new(), amount_sum: 0 }
+    }
+}
+
+/// One client's transfers.
+#[derive(Debug)]
+pub(super) struct Generator<'load> {
+    load: &'load Load,
+    random: Random,
+    bytes: BytesMut,
+    /// Sum of the amounts of all transfers made so far, in minor units.
+    pub(super) amount_sum: u128,
+}
+
+impl Generator<'_> {
+    /// The records of `count` transfers of which the first is the run's transfer number `first`, and the id of
+    /// one of them.
+    pub(super) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
+        // Reuses the memory of the batch before, once the transport has let it go.
+        self.bytes.reserve(usize::try_from(count).unwrap_or(0) * RECORD_SIZE);
+        let mut id = TransferId(0);
+        for number in first..first + count {
+            let transfer = self.transfer(number);
+            id = transfer.id;
+            self.amount_sum += transfer.amount;
+            self.bytes.put_slice(&transfer_to_bytes(&transfer));
+        }
+        (self.bytes.split().freeze(), id)
+    }
+
+    fn transfer(&mut self, number: u64) -> Transfer {
+        let (debit, credit) = self.two_accounts();
+        Transfer {
+            id: self.id(number),
+            debit_account_id: self.load.account_id(debit),
+            credit_account_id: self.load.account_id(credit),
+            amount: u128::from(1 + self.random.below(AMOUNT_MAX)),
+            pending_id: TransferId(0),
+            user_data_128: 0,
+            user_data_64: 0,
+            user_data_32: 0,
+            timeout_seconds: 0,
+            ledger: LEDGER,
+            code: u16::try_from(1 + self.random.below(CODES)).unwrap_or(1),
+            flags: TransferFlags::NONE,
+            timestamp: Nanos(0),
+        }
+    }
+
+    fn id(&mut self, number: u64) -> TransferId {
+        match self.load.id_order {
+            IdOrder::Sequential => TransferId(self.load.id_base + u128::from(number) + 1),
+            // Never 0 and never the greatest, which no id may be; the run keeps runs apart.
+            IdOrder::Random => {
+                let id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
+                TransferId((id ^ self.load.id_base).clamp(1, u128::MAX - 1))
+            }
+        }
+    }
+
+    /// Two different accounts by number; one of them is account 0 in the hot share.
+    fn two_accounts(&mut self) -> (u64, u64) {
+        let accounts = self.load.accounts;
+        let first = if self.random.below(100) < self.load.hot_percent { 0 } else { self.random.below(accounts) };
+        let second = (first + 1 + self.random.below(accounts - 1)) % accounts;
+        if self.random.next() & (1 << 63) == 0 { (first, second) } else { (second, first) }
+    }
+}
+
+/// xorshift64*: a multiplication and three shifts a number, so that the client is not what is measured.
+#[derive(Clone, Debug)]
+pub(super) struct Random {
+    state: u64,
+}
+
+impl Random {
+    /// Any seed will do.
+    pub(super) const fn new(seed: u64) -> Self {
+        let state = seed ^ 0x2545_f491_4f6c_dd1d;
+        Self { state: if state == 0 { 1 } else { state } }
+    }
+
+    /// The next 64 bits.
+    pub(super) const fn next(&mut self) -> u64 {
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `end`, uniform but for one part in 2^64 / `end`.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        let wide = u128::from(self.next()) * u128::from(end);
+        u64::try_from(wide >> 64).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use bezant_codec::{records, transfer_from_bytes};
+
+    use super::*;
+
+    fn load(id_order: IdOrder, hot_percent: u64) -> Load {
+        Load {
+            accounts: 10,
+            transfers: 4000,
+            batch: 1000,
+            clients: 1,
+            id_order,
+            hot_percent,
+            has_history: false,
+            seed: 7,
+            id_base: 1 << 64,
+        }
+    }
+
+    fn transfers(load: &Load) -> (Vec<Transfer>, u128) {
+        let mut generator = load.generator(0);
+        let mut transfers = Vec::new();
+        for first in (0..load.transfers).step_by(1000) {
+            let (bytes, id) = generator.batch(first, 1000);
+            transfers.extend(records(&bytes).unwrap().iter().map(transfer_from_bytes));
+            assert_eq!(transfers.last().map(|transfer| transfer.id), Some(id));
+        }
+        (transfers, generator.amount_sum)
+    }
+
+    #[test]
+    fn sequential_ids_grow_and_random_ones_are_unique() {
+        let (sequential, _) = transfers(&load(IdOrder::Sequential, 0));
+        assert!(sequential.is_sorted_by(|one, next| one.id < next.id));
+        let (random, _) = transfers(&load(IdOrder::Random, 0));
+        assert!(!random.is_sorted_by(|one, next| one.id < next.id));
+        assert_eq!(random.iter().map(|transfer| transfer.id).collect::<HashSet<_>>().len(), 4000);
+    }
+
+    #[test]
+    fn accounts_differ_and_all_of_them_take_part() {
+        let load = load(IdOrder::Sequential, 0);
+        let (transfers, sum) = transfers(&load);
+        assert!(transfers.iter().all(|transfer| transfer.debit_account_id != transfer.credit_account_id));
+        let debited: HashSet<_> = transfers.iter().map(|transfer| transfer.debit_account_id).collect();
+        assert_eq!(debited, (0..10).map(|number| load.account_id(number)).collect());
+        assert_eq!(sum, transfers.iter().map(|transfer| transfer.amount).sum::<u128>());
+    }
+
+    #[test]
+    fn the_hot_share_is_what_was_asked_for() {
+        let load = load(IdOrder::Sequential, 100);
+        let hot = load.account_id(0);
+        let (transfers, _) = transfers(&load);
+        let all_hot = transfers
+            .iter()
+            .all(|transfer| (transfer.debit_account_id == hot) != (transfer.credit_account_id == hot));
+        assert!(all_hot);
+    }
+
+    #[test]
+    fn equal_seeds_make_equal_loads_and_clients_differ() {
+        let load = load(IdOrder::Random, 0);
+        assert_eq!(load.generator(1).batch(0, 50), load.generator(1).batch(0, 50));
+        assert_ne!(load.generator(1).batch(0, 50), load.generator(2).batch(0, 50));
+    }
+}

@@ -1,0 +1,162 @@
+//! `bezant bench`: how fast a node is on this machine, with every transfer checked.
+//!
+//! It starts a server of its own on a fresh folder (or takes one that runs), creates accounts, sends transfers
+//! in batches between accounts chosen at random, asks for histories, and prints what it measured. A
+//! figure is printed only when every transfer was accepted and the books agree with what was sent: their
+//! totals, their count, and debits equal to credits.
+//!
+//! Never: the load is not prepared ahead of the run, so memory does not grow with its length.
+
+mod books;
+mod clients;
+mod load;
+mod queries;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use bezant_types::limits::EVENTS_MAX;
+use clap::{Args, ValueEnum};
+
+use books::BooksBefore;
+use clients::Connection;
+use load::Load;
+use report::Report;
+use server::OwnServer;
+
+/// How large the benchmark is, and where it runs.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    bezant bench                                    2,000,000 transfers in batches of 8,189\n  \
+    bezant bench --id-order random --json           random ids, figures as JSON\n  \
+    bezant bench --batch 1 --clients 64 --transfers 500000   single payments\n  \
+    bezant bench --transfers 5000000 --restart      and the time of a restart after kill -9\n  \
+    bezant bench --server http://127.0.0.1:7070     a server that runs already")]
+pub(crate) struct BenchArgs {
+    /// Accounts to create
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..))]
+    accounts: u64,
+    /// Transfers to send
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    transfers: u64,
+    /// Transfers in a request, 1 to 8189
+    #[arg(long, default_value_t = 8189, value_parser = clap::value_parser!(u64).range(1..=8189))]
+    batch: u64,
+    /// Clients, each with a connection of its own and one request in flight
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    clients: u64,
+    /// How the ids of the transfers follow each other
+    #[arg(long, value_enum, default_value_t = IdOrder::Sequential)]
+    id_order: IdOrder,
+    /// Share of the transfers that debit or credit one account, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    hot: u64,
+    /// Gives the accounts the flag history
+    #[arg(long)]
+    history: bool,
+    /// Questions of each kind after the load
+    #[arg(long, default_value_t = 200)]
+    queries: u64,
+    /// Kills the server at the end and measures how long it takes to answer again
+    #[arg(long)]
+    restart: bool,
+    /// Folder in which the server's data folder is made: chooses the disk
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data_dir: PathBuf,
+    /// Leaves the server's data folder behind
+    #[arg(long)]
+    keep: bool,
+    /// Seed of the generator: the same seed makes the same load
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Prints the figures as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the ids of the transfers follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IdOrder {
+    /// Each one greater than the one before, as ids that begin with the time are.
+    Sequential,
+    /// Without any order.
+    Random,
+}
+
+const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help says");
+
+/// Runs the benchmark against the server at `server`, or against one of its own; prints the figures.
+///
+/// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
+/// or the books do not agree with what was sent.
+pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitCode> {
+    let (own, url) = match server {
+        Some(url) => {
+            anyhow::ensure!(!args.restart, "--restart kills the server: it works with the benchmark's own only");
+            (None, url)
+        }
+        None => {
+            let own = OwnServer::start(&args.data_dir, args.keep).context("the server cannot be started")?;
+            let url = own.url().to_owned();
+            (Some(own), url)
+        }
+    };
+    let report = measure(&args, &url, own).await?;
+    report.print(args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The benchmark, step by step.
+async fn measure(args: &BenchArgs, url: &str, mut own: Option<OwnServer>) -> Result<Report> {
+    let load = Load::new(args, run_number(own.is_some()));
+    let mut connection = Connection::open_retrying(url, Duration::from_secs(30)).await?;
+    let before = BooksBefore::read(&mut connection).await?;
+    clients::create_accounts(&load, &mut connection).await?;
+
+    let outcome = clients::send_transfers(&load, url).await?;
+    before.check(&mut connection, &load, &outcome).await?;
+
+    let queries = queries::ask(&load, args, &mut connection, &outcome.sample).await?;
+    let mut report = Report::new(args, url, &outcome, queries);
+    if let Some(own) = &mut own {
+        report.server_memory_peak_bytes = own.memory_peak_bytes();
+        let disk = own.disk_bytes_settled();
+        report.disk_bytes = Some(disk);
+        report.disk_bytes_per_transfer = Some(disk / args.transfers);
+        if args.restart {
+            report.restart_microseconds = Some(restart(own, &load, before, &outcome).await?);
+        }
+    }
+    if let Some(own) = own {
+        own.stop()?;
+    }
+    Ok(report)
+}
+
+/// Kills the server and starts it again: microseconds until its first answer, which must be the same books.
+async fn restart(
+    own: &mut OwnServer,
+    load: &Load,
+    before: BooksBefore,
+    outcome: &clients::Outcome,
+) -> Result<u64> {
+    own.kill()?;
+    let start = Instant::now();
+    own.start_again()?;
+    let mut connection = Connection::open_retrying(own.url(), Duration::from_secs(120)).await?;
+    let elapsed = start.elapsed();
+    before.check(&mut connection, load, outcome).await.context("after the restart")?;
+    Ok(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Where the ids of this run begin. A fresh server always sees the same ones; a server that runs may hold
+/// those of an earlier run, so there the time tells them apart.
+fn run_number(is_fresh: bool) -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if is_fresh { 1 } else { u64::try_from(since.as_millis()).unwrap_or(1) }
+}

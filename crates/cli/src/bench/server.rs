@@ -1,0 +1,199 @@
+//! A server of the benchmark's own: a process of this same program on a fresh folder, which ends with it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long the server may take to say where it listens: recovery of a large folder comes before it.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long it may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The folder is settled when its size has not changed for so long.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// A folder that does not settle is measured as it is after that time.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The process and its folder. Dropped, it kills the one and removes the other.
+#[derive(Debug)]
+pub(super) struct OwnServer {
+    folder: PathBuf,
+    keep: bool,
+    child: Child,
+    url: String,
+}
+
+impl OwnServer {
+    /// Makes a fresh folder inside `parent` and starts a server on it.
+    pub(super) fn start(parent: &Path, keep: bool) -> Result<Self> {
+        let folder = parent.join(format!("bezant-bench-{}", std::process::id()));
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        let started = spawn(&folder);
+        if started.is_err() {
+            // Nothing but an empty folder or the leavings of a failed start: the error says more than they do.
+            drop(fs::remove_dir_all(&folder));
+        }
+        let (child, url) = started?;
+        Ok(Self { folder, keep, child, url })
+    }
+
+    /// Where it listens.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("the server cannot be killed")?;
+        self.child.wait().context("the server does not end")?;
+        Ok(())
+    }
+
+    /// Starts it on the same folder after [`kill`](Self::kill).
+    pub(super) fn start_again(&mut self) -> Result<()> {
+        (self.child, self.url) = spawn(&self.folder)?;
+        Ok(())
+    }
+
+    /// The most memory that it has held, in bytes; `None` where the system does not tell.
+    pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        peak_in(&status)
+    }
+
+    /// What its folder takes on disk, in bytes, once background work has settled.
+    pub(super) fn disk_bytes_settled(&self) -> u64 {
+        let start = Instant::now();
+        let mut size = disk_bytes(&self.folder);
+        let mut since = Instant::now();
+        while since.elapsed() < SETTLED_AFTER && start.elapsed() < SETTLE_TIMEOUT {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = disk_bytes(&self.folder);
+            if now != size {
+                size = now;
+                since = Instant::now();
+            }
+        }
+        size
+    }
+
+    /// Asks it to stop and waits for it; an error when it has failed, or has to be killed.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("the server has no process id")?, Signal::TERM)
+            .context("the server cannot be asked to stop")?;
+        let start = Instant::now();
+        while start.elapsed() < STOP_TIMEOUT {
+            if let Some(status) = self.child.try_wait().context("the server does not end")? {
+                anyhow::ensure!(status.success(), "the server failed when it was asked to stop: {status}");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("the server did not stop within {STOP_TIMEOUT:?}")
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        // Both fail when there is nothing left to end or to remove, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if !self.keep {
+            drop(fs::remove_dir_all(&self.folder));
+        }
+    }
+}
+
+/// Starts this program as a server on `folder` and reads from its output where it listens.
+fn spawn(folder: &Path) -> Result<(Child, String)> {
+    let program = std::env::current_exe().context("this program does not know its own file")?;
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEZANT_")) {
+        command.env_remove(name);
+    }
+    command.arg("start").arg("--data-dir").arg(folder).args(["--listen", "127.0.0.1:0"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("no process")?;
+    let output = child.stdout.take().context("the server has no output")?;
+    let (sender, addresses) = mpsc::channel();
+    // Reads to the end, so that the server never waits for somebody to read what it prints.
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some(address) = address_in(&line) {
+                // Only the first address counts, and nobody waits for a second one.
+                drop(sender.send(address));
+            }
+        }
+    });
+    match addresses.recv_timeout(START_TIMEOUT) {
+        Ok(address) => Ok((child, format!("http://{address}"))),
+        Err(_) => {
+            drop(child.kill());
+            let status = child.wait().context("the server does not end")?;
+            bail!("it ended before it listened: {status}")
+        }
+    }
+}
+
+/// The address in a line such as `listening on http://127.0.0.1:7070`.
+fn address_in(line: &str) -> Option<String> {
+    let start = line.find("127.0.0.1:")?;
+    let address: String =
+        line[start..].chars().take_while(|letter| letter.is_ascii_digit() || ".:".contains(*letter)).collect();
+    let (_, port) = address.trim_end_matches(['.', ':']).split_once(':')?;
+    port.parse::<u16>().ok().filter(|port| *port != 0).map(|port| format!("127.0.0.1:{port}"))
+}
+
+/// The line `VmHWM` of a process's status, in bytes.
+fn peak_in(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// What a folder takes on disk: the blocks of everything in it. Files that vanish meanwhile count nothing.
+fn disk_bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_what_the_server_prints() {
+        let line = "Bezant 0.1.0 listens on http://127.0.0.1:41873 (gRPC and REST)";
+        assert_eq!(address_in(line).as_deref(), Some("127.0.0.1:41873"));
+        assert_eq!(address_in("listens on 127.0.0.1:41873.").as_deref(), Some("127.0.0.1:41873"));
+        assert_eq!(address_in("--listen 127.0.0.1:0"), None);
+        assert_eq!(address_in("data under ./bezant-data"), None);
+    }
+
+    #[test]
+    fn peak_memory_is_read_in_bytes() {
+        assert_eq!(peak_in("Name:\tbezant\nVmHWM:\t    2048 kB\nVmRSS:\t 10 kB\n"), Some(2_097_152));
+        assert_eq!(peak_in("Name:\tbezant\n"), None);
+    }
+
+    #[test]
+    fn a_folder_counts_all_its_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(folder.path().join("inner/file"), vec![1; 10_000]).unwrap();
+        fs::File::open(folder.path().join("inner/file")).unwrap().sync_all().unwrap();
+        assert!(disk_bytes(folder.path()) >= 10_000);
+    }
+}
