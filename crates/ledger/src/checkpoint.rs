@@ -47,7 +47,7 @@ pub(crate) enum Cut {
 impl Ledger {
     pub(crate) fn begin_cut(&mut self) {
         assert!(self.cut.is_none(), "one checkpoint at a time");
-        let position = self.position();
+        let position = self.window.position();
         let mut head = Vec::with_capacity(HEAD_SIZE);
         head.put_slice(MAGIC);
         head.put_u32_le(VERSION);

@@ -104,7 +104,7 @@ impl Ledger {
         }
         Books {
             time: self.time,
-            history: self.position(),
+            history: self.window.position(),
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
             ledgers: ledgers.into_values().collect(),
