@@ -1,4 +1,5 @@
-//! The disk as a parameter: the real one lives in `runtime`, one that crashes on demand in [`memory`].
+//! The disk as a parameter: the real one lives in `runtime`, one that crashes on demand is
+//! [`MemoryDisk`](crate::MemoryDisk).
 //!
 //! A disk is one flat folder of files. Nothing is durable before [`DiskFile::sync`] returned; the existence
 //! of a file is durable only after [`Disk::sync_folder`]. A failed write or sync is final: whoever meets one
@@ -27,6 +28,12 @@ pub enum DiskError {
     Full {
         /// Its name.
         file: String,
+    },
+    /// Another process works in the folder; stop it first.
+    #[error("{folder} is in use by another process: stop that one first, or choose another folder")]
+    Locked {
+        /// The folder's path.
+        folder: String,
     },
     /// The file ends before the bytes that were asked for.
     #[error("{file} ends before offset {offset}")]
@@ -79,6 +86,11 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Makes what was created, removed and renamed durable.
     fn sync_folder(&self) -> Result<(), DiskError>;
+
+    /// Bytes that can still be allocated; `u64::MAX` when the disk does not know.
+    fn available_bytes(&self) -> Result<u64, DiskError> {
+        Ok(u64::MAX)
+    }
 }
 
 /// One open file; may be used by many threads at once.

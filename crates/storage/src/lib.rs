@@ -1,7 +1,12 @@
 //! What lies on disk: write-ahead log, checkpoints, transfer history and its indexes, behind `trait Disk`.
 #![deny(clippy::float_arithmetic)]
 
+mod aligned;
 pub mod disk;
+pub mod log;
+mod memory_disk;
 mod query;
 
+pub use aligned::AlignedBuffer;
+pub use memory_disk::{FaultPlan, MemoryDisk, OperationCounts};
 pub use query::{HistoryAnswer, HistoryQuery};

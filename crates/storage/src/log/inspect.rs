@@ -1,0 +1,204 @@
+//! Looks at the log of a stopped node: what is there, and what is wrong with it. Never writes.
+
+use std::sync::Arc;
+
+use bezant_types::{LogIndex, Term};
+
+use super::error::LogError;
+use super::frame::{FrameHeader, FrameKind};
+use super::segment::{SegmentHeader, first_index_of};
+use super::tail::{CutTail, find};
+use super::walk::{Step, Walk, damaged};
+use super::{chain, tail};
+use crate::disk::{Disk, OpenMode};
+
+/// What the folder's log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSummary {
+    /// Oldest first.
+    pub segments: Vec<SegmentSummary>,
+    /// A torn write at the end, which the next start cuts.
+    pub torn: Option<CutTail>,
+    /// What is damaged or missing; the node does not start over it.
+    pub damage: Vec<LogError>,
+}
+
+/// What one segment holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentSummary {
+    /// Its name.
+    pub file: String,
+    /// Bytes of the file.
+    pub size_bytes: u64,
+    /// Its place in the order of all segments ever made, from 1 on.
+    pub sequence: u32,
+    /// The first entry that it may hold.
+    pub first_index: LogIndex,
+    /// The last entry before its end or the first fault; `first_index - 1` when it holds none.
+    pub last_index: LogIndex,
+    /// Term of that entry.
+    pub last_term: Term,
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Flushes that wrote to it.
+    pub flushes: u64,
+    /// Marks.
+    pub marks: u64,
+    /// Where the frames end.
+    pub end_offset: u64,
+    /// True when it says that another segment came after it.
+    pub sealed: bool,
+}
+
+/// One frame, as `bezant inspect` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSummary {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// What it is.
+    pub kind: FrameKind,
+    /// The entry's; of a mark, the last entry's before it; of padding, 0.
+    pub index: LogIndex,
+    /// The entry's; 0 for all others.
+    pub term: Term,
+    /// Bytes of its payload.
+    pub payload_size: u32,
+    /// Number of the flush that wrote it.
+    pub group: u64,
+    /// Everything up to it was durable before this frame was written.
+    pub durable_index: LogIndex,
+}
+
+impl FrameSummary {
+    fn new(frame: &FrameHeader, offset: u64) -> Self {
+        Self {
+            offset,
+            kind: frame.kind,
+            index: frame.index,
+            term: frame.term,
+            payload_size: frame.payload_size,
+            group: frame.group,
+            durable_index: frame.durable_index,
+        }
+    }
+}
+
+/// Reads the whole log. An error only when the disk cannot be read; damage is part of the answer.
+/// `checkpoint` is the index of the newest checkpoint, 0 when there is none.
+pub fn inspect(disk: &dyn Disk, checkpoint: LogIndex) -> Result<LogSummary, LogError> {
+    let mut summary = LogSummary { segments: Vec::new(), torn: None, damage: Vec::new() };
+    if let Err(error) = chain::load(disk, OpenMode::Read, checkpoint) {
+        note(&mut summary, error)?;
+    }
+    let mut names: Vec<_> = disk.list()?.iter().filter_map(|name| first_index_of(name)).collect();
+    names.sort_unstable();
+    let mut headers = Vec::with_capacity(names.len());
+    for first_index in names {
+        match chain::read_header(disk, OpenMode::Read, first_index) {
+            Ok(header) => headers.push(header),
+            Err(error) => note(&mut summary, error)?,
+        }
+    }
+    for (number, header) in headers.iter().enumerate() {
+        let next = headers.get(number + 1);
+        inspect_segment(disk, header, next, &mut summary)?;
+    }
+    if let Some(last) = headers.last() {
+        let mut walk = Walk::new(disk.open(&last.name(), OpenMode::Read)?, *last);
+        match find(&mut walk, checkpoint) {
+            Ok(tail::Tail { cut, .. }) => summary.torn = cut,
+            Err(error) => note(&mut summary, error)?,
+        }
+    }
+    Ok(summary)
+}
+
+/// Calls `visit` with every frame of one segment up to its end; an error at the first fault.
+pub fn inspect_frames(
+    disk: &dyn Disk,
+    file: &str,
+    visit: &mut dyn FnMut(&FrameSummary),
+) -> Result<(), LogError> {
+    let Some(first_index) = first_index_of(file) else {
+        return Err(crate::disk::DiskError::NotFound { file: file.to_owned() }.into());
+    };
+    let header = chain::read_header(disk, OpenMode::Read, first_index)?;
+    let mut walk = Walk::new(disk.open(file, OpenMode::Read)?, header);
+    loop {
+        match walk.step()? {
+            Step::Frame(frame, offset) => visit(&FrameSummary::new(&frame, offset)),
+            Step::Blank | Step::Full => return Ok(()),
+            Step::Fault(fault) => return Err(damaged(&walk, &fault, fault.reason)),
+        }
+    }
+}
+
+fn inspect_segment(
+    disk: &dyn Disk,
+    header: &SegmentHeader,
+    next: Option<&SegmentHeader>,
+    summary: &mut LogSummary,
+) -> Result<(), LogError> {
+    let mut walk = Walk::new(Arc::clone(&disk.open(&header.name(), OpenMode::Read)?), *header);
+    let sealed = matches!(walk.decode(header.frames_end())?, Ok(frame) if frame.kind == FrameKind::Seal);
+    let mut segment = SegmentSummary {
+        file: header.name(),
+        size_bytes: header.size,
+        sequence: header.sequence,
+        first_index: header.first_index,
+        last_index: walk.last_index(),
+        last_term: header.previous_term,
+        entries: 0,
+        payload_bytes: 0,
+        flushes: 0,
+        marks: 0,
+        end_offset: walk.offset,
+        sealed,
+    };
+    let mut group = None;
+    loop {
+        match walk.step()? {
+            Step::Frame(frame, _) => {
+                segment.flushes += u64::from(group != Some(frame.group));
+                group = Some(frame.group);
+                segment.entries += u64::from(frame.kind == FrameKind::Entry);
+                segment.marks += u64::from(frame.kind == FrameKind::Mark);
+                if frame.kind == FrameKind::Entry {
+                    segment.payload_bytes += u64::from(frame.payload_size);
+                }
+            }
+            // The last segment's end is judged with all that is known of what was durable.
+            Step::Fault(fault) if next.is_some() => {
+                note(summary, damaged(&walk, &fault, fault.reason))?;
+                break;
+            }
+            Step::Fault(_) => break,
+            Step::Blank | Step::Full => {
+                if next.is_some_and(|next| next.first_index != walk.next_index) {
+                    let reason = "the segment ends here, and later entries were durable";
+                    let error = LogError::damaged(&header.name(), walk.offset, walk.next_index, reason);
+                    note(summary, error)?;
+                }
+                break;
+            }
+        }
+    }
+    segment.last_index = walk.last_index();
+    segment.last_term = walk.term;
+    segment.end_offset = walk.offset;
+    summary.segments.push(segment);
+    Ok(())
+}
+
+/// Keeps what is wrong with the log; hands back what is wrong with the disk.
+fn note(summary: &mut LogSummary, error: LogError) -> Result<(), LogError> {
+    if matches!(error, LogError::Disk(_)) {
+        return Err(error);
+    }
+    if !summary.damage.contains(&error) {
+        summary.damage.push(error);
+    }
+    Ok(())
+}

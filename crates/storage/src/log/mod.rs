@@ -1,0 +1,418 @@
+//! The write-ahead log: the one truth. What it has flushed survives the loss of power.
+//!
+//! Entries are staged in memory and flushed together: few large aligned writes, one sync for all that waits.
+//! The log lies in preallocated segments; those whose entries are in a checkpoint are released. The
+//! format is in `docs/formats/log.md`.
+//!
+//! What always holds:
+//! - Entries have no gaps, and their terms never go back.
+//! - A block that was made durable is never written again, so that no crash can tear it.
+//! - Bytes that were acknowledged are never cut: damage is refused ([`LogError::Damaged`]), and only a
+//!   torn write that nobody was told of is cut, and reported.
+//! - After a failed write or sync the log is closed for good: every later call answers the same error. It
+//!   never syncs again over a failure, for the system may have forgotten what it could not write.
+//!
+//! It never interprets a payload, and never starts a thread: the caller decides who flushes and who
+//! prepares segments.
+
+mod chain;
+mod error;
+pub(crate) mod frame;
+mod inspect;
+mod prepare;
+mod replay;
+mod segment;
+mod staging;
+mod tail;
+mod walk;
+
+use std::sync::Arc;
+
+use bezant_consensus::LogEntry;
+use bezant_types::{LogIndex, Term, limits};
+
+use crate::aligned::AlignedBuffer;
+use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
+pub use error::LogError;
+pub use frame::FrameKind;
+use frame::{FRAME_HEADER_SIZE, FrameHeader};
+pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
+pub use prepare::Preparer;
+pub use replay::Replay;
+use segment::SegmentHeader;
+use staging::{Staging, Stamp};
+pub use tail::CutTail;
+use walk::Walk;
+
+/// How the log lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Bytes of a new segment; a multiple of [`BLOCK_SIZE`], at least five blocks.
+    pub segment_size: u64,
+    /// Bytes that must stay free on the disk after a new segment was made: room for the checkpoint that
+    /// will release segments.
+    pub reserve_size: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_size: 32 << 20, reserve_size: 64 << 20 }
+    }
+}
+
+/// What the log has done since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LogStats {
+    /// Entries that were made durable.
+    pub entries: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Bytes written, everything in but the zeros of new segments.
+    pub written_bytes: u64,
+    /// Flushes that had something to do.
+    pub flushes: u64,
+    /// Syncs of files.
+    pub syncs: u64,
+    /// Segments begun.
+    pub segments: u64,
+    /// Marks written.
+    pub marks: u64,
+}
+
+/// What was found when the log was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The entries after the checkpoint.
+    pub entries: Replay,
+    /// The first entry after the checkpoint; one past `last_index` when there is none.
+    pub first_index: LogIndex,
+    /// The last entry of the log; 0 when there has never been one.
+    pub last_index: LogIndex,
+    /// Its term; 0 when there has never been one.
+    pub last_term: Term,
+    /// The torn write that was cut, if there was one: to be told to the operator.
+    pub cut: Option<CutTail>,
+}
+
+/// The log, open for writing.
+#[derive(Debug)]
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    /// Oldest first; the last is being written.
+    segments: Vec<SegmentHeader>,
+    /// Of the last segment.
+    file: Arc<dyn DiskFile>,
+    staging: Staging,
+    preparer: Preparer,
+    payload_size_max: usize,
+    last_index: LogIndex,
+    last_term: Term,
+    durable_index: LogIndex,
+    marked_index: LogIndex,
+    /// Number of the last flush.
+    group: u64,
+    failed: Option<LogError>,
+    stats: LogStats,
+}
+
+impl Log {
+    /// Opens the log of a folder, or makes one; `checkpoint` is the index of the newest checkpoint, 0 when
+    /// there is none. What it says was found is durable.
+    ///
+    /// # Panics
+    /// When the options do not hold what they must.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        checkpoint: LogIndex,
+    ) -> Result<(Self, Recovered), LogError> {
+        assert!(options.segment_size.is_multiple_of(BLOCK_SIZE as u64), "segments are whole blocks");
+        assert!(
+            options.segment_size >= 5 * BLOCK_SIZE as u64,
+            "a segment holds at least an entry and a mark"
+        );
+        let preparer = Preparer::new(Arc::clone(&disk), options.segment_size, options.reserve_size);
+        let chain = chain::load(&*disk, OpenMode::WriteDirect, checkpoint)?;
+        let Some(last) = chain.needed.last().copied() else {
+            return Self::create(disk, preparer, options.segment_size);
+        };
+        let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
+        let mut walk = Walk::new(Arc::clone(&file), last);
+        let tail = tail::find(&mut walk, checkpoint)?;
+        // Everything was checked that must hold before the folder may be changed.
+        if let Some(cut) = &tail.cut {
+            tail::cut(&*file, &mut walk, cut)?;
+        }
+        // What a killed process wrote may still lie in a cache: from here on it counts as durable.
+        file.sync()?;
+        preparer.remove_old()?;
+        for name in &chain.obsolete {
+            disk.remove(name)?;
+        }
+        disk.sync_folder()?;
+        let recovered = Recovered {
+            entries: Replay::new(Arc::clone(&disk), &chain.needed, checkpoint, tail.last_index),
+            first_index: checkpoint.next(),
+            last_index: tail.last_index,
+            last_term: tail.last_term,
+            cut: tail.cut,
+        };
+        let log = Self {
+            disk,
+            file,
+            staging: Staging::new(last, tail.offset, options.segment_size),
+            segments: chain.needed,
+            preparer,
+            payload_size_max: payload_size_max(options.segment_size),
+            last_index: tail.last_index,
+            last_term: tail.last_term,
+            durable_index: tail.last_index,
+            marked_index: tail.marked_index,
+            group: tail.group,
+            failed: None,
+            stats: LogStats::default(),
+        };
+        Ok((log, recovered))
+    }
+
+    /// The first segment of an empty folder.
+    fn create(
+        disk: Arc<dyn Disk>,
+        preparer: Preparer,
+        segment_size: u64,
+    ) -> Result<(Self, Recovered), LogError> {
+        let header = SegmentHeader {
+            sequence: 1,
+            first_index: LogIndex(1),
+            previous_term: Term(0),
+            size: segment_size,
+            group: 0,
+            previous_sequence: 0,
+        };
+        let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
+        block.extend(&header.encode());
+        let file = begin_segment(&*disk, &preparer, &header, &block)?;
+        let zero = LogIndex(0);
+        let recovered = Recovered {
+            entries: Replay::new(Arc::clone(&disk), &[], zero, zero),
+            first_index: LogIndex(1),
+            last_index: zero,
+            last_term: Term(0),
+            cut: None,
+        };
+        let log = Self {
+            disk,
+            file,
+            staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
+            segments: vec![header],
+            preparer,
+            payload_size_max: payload_size_max(segment_size),
+            last_index: zero,
+            last_term: Term(0),
+            durable_index: zero,
+            marked_index: zero,
+            group: 0,
+            failed: None,
+            stats: LogStats::default(),
+        };
+        Ok((log, recovered))
+    }
+
+    /// The last entry that was appended; 0 when there has never been one.
+    pub const fn last_index(&self) -> LogIndex {
+        self.last_index
+    }
+
+    /// The last entry that is durable.
+    pub const fn durable_index(&self) -> LogIndex {
+        self.durable_index
+    }
+
+    /// Bytes that the log's files take on the disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// What was done since it was opened.
+    pub const fn stats(&self) -> LogStats {
+        self.stats
+    }
+
+    /// Bytes that are staged and not yet flushed.
+    pub fn staged_bytes(&self) -> usize {
+        self.staging.bytes.len()
+    }
+
+    /// True when the next segment should be made ready: less than a half of this one is left.
+    pub fn needs_prepare(&self) -> bool {
+        self.segments.last().is_some_and(|segment| self.staging.room() < segment.size / 2)
+            && !self.preparer.is_prepared()
+    }
+
+    /// Makes segments ready, from another thread if that suits.
+    pub fn preparer(&self) -> Preparer {
+        self.preparer.clone()
+    }
+
+    /// Makes the next segment ready on this thread; a failure here does not close the log.
+    pub fn prepare(&mut self) -> Result<(), LogError> {
+        self.check_failed()?;
+        Ok(self.preparer.prepare()?)
+    }
+
+    /// Stages an entry for the next [`flush`](Self::flush). No I/O.
+    ///
+    /// # Panics
+    /// When the entry does not follow the last one.
+    pub fn append(&mut self, entry: &LogEntry) -> Result<(), LogError> {
+        self.check_failed()?;
+        assert_eq!(entry.index, self.last_index.next(), "entries have no gaps");
+        assert!(entry.term >= self.last_term, "terms never go back");
+        if entry.payload.len() > self.payload_size_max {
+            return Err(LogError::TooLarge { size: entry.payload.len(), limit: self.payload_size_max });
+        }
+        self.staging.push(self.stamp(FrameKind::Entry, entry.index, entry.term), &entry.payload);
+        self.last_index = entry.index;
+        self.last_term = entry.term;
+        self.stats.payload_bytes += entry.payload.len() as u64;
+        Ok(())
+    }
+
+    /// Makes everything staged durable; says up to where the log is durable then.
+    pub fn flush(&mut self) -> Result<LogIndex, LogError> {
+        self.check_failed()?;
+        if !self.staging.is_empty() {
+            self.write_staged().map_err(|error| self.fail(error))?;
+        }
+        Ok(self.durable_index)
+    }
+
+    /// Writes down that everything appended so far is acknowledged, so that later damage to the last group is
+    /// known for damage. For idle moments and a clean stop; does nothing when it was said already.
+    pub fn mark(&mut self) -> Result<(), LogError> {
+        self.flush()?;
+        if self.marked_index < self.durable_index {
+            let index = self.durable_index;
+            self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
+            self.write_staged().map_err(|error| self.fail(error))?;
+            self.marked_index = index;
+            self.stats.marks += 1;
+        }
+        Ok(())
+    }
+
+    /// Frees the segments whose entries are all at or before `below`, of which there is a durable checkpoint.
+    ///
+    /// # Panics
+    /// When `below` is past what is durable.
+    pub fn release(&mut self, below: LogIndex) -> Result<(), LogError> {
+        self.check_failed()?;
+        assert!(below <= self.durable_index, "a checkpoint holds what the log has made durable");
+        let count =
+            self.segments.partition_point(|segment| segment.first_index <= below.next()).saturating_sub(1);
+        if count > 0 {
+            self.remove_segments(count).map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+
+    fn remove_segments(&mut self, count: usize) -> Result<(), LogError> {
+        for segment in self.segments.drain(..count) {
+            self.disk.remove(&segment.name())?;
+        }
+        Ok(self.disk.sync_folder()?)
+    }
+
+    fn stamp(&self, kind: FrameKind, index: LogIndex, term: Term) -> Stamp {
+        Stamp {
+            kind,
+            index,
+            term,
+            durable_index: self.durable_index,
+            group: self.group + 1,
+            previous_term: self.last_term,
+            next_index: self.last_index.next(),
+        }
+    }
+
+    fn write_staged(&mut self) -> Result<(), LogError> {
+        self.group += 1;
+        self.staging.close(self.group, self.durable_index);
+        for number in 0..self.staging.pieces.len() {
+            let piece = self.staging.pieces[number];
+            let bytes = self.staging.piece_bytes(number);
+            self.stats.written_bytes += bytes.len() as u64;
+            self.stats.syncs += 1;
+            if piece.offset == 0 {
+                let file = begin_segment(&*self.disk, &self.preparer, &piece.segment, bytes)?;
+                self.seal(&piece.segment)?;
+                self.file = file;
+                self.segments.push(piece.segment);
+                self.stats.segments += 1;
+            } else {
+                // Of two pieces, the first is durable before the second is begun: a segment proves all before it.
+                self.file.write_at(piece.offset, bytes)?;
+                self.file.sync()?;
+            }
+        }
+        self.staging.clear();
+        self.stats.flushes += 1;
+        self.stats.entries += self.last_index.0 - self.durable_index.0;
+        self.durable_index = self.last_index;
+        Ok(())
+    }
+
+    /// Says in the last segment's last block that `next` came after it.
+    fn seal(&mut self, next: &SegmentHeader) -> Result<(), LogError> {
+        let Some(sealed) = self.segments.last() else { return Ok(()) };
+        let last_index = LogIndex(next.first_index.0 - 1);
+        let header = FrameHeader {
+            kind: FrameKind::Seal,
+            index: last_index,
+            term: Term(0),
+            durable_index: last_index,
+            group: next.group,
+            sequence: sealed.sequence,
+            payload_size: 0,
+            payload_checksum: bezant_codec::checksum_seeded(last_index.0, &[]),
+        };
+        let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
+        block.extend(&header.encode(sealed.frames_end()));
+        block.extend_zeros(BLOCK_SIZE - FRAME_HEADER_SIZE);
+        self.file.write_at(sealed.frames_end(), &block)?;
+        self.file.sync()?;
+        self.stats.syncs += 1;
+        Ok(())
+    }
+
+    fn check_failed(&self) -> Result<(), LogError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Closes the log for good.
+    fn fail(&mut self, error: LogError) -> LogError {
+        self.failed = Some(error.clone());
+        error
+    }
+}
+
+/// Bytes that an entry's payload may have: it fits, with a mark before it, in a segment of its own.
+fn payload_size_max(segment_size: u64) -> usize {
+    let taken = 3 * BLOCK_SIZE + FRAME_HEADER_SIZE;
+    walk::in_memory(segment_size).saturating_sub(taken).min(limits::ENTRY_SIZE_MAX)
+}
+
+/// Makes a segment that begins with `bytes`: durable first, named then.
+fn begin_segment(
+    disk: &dyn Disk,
+    preparer: &Preparer,
+    header: &SegmentHeader,
+    bytes: &[u8],
+) -> Result<Arc<dyn DiskFile>, LogError> {
+    let prepared = preparer.take()?;
+    prepared.write_at(0, bytes)?;
+    prepared.sync()?;
+    disk.rename(segment::PREPARED_NAME, &header.name())?;
+    disk.sync_folder()?;
+    Ok(disk.open(&header.name(), OpenMode::WriteDirect)?)
+}

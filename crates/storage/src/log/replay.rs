@@ -1,0 +1,91 @@
+//! Reads the entries of the log again after a start, in order, one at a time.
+//!
+//! At most one window of a segment is in memory. Every byte on the way is checked; a place that is not what
+//! was written is an error, because all that a replay covers was durable when it began.
+
+use std::sync::Arc;
+
+use bezant_consensus::LogEntry;
+use bezant_types::LogIndex;
+use bytes::Bytes;
+
+use super::error::LogError;
+use super::frame::FrameKind;
+use super::segment::SegmentHeader;
+use super::walk::{Step, Walk, damaged};
+use crate::disk::{Disk, OpenMode};
+
+/// The entries after the checkpoint, as they were when the log was opened.
+#[derive(Debug)]
+pub struct Replay {
+    disk: Arc<dyn Disk>,
+    /// Segments not yet begun, the next one last.
+    segments: Vec<SegmentHeader>,
+    walk: Option<Walk>,
+    checkpoint: LogIndex,
+    last_index: LogIndex,
+    /// The last entry that came out or was passed over.
+    passed_index: LogIndex,
+}
+
+impl Replay {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        segments: &[SegmentHeader],
+        checkpoint: LogIndex,
+        last_index: LogIndex,
+    ) -> Self {
+        let passed_index = segments.first().map_or(last_index, |first| LogIndex(first.first_index.0 - 1));
+        let segments = segments.iter().rev().copied().collect();
+        Self { disk, segments, walk: None, checkpoint, last_index, passed_index }
+    }
+
+    /// The next entry; `None` after the last.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator of results invites to skip an error; here the caller meets it"
+    )]
+    pub fn next(&mut self) -> Result<Option<LogEntry>, LogError> {
+        while self.passed_index < self.last_index {
+            let walk = match &mut self.walk {
+                Some(walk) => walk,
+                None => match self.segments.pop() {
+                    Some(header) => {
+                        // Past the page cache where that can be done: it may hold what never reached the disk.
+                        let file = self.disk.open(&header.name(), OpenMode::WriteDirect)?;
+                        self.walk.insert(Walk::new(file, header))
+                    }
+                    None => return Ok(None),
+                },
+            };
+            if walk.next_index != self.passed_index.next() {
+                let reason = "the segment begins behind the end of the one before it";
+                return Err(LogError::damaged(walk.window.file_name(), 0, self.passed_index.next(), reason));
+            }
+            match walk.step()? {
+                Step::Frame(frame, offset) if frame.kind == FrameKind::Entry => {
+                    self.passed_index = frame.index;
+                    if frame.index > self.checkpoint {
+                        let payload = Bytes::copy_from_slice(walk.payload(&frame, offset)?);
+                        return Ok(Some(LogEntry { index: frame.index, term: frame.term, payload }));
+                    }
+                }
+                Step::Frame(..) => {}
+                Step::Fault(fault) => return Err(damaged(walk, &fault, fault.reason)),
+                Step::Blank | Step::Full => self.end_segment()?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on with the next segment, which must begin just there.
+    fn end_segment(&mut self) -> Result<(), LogError> {
+        let Some(walk) = self.walk.take() else { return Ok(()) };
+        let expected = self.segments.last().map_or_else(|| self.last_index.next(), |next| next.first_index);
+        if walk.next_index != expected {
+            let reason = "the segment ends here, and later entries were durable";
+            return Err(LogError::damaged(walk.window.file_name(), walk.offset, walk.next_index, reason));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! What waits for the next flush: frames in aligned memory, laid out as they will lie in their segments.
+//!
+//! A flush begins at a block of its own and ends at a block's end, so no flush ever writes a block that an
+//! earlier one made durable. A frame that does not fit in the rest of its segment begins the next one.
+
+use bezant_codec::checksum_seeded;
+use bezant_types::{LogIndex, Term};
+
+use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind};
+use super::segment::SegmentHeader;
+use super::tail::close_block;
+use crate::aligned::AlignedBuffer;
+use crate::disk::BLOCK_SIZE;
+
+/// A run of staged bytes that goes to one segment in one write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    /// Where it begins in the staged bytes.
+    pub(super) start: usize,
+    /// Where it goes in its file.
+    pub(super) offset: u64,
+    /// The segment; it is a new one when `offset` is 0.
+    pub(super) segment: SegmentHeader,
+}
+
+/// Staged frames.
+#[derive(Debug)]
+pub(super) struct Staging {
+    pub(super) bytes: AlignedBuffer,
+    pub(super) pieces: Vec<Piece>,
+    /// The segment that the next frame goes to.
+    segment: SegmentHeader,
+    /// Where in it; while nothing is staged, a multiple of the block size.
+    offset: u64,
+    segment_size: u64,
+}
+
+/// What a frame says besides its payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) kind: FrameKind,
+    pub(super) index: LogIndex,
+    pub(super) term: Term,
+    pub(super) durable_index: LogIndex,
+    pub(super) group: u64,
+    /// Term of the last entry before it.
+    pub(super) previous_term: Term,
+    /// The entry that comes next: the first index of a segment that this frame begins.
+    pub(super) next_index: LogIndex,
+}
+
+impl Staging {
+    /// Goes on at `offset` of `segment`; new segments get `segment_size` bytes.
+    pub(super) fn new(segment: SegmentHeader, offset: u64, segment_size: u64) -> Self {
+        assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a group begins at a block");
+        Self { bytes: AlignedBuffer::with_capacity(0), pieces: Vec::new(), segment, offset, segment_size }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Bytes of the last segment that nothing was put in yet.
+    pub(super) fn room(&self) -> u64 {
+        self.segment.frames_end() - self.offset
+    }
+
+    /// Adds a frame.
+    pub(super) fn push(&mut self, stamp: Stamp, payload: &[u8]) {
+        let padded_size = payload.len().next_multiple_of(FRAME_HEADER_SIZE);
+        let frame_size = (FRAME_HEADER_SIZE + padded_size) as u64;
+        if frame_size > self.room() {
+            self.begin_segment(&stamp);
+        } else if self.pieces.is_empty() {
+            self.pieces.push(Piece { start: 0, offset: self.offset, segment: self.segment });
+        }
+        let header_at = self.bytes.len();
+        self.bytes.extend_zeros(FRAME_HEADER_SIZE);
+        self.bytes.extend(payload);
+        self.bytes.extend_zeros(padded_size - payload.len());
+        let payload_at = header_at + FRAME_HEADER_SIZE;
+        let header = FrameHeader {
+            kind: stamp.kind,
+            index: stamp.index,
+            term: stamp.term,
+            durable_index: stamp.durable_index,
+            group: stamp.group,
+            sequence: self.segment.sequence,
+            payload_size: u32::try_from(payload.len()).expect("invariant: payloads are limited"),
+            payload_checksum: checksum_seeded(stamp.index.0, &self.bytes[payload_at..]),
+        };
+        self.bytes[header_at..payload_at].copy_from_slice(&header.encode(self.offset));
+        self.offset += frame_size;
+        assert!(self.offset <= self.segment.frames_end(), "a frame ends before its segment does");
+    }
+
+    /// Fills the last block, so that the bytes can be written.
+    pub(super) fn close(&mut self, group: u64, durable_index: LogIndex) {
+        let size = self.bytes.len();
+        close_block(&mut self.bytes, self.offset, self.segment.sequence, group, durable_index);
+        self.offset += (self.bytes.len() - size) as u64;
+    }
+
+    /// Forgets what was written.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.pieces.clear();
+    }
+
+    /// The bytes of the piece with that number.
+    pub(super) fn piece_bytes(&self, number: usize) -> &[u8] {
+        let start = self.pieces[number].start;
+        let end = self.pieces.get(number + 1).map_or(self.bytes.len(), |next| next.start);
+        &self.bytes[start..end]
+    }
+
+    fn begin_segment(&mut self, stamp: &Stamp) {
+        self.close(stamp.group, stamp.durable_index);
+        let sequence = self.segment.sequence.checked_add(1);
+        self.segment = SegmentHeader {
+            sequence: sequence.expect("invariant: 2^32 segments are more than a disk holds"),
+            first_index: stamp.next_index,
+            previous_term: stamp.previous_term,
+            size: self.segment_size,
+            group: stamp.group,
+            previous_sequence: self.segment.sequence,
+        };
+        self.pieces.push(Piece { start: self.bytes.len(), offset: 0, segment: self.segment });
+        self.bytes.extend(&self.segment.encode());
+        self.offset = BLOCK_SIZE as u64;
+    }
+}

@@ -1,0 +1,217 @@
+//! Where the log ends, and whether what lies there is a torn write or damage.
+//!
+//! A crash can leave the last group in part: those bytes were never acknowledged and are cut. Damage of
+//! acknowledged bytes can look alike, and must never be cut. So a place is cut only if it looks as a torn
+//! write must look (whole sectors that are still zero) and nothing proves that it had been durable: no
+//! later group, no mark, no seal, no later segment, no checkpoint. In doubt the log is not opened.
+//!
+//! A cut writes zeros over what it cuts, the latest blocks first, so that a crash in the middle of it leaves
+//! a torn tail again and old bytes never come back.
+
+use bezant_codec::checksum_seeded;
+use bezant_types::{LogIndex, Term};
+
+use super::error::{ADVICE, LogError};
+use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind, HeaderFault};
+use super::walk::{BLOCK, Fault, Step, Walk, damaged, in_memory, is_zero};
+use crate::aligned::AlignedBuffer;
+use crate::disk::{BLOCK_SIZE, DiskFile};
+
+/// Bytes that one write of zeros covers.
+const ZEROS_SIZE: u64 = 1 << 20;
+
+/// A torn write at the end of the log that was cut: nobody had been told that it was durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutTail {
+    /// The segment.
+    pub file: String,
+    /// Where the cut begins, in bytes.
+    pub offset: u64,
+    /// Bytes from there to the last one that was not zero.
+    pub bytes: u64,
+    /// What it looked like.
+    pub reason: &'static str,
+}
+
+/// The end of the last segment.
+#[derive(Clone, Debug)]
+pub(super) struct Tail {
+    /// Where the next group begins; a multiple of the block size.
+    pub(super) offset: u64,
+    pub(super) last_index: LogIndex,
+    pub(super) last_term: Term,
+    /// Number of the last flush.
+    pub(super) group: u64,
+    /// The highest index that the disk itself names as acknowledged.
+    pub(super) marked_index: LogIndex,
+    /// What must be cut, if anything.
+    pub(super) cut: Option<CutTail>,
+}
+
+/// Walks to the end of the last segment. Writes nothing.
+pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogError> {
+    check_seal(walk)?;
+    let fault = loop {
+        match walk.step()? {
+            Step::Frame(..) => {}
+            Step::Full => break None,
+            Step::Fault(fault) => break Some(fault),
+            Step::Blank => {
+                break Some(Fault {
+                    may_be_torn: true,
+                    group_max: walk.group + 1,
+                    reason: "the beginning of the group was not written",
+                    version: None,
+                });
+            }
+        }
+    };
+    let cut = match fault {
+        Some(fault) => judge(walk, &fault, checkpoint)?,
+        None => None,
+    };
+    if walk.last_index() < checkpoint {
+        let reason = "the log ends here, and a checkpoint was made of later entries";
+        return Err(LogError::damaged(walk.window.file_name(), walk.offset, walk.next_index, reason));
+    }
+    Ok(Tail {
+        offset: walk.offset.next_multiple_of(BLOCK),
+        last_index: walk.last_index(),
+        last_term: walk.term,
+        group: walk.group,
+        marked_index: walk.marked_index,
+        cut,
+    })
+}
+
+/// A sealed segment has a successor: the last one must not be sealed.
+fn check_seal(walk: &mut Walk) -> Result<(), LogError> {
+    let offset = walk.header.frames_end();
+    match walk.decode(offset)? {
+        Err(HeaderFault::Blank) => Ok(()),
+        Ok(frame) if frame.kind == FrameKind::Seal && frame.sequence == walk.header.sequence => {
+            Err(LogError::Missing {
+                expected_index: frame.index.next(),
+                reason: format!("{} is sealed, so another file came after it", walk.window.file_name()),
+                advice: ADVICE,
+            })
+        }
+        Ok(_) | Err(_) => {
+            let reason = "the block of the seal is not what was written";
+            Err(LogError::damaged(walk.window.file_name(), offset, walk.next_index, reason))
+        }
+    }
+}
+
+/// Whether what the walk met is to be cut (`Some`), the clean end (`None`) or damage (an error).
+fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<CutTail>, LogError> {
+    if !fault.may_be_torn {
+        return Err(damaged(walk, fault, fault.reason));
+    }
+    if walk.next_index <= checkpoint {
+        let reason = "it is not what was written, and a checkpoint was made of it";
+        return Err(damaged(walk, fault, reason));
+    }
+    if walk.next_index <= walk.marked_index {
+        return Err(damaged(
+            walk,
+            fault,
+            "it is not what was written, and a mark proves that it was durable",
+        ));
+    }
+    let written_end = survey(walk, fault)?;
+    Ok((written_end > walk.offset).then(|| CutTail {
+        file: walk.window.file_name().to_owned(),
+        offset: walk.offset,
+        bytes: written_end - walk.offset,
+        reason: fault.reason,
+    }))
+}
+
+/// Looks at everything behind the place where the walk stands. Says where the last written bytes end;
+/// an error when something there proves that the place had been durable.
+fn survey(walk: &mut Walk, fault: &Fault) -> Result<u64, LogError> {
+    let end = walk.header.frames_end();
+    let mut written_end = walk.offset;
+    let mut block = walk.offset - walk.offset % BLOCK;
+    while block < end {
+        let from = block.max(walk.offset);
+        let bytes = walk.window.bytes(from, block + BLOCK - from)?;
+        if !is_zero(bytes) {
+            written_end = block + BLOCK;
+            if block > walk.offset
+                && let Ok(frame) = walk.decode(block)?
+            {
+                check_proof(walk, fault, &frame)?;
+            }
+        }
+        block += BLOCK;
+    }
+    Ok(written_end)
+}
+
+fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), LogError> {
+    if later.sequence != walk.header.sequence {
+        return Err(damaged(walk, fault, "behind it lies a block of another segment"));
+    }
+    if later.durable_index >= walk.next_index || later.group > fault.group_max {
+        return Err(damaged(
+            walk,
+            fault,
+            "it is not what was written, and later groups prove that it was durable",
+        ));
+    }
+    Ok(())
+}
+
+/// Writes zeros over what is to be cut, closes the group that remains, and makes both durable.
+pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result<(), LogError> {
+    let mut from = cut.offset.next_multiple_of(BLOCK);
+    let end = cut.offset + cut.bytes;
+    let zeros = AlignedBuffer::zeroed(in_memory(ZEROS_SIZE.min(end.saturating_sub(from))));
+    while from < end {
+        let size = ZEROS_SIZE.min(end - from);
+        file.write_at(from, &zeros[..in_memory(size)])?;
+        from += size;
+    }
+    file.sync()?;
+    let in_block = in_memory(cut.offset % BLOCK);
+    if in_block != 0 {
+        let start = cut.offset - cut.offset % BLOCK;
+        let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
+        block.extend(&walk.window.bytes(start, BLOCK)?[..in_block]);
+        close_block(&mut block, cut.offset, walk.header.sequence, walk.group, walk.marked_index);
+        file.write_at(start, &block)?;
+        file.sync()?;
+    }
+    Ok(())
+}
+
+/// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file.
+pub(super) fn close_block(
+    bytes: &mut AlignedBuffer,
+    offset: u64,
+    sequence: u32,
+    group: u64,
+    durable_index: LogIndex,
+) {
+    let room = bytes.len().next_multiple_of(BLOCK_SIZE) - bytes.len();
+    if room == 0 {
+        return;
+    }
+    assert!(room >= FRAME_HEADER_SIZE, "frames end at multiples of the header's size");
+    const { assert!(BLOCK_SIZE <= u32::MAX as usize, "a block's size fits in a frame's header") };
+    let payload_size = room - FRAME_HEADER_SIZE;
+    let header = FrameHeader {
+        kind: FrameKind::Padding,
+        index: LogIndex(0),
+        term: Term(0),
+        durable_index,
+        group,
+        sequence,
+        payload_size: u32::try_from(payload_size).expect("invariant: less than a block"),
+        payload_checksum: checksum_seeded(0, &[0; BLOCK_SIZE][..payload_size]),
+    };
+    bytes.extend(&header.encode(offset));
+    bytes.extend_zeros(payload_size);
+}

@@ -1,0 +1,271 @@
+//! Walks over the frames of one segment, in order, and checks everything that one frame can be checked for:
+//! its two checksums, its segment, its place in the order of entries and groups.
+//!
+//! It reads through one window of memory and never writes. It says what it met; whether that is the end, a
+//! torn write or damage is judged by [`tail`](super::tail), which knows what had been durable.
+
+use std::sync::Arc;
+
+use bezant_codec::checksum_seeded;
+use bezant_types::{LogIndex, Term};
+
+use super::error::LogError;
+use super::frame::{FORMAT_VERSION, FRAME_HEADER_SIZE, FrameHeader, FrameKind, HeaderFault};
+use super::segment::SegmentHeader;
+use crate::aligned::AlignedBuffer;
+use crate::disk::{BLOCK_SIZE, DiskError, DiskFile};
+
+/// Unit that a disk writes wholly or not at all.
+pub(super) const SECTOR_SIZE: u64 = 512;
+pub(super) const BLOCK: u64 = BLOCK_SIZE as u64;
+const HEADER: u64 = FRAME_HEADER_SIZE as u64;
+/// Bytes that one read fetches: the disk's full speed, and little memory.
+const WINDOW_SIZE: u64 = 1 << 20;
+
+/// A part of a file in memory.
+#[derive(Debug)]
+pub(super) struct Window {
+    file: Arc<dyn DiskFile>,
+    file_size: u64,
+    bytes: AlignedBuffer,
+    offset: u64,
+}
+
+impl Window {
+    pub(super) fn new(file: Arc<dyn DiskFile>, file_size: u64) -> Self {
+        Self { file, file_size, bytes: AlignedBuffer::with_capacity(0), offset: 0 }
+    }
+
+    pub(super) fn file_name(&self) -> &str {
+        self.file.name()
+    }
+
+    /// The `size` bytes at `offset`, read from the disk unless they are in memory.
+    pub(super) fn bytes(&mut self, offset: u64, size: u64) -> Result<&[u8], DiskError> {
+        let end = offset + size;
+        if end > self.file_size {
+            return Err(DiskError::EndOfFile { file: self.file.name().to_owned(), offset: self.file_size });
+        }
+        if offset < self.offset || end > self.offset + self.bytes.len() as u64 {
+            let start = offset - offset % BLOCK;
+            let stop = end.max(start + WINDOW_SIZE).next_multiple_of(BLOCK).min(self.file_size);
+            // Empty while the read is under way: a failed one leaves nothing that looks like content.
+            self.bytes.clear();
+            self.bytes.resize_stale(in_memory(stop - start));
+            self.file.read_at(start, &mut self.bytes).inspect_err(|_| self.bytes.clear())?;
+            self.offset = start;
+        }
+        let from = in_memory(offset - self.offset);
+        Ok(&self.bytes[from..from + in_memory(size)])
+    }
+}
+
+/// A size or offset inside one file, for memory.
+pub(super) fn in_memory(size: u64) -> usize {
+    usize::try_from(size).expect("invariant: parts of a segment fit in memory")
+}
+
+/// What the walk met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A frame that is whole and in its place, and where it begins.
+    Frame(FrameHeader, u64),
+    /// The first frame of a group may begin here, and nothing was written.
+    Blank,
+    /// No room is left.
+    Full,
+    /// Something else than a whole frame.
+    Fault(Fault),
+}
+
+/// What is wrong at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// A write that a crash cut short would look like this; otherwise it is damage for certain.
+    pub(super) may_be_torn: bool,
+    /// The highest number that the flush which wrote this place can have.
+    pub(super) group_max: u64,
+    pub(super) reason: &'static str,
+    /// Set when the frame has another format version.
+    pub(super) version: Option<u16>,
+}
+
+/// Where a walk stands.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub(super) window: Window,
+    pub(super) header: SegmentHeader,
+    /// Where the next frame begins.
+    pub(super) offset: u64,
+    /// The entry that must come next.
+    pub(super) next_index: LogIndex,
+    /// Term of the last entry.
+    pub(super) term: Term,
+    /// Number of the flush that wrote the last frame.
+    pub(super) group: u64,
+    /// The highest index that a mark or the segment's header names as acknowledged.
+    pub(super) marked_index: LogIndex,
+}
+
+impl Walk {
+    /// Begins at the first frame of a segment whose header was checked.
+    pub(super) fn new(file: Arc<dyn DiskFile>, header: SegmentHeader) -> Self {
+        Self {
+            window: Window::new(file, header.size),
+            header,
+            offset: BLOCK,
+            next_index: header.first_index,
+            term: header.previous_term,
+            group: header.group,
+            marked_index: LogIndex(header.first_index.0.saturating_sub(1)),
+        }
+    }
+
+    /// The last entry that the walk has passed.
+    pub(super) const fn last_index(&self) -> LogIndex {
+        LogIndex(self.next_index.0 - 1)
+    }
+
+    /// True at the beginning of a block, where a new group may begin.
+    pub(super) const fn at_block(&self) -> bool {
+        self.offset.is_multiple_of(BLOCK)
+    }
+
+    /// Passes the next frame.
+    pub(super) fn step(&mut self) -> Result<Step, DiskError> {
+        if self.offset == self.header.frames_end() {
+            return Ok(Step::Full);
+        }
+        let offset = self.offset;
+        let frame = match self.decode(offset)? {
+            Ok(frame) => frame,
+            Err(HeaderFault::Blank) if self.at_block() => return Ok(Step::Blank),
+            Err(fault) => return Ok(Step::Fault(self.header_fault(fault))),
+        };
+        if let Some(reason) = self.misfit(&frame) {
+            let fault = Fault { may_be_torn: false, group_max: frame.group, reason, version: None };
+            return Ok(Step::Fault(fault));
+        }
+        if let Some(fault) = self.payload_fault(&frame)? {
+            return Ok(Step::Fault(fault));
+        }
+        self.offset += frame.frame_size();
+        self.group = frame.group;
+        match frame.kind {
+            FrameKind::Entry => {
+                self.next_index = frame.index.next();
+                self.term = frame.term;
+            }
+            FrameKind::Mark => self.marked_index = frame.index,
+            FrameKind::Padding | FrameKind::Seal => {}
+        }
+        Ok(Step::Frame(frame, offset))
+    }
+
+    /// The payload of the frame that [`step`](Self::step) passed last.
+    pub(super) fn payload(&mut self, frame: &FrameHeader, offset: u64) -> Result<&[u8], DiskError> {
+        self.window.bytes(offset + HEADER, u64::from(frame.payload_size))
+    }
+
+    /// The header at `offset`, if there is one.
+    pub(super) fn decode(&mut self, offset: u64) -> Result<Result<FrameHeader, HeaderFault>, DiskError> {
+        let bytes = self.window.bytes(offset, HEADER)?;
+        let bytes = bytes.first_chunk().expect("invariant: as many bytes as were asked for");
+        Ok(FrameHeader::decode(bytes, offset))
+    }
+
+    fn header_fault(&self, fault: HeaderFault) -> Fault {
+        let group_max = if self.at_block() { self.group + 1 } else { self.group };
+        match fault {
+            HeaderFault::Blank => Fault {
+                may_be_torn: true,
+                group_max,
+                reason: "the rest of the group was not written",
+                version: None,
+            },
+            HeaderFault::Broken => Fault {
+                may_be_torn: false,
+                group_max,
+                reason: "the frame's header is not what was written (a torn write leaves zeros)",
+                version: None,
+            },
+            HeaderFault::Version(version) => {
+                Fault { may_be_torn: false, group_max, reason: "unknown version", version: Some(version) }
+            }
+        }
+    }
+
+    /// Why a whole header does not belong where it is.
+    fn misfit(&self, frame: &FrameHeader) -> Option<&'static str> {
+        let end = self.offset + frame.frame_size();
+        if frame.sequence != self.header.sequence {
+            return Some("the frame belongs to another segment");
+        }
+        if end > self.header.frames_end() {
+            return Some("the frame is larger than the segment");
+        }
+        if frame.group < self.group || (frame.group > self.group && !self.at_block()) {
+            return Some("the frame belongs to another group");
+        }
+        match frame.kind {
+            FrameKind::Entry if frame.index != self.next_index => Some("another entry lies there"),
+            FrameKind::Entry if frame.term < self.term => {
+                Some("the entry's term is older than its predecessor's")
+            }
+            FrameKind::Entry if frame.durable_index >= frame.index => {
+                Some("the entry says that it was durable before it was written")
+            }
+            FrameKind::Mark if frame.index.next() != self.next_index => Some("a mark of another place"),
+            FrameKind::Padding if self.at_block() || !end.is_multiple_of(BLOCK) => {
+                Some("a padding that does not end its block")
+            }
+            FrameKind::Seal => Some("a seal among the frames"),
+            FrameKind::Entry | FrameKind::Mark | FrameKind::Padding => None,
+        }
+    }
+
+    fn payload_fault(&mut self, frame: &FrameHeader) -> Result<Option<Fault>, DiskError> {
+        let offset = self.offset;
+        let payload = self.window.bytes(offset + HEADER, frame.padded_size())?;
+        if checksum_seeded(frame.index.0, payload) == frame.payload_checksum {
+            return Ok(None);
+        }
+        let may_be_torn = self.has_blank_sector(offset, frame.frame_size())?;
+        let reason = if may_be_torn {
+            "the frame's payload was written in part"
+        } else {
+            "the frame was written wholly, and its payload is not what was written"
+        };
+        Ok(Some(Fault { may_be_torn, group_max: frame.group, reason, version: None }))
+    }
+
+    /// True when a sector of the frame, besides the one that its header lies in, was never written.
+    fn has_blank_sector(&mut self, offset: u64, size: u64) -> Result<bool, DiskError> {
+        let first = offset - offset % SECTOR_SIZE + SECTOR_SIZE;
+        let end = (offset + size).next_multiple_of(SECTOR_SIZE);
+        if first >= end {
+            return Ok(false);
+        }
+        let sectors = self.window.bytes(first, end - first)?;
+        Ok(sectors.chunks(in_memory(SECTOR_SIZE)).any(is_zero))
+    }
+}
+
+/// True when no bit is set.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_le_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+/// The error for a fault in a place that was durable.
+pub(super) fn damaged(walk: &Walk, fault: &Fault, reason: &'static str) -> LogError {
+    let file = walk.window.file_name();
+    match fault.version {
+        Some(found) => LogError::UnknownVersion {
+            file: file.to_owned(),
+            found: u32::from(found),
+            known: u32::from(FORMAT_VERSION),
+        },
+        None => LogError::damaged(file, walk.offset, walk.next_index, reason),
+    }
+}

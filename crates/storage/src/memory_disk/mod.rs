@@ -1,0 +1,366 @@
+//! A disk in memory that loses power, fails, fills up and rots on demand; the same seed does the same.
+//!
+//! It keeps what a reader sees apart from what survives a loss of power: bytes from the last sync of their
+//! file, names from the last sync of the folder. [`MemoryDisk::crash`] builds a disk that such a loss may
+//! leave: of what was not synced, any sectors of 512 bytes and any changes of names. After a sync that
+//! failed, what should have been synced is lost even if a later sync succeeds, as on real systems.
+//!
+//! It never uses a clock, the operating system or its randomness.
+
+mod random;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
+
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
+
+/// What is to go wrong. Operations that change something are counted from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FaultPlan {
+    /// The power fails during this operation; nothing answers after it.
+    pub crash_at: Option<u64>,
+    /// This operation fails. A write that fails may have been done in part; a sync that fails loses what
+    /// it should have made durable.
+    pub fail_at: Option<u64>,
+    /// Bytes that all files together may have; `None` for no limit.
+    pub capacity_bytes: Option<u64>,
+}
+
+/// How many operations that change something were begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct OperationCounts {
+    /// Writes.
+    pub writes: u64,
+    /// Syncs of files.
+    pub syncs: u64,
+    /// Syncs of the folder.
+    pub folder_syncs: u64,
+    /// Files created, removed, renamed, allocated and truncated.
+    pub others: u64,
+}
+
+impl OperationCounts {
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.writes + self.syncs + self.folder_syncs + self.others
+    }
+
+    fn add(&mut self, operation: &str) {
+        match operation {
+            "write" => self.writes += 1,
+            "sync" => self.syncs += 1,
+            "sync folder" => self.folder_syncs += 1,
+            _ => self.others += 1,
+        }
+    }
+}
+
+/// A disk in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryDisk {
+    /// An empty disk on which nothing goes wrong.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says what is to go wrong from now on.
+    pub fn set_faults(&self, plan: FaultPlan) {
+        self.lock().plan = plan;
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> OperationCounts {
+        self.lock().counts
+    }
+
+    /// A new disk as a loss of power at this moment may leave it; nothing more goes wrong on it.
+    #[must_use]
+    pub fn crash(&self, seed: u64) -> Self {
+        let state = self.lock().after_crash(seed);
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A new disk as the death of the process alone leaves it: all that was written is seen, and what was
+    /// not synced can still be lost. Nothing more goes wrong on it.
+    #[must_use]
+    pub fn restart(&self) -> Self {
+        let mut state = self.lock().clone();
+        state.plan = FaultPlan::default();
+        state.counts = OperationCounts::default();
+        state.is_off = false;
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The content of a file, as a reader sees it.
+    pub fn content(&self, name: &str) -> Result<Vec<u8>, DiskError> {
+        let state = self.lock();
+        Ok(state.files[state.find(name)?].live.clone())
+    }
+
+    /// Puts a file there, durable, in place of what had its name.
+    pub fn put(&self, name: &str, content: Vec<u8>) {
+        self.lock().put_durable(name, content);
+    }
+
+    /// Turns one bit over, durable: what a disk does to old data.
+    pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> Result<(), DiskError> {
+        let mut content = self.content(name)?;
+        let end = DiskError::EndOfFile { file: name.to_owned(), offset: content.len() as u64 };
+        let byte = usize::try_from(offset).ok().and_then(|offset| content.get_mut(offset)).ok_or(end)?;
+        *byte ^= 1 << (bit % 8);
+        self.put(name, content);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an operation on the folder, does it unless the plan is against it.
+    fn change(
+        &self,
+        name: &str,
+        operation: &'static str,
+        change: impl FnOnce(&mut State) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        match state.begin(name, operation)? {
+            Fate::Done => change(&mut state),
+            Fate::Failed => Err(failure(operation, name, "input/output error")),
+            Fate::Cut => {
+                change(&mut state)?;
+                Err(failure(operation, name, "the power failed"))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for MemoryDisk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.lock();
+        formatter
+            .debug_struct("MemoryDisk")
+            .field("files", &state.names.len())
+            .field("used_bytes", &state.used_bytes())
+            .field("counts", &state.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let (creates, is_direct, writes) = match mode {
+            OpenMode::Read => (false, false, false),
+            OpenMode::Write => (false, false, true),
+            OpenMode::Create => (true, false, true),
+            OpenMode::WriteDirect => (false, true, true),
+            OpenMode::CreateDirect => (true, true, true),
+        };
+        if creates {
+            self.change(name, "create", |state| {
+                if state.names.contains_key(name) {
+                    return Err(failure("create", name, "the file exists"));
+                }
+                state.create(name, FileState::default());
+                Ok(())
+            })?;
+        }
+        let state = self.lock();
+        if state.is_off {
+            return Err(failure("open", name, "the power is off"));
+        }
+        let number = state.find(name)?;
+        Ok(Arc::new(MemoryFile { disk: self.clone(), name: name.to_owned(), number, is_direct, writes }))
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        let state = self.lock();
+        if state.is_off {
+            return Err(failure("list", ".", "the power is off"));
+        }
+        Ok(state.names.keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), DiskError> {
+        self.change(name, "remove", |state| {
+            state.find(name)?;
+            state.remove(name);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.change(from, "rename", |state| {
+            let number = state.find(from)?;
+            state.rename(from, to, number);
+            Ok(())
+        })
+    }
+
+    fn sync_folder(&self) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        match state.begin(".", "sync folder")? {
+            Fate::Done => {
+                state.sync_folder();
+                Ok(())
+            }
+            Fate::Failed => Err(failure("sync", ".", "input/output error")),
+            Fate::Cut => Err(failure("sync", ".", "the power failed")),
+        }
+    }
+
+    fn available_bytes(&self) -> Result<u64, DiskError> {
+        let state = self.lock();
+        let used = state.used_bytes() as u64;
+        Ok(state.plan.capacity_bytes.map_or(u64::MAX, |capacity| capacity.saturating_sub(used)))
+    }
+}
+
+/// An open file of a [`MemoryDisk`].
+struct MemoryFile {
+    disk: MemoryDisk,
+    name: String,
+    number: FileNumber,
+    is_direct: bool,
+    writes: bool,
+}
+
+impl std::fmt::Debug for MemoryFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("MemoryFile").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl MemoryFile {
+    /// What the kernel says of a direct access at a crooked place.
+    fn check_aligned(&self, operation: &'static str, offset: u64, memory: &[u8]) -> Result<(), DiskError> {
+        let is_aligned = offset.is_multiple_of(BLOCK_SIZE as u64)
+            && memory.len().is_multiple_of(BLOCK_SIZE)
+            && memory.as_ptr().align_offset(BLOCK_SIZE) == 0;
+        if self.is_direct && !is_aligned {
+            return Err(failure(operation, &self.name, "direct access must be aligned"));
+        }
+        Ok(())
+    }
+
+    fn end_of_file(&self, offset: u64) -> DiskError {
+        DiskError::EndOfFile { file: self.name.clone(), offset }
+    }
+
+    /// An error when the file cannot grow to `size` bytes.
+    fn check_space(&self, state: &State, size: usize) -> Result<(), DiskError> {
+        let growth = size.saturating_sub(state.files[self.number].live.len());
+        let full = state
+            .plan
+            .capacity_bytes
+            .is_some_and(|capacity| growth > 0 && (state.used_bytes() + growth) as u64 > capacity);
+        if full { Err(DiskError::Full { file: self.name.clone() }) } else { Ok(()) }
+    }
+
+    fn change(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&mut State) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        if !self.writes {
+            return Err(failure(operation, &self.name, "opened for reading alone"));
+        }
+        self.disk.change(&self.name, operation, change)
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> Result<u64, DiskError> {
+        Ok(self.disk.lock().files[self.number].live.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        self.check_aligned("read", offset, buffer)?;
+        let state = self.disk.lock();
+        if state.is_off {
+            return Err(failure("read", &self.name, "the power is off"));
+        }
+        let live = &state.files[self.number].live;
+        let from = usize::try_from(offset).map_err(|_| self.end_of_file(offset))?;
+        let bytes = live
+            .get(from..from.saturating_add(buffer.len()))
+            .ok_or_else(|| self.end_of_file(live.len() as u64))?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.check_aligned("write", offset, bytes)?;
+        let from = usize::try_from(offset).map_err(|_| self.end_of_file(offset))?;
+        if !self.writes {
+            return Err(failure("write", &self.name, "opened for reading alone"));
+        }
+        let mut state = self.disk.lock();
+        let fate = state.begin(&self.name, "write")?;
+        self.check_space(&state, from + bytes.len())?;
+        let file = &mut state.files[self.number];
+        match fate {
+            Fate::Done => {
+                file.write(from, bytes);
+                Ok(())
+            }
+            Fate::Failed => {
+                file.write(from, &bytes[..(bytes.len() / 2 / SECTOR_SIZE) * SECTOR_SIZE]);
+                Err(failure("write", &self.name, "input/output error"))
+            }
+            Fate::Cut => {
+                file.write(from, bytes);
+                Err(failure("write", &self.name, "the power failed"))
+            }
+        }
+    }
+
+    fn allocate(&self, size: u64) -> Result<(), DiskError> {
+        let size = usize::try_from(size).map_err(|_| DiskError::Full { file: self.name.clone() })?;
+        self.change("allocate", |state| {
+            self.check_space(state, size)?;
+            let live = &mut state.files[self.number].live;
+            if size > live.len() {
+                live.resize(size, 0);
+            }
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, size: u64) -> Result<(), DiskError> {
+        let size = usize::try_from(size).map_err(|_| self.end_of_file(size))?;
+        self.change("truncate", |state| {
+            state.files[self.number].live.truncate(size);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let mut state = self.disk.lock();
+        let fate = state.begin(&self.name, "sync")?;
+        let file = &mut state.files[self.number];
+        match fate {
+            Fate::Done => {
+                file.sync();
+                Ok(())
+            }
+            Fate::Failed => {
+                file.lose();
+                Err(failure("sync", &self.name, "input/output error"))
+            }
+            Fate::Cut => Err(failure("sync", &self.name, "the power failed")),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a memory disk holds: of every file the bytes that a reader sees and the bytes that survive, and
+//! the same of the folder's names.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::random::Random;
+use super::{FaultPlan, OperationCounts};
+use crate::disk::DiskError;
+
+/// Unit that is written wholly or not at all.
+pub(super) const SECTOR_SIZE: usize = 512;
+
+/// Number of a file, kept when its name changes.
+pub(super) type FileNumber = usize;
+
+/// One file.
+#[derive(Clone, Default)]
+pub(super) struct FileState {
+    /// What a reader sees.
+    pub(super) live: Vec<u8>,
+    /// What survives for certain.
+    durable: Vec<u8>,
+    /// What was written since the last sync and may survive, sector by sector.
+    dirty: Vec<Range<usize>>,
+}
+
+impl FileState {
+    pub(super) fn whole(bytes: Vec<u8>) -> Self {
+        Self { durable: bytes.clone(), live: bytes, dirty: Vec::new() }
+    }
+
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if end > self.live.len() {
+            self.live.resize(end, 0);
+        }
+        self.live[offset..end].copy_from_slice(bytes);
+        self.dirty.push(offset..end);
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.durable.resize(self.live.len(), 0);
+        for range in self.dirty.drain(..) {
+            let end = range.end.min(self.live.len());
+            let start = range.start.min(end);
+            self.durable[start..end].copy_from_slice(&self.live[start..end]);
+        }
+    }
+
+    /// A failed sync: what was dirty counts as clean from now on and never reaches the disk, as in the page
+    /// cache of a real system.
+    pub(super) fn lose(&mut self) {
+        self.dirty.clear();
+    }
+
+    /// The bytes after the loss of power. Every sector that was not synced is the old one or the new one.
+    fn after_crash(&self, random: &mut Random) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        if self.live.len() != bytes.len() && random.coin() {
+            bytes.resize(self.live.len(), 0);
+        }
+        // All, none, a coin for each sector, or a prefix in the order of writing.
+        let manner = random.below(4);
+        let mut left = random.below(16);
+        for range in &self.dirty {
+            let first = range.start / SECTOR_SIZE;
+            let end = range.end.div_ceil(SECTOR_SIZE);
+            for sector in first..end {
+                let lands = match manner {
+                    0 => true,
+                    1 => false,
+                    2 => random.coin(),
+                    _ => left > 0,
+                };
+                left = left.saturating_sub(1);
+                let start = (sector * SECTOR_SIZE).max(range.start);
+                let stop = ((sector + 1) * SECTOR_SIZE).min(range.end).min(bytes.len()).min(self.live.len());
+                if lands && start < stop {
+                    bytes[start..stop].copy_from_slice(&self.live[start..stop]);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+/// A change of the folder that is not yet durable.
+#[derive(Clone)]
+enum NameChange {
+    Put(String, FileNumber),
+    Remove(String),
+    Rename(String, String, FileNumber),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, FileNumber>) {
+        match self {
+            Self::Put(name, number) => {
+                names.insert(name.clone(), *number);
+            }
+            Self::Remove(name) => {
+                names.remove(name);
+            }
+            Self::Rename(from, to, number) => {
+                names.remove(from);
+                names.insert(to.clone(), *number);
+            }
+        }
+    }
+}
+
+/// The whole disk.
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub(super) files: Vec<FileState>,
+    pub(super) names: BTreeMap<String, FileNumber>,
+    durable_names: BTreeMap<String, FileNumber>,
+    name_changes: Vec<NameChange>,
+    pub(super) plan: FaultPlan,
+    pub(super) counts: OperationCounts,
+    /// The power is off: nothing answers any more.
+    pub(super) is_off: bool,
+}
+
+/// What the plan says about an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Done,
+    /// It fails; the power stays on.
+    Failed,
+    /// The power fails while it is under way.
+    Cut,
+}
+
+impl State {
+    pub(super) fn find(&self, name: &str) -> Result<FileNumber, DiskError> {
+        self.names.get(name).copied().ok_or_else(|| DiskError::NotFound { file: name.to_owned() })
+    }
+
+    pub(super) fn create(&mut self, name: &str, file: FileState) -> FileNumber {
+        let number = self.files.len();
+        self.files.push(file);
+        self.change(NameChange::Put(name.to_owned(), number));
+        number
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.change(NameChange::Remove(name.to_owned()));
+    }
+
+    pub(super) fn rename(&mut self, from: &str, to: &str, number: FileNumber) {
+        self.change(NameChange::Rename(from.to_owned(), to.to_owned(), number));
+    }
+
+    pub(super) fn sync_folder(&mut self) {
+        self.durable_names = self.names.clone();
+        self.name_changes.clear();
+    }
+
+    /// Everything is durable: how a test lays out a folder.
+    pub(super) fn put_durable(&mut self, name: &str, bytes: Vec<u8>) {
+        self.create(name, FileState::whole(bytes));
+        self.sync_folder();
+    }
+
+    /// Bytes of all files that have a name.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.names.values().map(|number| self.files[*number].live.len()).sum()
+    }
+
+    fn change(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_changes.push(change);
+    }
+
+    /// Counts an operation that changes something, and says what becomes of it.
+    pub(super) fn begin(&mut self, file: &str, operation: &'static str) -> Result<Fate, DiskError> {
+        if self.is_off {
+            return Err(failure(operation, file, "the power is off"));
+        }
+        let number = self.counts.total() + 1;
+        self.counts.add(operation);
+        if self.plan.crash_at == Some(number) {
+            self.is_off = true;
+            return Ok(Fate::Cut);
+        }
+        Ok(if self.plan.fail_at == Some(number) { Fate::Failed } else { Fate::Done })
+    }
+
+    /// The disk as it is found after the loss of power.
+    pub(super) fn after_crash(&self, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut names = self.durable_names.clone();
+        // Changes of names survive in their order up to one of them, or each by a coin.
+        let prefix = random.below(self.name_changes.len() as u64 + 1);
+        let in_order = random.coin();
+        for (number, change) in (0_u64..).zip(&self.name_changes) {
+            let survives = if in_order { number < prefix } else { random.coin() };
+            if survives {
+                change.apply(&mut names);
+            }
+        }
+        let mut state = Self::default();
+        for (name, number) in names {
+            let bytes = self.files[number].after_crash(&mut random);
+            state.put_durable(&name, bytes);
+        }
+        state
+    }
+}
+
+/// An error in the words of an operating system.
+pub(super) fn failure(operation: &'static str, file: &str, reason: &str) -> DiskError {
+    DiskError::Io { operation, file: file.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,68 @@
+//! What the tests of the log share: small segments, entries whose payload tells their index.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::sync::Arc;
+
+use bezant_consensus::LogEntry;
+use bezant_storage::MemoryDisk;
+use bezant_storage::log::{Log, LogError, LogOptions, Recovered};
+use bezant_types::{LogIndex, Term};
+use bytes::Bytes;
+
+pub(crate) const BLOCK: usize = 4096;
+pub(crate) const SECTOR: usize = 512;
+/// 16 blocks: a header, 14 for frames, a seal.
+pub(crate) const OPTIONS: LogOptions = LogOptions { segment_size: 64 << 10, reserve_size: 0 };
+pub(crate) const FIRST: &str = "log-0000000000000001.bzl";
+
+/// An entry of `size` bytes, none of them zero, that no other index has.
+pub(crate) fn entry(index: u64, size: usize) -> LogEntry {
+    let payload: Vec<u8> = (0..size as u64)
+        .map(|at| u8::try_from((index.wrapping_mul(31) ^ at.wrapping_mul(7)) % 255 + 1).unwrap())
+        .collect();
+    LogEntry { index: LogIndex(index), term: Term(1), payload: Bytes::from(payload) }
+}
+
+pub(crate) fn open_at(disk: &MemoryDisk, checkpoint: u64) -> Result<(Log, Recovered), LogError> {
+    Log::open(Arc::new(disk.clone()), OPTIONS, LogIndex(checkpoint))
+}
+
+pub(crate) fn open(disk: &MemoryDisk) -> Result<(Log, Recovered), LogError> {
+    open_at(disk, 0)
+}
+
+/// All entries that a replay gives.
+pub(crate) fn entries(recovered: &mut Recovered) -> Result<Vec<LogEntry>, LogError> {
+    let mut entries = Vec::new();
+    while let Some(entry) = recovered.entries.next()? {
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Opens, reads everything, and says which indexes came.
+pub(crate) fn recover(disk: &MemoryDisk) -> Result<Vec<LogEntry>, LogError> {
+    let (_, mut recovered) = open(disk)?;
+    entries(&mut recovered)
+}
+
+/// A log in which each of `groups` was flushed; a group is a list of payload sizes.
+pub(crate) fn written(groups: &[&[usize]]) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    for group in groups {
+        for size in *group {
+            log.append(&entry(log.last_index().0 + 1, *size)).unwrap();
+        }
+        assert_eq!(log.flush().unwrap(), log.last_index());
+    }
+    disk
+}
+
+/// Sets a part of a file to zero: what was never written reads so.
+pub(crate) fn blank(disk: &MemoryDisk, file: &str, from: usize, size: usize) {
+    let mut content = disk.content(file).unwrap();
+    content[from..from + size].fill(0);
+    disk.put(file, content);
+}

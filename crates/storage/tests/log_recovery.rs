@@ -1,0 +1,371 @@
+//! Golden cases of opening a log: what is cut, what is refused, and in which words.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod common;
+
+use bezant_storage::MemoryDisk;
+use bezant_storage::disk::Disk;
+use bezant_storage::log::{CutTail, LogError, LogSummary, inspect, inspect_frames};
+use bezant_types::LogIndex;
+use common::{BLOCK, FIRST, SECTOR, blank, entries, entry, open, open_at, recover, written};
+
+fn summary(disk: &MemoryDisk) -> LogSummary {
+    inspect(disk, LogIndex(0)).unwrap()
+}
+
+/// Opening must cut at `offset`, keep `last` entries, and find nothing to cut the second time.
+fn assert_cut(disk: &MemoryDisk, offset: usize, last: u64) -> CutTail {
+    let foreseen = summary(disk).torn;
+    let (_, mut recovered) = open(disk).unwrap();
+    let cut = recovered.cut.clone().expect("a torn tail is found");
+    assert_eq!(foreseen.as_ref(), Some(&cut), "inspection foresees the cut");
+    assert_eq!((cut.file.as_str(), cut.offset), (FIRST, offset as u64));
+    assert_eq!(recovered.last_index, LogIndex(last));
+    assert_eq!(entries(&mut recovered).unwrap().len() as u64, last);
+    let (mut log, mut again) = open(disk).unwrap();
+    assert_eq!(again.cut, None, "the second time there is nothing to cut");
+    assert_eq!(entries(&mut again).unwrap().len() as u64, last);
+    assert!(disk.content(FIRST).unwrap()[offset.next_multiple_of(BLOCK)..].iter().all(|byte| *byte == 0));
+    log.append(&entry(last + 1, 5000)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(recover(disk).unwrap().last(), Some(&entry(last + 1, 5000)), "the log goes on after a cut");
+    cut
+}
+
+/// Opening must refuse at that place and change nothing.
+fn assert_damaged(disk: &MemoryDisk, file: &str, offset: usize, expected: u64, why: &str) {
+    let before: Vec<_> = disk.list().unwrap().into_iter().map(|name| disk.content(&name)).collect();
+    let error = recover(disk).unwrap_err();
+    let LogError::Damaged { file: at_file, offset: at_offset, expected_index, reason, .. } = &error else {
+        panic!("damaged, not {error:?}");
+    };
+    assert_eq!((at_file.as_str(), *at_offset, expected_index.0), (file, offset as u64, expected));
+    assert!(reason.contains(why), "{reason}");
+    assert!(error.to_string().contains("bezant inspect"), "{error}");
+    let after: Vec<_> = disk.list().unwrap().into_iter().map(|name| disk.content(&name)).collect();
+    assert!(before == after, "nothing was changed");
+    assert_eq!(summary(disk).damage, [error]);
+}
+
+#[test]
+fn an_empty_folder_begins_at_entry_1() {
+    let disk = MemoryDisk::new();
+    let (log, mut recovered) = open(&disk).unwrap();
+    assert_eq!((log.last_index(), recovered.first_index), (LogIndex(0), LogIndex(1)));
+    assert_eq!(entries(&mut recovered).unwrap(), []);
+    assert_eq!(disk.list().unwrap(), [FIRST]);
+    assert_eq!(recover(&disk).unwrap(), []);
+}
+
+#[test]
+fn what_was_flushed_comes_back_and_what_was_staged_does_not() {
+    let disk = written(&[&[10, 0, 5000], &[64]]);
+    let (mut log, _) = open(&disk).unwrap();
+    log.append(&entry(5, 10)).unwrap();
+    drop(log);
+    assert_eq!(recover(&disk).unwrap(), [entry(1, 10), entry(2, 0), entry(3, 5000), entry(4, 64)]);
+}
+
+#[test]
+fn a_checkpoint_hides_the_entries_before_it() {
+    let disk = written(&[&[10, 20], &[30]]);
+    let (_, mut recovered) = open_at(&disk, 2).unwrap();
+    assert_eq!(recovered.first_index, LogIndex(3));
+    assert_eq!(entries(&mut recovered).unwrap(), [entry(3, 30)]);
+}
+
+#[test]
+fn an_entry_over_the_border_of_a_segment_begins_the_next_one() {
+    let disk = written(&[&[30_000], &[30_000], &[40_000], &[40_000]]);
+    assert_eq!(disk.list().unwrap().len(), 4);
+    assert_eq!(recover(&disk).unwrap().len(), 4);
+    let summary = summary(&disk);
+    assert_eq!(summary.damage, []);
+    let sealed: Vec<_> = summary.segments.iter().map(|segment| segment.sealed).collect();
+    assert_eq!(sealed, [true, true, true, false]);
+}
+
+#[test]
+fn one_flush_may_fill_several_segments() {
+    let disk = written(&[&[9000; 20]]);
+    assert!(disk.list().unwrap().len() > 2);
+    let expected: Vec<_> = (1..=20).map(|index| entry(index, 9000)).collect();
+    assert_eq!(recover(&disk).unwrap(), expected);
+}
+
+#[test]
+fn entries_of_the_largest_size_fit_and_larger_ones_are_refused() {
+    let disk = written(&[]);
+    let (mut log, _) = open(&disk).unwrap();
+    assert_eq!(common::OPTIONS.segment_size, 16 * BLOCK as u64);
+    let limit = 16 * BLOCK - 3 * BLOCK - 64;
+    for index in 1..=3 {
+        log.append(&entry(index, limit)).unwrap();
+        log.flush().unwrap();
+        log.mark().unwrap();
+    }
+    let error = log.append(&entry(4, limit + 1)).unwrap_err();
+    assert_eq!(error, LogError::TooLarge { size: limit + 1, limit });
+    log.append(&entry(4, 1)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(recover(&disk).unwrap().len(), 4);
+}
+
+#[test]
+fn a_torn_header_is_cut() {
+    let disk = written(&[&[100], &[5000]]);
+    blank(&disk, FIRST, 2 * BLOCK, SECTOR);
+    let cut = assert_cut(&disk, 2 * BLOCK, 1);
+    assert_eq!(cut.bytes, 2 * BLOCK as u64);
+}
+
+#[test]
+fn a_torn_payload_is_cut() {
+    let disk = written(&[&[100], &[9000]]);
+    blank(&disk, FIRST, 3 * BLOCK, SECTOR);
+    assert_cut(&disk, 2 * BLOCK, 1);
+}
+
+#[test]
+fn a_group_that_was_not_written_at_all_leaves_no_trace() {
+    let disk = written(&[&[100], &[9000]]);
+    blank(&disk, FIRST, 2 * BLOCK, 3 * BLOCK);
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!((recovered.cut, recovered.last_index), (None, LogIndex(1)));
+}
+
+#[test]
+fn a_group_torn_in_the_middle_keeps_the_frames_before_the_tear() {
+    let disk = written(&[&[100], &[1000, 1000, 9000, 100]]);
+    blank(&disk, FIRST, 3 * BLOCK, BLOCK);
+    assert_cut(&disk, 2 * BLOCK + 2 * (64 + 1024), 3);
+}
+
+#[test]
+fn a_group_torn_between_two_frames_keeps_the_frames_before_the_tear() {
+    let disk = written(&[&[100], &[448, 1000, 2000]]);
+    blank(&disk, FIRST, 2 * BLOCK + SECTOR, SECTOR);
+    assert_cut(&disk, 2 * BLOCK + SECTOR, 2);
+}
+
+#[test]
+fn a_bit_flip_in_the_middle_is_refused() {
+    let disk = written(&[&[100], &[9000], &[100]]);
+    disk.flip_bit(FIRST, 3 * BLOCK as u64 + 5, 3).unwrap();
+    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "written wholly");
+}
+
+#[test]
+fn a_lost_block_in_the_middle_is_refused_because_a_later_group_proves_it() {
+    for from in [2 * BLOCK, 3 * BLOCK] {
+        let disk = written(&[&[100], &[9000], &[100]]);
+        blank(&disk, FIRST, from, BLOCK);
+        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "later groups prove");
+    }
+}
+
+#[test]
+fn a_lost_padding_in_the_middle_is_refused_because_a_later_group_proves_it() {
+    let disk = written(&[&[448], &[100]]);
+    blank(&disk, FIRST, BLOCK + SECTOR, SECTOR);
+    assert_damaged(&disk, FIRST, BLOCK + SECTOR, 2, "later groups prove");
+}
+
+#[test]
+fn a_bit_flip_in_the_last_group_is_refused_even_without_a_mark() {
+    for offset in [2 * BLOCK + 20, 2 * BLOCK + 100, 3 * BLOCK + 7] {
+        let disk = written(&[&[100], &[5000]]);
+        disk.flip_bit(FIRST, offset as u64, 0).unwrap();
+        assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "what was written");
+    }
+}
+
+#[test]
+fn a_lost_block_in_the_last_group_is_refused_after_a_mark() {
+    let disk = written(&[&[100], &[9000]]);
+    let (mut log, _) = open(&disk).unwrap();
+    log.mark().unwrap();
+    log.mark().unwrap();
+    assert_eq!(log.stats().marks, 1, "the second mark says nothing new");
+    for from in [2 * BLOCK, 3 * BLOCK] {
+        let damaged = disk.restart();
+        blank(&damaged, FIRST, from, BLOCK);
+        assert_damaged(&damaged, FIRST, 2 * BLOCK, 2, "later groups prove");
+    }
+}
+
+#[test]
+fn a_lost_block_in_the_last_group_is_refused_after_a_checkpoint_of_it() {
+    let disk = written(&[&[100], &[9000]]);
+    blank(&disk, FIRST, 3 * BLOCK, BLOCK);
+    let error = open_at(&disk, 2).unwrap_err();
+    assert!(error.to_string().contains("a checkpoint was made of it"), "{error}");
+    let whole = written(&[&[100]]);
+    let error = open_at(&whole, 2).unwrap_err();
+    assert!(error.to_string().contains("a checkpoint was made of it"), "{error}");
+}
+
+#[test]
+fn a_misdirected_block_is_refused() {
+    let disk = written(&[&[100], &[200], &[300]]);
+    let mut content = disk.content(FIRST).unwrap();
+    content.copy_within(3 * BLOCK..4 * BLOCK, 2 * BLOCK);
+    disk.put(FIRST, content);
+    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header is not what was written");
+}
+
+#[test]
+fn a_block_of_another_segment_at_its_own_offset_is_refused() {
+    let disk = written(&[&[40_000], &[40_000], &[10]]);
+    let second = disk.list().unwrap()[1].clone();
+    let stale = disk.content(FIRST).unwrap();
+    let mut content = disk.content(&second).unwrap();
+    content[BLOCK..2 * BLOCK].copy_from_slice(&stale[BLOCK..2 * BLOCK]);
+    disk.put(&second, content);
+    assert_damaged(&disk, &second, BLOCK, 2, "another segment");
+}
+
+#[test]
+fn a_stale_block_is_refused() {
+    // The same place of a log whose groups were cut otherwise: right offset, right segment, wrong entry.
+    let disk = written(&[&[10], &[20], &[30]]);
+    let other = written(&[&[10, 20], &[30], &[40]]);
+    let mut content = disk.content(FIRST).unwrap();
+    content[2 * BLOCK..3 * BLOCK].copy_from_slice(&other.content(FIRST).unwrap()[2 * BLOCK..3 * BLOCK]);
+    disk.put(FIRST, content);
+    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "another entry");
+}
+
+#[test]
+fn a_segment_missing_in_the_middle_is_refused_by_name() {
+    let disk = written(&[&[40_000], &[40_000], &[40_000]]);
+    let names = disk.list().unwrap();
+    disk.remove(&names[1]).unwrap();
+    let error = recover(&disk).unwrap_err();
+    assert!(matches!(error, LogError::Missing { expected_index: LogIndex(2), .. }), "{error:?}");
+    assert!(error.to_string().contains("segment 2 came before it"), "{error}");
+    assert_eq!(summary(&disk).damage[0], error);
+}
+
+#[test]
+fn a_missing_first_segment_is_refused() {
+    let disk = written(&[&[40_000], &[40_000]]);
+    disk.remove(FIRST).unwrap();
+    let error = recover(&disk).unwrap_err();
+    assert!(error.to_string().contains("the oldest file begins at 2"), "{error}");
+}
+
+#[test]
+fn a_missing_last_segment_is_refused_because_its_predecessor_is_sealed() {
+    let disk = written(&[&[40_000], &[40_000]]);
+    let names = disk.list().unwrap();
+    disk.remove(&names[1]).unwrap();
+    let error = recover(&disk).unwrap_err();
+    assert!(error.to_string().contains("log-0000000000000001.bzl is sealed"), "{error}");
+}
+
+#[test]
+fn a_folder_without_a_log_is_refused_when_there_is_a_checkpoint() {
+    let error = open_at(&MemoryDisk::new(), 7).unwrap_err();
+    assert!(matches!(error, LogError::Missing { expected_index: LogIndex(7), .. }), "{error:?}");
+}
+
+#[test]
+fn an_unknown_version_is_refused_with_both_versions() {
+    let disk = written(&[&[10]]);
+    let mut content = disk.content(FIRST).unwrap();
+    content[8] = 9;
+    let checksum = bezant_codec::checksum_seeded(0, &content[..BLOCK - 8]);
+    content[BLOCK - 8..BLOCK].copy_from_slice(&checksum.to_le_bytes());
+    disk.put(FIRST, content);
+    let error = recover(&disk).unwrap_err();
+    assert_eq!(error, LogError::UnknownVersion { file: FIRST.to_owned(), found: 9, known: 1 });
+    assert!(error.to_string().contains("version 9") && error.to_string().contains("version 1"), "{error}");
+}
+
+#[test]
+fn a_damaged_header_of_a_segment_is_refused() {
+    let disk = written(&[&[10]]);
+    disk.flip_bit(FIRST, 17, 1).unwrap();
+    assert_damaged(&disk, FIRST, 0, 1, "segment's header");
+    let short = written(&[&[10]]);
+    let mut content = short.content(FIRST).unwrap();
+    content.truncate(5 * BLOCK);
+    short.put(FIRST, content);
+    assert_damaged(&short, FIRST, 0, 1, "size");
+}
+
+#[test]
+fn damage_in_an_earlier_segment_is_refused_whatever_it_looks_like() {
+    let disk = written(&[&[10_000], &[10_000], &[45_000]]);
+    assert_eq!(disk.list().unwrap().len(), 2);
+    blank(&disk, FIRST, 4 * BLOCK, 8 * BLOCK);
+    assert_damaged(&disk, FIRST, 4 * BLOCK, 2, "later entries were durable");
+}
+
+#[test]
+fn segments_that_a_checkpoint_covers_are_released_and_may_be_damaged_before() {
+    let disk = written(&[&[40_000], &[40_000], &[40_000]]);
+    let (mut log, _) = open(&disk).unwrap();
+    let size = log.size_bytes();
+    log.release(LogIndex(1)).unwrap();
+    assert_eq!(log.size_bytes(), size - common::OPTIONS.segment_size);
+    assert!(!disk.list().unwrap().contains(&FIRST.to_owned()));
+    let (mut log, mut recovered) = open_at(&disk, 1).unwrap();
+    assert_eq!(entries(&mut recovered).unwrap().len(), 2);
+    log.release(LogIndex(3)).unwrap();
+    assert_eq!(disk.list().unwrap().len(), 1, "the last one stays");
+}
+
+#[test]
+fn a_release_cut_short_by_a_crash_is_finished_at_the_next_start() {
+    let disk = written(&[&[40_000], &[40_000], &[40_000]]);
+    let names = disk.list().unwrap();
+    disk.remove(&names[1]).unwrap();
+    let (_, mut recovered) = open_at(&disk, 2).unwrap();
+    assert_eq!(entries(&mut recovered).unwrap(), [entry(3, 40_000)]);
+    assert_eq!(disk.list().unwrap(), names[2..]);
+}
+
+#[test]
+fn a_segment_that_was_only_prepared_is_made_anew() {
+    let disk = written(&[&[40_000]]);
+    let (mut log, _) = open(&disk).unwrap();
+    assert!(log.needs_prepare());
+    log.prepare().unwrap();
+    assert!(!log.needs_prepare());
+    drop(log);
+    let (mut log, _) = open(&disk).unwrap();
+    assert_eq!(disk.list().unwrap(), [FIRST]);
+    log.append(&entry(2, 40_000)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(recover(&disk).unwrap().len(), 2);
+}
+
+#[test]
+fn inspection_lists_every_frame_and_changes_nothing() {
+    let disk = written(&[&[100, 200], &[300]]);
+    let before = disk.counts();
+    let mut lines = Vec::new();
+    inspect_frames(&disk, FIRST, &mut |frame| lines.push((frame.offset, frame.index.0, frame.payload_size)))
+        .unwrap();
+    let indexes: Vec<_> = lines.iter().filter(|line| line.1 > 0).map(|line| (line.1, line.2)).collect();
+    assert_eq!(indexes, [(1, 100), (2, 200), (3, 300)]);
+    let summary = summary(&disk);
+    let [segment] = &summary.segments[..] else { panic!("one segment") };
+    assert_eq!((segment.entries, segment.payload_bytes, segment.flushes), (3, 600, 2));
+    assert_eq!(disk.counts(), before);
+}
+
+#[test]
+fn a_full_group_has_less_than_one_percent_of_framing() {
+    let disk = MemoryDisk::new();
+    let options = bezant_storage::log::LogOptions::default();
+    let (mut log, _) =
+        bezant_storage::log::Log::open(std::sync::Arc::new(disk), options, LogIndex(0)).unwrap();
+    log.append(&entry(1, 1 << 20)).unwrap();
+    log.flush().unwrap();
+    let stats = log.stats();
+    assert!(stats.written_bytes * 100 <= stats.payload_bytes * 101, "{stats:?}");
+    assert_eq!(stats.syncs, 1);
+}
