@@ -1,8 +1,8 @@
 //! The clients: each with a connection of its own and one request in flight, which fills the next request
 //! while it waits for the answer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +26,7 @@ const REPLY_BYTES_MAX: usize = 16 << 20;
 /// Ids that are remembered for the questions after the load.
 const SAMPLE_MAX: usize = 4096;
 /// How long a request may take before the run is given up.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One connection to the server.
 #[derive(Clone, Debug)]
@@ -137,12 +137,7 @@ pub(super) async fn send_transfers(load: &Load, url: &str) -> Result<Outcome> {
     }
     let elapsed = start.elapsed();
     bar.abort();
-    Ok(Outcome {
-        elapsed,
-        latencies: total.latencies,
-        amount_sum: total.amount_sum,
-        sample: total.sample,
-    })
+    Ok(Outcome { elapsed, latencies: total.latencies, amount_sum: total.amount_sum, sample: total.sample })
 }
 
 #[derive(Debug)]

@@ -139,7 +139,8 @@ impl Generator<'_> {
     /// Two different accounts by number; one of them is account 0 in the hot share.
     fn two_accounts(&mut self) -> (u64, u64) {
         let accounts = self.load.accounts;
-        let first = if self.random.below(100) < self.load.hot_percent { 0 } else { self.random.below(accounts) };
+        let first =
+            if self.random.below(100) < self.load.hot_percent { 0 } else { self.random.below(accounts) };
         let second = (first + 1 + self.random.below(accounts - 1)) % accounts;
         if self.random.next() & (1 << 63) == 0 { (first, second) } else { (second, first) }
     }

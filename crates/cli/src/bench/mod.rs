@@ -30,6 +30,7 @@ use server::OwnServer;
 
 /// How large the benchmark is, and where it runs.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "Examples:\n  \
     bezant bench                                    2,000,000 transfers in batches of 8,189\n  \
     bezant bench --id-order random --json           random ids, figures as JSON\n  \
@@ -95,17 +96,13 @@ const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help sa
 /// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
 /// or the books do not agree with what was sent.
 pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitCode> {
-    let (own, url) = match server {
-        Some(url) => {
-            anyhow::ensure!(!args.restart, "--restart kills the server: it works with the benchmark's own only");
-            (None, url)
-        }
-        None => {
-            let own = OwnServer::start(&args.data_dir, args.keep).context("the server cannot be started")?;
-            let url = own.url().to_owned();
-            (Some(own), url)
-        }
+    let own = if server.is_none() {
+        Some(OwnServer::start(&args.data_dir, args.keep).context("the server cannot be started")?)
+    } else {
+        anyhow::ensure!(!args.restart, "--restart kills the server: it works with the benchmark's own only");
+        None
     };
+    let url = own.as_ref().map(|own| own.url().to_owned()).or(server).unwrap_or_default();
     let report = measure(&args, &url, own).await?;
     report.print(args.json)?;
     Ok(ExitCode::SUCCESS)
@@ -148,7 +145,7 @@ async fn restart(
     own.kill()?;
     let start = Instant::now();
     own.start_again()?;
-    let mut connection = Connection::open_retrying(own.url(), Duration::from_secs(120)).await?;
+    let mut connection = Connection::open_retrying(own.url(), Duration::from_mins(2)).await?;
     let elapsed = start.elapsed();
     before.check(&mut connection, load, outcome).await.context("after the restart")?;
     Ok(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))

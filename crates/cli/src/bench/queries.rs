@@ -41,10 +41,12 @@ pub(super) async fn ask(
     let mut figures = vec![
         figures_of("look up a transfer by id", args.queries, || {
             let place = random.below(u64::try_from(sample.len()).unwrap_or(1));
-            let id = usize::try_from(place).ok().and_then(|place| sample.get(place)).copied().unwrap_or_default();
+            let id =
+                usize::try_from(place).ok().and_then(|place| sample.get(place)).copied().unwrap_or_default();
             let mut calls = calls.clone();
             async move {
-                let reply = calls.lookup_transfers(v1::LookupTransfersRequest { ids: vec![narrow(id.0)] }).await?;
+                let reply =
+                    calls.lookup_transfers(v1::LookupTransfersRequest { ids: vec![narrow(id.0)] }).await?;
                 let rows = reply.into_inner().transfers.len();
                 ensure!(rows == 1, "transfer {id} was accepted and is not found");
                 Ok(rows)

@@ -129,7 +129,12 @@ impl Report {
             writeln!(out, "{:<36} {:>12}", "bytes on disk a transfer", thousands(bytes))?;
         }
         if let Some(microseconds) = self.restart_microseconds {
-            writeln!(out, "{:<36} {:>12}", "seconds to restart after kill -9", decimal(microseconds / 1000, 3))?;
+            writeln!(
+                out,
+                "{:<36} {:>12}",
+                "seconds to restart after kill -9",
+                decimal(microseconds / 1000, 3)
+            )?;
         }
         writeln!(out)?;
         writeln!(out, "{:<36} {:>12} {:>12} {:>12}", "milliseconds", "p50", "p99", "p100")?;

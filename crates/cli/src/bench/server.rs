@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long the server may take to say where it listens: recovery of a large folder comes before it.
-const START_TIMEOUT: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long it may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The folder is settled when its size has not changed for so long.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 /// A folder that does not settle is measured as it is after that time.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const SETTLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The process and its folder. Dropped, it kills the one and removes the other.
 #[derive(Debug)]
@@ -132,21 +132,21 @@ fn spawn(folder: &Path) -> Result<(Child, String)> {
             }
         }
     });
-    match addresses.recv_timeout(START_TIMEOUT) {
-        Ok(address) => Ok((child, format!("http://{address}"))),
-        Err(_) => {
-            drop(child.kill());
-            let status = child.wait().context("the server does not end")?;
-            bail!("it ended before it listened: {status}")
-        }
+    if let Ok(address) = addresses.recv_timeout(START_TIMEOUT) {
+        return Ok((child, format!("http://{address}")));
     }
+    drop(child.kill());
+    let status = child.wait().context("the server does not end")?;
+    bail!("it ended before it listened: {status}")
 }
 
 /// The address in a line such as `listening on http://127.0.0.1:7070`.
 fn address_in(line: &str) -> Option<String> {
     let start = line.find("127.0.0.1:")?;
-    let address: String =
-        line[start..].chars().take_while(|letter| letter.is_ascii_digit() || ".:".contains(*letter)).collect();
+    let address: String = line[start..]
+        .chars()
+        .take_while(|letter| letter.is_ascii_digit() || ".:".contains(*letter))
+        .collect();
     let (_, port) = address.trim_end_matches(['.', ':']).split_once(':')?;
     port.parse::<u16>().ok().filter(|port| *port != 0).map(|port| format!("127.0.0.1:{port}"))
 }
