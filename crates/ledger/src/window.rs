@@ -87,8 +87,7 @@ impl Window {
 
     /// True when every row after `seen` is in the window.
     pub(crate) fn covers(&self, seen: HistoryPosition) -> bool {
-        let start = self.generations[1].start;
-        start.movements <= seen.movements && start.refusals <= seen.refusals
+        seen.reaches(self.generations[1].start)
     }
 
     /// Makes room for an entry of so many rows.

@@ -19,8 +19,7 @@ pub(crate) struct Fetch {
 /// What the history holds, no fresher than the machine was when it chose the keys.
 pub(crate) fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fetched, HistoryError> {
     let mut found = reader.fetch(&prefetch.keys)?;
-    found.seen.movements = found.seen.movements.min(prefetch.position.movements);
-    found.seen.refusals = found.seen.refusals.min(prefetch.position.refusals);
+    found.seen = found.seen.earlier(prefetch.position);
     Ok(found)
 }
 

@@ -15,8 +15,10 @@ mod history_thread;
 mod log_thread;
 mod metrics;
 mod node_thread;
+mod recover;
 mod start;
 
 pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, ReadError};
-pub use start::{Options, Running, StartError, StartReport, start};
+pub use recover::{Recovered, StartError, recover};
+pub use start::{Options, Running, StartReport, start};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bezant_consensus::LogEntry;
 use bezant_node::Input;
-use bezant_storage::log::{Log, LogError};
+use bezant_storage::log::{Log, LogError, Preparer};
 use bezant_types::LogIndex;
 
 use crate::file_disk::FileDisk;
@@ -33,6 +33,18 @@ pub(crate) struct LogThread {
     pub(crate) disk: Arc<FileDisk>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: mpsc::Sender<Message>,
+    /// Wakes the thread that makes the next segment ready.
+    pub(crate) prepare: mpsc::SyncSender<()>,
+}
+
+/// Makes segments ready off the way of the payments, until nobody can ask any more.
+pub(crate) fn run_preparer(preparer: &Preparer, wishes: &mpsc::Receiver<()>) {
+    for () in wishes {
+        if let Err(error) = preparer.prepare() {
+            // Not fatal: the log makes the segment itself when it needs it, and tells if it cannot.
+            tracing::warn!("the next log segment could not be made ready: {error}");
+        }
+    }
 }
 
 impl LogThread {
@@ -93,6 +105,10 @@ impl LogThread {
         }
         if let Some(index) = release {
             self.log.release(index)?;
+        }
+        if self.log.needs_prepare() {
+            // When a wish waits already, one segment is on its way.
+            drop(self.prepare.try_send(()));
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
         Ok(bytes > 0)

@@ -1,7 +1,4 @@
-//! Starting a node: what the disk holds becomes the state again, then the threads begin.
-//!
-//! The order is fixed: newest checkpoint, history cut back to it, log after it applied again. Damage in any
-//! of them stops the start with the file, the place and what can be done; nothing is cut in silence.
+//! Starting and stopping a node: the state comes back from the disk (`recover`), then the threads begin.
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -9,24 +6,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::Solo;
-use bezant_ledger::Ledger;
-use bezant_node::{Node, NodeOptions, ReplayError, replay};
-use bezant_rsm::{RestoreError, StateMachine};
-use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
-use bezant_storage::disk::{Disk, DiskError};
-use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
-use bezant_storage::{History, HistoryError};
+use bezant_node::{Node, NodeOptions};
+use bezant_rsm::StateMachine;
+use bezant_storage::log::{CutTail, LogOptions};
 use bezant_types::{HistoryPosition, LogIndex};
-use thiserror::Error;
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
 use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, run_jobs};
-use crate::log_thread::LogThread;
+use crate::log_thread::{LogThread, run_preparer};
 use crate::metrics::Metrics;
 use crate::node_thread::{NodeThread, Workers};
+use crate::recover::{Recovered, StartError, recover};
 
 /// Where a node lives and how it behaves.
 #[derive(Clone, Debug)]
@@ -44,33 +37,6 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self { data_dir: data_dir.into(), node: NodeOptions::default(), log: LogOptions::default() }
     }
-}
-
-/// Why a node does not start. Nothing was changed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The folder cannot be used: another process holds it, or the system refused.
-    #[error("the data folder cannot be used: {0}")]
-    Disk(#[from] DiskError),
-    /// The checkpoint cannot be read.
-    #[error("the checkpoint cannot be read: {0}")]
-    Checkpoint(#[from] CheckpointError),
-    /// The checkpoint's bytes are sound, but not a ledger's.
-    #[error("the checkpoint cannot be used: {0}")]
-    Restore(#[from] RestoreError),
-    /// The history cannot be read.
-    #[error("the history cannot be read: {0}")]
-    History(#[from] HistoryError),
-    /// The log cannot be read.
-    #[error("the log cannot be read: {0}")]
-    Log(#[from] LogError),
-    /// An entry of the log cannot be applied.
-    #[error("the log cannot be applied: {0}")]
-    Replay(#[from] ReplayError<HistoryError>),
-    /// The system gives no thread.
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[source] std::io::Error),
 }
 
 /// What a start found.
@@ -132,25 +98,23 @@ impl Drop for Running {
     }
 }
 
-/// What the disk held.
-struct Recovered {
-    disk: Arc<FileDisk>,
-    store: CheckpointStore,
-    machine: Ledger,
-    history: History,
-    log: Log,
-    applied: LogIndex,
-    log_bytes: usize,
-    report: StartReport,
-}
-
 /// Starts a node on a folder; returns when it is ready.
 pub fn start(options: Options) -> Result<Running, StartError> {
-    let recovered = recover(&options)?;
-    let Recovered { disk, store, machine, history, log, applied, log_bytes, report } = recovered;
+    let begin = Instant::now();
+    let disk = Arc::new(FileDisk::open(&options.data_dir)?);
+    let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, entries_replayed, cut } =
+        recover(Arc::<FileDisk>::clone(&disk), options.log)?;
+    let report = StartReport {
+        checkpoint,
+        entries_replayed,
+        history: machine.position(),
+        cut,
+        is_direct: disk.is_direct(),
+        elapsed: begin.elapsed(),
+    };
     let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
     let node =
-        Node::new(machine, Solo::new(applied), applied, report.checkpoint, log_bytes, options.node);
+        Node::new(machine, Solo::new(applied), applied, checkpoint, log_bytes, options.node);
     let (to_node, messages) = mpsc::channel();
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
@@ -159,7 +123,10 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let (to_jobs, jobs) = mpsc::channel();
     let handle = Handle { node: to_node.clone(), shared: Arc::clone(&shared) };
 
-    let log = LogThread { log, disk, shared: Arc::clone(&shared), node: to_node.clone() };
+    let (prepare, wishes) = mpsc::sync_channel(1);
+    let preparer = log.preparer();
+
+    let log = LogThread { log, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
     let history = HistoryThread { history, shared: Arc::clone(&shared), node: to_node.clone(), jobs: to_jobs };
     let checkpoint = CheckpointThread {
         store,
@@ -172,6 +139,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let node = NodeThread::new(node, shared, workers);
     let threads = vec![
         spawn("log", move || log.run(&log_work))?,
+        spawn("prepare", move || run_preparer(&preparer, &wishes))?,
         spawn("fetch", move || fetch_thread::run(&for_fetch.0, &fetches, &for_fetch.1))?,
         spawn("history", move || history.run(&history_work))?,
         spawn("index", move || run_jobs(&jobs, &to_history))?,
@@ -191,39 +159,4 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         }
     };
     std::thread::Builder::new().name(format!("bezant-{name}")).spawn(body).map_err(StartError::Thread)
-}
-
-fn recover(options: &Options) -> Result<Recovered, StartError> {
-    let start = Instant::now();
-    let disk = Arc::new(FileDisk::open(&options.data_dir)?);
-    let folder: Arc<dyn Disk> = Arc::<FileDisk>::clone(&disk);
-    let store = CheckpointStore::new(Arc::clone(&folder));
-    let checkpoint = store.load_newest()?;
-    let (mut machine, begin) = match &checkpoint {
-        Some(checkpoint) => (Ledger::restore(&checkpoint.bytes)?, checkpoint.index),
-        None => (Ledger::new(), LogIndex(0)),
-    };
-    let mut history = History::open(Arc::clone(&folder), machine.position())?;
-    let (log, mut recovered) = Log::open(folder, options.log, begin)?;
-    let reader = history.reader();
-    let (mut applied, mut log_bytes, mut entries_replayed) = (begin, 0, 0);
-    while let Some(entry) = recovered.entries.next()? {
-        let rows = replay(&mut machine, &entry, |prefetch| fetch_thread::fetch(&reader, prefetch))?;
-        history.append(rows.movements, rows.refusals)?;
-        while let Some(job) = history.next_job() {
-            history.complete(job.run()?)?;
-        }
-        applied = entry.index;
-        log_bytes += entry.payload.len();
-        entries_replayed += 1;
-    }
-    let report = StartReport {
-        checkpoint: begin,
-        entries_replayed,
-        history: machine.position(),
-        cut: recovered.cut,
-        is_direct: disk.is_direct(),
-        elapsed: start.elapsed(),
-    };
-    Ok(Recovered { disk, store, machine, history, log, applied, log_bytes, report })
 }

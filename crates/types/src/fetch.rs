@@ -17,12 +17,28 @@ pub struct Refusal {
 }
 
 /// How many rows each table of the history holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HistoryPosition {
     /// Movements; the next one gets this number.
     pub movements: u64,
     /// Refusals.
     pub refusals: u64,
+}
+
+impl HistoryPosition {
+    /// The rows that lie before both positions.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        Self {
+            movements: self.movements.min(other.movements),
+            refusals: self.refusals.min(other.refusals),
+        }
+    }
+
+    /// True when every row before `other` lies before this position too.
+    pub fn reaches(self, other: Self) -> bool {
+        self.earlier(other) == other
+    }
 }
 
 /// A row that applying an entry may need and memory does not hold.

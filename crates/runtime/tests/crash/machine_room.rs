@@ -1,0 +1,150 @@
+//! A node with its log, history and checkpoints, driven on one thread: every effect is done at once, and
+//! the first that fails ends the run as the real threads would.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use bezant_consensus::Solo;
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
+use bezant_node::{Input, Node, NodeOptions, Now, Output, Ticket};
+use bezant_rsm::{Command, StateMachine};
+use bezant_runtime::{Recovered, StartError, recover};
+use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
+use bezant_storage::log::{Log, LogOptions};
+use bezant_storage::{History, HistoryAnswer, HistoryQuery, MemoryDisk};
+use bezant_types::Nanos;
+use bytes::Bytes;
+
+/// Small, so that a short workload fills segments and cuts checkpoints.
+const LOG: LogOptions = LogOptions { segment_size: 64 << 10, reserve_size: 0 };
+const CHECKPOINT_INTERVAL_BYTES: usize = 24 << 10;
+
+/// Why a run ended.
+pub type Failure = Box<dyn Error>;
+
+pub struct MachineRoom {
+    node: Node<Ledger, Solo>,
+    log: Log,
+    history: History,
+    store: CheckpointStore,
+    writer: Option<CheckpointWriter>,
+    clock: u64,
+    next_ticket: u64,
+    answers: HashMap<Ticket, Bytes>,
+    checkpoints: usize,
+}
+
+impl MachineRoom {
+    pub fn open(disk: &MemoryDisk) -> Result<Self, StartError> {
+        let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
+            recover(Arc::new(disk.clone()), LOG)?;
+        let options = NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES };
+        let clock = machine.time().0 + 1;
+        let node = Node::new(machine, Solo::new(applied), applied, checkpoint, log_bytes, options);
+        Ok(Self {
+            node,
+            log,
+            history,
+            store,
+            writer: None,
+            clock,
+            next_ticket: 0,
+            answers: HashMap::new(),
+            checkpoints: 0,
+        })
+    }
+
+    /// Sends commands that arrive together; their results, once all are durable and applied.
+    pub fn submit(&mut self, commands: &[Command]) -> Result<Vec<Bytes>, Failure> {
+        self.clock += 1_000;
+        let mut tickets = Vec::new();
+        for command in commands {
+            let ticket = Ticket(self.next_ticket);
+            self.next_ticket += 1;
+            tickets.push(ticket);
+            self.node.handle(self.now(), Input::Request { ticket, command: command.clone() });
+        }
+        self.node.handle(self.now(), Input::Tick);
+        while tickets.iter().any(|ticket| !self.answers.contains_key(ticket)) {
+            self.node.propose(self.now());
+            self.work()?;
+        }
+        Ok(tickets.iter().map(|ticket| self.answers.remove(ticket).expect("answered")).collect())
+    }
+
+    /// Lets time pass: what is due goes through the log.
+    pub fn wait(&mut self, seconds: u64) -> Result<(), Failure> {
+        self.clock += seconds * Nanos::PER_SECOND;
+        self.node.handle(self.now(), Input::Tick);
+        self.node.propose(self.now());
+        self.work()
+    }
+
+    pub fn query(&self, query: LedgerQuery) -> LedgerAnswer {
+        self.node.machine().query(query)
+    }
+
+    pub fn read(&self, query: &HistoryQuery) -> HistoryAnswer {
+        self.history.reader().read(query).expect("the history is sound")
+    }
+
+    pub const fn checkpoints(&self) -> usize {
+        self.checkpoints
+    }
+
+    const fn now(&self) -> Now {
+        Now { wall: Nanos(self.clock) }
+    }
+
+    /// Does all that the node wants done, until it wants nothing more.
+    fn work(&mut self) -> Result<(), Failure> {
+        loop {
+            let mut must_flush = false;
+            while let Some(output) = self.node.poll() {
+                must_flush |= self.perform(output)?;
+            }
+            if !must_flush {
+                return Ok(());
+            }
+            let index = self.log.flush()?;
+            self.node.handle(self.now(), Input::Persisted(index));
+        }
+    }
+
+    /// True when something waits for a flush of the log.
+    fn perform(&mut self, output: Output<Ledger>) -> Result<bool, Failure> {
+        match output {
+            Output::Append(entry) => {
+                self.log.append(&entry)?;
+                return Ok(true);
+            }
+            Output::Fetch { index, prefetch } => {
+                let mut found = self.history.reader().fetch(&prefetch.keys)?;
+                found.seen = found.seen.earlier(prefetch.position);
+                self.node.handle(self.now(), Input::Fetched { index, found });
+            }
+            Output::Rows(rows) => {
+                self.history.append(rows.movements, rows.refusals)?;
+            }
+            Output::Answer { ticket, results, .. } => {
+                self.answers.insert(ticket, results);
+            }
+            Output::Refuse { refusal, .. } => return Err(format!("{refusal:?}").into()),
+            Output::QueryAnswer { .. } | Output::BarrierPassed { .. } => {}
+            Output::CheckpointBegin { index, term } => self.writer = Some(self.store.begin(index, term)?),
+            Output::CheckpointPiece(piece) => {
+                self.writer.as_mut().expect("a checkpoint has begun").write(&piece)?;
+                self.node.handle(self.now(), Input::CheckpointPieceTaken);
+            }
+            Output::CheckpointEnd { index, time, position } => {
+                assert!(self.history.flush()?.reaches(position), "the history is durable up to the cut");
+                self.writer.take().expect("a checkpoint has begun").finish(position, time)?;
+                self.checkpoints += 1;
+                self.node.handle(self.now(), Input::CheckpointWritten(index));
+            }
+            Output::Release(index) => self.log.release(index)?,
+        }
+        Ok(false)
+    }
+}
