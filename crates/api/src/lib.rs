@@ -24,3 +24,14 @@ pub mod v1 {
     /// Descriptors of the package, for the reflection service.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bezant_descriptors.bin"));
 }
+
+pub mod assets;
+pub mod cursor;
+mod draft;
+mod error;
+pub mod idempotency;
+pub mod json;
+pub mod message;
+
+pub use draft::{AccountDraft, AccountReference, TransferDraft};
+pub use error::{ErrorCode, Failure, Violation};

@@ -1,0 +1,186 @@
+//! Why a call has no answer: one list of stable codes for gRPC, REST and clients.
+//!
+//! A refused event is not an error of the call: it is a status in the reply. What stands here means that the
+//! call as a whole was not understood, not allowed or not carried to its end. A code never changes its name.
+
+use core::fmt;
+use std::time::Duration;
+
+use tonic::Code;
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $code:ident = $text:literal $http:literal $grpc:ident,)+) => {
+        /// The stable code of an error; its name is `code` in problem+json and `reason` in gRPC's `ErrorInfo`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])+ $code,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$code,)+];
+
+            /// Its name, in snake case.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$code => $text,)+ }
+            }
+
+            /// Its status in HTTP.
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$code => $http,)+ }
+            }
+
+            /// Its status in gRPC.
+            pub const fn grpc_code(self) -> Code {
+                match self { $(Self::$code => Code::$grpc,)+ }
+            }
+
+            /// What it means, in one line.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$code => concat!($($doc),+).trim_ascii(),)+ }
+            }
+
+            /// The code of that name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().find(|code| code.name() == name).copied()
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON, or not of the shape that the call takes.
+    InvalidJson = "invalid_json" 400 InvalidArgument,
+    /// A field has a value that it cannot have.
+    InvalidField = "invalid_field" 400 InvalidArgument,
+    /// A query parameter is unknown or has a value that it cannot have.
+    InvalidQuery = "invalid_query" 400 InvalidArgument,
+    /// The cursor is damaged or was not made by this API.
+    InvalidCursor = "invalid_cursor" 400 InvalidArgument,
+    /// The cursor belongs to another query: keep every parameter but the limit.
+    CursorOfAnotherQuery = "cursor_of_another_query" 400 InvalidArgument,
+    /// The records are not a whole number of events of the operation, or the operation is unknown.
+    InvalidRecords = "invalid_records" 400 InvalidArgument,
+    /// The request has no event.
+    NoEvents = "no_events" 400 InvalidArgument,
+    /// The request has more events than one call may carry.
+    TooManyEvents = "too_many_events" 400 InvalidArgument,
+    /// The gRPC message cannot be read as the type that the call takes.
+    InvalidMessage = "invalid_message" 400 InvalidArgument,
+    /// There is no such account.
+    AccountNotFound = "account_not_found" 404 NotFound,
+    /// There is no such transfer.
+    TransferNotFound = "transfer_not_found" 404 NotFound,
+    /// No account has this name.
+    NameNotFound = "name_not_found" 422 NotFound,
+    /// No ledger has an asset of this code.
+    AssetNotFound = "asset_not_found" 422 NotFound,
+    /// The account was created without the flag history: its balances over time are not kept.
+    HistoryNotKept = "history_not_kept" 422 FailedPrecondition,
+    /// There is no such path or method of the service.
+    RouteNotFound = "route_not_found" 404 Unimplemented,
+    /// The path exists, but not with this method.
+    MethodNotAllowed = "method_not_allowed" 405 Unimplemented,
+    /// The body must be JSON.
+    UnsupportedMediaType = "unsupported_media_type" 415 InvalidArgument,
+    /// The request is larger than 1 MiB.
+    RequestTooLarge = "request_too_large" 413 OutOfRange,
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout" 408 DeadlineExceeded,
+    /// Too much waits already; nothing was done.
+    Overloaded = "overloaded" 429 ResourceExhausted,
+    /// The deadline passed before the outcome was known; retry a write with the same ids.
+    DeadlineExceeded = "deadline_exceeded" 504 DeadlineExceeded,
+    /// The node takes no writes, because its disk failed or is full; reads go on.
+    ReadOnly = "read_only" 503 Unavailable,
+    /// The node is being stopped; retry a write with the same ids.
+    Stopping = "stopping" 503 Unavailable,
+    /// The history on disk is damaged and is not served.
+    HistoryDamaged = "history_damaged" 500 DataLoss,
+    /// A fault of the server; its log says more.
+    Internal = "internal" 500 Internal,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// One field of a request that cannot be taken as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where: `transfers[3].code`. Empty = the request as a whole.
+    pub field: String,
+    /// What to change, in a sentence.
+    pub description: String,
+}
+
+impl Violation {
+    /// What is wrong with one field.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into() }
+    }
+
+    /// The same, with the name of what holds the field put before it.
+    #[must_use]
+    pub fn within(mut self, parent: impl fmt::Display) -> Self {
+        self.field =
+            if self.field.is_empty() { parent.to_string() } else { format!("{parent}.{}", self.field) };
+        self
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Failure {
+    /// Which kind.
+    pub code: ErrorCode,
+    /// What to change or to do, in a sentence.
+    pub detail: String,
+    /// The fields that cannot be taken; empty where no single one is to blame.
+    pub violations: Vec<Violation>,
+    /// When it is worth another try; `None` = a retry as it is will not help, or at once.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure without fields and without a time to wait.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), violations: Vec::new(), retry_after: None }
+    }
+
+    /// The server is overloaded.
+    pub fn overloaded(what: &str, retry_after: Duration) -> Self {
+        let detail = format!("{what}: retry after {} ms", retry_after.as_millis());
+        Self { retry_after: Some(retry_after), ..Self::new(ErrorCode::Overloaded, detail) }
+    }
+}
+
+impl From<Violation> for Failure {
+    fn from(violation: Violation) -> Self {
+        let detail = format!("{}: {}", violation.field, violation.description);
+        Self { violations: vec![violation], ..Self::new(ErrorCode::InvalidField, detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found_again() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_name(code.name()), Some(*code), "{code}");
+            assert!(!code.meaning().is_empty(), "{code}");
+        }
+    }
+
+    #[test]
+    fn violations_name_their_place() {
+        let violation = Violation::new("code", "must be at most 65535").within("transfers[3]");
+        assert_eq!(Failure::from(violation).detail, "transfers[3].code: must be at most 65535");
+    }
+}

@@ -1,0 +1,21 @@
+//! The shapes of REST: JSON bodies on their way in, and answers on their way out.
+//!
+//! Integers of 64 bits and more travel as strings of decimal digits, because many JSON readers keep only 53
+//! bits of a number; an amount is minor units. What comes in is read strictly: a field that is not known is
+//! refused by its name, and so is a number that should be a string. Every function here is pure and total.
+
+mod number;
+mod query;
+mod reply;
+mod request;
+
+pub use number::{Amount, SignedAmount, Text64};
+pub use query::{AccountsQuery, EventsQuery, HistoryQuery, Paged, Side, TransfersQuery, parse_query};
+pub use reply::{
+    AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BooksReply, BoundsReply, ChainReply,
+    ChangeReply, EventReply, LedgerReply, Page, Problem, ProblemField, TransferReply,
+};
+pub use request::{
+    AccountBody, AssetBody, Batch, BoundsBody, NameBody, ResolutionBody, TransferBody, parse_accounts,
+    parse_assets, parse_bounds, parse_name, parse_resolution, parse_transfers,
+};

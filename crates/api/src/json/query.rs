@@ -1,0 +1,276 @@
+//! Parameters of lists, `?ledger=978&limit=20`, and the filters that they mean.
+//!
+//! Lists are read in pages: [`Page`](super::Page) carries the cursor of the next one. A cursor holds the
+//! timestamp (or position) at which it goes on, and the fingerprint of all parameters but the limit.
+
+use bezant_codec::{account_filter_to_bytes, query_filter_to_bytes};
+use bezant_types::{AccountFilter, AccountFilterFlags, AccountId, LedgerNumber, Nanos, QueryFilter};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::{IntoParams, ToSchema};
+
+use super::number::{Amount, Text64};
+use crate::cursor::{self, CursorError, Fingerprint};
+use crate::error::{ErrorCode, Failure};
+
+/// Rows of a page unless told.
+const LIMIT_DEFAULT: u32 = 100;
+/// Rows of a page at the most: about 1 MiB of JSON.
+pub(super) const LIMIT_MAX: u32 = 1000;
+
+/// Which side of an account's transfers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Those that debit it and those that credit it.
+    #[default]
+    Both,
+    /// Those that debit it.
+    Debits,
+    /// Those that credit it.
+    Credits,
+}
+
+/// Parameters of `GET /v1/accounts`.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountsQuery {
+    /// Only of this ledger.
+    pub ledger: Option<u32>,
+    /// Only of this asset; instead of `ledger`.
+    pub asset: Option<String>,
+    /// Only of this category.
+    pub code: u16,
+    /// Only with this key.
+    pub user_data_128: Amount,
+    /// Only with this key.
+    pub user_data_64: Text64,
+    /// Only with this key.
+    pub user_data_32: u32,
+    /// Not older; nanoseconds since the Unix epoch, inclusive.
+    pub timestamp_min: Text64,
+    /// Not newer; nanoseconds since the Unix epoch, inclusive.
+    pub timestamp_max: Text64,
+    /// Newest first.
+    pub reversed: bool,
+    /// Rows of a page, 1 to 1000; 100 unless told.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Parameters of `GET /v1/transfers`: the same as of accounts.
+pub type TransfersQuery = AccountsQuery;
+
+/// Parameters of the lists of one account's transfers, balances and history.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryQuery {
+    /// `debits`, `credits` or `both`.
+    pub side: Side,
+    /// Only of this category.
+    pub code: u16,
+    /// Only with this key.
+    pub user_data_128: Amount,
+    /// Only with this key.
+    pub user_data_64: Text64,
+    /// Only with this key.
+    pub user_data_32: u32,
+    /// Not older; nanoseconds since the Unix epoch, inclusive.
+    pub timestamp_min: Text64,
+    /// Not newer; nanoseconds since the Unix epoch, inclusive.
+    pub timestamp_max: Text64,
+    /// Newest first.
+    pub reversed: bool,
+    /// Rows of a page, 1 to 1000; 100 unless told.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Parameters of `GET /v1/events`.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsQuery {
+    /// The first position wanted. Left out: a page begins at 0, a stream with what is new.
+    pub from: Option<u64>,
+    /// Rows of a page, 1 to 1000; 100 unless told.
+    pub limit: Option<u32>,
+}
+
+/// Reads the parameters of a list.
+pub fn parse_query<Query: DeserializeOwned>(text: &str) -> Result<Query, Failure> {
+    serde_urlencoded::from_str(text)
+        .map_err(|error| Failure::new(ErrorCode::InvalidQuery, format!("the query cannot be read: {error}")))
+}
+
+/// Rows of the page that was asked for.
+fn limit(limit: Option<u32>) -> Result<u32, Failure> {
+    match limit.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        limit => {
+            let detail = format!("limit={limit} is not between 1 and {LIMIT_MAX}");
+            Err(Failure::new(ErrorCode::InvalidQuery, detail))
+        }
+    }
+}
+
+/// A filter for one page, and what its cursors are bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paged<Filter> {
+    /// Asks for one row more than the page has, to know whether another page follows.
+    pub filter: Filter,
+    /// Rows of the page.
+    pub limit: usize,
+    /// True for the newest first.
+    pub is_reversed: bool,
+    fingerprint: Fingerprint,
+}
+
+impl<Filter> Paged<Filter> {
+    /// Cuts the rows to a page; the cursor of the next one where there is more.
+    pub fn page<Row>(&self, rows: &mut Vec<Row>, timestamp: impl Fn(&Row) -> Nanos) -> Option<String> {
+        let has_more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let last = rows.last().filter(|_| has_more).map(timestamp)?;
+        let next = if self.is_reversed { last.0.checked_sub(1)? } else { last.0.checked_add(1)? };
+        Some(cursor::encode(self.fingerprint, next))
+    }
+}
+
+impl AccountsQuery {
+    /// The filter of one page of `list`; `ledger` is that of the asset, where one is named.
+    pub fn paged(&self, list: &str, ledger: LedgerNumber) -> Result<Paged<QueryFilter>, Failure> {
+        let mut filter = QueryFilter {
+            user_data_128: self.user_data_128.0,
+            user_data_64: self.user_data_64.0,
+            user_data_32: self.user_data_32,
+            ledger,
+            code: self.code,
+            timestamp_min: Nanos(self.timestamp_min.0),
+            timestamp_max: Nanos(self.timestamp_max.0),
+            limit: 1,
+            reversed: self.reversed,
+        };
+        check_range(filter.is_valid())?;
+        let fingerprint = Fingerprint::of(list, &[&query_filter_to_bytes(&filter)]);
+        let limit = limit(self.limit)?;
+        filter.limit = limit + 1;
+        let (min, max) = (&mut filter.timestamp_min, &mut filter.timestamp_max);
+        go_on(self.cursor.as_deref(), fingerprint, self.reversed, min, max)?;
+        Ok(Paged { filter, limit: row_count(limit), is_reversed: self.reversed, fingerprint })
+    }
+}
+
+impl HistoryQuery {
+    /// The filter of one page of `list`.
+    pub fn paged(&self, list: &str, account_id: AccountId) -> Result<Paged<AccountFilter>, Failure> {
+        let mut filter = AccountFilter {
+            account_id,
+            user_data_128: self.user_data_128.0,
+            user_data_64: self.user_data_64.0,
+            user_data_32: self.user_data_32,
+            code: self.code,
+            timestamp_min: Nanos(self.timestamp_min.0),
+            timestamp_max: Nanos(self.timestamp_max.0),
+            limit: 1,
+            flags: AccountFilterFlags {
+                debits: self.side != Side::Credits,
+                credits: self.side != Side::Debits,
+                reversed: self.reversed,
+            },
+        };
+        check_range(filter.is_valid())?;
+        let fingerprint = Fingerprint::of(list, &[&account_filter_to_bytes(&filter)]);
+        let limit = limit(self.limit)?;
+        filter.limit = limit + 1;
+        let (min, max) = (&mut filter.timestamp_min, &mut filter.timestamp_max);
+        go_on(self.cursor.as_deref(), fingerprint, self.reversed, min, max)?;
+        Ok(Paged { filter, limit: row_count(limit), is_reversed: self.reversed, fingerprint })
+    }
+}
+
+impl EventsQuery {
+    /// Rows of the page that was asked for.
+    pub fn limit(&self) -> Result<u32, Failure> {
+        limit(self.limit)
+    }
+}
+
+fn row_count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+fn check_range(is_valid: bool) -> Result<(), Failure> {
+    let detail = "timestamp_min is above timestamp_max: nothing lies between them";
+    if is_valid { Ok(()) } else { Err(Failure::new(ErrorCode::InvalidQuery, detail)) }
+}
+
+/// Narrows the range of timestamps to what the pages before did not show.
+fn go_on(
+    text: Option<&str>,
+    query: Fingerprint,
+    is_reversed: bool,
+    min: &mut Nanos,
+    max: &mut Nanos,
+) -> Result<(), Failure> {
+    let Some(text) = text else { return Ok(()) };
+    let next = cursor::decode(text, query).map_err(|error| {
+        let code = match error {
+            CursorError::AnotherQuery => ErrorCode::CursorOfAnotherQuery,
+            CursorError::Damaged => ErrorCode::InvalidCursor,
+        };
+        Failure::new(code, error.to_string())
+    })?;
+    *(if is_reversed { max } else { min }) = Nanos(next);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_strictly() {
+        let query: AccountsQuery =
+            parse_query("asset=EUR&limit=5&reversed=true&user_data_64=18446744073709551615").unwrap();
+        assert_eq!((query.asset.as_deref(), query.limit, query.reversed), (Some("EUR"), Some(5), true));
+        assert_eq!(query.user_data_64, Text64(u64::MAX));
+        for wrong in ["limt=5", "limit=-1", "reversed=yes", "user_data_64=1e3", "code=70000"] {
+            let failure = parse_query::<AccountsQuery>(wrong).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::InvalidQuery, "{wrong}");
+        }
+        let failure = parse_query::<HistoryQuery>("side=left").unwrap_err();
+        assert!(failure.detail.contains("unknown variant `left`"), "{}", failure.detail);
+    }
+
+    #[test]
+    fn pages_follow_each_other() {
+        let mut query = AccountsQuery { limit: Some(2), ..AccountsQuery::default() };
+        let paged = query.paged("transfers", LedgerNumber(978)).unwrap();
+        assert_eq!(paged.filter.limit, 3);
+        let mut rows = vec![Nanos(10), Nanos(20), Nanos(30)];
+        query.cursor = paged.page(&mut rows, |row| *row);
+        assert_eq!(rows, [Nanos(10), Nanos(20)]);
+        let next = query.paged("transfers", LedgerNumber(978)).unwrap();
+        assert_eq!(next.filter.timestamp_min, Nanos(21));
+        let mut rows = vec![Nanos(30)];
+        assert_eq!(next.page(&mut rows, |row| *row), None);
+        let failure = query.paged("transfers", LedgerNumber(840)).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::CursorOfAnotherQuery);
+        let failure = query.paged("accounts", LedgerNumber(978)).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::CursorOfAnotherQuery);
+    }
+
+    #[test]
+    fn limits_and_ranges_are_checked() {
+        let query = AccountsQuery { limit: Some(1001), ..AccountsQuery::default() };
+        assert_eq!(query.paged("accounts", LedgerNumber(0)).unwrap_err().code, ErrorCode::InvalidQuery);
+        let query =
+            HistoryQuery { timestamp_min: Text64(2), timestamp_max: Text64(1), ..HistoryQuery::default() };
+        assert_eq!(query.paged("history", AccountId(1)).unwrap_err().code, ErrorCode::InvalidQuery);
+    }
+}

@@ -1,0 +1,566 @@
+//! Answers of REST. Amounts are strings of minor units; where the ledger has an asset, `display` shows them
+//! as people read them.
+
+use bezant_types::{
+    AccountBalance, AccountChangeStatus, AccountView, Asset, AssetStatus, Balances, Bounds, Chain,
+    CreateAccountStatus, CreateTransferStatus, EventResult, LedgerNumber, Movement, MovementNumber, Transfer,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::number::{Amount, SignedAmount, Text64};
+use crate::assets::{AssetBook, built_in_of};
+use crate::error::Failure;
+use bezant_ledger::{Books, LedgerTotals, Operation};
+
+/// One page of a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Page<Row: ToSchema> {
+    /// In the order that was asked for.
+    pub items: Vec<Row>,
+    /// Send it as `cursor`, with all other parameters as they were, for the next page; null = the end.
+    pub next_cursor: Option<String>,
+}
+
+/// The four sums of an account, in minor units.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BalancesReply {
+    /// Reserved debits.
+    pub debits_pending: Amount,
+    /// Posted debits.
+    pub debits_posted: Amount,
+    /// Reserved credits.
+    pub credits_pending: Amount,
+    /// Posted credits.
+    pub credits_posted: Amount,
+    /// Posted credits minus posted debits, `10.50 EUR`; left out where the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
+}
+
+impl BalancesReply {
+    /// Balances of an account of that ledger.
+    pub fn new(balances: &Balances, ledger: LedgerNumber, assets: &AssetBook) -> Self {
+        Self {
+            debits_pending: Amount(balances.debits_pending),
+            debits_posted: Amount(balances.debits_posted),
+            credits_pending: Amount(balances.credits_pending),
+            credits_posted: Amount(balances.credits_posted),
+            display: assets.display_difference(ledger, balances.credits_posted, balances.debits_posted),
+        }
+    }
+}
+
+/// Least and greatest balance; null = no limit.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BoundsReply {
+    /// Least balance.
+    pub minimum: Option<SignedAmount>,
+    /// Greatest balance.
+    pub maximum: Option<SignedAmount>,
+}
+
+impl From<Bounds> for BoundsReply {
+    fn from(bounds: Bounds) -> Self {
+        Self {
+            minimum: Some(bounds.minimum).filter(|minimum| *minimum != i128::MIN).map(SignedAmount),
+            maximum: Some(bounds.maximum).filter(|maximum| *maximum != i128::MAX).map(SignedAmount),
+        }
+    }
+}
+
+/// One of the two hash chains of an account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ChainReply {
+    /// How many transfers it holds.
+    pub sequence: u64,
+    /// SHA-256 in 64 hexadecimal digits.
+    pub head: String,
+}
+
+impl From<Chain> for ChainReply {
+    fn from(chain: Chain) -> Self {
+        Self { sequence: chain.sequence, head: chain.head.to_string() }
+    }
+}
+
+/// An account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AccountReply {
+    /// Its id.
+    pub id: Amount,
+    /// Its unique name; null = none.
+    pub name: Option<String>,
+    /// Which asset.
+    pub ledger: u32,
+    /// The asset's code; null = the ledger has none.
+    pub asset: Option<String>,
+    /// The client's category.
+    pub code: u16,
+    /// Names of its flags.
+    pub flags: Vec<&'static str>,
+    /// What it owes and owns.
+    pub balances: BalancesReply,
+    /// Least and greatest balance.
+    pub bounds: BoundsReply,
+    /// The client's own key.
+    pub user_data_128: Amount,
+    /// The client's own key.
+    pub user_data_64: Text64,
+    /// The client's own key.
+    pub user_data_32: u32,
+    /// The transfers that debit it.
+    pub spends: ChainReply,
+    /// The transfers that credit it.
+    pub receipts: ChainReply,
+    /// When it was created: nanoseconds since the Unix epoch.
+    pub timestamp: Text64,
+}
+
+impl AccountReply {
+    /// An account as JSON.
+    pub fn new(view: AccountView, assets: &AssetBook) -> Self {
+        let account = view.account;
+        Self {
+            id: Amount(account.id.0),
+            name: Some(view.name).filter(|name| !name.is_empty()),
+            ledger: account.ledger.0,
+            asset: assets.of(account.ledger).map(|asset| asset.code.to_string()),
+            code: account.code,
+            flags: account.flags.names().collect(),
+            balances: BalancesReply::new(&account.balances(), account.ledger, assets),
+            bounds: view.bounds.into(),
+            user_data_128: Amount(account.user_data_128),
+            user_data_64: Text64(account.user_data_64),
+            user_data_32: account.user_data_32,
+            spends: view.spends.into(),
+            receipts: view.receipts.into(),
+            timestamp: Text64(account.timestamp.0),
+        }
+    }
+}
+
+/// A transfer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TransferReply {
+    /// Its id.
+    pub id: Amount,
+    /// Who paid.
+    pub debit_account_id: Amount,
+    /// Who was paid.
+    pub credit_account_id: Amount,
+    /// Minor units.
+    pub amount: Amount,
+    /// The amount as people read it; left out where the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
+    /// The pending transfer that it posted or voided; "0" = none.
+    pub pending_id: Amount,
+    /// Which asset.
+    pub ledger: u32,
+    /// The client's category.
+    pub code: u16,
+    /// Names of its flags.
+    pub flags: Vec<&'static str>,
+    /// Seconds until it expires, of a pending transfer; 0 = never.
+    pub timeout_seconds: u32,
+    /// The client's own key.
+    pub user_data_128: Amount,
+    /// The client's own key.
+    pub user_data_64: Text64,
+    /// The client's own key.
+    pub user_data_32: u32,
+    /// When it was accepted: nanoseconds since the Unix epoch.
+    pub timestamp: Text64,
+}
+
+impl TransferReply {
+    /// A transfer as JSON.
+    pub fn new(transfer: &Transfer, assets: &AssetBook) -> Self {
+        Self {
+            id: Amount(transfer.id.0),
+            debit_account_id: Amount(transfer.debit_account_id.0),
+            credit_account_id: Amount(transfer.credit_account_id.0),
+            amount: Amount(transfer.amount),
+            display: assets.display(transfer.ledger, transfer.amount),
+            pending_id: Amount(transfer.pending_id.0),
+            ledger: transfer.ledger.0,
+            code: transfer.code,
+            flags: transfer.flags.names().collect(),
+            timeout_seconds: transfer.timeout_seconds,
+            user_data_128: Amount(transfer.user_data_128),
+            user_data_64: Text64(transfer.user_data_64),
+            user_data_32: transfer.user_data_32,
+            timestamp: Text64(transfer.timestamp.0),
+        }
+    }
+}
+
+/// Balances of an account just after one of its transfers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BalanceReply {
+    /// The transfer's timestamp.
+    pub timestamp: Text64,
+    /// The four sums.
+    pub balances: BalancesReply,
+}
+
+impl BalanceReply {
+    /// A balance as JSON.
+    pub fn new(balance: &AccountBalance, ledger: LedgerNumber, assets: &AssetBook) -> Self {
+        Self {
+            timestamp: Text64(balance.timestamp.0),
+            balances: BalancesReply::new(&balance.balances, ledger, assets),
+        }
+    }
+}
+
+/// A change event: a row of the history. Its own hash is SHA-256 over the transfer's 128 bytes,
+/// `debit_head` and `credit_head`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ChangeReply {
+    /// Its place in the history, counted from 0 without gaps.
+    pub position: u64,
+    /// When it happened.
+    pub timestamp: Text64,
+    /// `single_phase`, `two_phase_pending`, `two_phase_posted`, `two_phase_voided` or `two_phase_expired`.
+    pub kind: &'static str,
+    /// The transfer; of an expiry, the pending one that expired.
+    pub transfer: TransferReply,
+    /// The debit account after it.
+    pub debit_account: BalancesReply,
+    /// The credit account after it.
+    pub credit_account: BalancesReply,
+    /// Head of the debit account's spends before it.
+    pub debit_head: String,
+    /// Head of the credit account's receipts before it.
+    pub credit_head: String,
+}
+
+impl ChangeReply {
+    /// A row of the history as JSON.
+    pub fn new(position: MovementNumber, movement: &Movement, assets: &AssetBook) -> Self {
+        let ledger = movement.transfer.ledger;
+        Self {
+            position: position.0,
+            timestamp: Text64(movement.timestamp.0),
+            kind: movement.kind.name(),
+            transfer: TransferReply::new(&movement.transfer, assets),
+            debit_account: BalancesReply::new(&movement.debit, ledger, assets),
+            credit_account: BalancesReply::new(&movement.credit, ledger, assets),
+            debit_head: movement.debit_head.to_string(),
+            credit_head: movement.credit_head.to_string(),
+        }
+    }
+}
+
+/// An asset.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AssetReply {
+    /// The number in accounts and transfers.
+    pub ledger: u32,
+    /// The code.
+    pub code: String,
+    /// Digits behind the decimal point.
+    pub scale: u8,
+    /// True for the currencies of ISO 4217.
+    pub built_in: bool,
+}
+
+impl From<&Asset> for AssetReply {
+    fn from(asset: &Asset) -> Self {
+        Self {
+            ledger: asset.ledger.0,
+            code: asset.code.to_string(),
+            scale: asset.scale,
+            built_in: built_in_of(asset.ledger).is_some(),
+        }
+    }
+}
+
+/// The whole ledger in a few numbers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BooksReply {
+    /// Cluster time of the last entry that was applied.
+    pub time: Text64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Rows of the history: transfers and expiries.
+    pub movements: u64,
+    /// Ids that refused transfers used up.
+    pub refusals: u64,
+    /// Pending transfers without post, void or expiry.
+    pub pending: u64,
+    /// True when debits equal credits in every ledger: always.
+    pub balanced: bool,
+    /// One row a ledger.
+    pub ledgers: Vec<LedgerReply>,
+}
+
+/// Sums over the accounts of one ledger.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LedgerReply {
+    /// Which.
+    pub ledger: u32,
+    /// The asset's code; null = the ledger has none.
+    pub asset: Option<String>,
+    /// How many accounts.
+    pub accounts: u64,
+    /// Sums, in minor units.
+    pub balances: BalancesReply,
+}
+
+impl BooksReply {
+    /// The books as JSON.
+    pub fn new(books: &Books, assets: &AssetBook) -> Self {
+        let row = |totals: &LedgerTotals| {
+            let balances = Balances {
+                debits_pending: totals.debits_pending,
+                debits_posted: totals.debits_posted,
+                credits_pending: totals.credits_pending,
+                credits_posted: totals.credits_posted,
+            };
+            LedgerReply {
+                ledger: totals.ledger.0,
+                asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
+                accounts: totals.accounts,
+                balances: BalancesReply::new(&balances, totals.ledger, assets),
+            }
+        };
+        Self {
+            time: Text64(books.time.0),
+            accounts: books.accounts,
+            movements: books.history.movements,
+            refusals: books.history.refusals,
+            pending: books.pending,
+            balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
+            ledgers: books.ledgers.iter().map(row).collect(),
+        }
+    }
+}
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventReply {
+    /// The event's id; of an asset, its ledger.
+    pub id: Amount,
+    /// The status: `created`, `exists`, `exceeds_credits`, ...
+    pub status: &'static str,
+    /// The number of the status; 4294967295 = created.
+    pub status_code: u32,
+    /// Of `created`: its own. Of `exists`: the first one. Nanoseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<Text64>,
+    /// Of a refusal: what it means, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+const CREATED: u32 = u32::MAX;
+
+impl EventReply {
+    /// The outcome of an event of `operation`.
+    pub fn new(operation: Operation, id: u128, result: EventResult) -> Self {
+        let (status, meaning) = status_of(operation, result.status);
+        let is_refused = !matches!(status, "created" | "exists");
+        Self {
+            id: Amount(id),
+            status,
+            status_code: result.status,
+            timestamp: (!is_refused).then_some(Text64(result.timestamp.0)),
+            detail: is_refused.then(|| format!("{meaning} {}", advice(operation, result.status))),
+        }
+    }
+
+    /// True for `created`.
+    pub fn is_created(&self) -> bool {
+        self.status_code == CREATED
+    }
+
+    /// True for anything but `created` and `exists`.
+    pub fn is_refused(&self) -> bool {
+        self.detail.is_some()
+    }
+
+    /// True for a refusal because of what is recorded already: 409 instead of 422.
+    pub fn is_conflict(&self) -> bool {
+        self.status.starts_with("exists_with_different")
+            || self.status.starts_with("pending_transfer_already")
+            || self.status.ends_with("_taken")
+            || matches!(self.status, "id_already_failed" | "name_already_set" | "prev_hash_mismatch")
+    }
+}
+
+/// Name and meaning of a status of an operation.
+pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'static str) {
+    macro_rules! read {
+        ($status:ty) => {
+            <$status>::from_number(number).map(|status| (status.name(), status.meaning()))
+        };
+    }
+    match operation {
+        Operation::CreateAccounts => read!(CreateAccountStatus),
+        Operation::CreateAccountsExtended => {
+            read!(CreateAccountStatus).or_else(|_| read!(AccountChangeStatus))
+        }
+        Operation::CreateTransfers | Operation::CreateTransfersExtended => read!(CreateTransferStatus),
+        Operation::SetBounds | Operation::SetName => read!(AccountChangeStatus),
+        Operation::RegisterAssets | Operation::Expire => read!(AssetStatus),
+    }
+    .unwrap_or(("unknown", "The status is not known to this program."))
+}
+
+/// What to do about a refusal.
+fn advice(operation: Operation, number: u32) -> &'static str {
+    let is_transfer = matches!(operation, Operation::CreateTransfers | Operation::CreateTransfersExtended);
+    let transfer = CreateTransferStatus::from_number(number).ok().filter(|_| is_transfer);
+    if transfer.is_some_and(CreateTransferStatus::uses_up_id) {
+        return "The id is used up: put right what is wrong, then send it with a new id.";
+    }
+    match status_of(operation, number).0 {
+        "linked_event_failed" => "Look at the status of the other events of the chain.",
+        "id_already_failed" => "Send it with a new id.",
+        "shard_unavailable" | "too_many_pending" => "Nothing was recorded: try again later with the same id.",
+        name if name.starts_with("exists_with_different") => {
+            "The id stands for what was recorded first: use a new id, or send the recorded fields."
+        }
+        _ => "Nothing was recorded: change it and send it again.",
+    }
+}
+
+/// What became of the events of an array.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BatchReply {
+    /// The log entry that carried the request.
+    pub log_index: u64,
+    /// Timestamp of the request's last event.
+    pub timestamp: Text64,
+    /// How many events are `created`.
+    pub created: usize,
+    /// How many are neither `created` nor `exists`.
+    pub refused: usize,
+    /// One an event, in order.
+    pub results: Vec<EventReply>,
+}
+
+/// An error in the shape of RFC 9457, `application/problem+json`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Where this kind of error is explained.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What this kind of error means.
+    pub title: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The stable name of the error; of a refused event, the name of its status.
+    pub code: String,
+    /// What to change, in a sentence.
+    pub detail: String,
+    /// When it is worth another try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The fields that cannot be taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemField>,
+    /// What became of the event that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventReply>,
+}
+
+/// A field that cannot be taken.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProblemField {
+    /// Where: `[3].code`.
+    pub field: String,
+    /// What to change.
+    pub detail: String,
+}
+
+impl From<&Failure> for Problem {
+    fn from(failure: &Failure) -> Self {
+        let errors = failure
+            .violations
+            .iter()
+            .map(|violation| ProblemField {
+                field: violation.field.clone(),
+                detail: violation.description.clone(),
+            })
+            .collect();
+        Self {
+            kind: format!("/docs#{}", failure.code),
+            title: failure.code.meaning().to_owned(),
+            status: failure.code.http_status(),
+            code: failure.code.name().to_owned(),
+            detail: failure.detail.clone(),
+            retry_after_ms: failure
+                .retry_after
+                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            errors,
+            event: None,
+        }
+    }
+}
+
+impl From<EventReply> for Problem {
+    /// A refused event that was sent alone.
+    fn from(event: EventReply) -> Self {
+        Self {
+            kind: "/docs#event_refused".to_owned(),
+            title: "The ledger refused the event.".to_owned(),
+            status: if event.is_conflict() { 409 } else { 422 },
+            code: event.status.to_owned(),
+            detail: event.detail.clone().unwrap_or_default(),
+            retry_after_ms: None,
+            errors: Vec::new(),
+            event: Some(event),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_types::Nanos;
+
+    use super::*;
+
+    fn reply(status: CreateTransferStatus) -> EventReply {
+        let result = EventResult { timestamp: Nanos(5), status: status.number() };
+        EventReply::new(Operation::CreateTransfers, 7, result)
+    }
+
+    #[test]
+    fn outcomes_say_what_to_do() {
+        let created = reply(CreateTransferStatus::Created);
+        assert!(created.is_created() && !created.is_refused() && created.timestamp == Some(Text64(5)));
+        assert!(!reply(CreateTransferStatus::Exists).is_refused());
+        let refused = reply(CreateTransferStatus::ExceedsCredits);
+        let problem = Problem::from(refused);
+        assert_eq!((problem.status, problem.code.as_str()), (422, "exceeds_credits"));
+        assert!(problem.detail.contains("with a new id"), "{}", problem.detail);
+        assert_eq!(Problem::from(reply(CreateTransferStatus::ExistsWithDifferentAmount)).status, 409);
+    }
+
+    #[test]
+    fn problems_have_the_shape_of_the_standard() {
+        let failure = Failure::overloaded("too many requests", core::time::Duration::from_millis(50));
+        let json = serde_json::to_value(Problem::from(&failure)).unwrap();
+        assert_eq!(json["type"], "/docs#overloaded");
+        assert_eq!(json["status"], 429);
+        assert_eq!(json["code"], "overloaded");
+        assert_eq!(json["retry_after_ms"], 50);
+    }
+
+    #[test]
+    fn accounts_show_numbers_as_strings_and_what_they_mean() {
+        let mut view = AccountView::default();
+        view.account.ledger = LedgerNumber(978);
+        view.account.credits_posted = 1050;
+        let json = serde_json::to_value(AccountReply::new(view, &AssetBook::default())).unwrap();
+        assert_eq!(json["balances"]["credits_posted"], "1050");
+        assert_eq!(json["balances"]["display"], "10.50 EUR");
+        assert_eq!(json["asset"], "EUR");
+        assert_eq!(json["name"], serde_json::Value::Null);
+        assert_eq!(json["bounds"]["minimum"], serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,351 @@
+//! Bodies of POST, PUT and PATCH, read into drafts of events.
+
+use bezant_ledger::{ExtendedAccount, ExtendedTransfer};
+use bezant_types::{
+    Account, AccountFlags, AccountId, Asset, Bounds, Head, LedgerNumber, Nanos, Transfer, TransferFlags,
+    TransferId, limits,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::number::{Amount, SignedAmount, Text64};
+use crate::draft::{AccountDraft, AccountReference, TransferDraft};
+use crate::error::{ErrorCode, Failure, Violation};
+use crate::message::name_bytes;
+
+/// An account to create. Every field but `ledger` (or `asset`) and `code` may be left out.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountBody {
+    /// Left out: derived from the Idempotency-Key, or made by the server.
+    pub id: Option<Amount>,
+    /// Unique name of at most 64 bytes, such as `users:alice:main`; not digits only.
+    pub name: Option<String>,
+    /// Which asset, by its ledger number; 978 = EUR.
+    pub ledger: Option<u32>,
+    /// Which asset, by its code; instead of `ledger`.
+    pub asset: Option<String>,
+    /// The client's category, 1 to 65535.
+    pub code: u16,
+    /// Names of flags: `linked`, `debits_must_not_exceed_credits`, `credits_must_not_exceed_debits`,
+    /// `history`, `imported`, `closed`.
+    pub flags: Vec<String>,
+    /// The client's own key.
+    pub user_data_128: Amount,
+    /// The client's own key.
+    pub user_data_64: Text64,
+    /// The client's own key.
+    pub user_data_32: u32,
+    /// Least and greatest balance.
+    pub bounds: Option<BoundsBody>,
+    /// Nanoseconds since the Unix epoch; only of imported accounts.
+    pub timestamp: Text64,
+}
+
+/// Least and greatest balance in minor units, both inclusive; left out or null = no limit.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoundsBody {
+    /// Least balance; "-50000" allows an overdraft of 500.00 EUR.
+    pub minimum: Option<SignedAmount>,
+    /// Greatest balance.
+    pub maximum: Option<SignedAmount>,
+}
+
+impl From<BoundsBody> for Bounds {
+    fn from(body: BoundsBody) -> Self {
+        Self {
+            minimum: body.minimum.map_or(i128::MIN, |minimum| minimum.0),
+            maximum: body.maximum.map_or(i128::MAX, |maximum| maximum.0),
+        }
+    }
+}
+
+/// The name of an account that has none.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NameBody {
+    /// At most 64 bytes of UTF-8; no control characters, no space at either end, not digits only.
+    pub name: String,
+}
+
+/// A transfer to create.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransferBody {
+    /// Left out: derived from the Idempotency-Key, or made by the server.
+    pub id: Option<Amount>,
+    /// Who pays: an id (digits) or a name.
+    #[serde(alias = "debit_account_id")]
+    pub debit_account: String,
+    /// Who is paid: an id (digits) or a name.
+    #[serde(alias = "credit_account_id")]
+    pub credit_account: String,
+    /// Minor units: "1050" is 10.50 EUR.
+    pub amount: Amount,
+    /// The pending transfer that this one posts or voids.
+    pub pending_id: Amount,
+    /// Which asset, by its ledger number.
+    pub ledger: Option<u32>,
+    /// Which asset, by its code; instead of `ledger`.
+    pub asset: Option<String>,
+    /// The client's category, 1 to 65535.
+    pub code: u16,
+    /// Names of flags: `linked`, `pending`, `post_pending_transfer`, `void_pending_transfer`,
+    /// `balancing_debit`, `balancing_credit`, `closing_debit`, `closing_credit`, `imported`.
+    pub flags: Vec<String>,
+    /// Seconds until a pending transfer expires; 0 = never.
+    pub timeout_seconds: u32,
+    /// The client's own key.
+    pub user_data_128: Amount,
+    /// The client's own key.
+    pub user_data_64: Text64,
+    /// The client's own key.
+    pub user_data_32: u32,
+    /// The head of the debit account's spends that the spender has seen, 64 hexadecimal digits.
+    pub prev_hash: Option<String>,
+    /// Nanoseconds since the Unix epoch; only of imported transfers.
+    pub timestamp: Text64,
+}
+
+/// What may be said when a pending transfer is posted or voided; all may be left out.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResolutionBody {
+    /// Of the transfer that posts or voids. Left out: derived from the Idempotency-Key, or made by the server.
+    pub id: Option<Amount>,
+    /// Minor units to post, at most what is pending; left out = all of it.
+    pub amount: Option<Amount>,
+    /// The client's own key.
+    pub user_data_128: Amount,
+    /// The client's own key.
+    pub user_data_64: Text64,
+    /// The client's own key.
+    pub user_data_32: u32,
+}
+
+/// An asset to register.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssetBody {
+    /// The number in accounts and transfers; those of ISO 4217 are taken.
+    pub ledger: u32,
+    /// 1 to 16 upper-case letters, digits, `_`, `-`, `.`, letter first.
+    pub code: String,
+    /// Digits behind the decimal point, 0 to 38.
+    pub scale: u8,
+}
+
+/// One event, or many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch<Event> {
+    /// In the order of the body.
+    pub events: Vec<Event>,
+    /// True when the body was an array: the answer is one, too.
+    pub is_array: bool,
+}
+
+/// Reads the body of `POST /v1/accounts`.
+pub fn parse_accounts(body: &[u8]) -> Result<Batch<AccountDraft>, Failure> {
+    parse_batch(body, account)
+}
+
+/// Reads the body of `POST /v1/transfers`.
+pub fn parse_transfers(body: &[u8]) -> Result<Batch<TransferDraft>, Failure> {
+    parse_batch(body, transfer)
+}
+
+/// Reads the body of `POST /v1/assets`.
+pub fn parse_assets(body: &[u8]) -> Result<Batch<Asset>, Failure> {
+    parse_batch(body, |body: AssetBody| {
+        let code = body.code.parse().map_err(|error| Violation::new("code", format!("{error}")))?;
+        Ok(Asset { ledger: LedgerNumber(body.ledger), code, scale: body.scale })
+    })
+}
+
+/// Reads the body of `PUT /v1/accounts/{account}/bounds`.
+pub fn parse_bounds(body: &[u8]) -> Result<Bounds, Failure> {
+    parse::<BoundsBody>(body).map(Bounds::from)
+}
+
+/// Reads the body of `PUT /v1/accounts/{account}/name`.
+pub fn parse_name(body: &[u8]) -> Result<[u8; limits::NAME_SIZE_MAX], Failure> {
+    Ok(name_bytes(&parse::<NameBody>(body)?.name)?)
+}
+
+/// Reads the body of `POST /v1/transfers/{id}/post`; an empty one is `{}`.
+pub fn parse_resolution(body: &[u8]) -> Result<ResolutionBody, Failure> {
+    if body.is_empty() { Ok(ResolutionBody::default()) } else { parse(body) }
+}
+
+fn parse_batch<Body: DeserializeOwned, Event>(
+    body: &[u8],
+    read: impl Fn(Body) -> Result<Event, Violation>,
+) -> Result<Batch<Event>, Failure> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'[') {
+        return Ok(Batch { events: vec![read(parse(body)?)?], is_array: false });
+    }
+    let bodies: Vec<Body> = parse(body)?;
+    if bodies.is_empty() {
+        return Err(Failure::new(ErrorCode::NoEvents, "the array is empty: send at least one object"));
+    }
+    if bodies.len() > limits::EVENTS_MAX {
+        let detail = format!("{} objects are too many: send at most {}", bodies.len(), limits::EVENTS_MAX);
+        return Err(Failure::new(ErrorCode::TooManyEvents, detail));
+    }
+    let events = bodies
+        .into_iter()
+        .enumerate()
+        .map(|(at, body)| read(body).map_err(|violation| violation.within(format_args!("[{at}]"))))
+        .collect::<Result<_, _>>()?;
+    Ok(Batch { events, is_array: true })
+}
+
+/// Reads JSON; an error names the place and the field.
+fn parse<Body: DeserializeOwned>(body: &[u8]) -> Result<Body, Failure> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let detail = error.into_inner().to_string();
+        let is_place = path != ".";
+        let violations =
+            if is_place { vec![Violation::new(path.clone(), detail.clone())] } else { Vec::new() };
+        let detail = if is_place { format!("{path}: {detail}") } else { detail };
+        Failure { violations, ..Failure::new(ErrorCode::InvalidJson, detail) }
+    })?;
+    reader.end().map_err(|error| Failure::new(ErrorCode::InvalidJson, error.to_string()))?;
+    Ok(value)
+}
+
+fn account(body: AccountBody) -> Result<AccountDraft, Violation> {
+    let account = Account {
+        id: AccountId(body.id.map_or(0, |id| id.0)),
+        user_data_128: body.user_data_128.0,
+        user_data_64: body.user_data_64.0,
+        user_data_32: body.user_data_32,
+        ledger: ledger(body.ledger, body.asset.as_ref())?,
+        code: body.code,
+        flags: flags(&body.flags, AccountFlags::from_name, AccountFlags::union, AccountFlags::NAMES)?,
+        timestamp: Nanos(body.timestamp.0),
+        ..Account::default()
+    };
+    let event = ExtendedAccount {
+        account,
+        bounds: body.bounds.map_or(Bounds::NONE, Bounds::from),
+        name: name_bytes(body.name.as_deref().unwrap_or(""))?,
+    };
+    Ok(AccountDraft { event, asset: body.asset, has_id: body.id.is_some() })
+}
+
+fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
+    let transfer = Transfer {
+        id: TransferId(body.id.map_or(0, |id| id.0)),
+        amount: body.amount.0,
+        pending_id: TransferId(body.pending_id.0),
+        user_data_128: body.user_data_128.0,
+        user_data_64: body.user_data_64.0,
+        user_data_32: body.user_data_32,
+        timeout_seconds: body.timeout_seconds,
+        ledger: ledger(body.ledger, body.asset.as_ref())?,
+        code: body.code,
+        flags: flags(&body.flags, TransferFlags::from_name, TransferFlags::union, TransferFlags::NAMES)?,
+        timestamp: Nanos(body.timestamp.0),
+        ..Transfer::default()
+    };
+    let prev_hash = match body.prev_hash.as_deref() {
+        None | Some("") => Head::NONE,
+        Some(text) => Head::from_hex(text).ok_or_else(|| {
+            Violation::new("prev_hash", "is 64 hexadecimal digits, or left out to take any head")
+        })?,
+    };
+    Ok(TransferDraft {
+        event: ExtendedTransfer { transfer, prev_hash },
+        debit_account: account_named("debit_account", &body.debit_account)?,
+        credit_account: account_named("credit_account", &body.credit_account)?,
+        asset: body.asset,
+        has_id: body.id.is_some(),
+    })
+}
+
+fn account_named(field: &str, text: &str) -> Result<AccountReference, Violation> {
+    AccountReference::from_text(text)
+        .ok_or_else(|| Violation::new(field, "the id does not fit in 128 bits: it is at most 2^128 - 2"))
+}
+
+fn ledger(ledger: Option<u32>, asset: Option<&String>) -> Result<LedgerNumber, Violation> {
+    if ledger.is_some() && asset.is_some() {
+        return Err(Violation::new("asset", "stands in place of ledger: send one of them"));
+    }
+    Ok(LedgerNumber(ledger.unwrap_or(0)))
+}
+
+fn flags<Flags: Copy + Default>(
+    names: &[String],
+    from_name: impl Fn(&str) -> Option<Flags>,
+    union: impl Fn(Flags, Flags) -> Flags,
+    known: &[(Flags, &str)],
+) -> Result<Flags, Violation> {
+    names.iter().try_fold(Flags::default(), |sum, name| {
+        from_name(name).map(|flag| union(sum, flag)).ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|(_, name)| *name).collect();
+            Violation::new("flags", format!("there is no flag '{name}': use {}", names.join(", ")))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_object_and_an_array_of_them_are_read() {
+        let body = br#"{"id":"7","name":"alice","asset":"EUR","code":1,"flags":["history"],"bounds":{"minimum":"-5"}}"#;
+        let batch = parse_accounts(body).unwrap();
+        assert!(!batch.is_array);
+        let draft = &batch.events[0];
+        assert_eq!(draft.event.account.id, AccountId(7));
+        assert_eq!(draft.event.account.flags, AccountFlags::HISTORY);
+        assert_eq!(draft.event.bounds, Bounds { minimum: -5, maximum: i128::MAX });
+        assert_eq!(draft.asset.as_deref(), Some("EUR"));
+        let body = br#" [{"debit_account":"1","credit_account":"bob","amount":"10","ledger":978,"code":1}] "#;
+        let batch = parse_transfers(body).unwrap();
+        assert!(batch.is_array && !batch.events[0].has_id);
+        assert_eq!(batch.events[0].credit_account, AccountReference::Name("bob".to_owned()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases: &[(&[u8], &str)] = &[
+            (br#"{"colour":1}"#, "unknown field `colour`"),
+            (br#"{"amount":1050}"#, "amount: invalid type: integer `1050`, expected a string of digits"),
+            (br#"[{"amount":"1"},{"amount":"x"}]"#, "[1].amount"),
+            (br#"[{"flags":["pendin"]}]"#, "[0].flags: there is no flag 'pendin'"),
+            (br#"{"ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),
+            (br#"{"prev_hash":"00"}"#, "prev_hash: is 64 hexadecimal digits"),
+            (br#"{"debit_account":"999999999999999999999999999999999999999"}"#, "debit_account: "),
+            (b"{} {}", "trailing characters"),
+            (b"", "EOF"),
+            (b"[]", "the array is empty"),
+        ];
+        for (body, expected) in cases {
+            let detail = parse_transfers(body).unwrap_err().detail;
+            assert!(detail.contains(expected), "{detail}");
+        }
+        let many = format!("[{}{{}}]", "{},".repeat(limits::EVENTS_MAX));
+        assert_eq!(parse_transfers(many.as_bytes()).unwrap_err().code, ErrorCode::TooManyEvents);
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        let body = "[".repeat(100_000);
+        assert_eq!(parse_accounts(body.as_bytes()).unwrap_err().code, ErrorCode::InvalidJson);
+    }
+
+    #[test]
+    fn an_empty_resolution_means_all_of_it() {
+        assert!(parse_resolution(b"").unwrap().amount.is_none());
+        assert_eq!(parse_resolution(br#"{"amount":"5"}"#).unwrap().amount, Some(Amount(5)));
+    }
+}

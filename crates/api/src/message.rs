@@ -1,0 +1,389 @@
+//! Protobuf messages and the records of the ledger, both ways.
+//!
+//! Out of the ledger everything fits. On the way in a number may be too large for its field or a head may
+//! have the wrong size: then the answer is a [`Violation`] that names the field. What a value means is not
+//! judged here: the ledger does that, with a status.
+
+use bezant_codec::{MOVEMENT_SIZE, movement_to_bytes};
+use bezant_ledger::{Books, ExtendedAccount, ExtendedTransfer, LedgerTotals, name_to_bytes};
+use bezant_types::{
+    Account, AccountBalance, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Asset,
+    Balances, Bounds, Chain, Head, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
+    Transfer, TransferFlags, TransferId, limits,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::draft::{AccountDraft, AccountReference, TransferDraft};
+use crate::error::Violation;
+use crate::v1;
+
+impl From<u128> for v1::Uint128 {
+    fn from(value: u128) -> Self {
+        let [low, high] = halves(value);
+        Self { high, low }
+    }
+}
+
+impl From<v1::Uint128> for u128 {
+    fn from(value: v1::Uint128) -> Self {
+        Self::from(value.high) << 64 | Self::from(value.low)
+    }
+}
+
+impl From<i128> for v1::Int128 {
+    fn from(value: i128) -> Self {
+        let [low, high] = halves(value.cast_unsigned());
+        Self { high: high.cast_signed(), low }
+    }
+}
+
+impl From<v1::Int128> for i128 {
+    fn from(value: v1::Int128) -> Self {
+        Self::from(value.high) << 64 | Self::from(value.low)
+    }
+}
+
+/// The low and the high 64 bits.
+fn halves(value: u128) -> [u64; 2] {
+    let [b0, b1, b2, b3, b4, b5, b6, b7, high @ ..] = value.to_le_bytes();
+    [u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]), u64::from_le_bytes(high)]
+}
+
+/// The number of a message that may be left out.
+pub fn number(value: Option<v1::Uint128>) -> u128 {
+    value.map_or(0, u128::from)
+}
+
+impl From<Balances> for v1::Balances {
+    fn from(balances: Balances) -> Self {
+        Self {
+            debits_pending: Some(balances.debits_pending.into()),
+            debits_posted: Some(balances.debits_posted.into()),
+            credits_pending: Some(balances.credits_pending.into()),
+            credits_posted: Some(balances.credits_posted.into()),
+        }
+    }
+}
+
+impl From<Bounds> for v1::Bounds {
+    fn from(bounds: Bounds) -> Self {
+        Self {
+            minimum: (bounds.minimum != i128::MIN).then(|| bounds.minimum.into()),
+            maximum: (bounds.maximum != i128::MAX).then(|| bounds.maximum.into()),
+        }
+    }
+}
+
+impl From<v1::Bounds> for Bounds {
+    fn from(bounds: v1::Bounds) -> Self {
+        Self {
+            minimum: bounds.minimum.map_or(i128::MIN, i128::from),
+            maximum: bounds.maximum.map_or(i128::MAX, i128::from),
+        }
+    }
+}
+
+impl From<Chain> for v1::Chain {
+    fn from(chain: Chain) -> Self {
+        Self { sequence: chain.sequence, head: head_bytes(&chain.head) }
+    }
+}
+
+fn head_bytes(head: &Head) -> Bytes {
+    Bytes::copy_from_slice(&head.0)
+}
+
+impl From<AccountView> for v1::Account {
+    fn from(view: AccountView) -> Self {
+        let account = view.account;
+        Self {
+            id: Some(account.id.0.into()),
+            balances: Some(account.balances().into()),
+            user_data_128: Some(account.user_data_128.into()),
+            user_data_64: account.user_data_64,
+            user_data_32: account.user_data_32,
+            ledger: account.ledger.0,
+            code: account.code.into(),
+            flags: account.flags.0.into(),
+            timestamp: account.timestamp.0,
+            name: view.name,
+            bounds: (!view.bounds.is_none()).then(|| view.bounds.into()),
+            spends: Some(view.spends.into()),
+            receipts: Some(view.receipts.into()),
+        }
+    }
+}
+
+impl From<Transfer> for v1::Transfer {
+    fn from(transfer: Transfer) -> Self {
+        Self {
+            id: Some(transfer.id.0.into()),
+            debit_account_id: Some(transfer.debit_account_id.0.into()),
+            credit_account_id: Some(transfer.credit_account_id.0.into()),
+            amount: Some(transfer.amount.into()),
+            pending_id: Some(transfer.pending_id.0.into()),
+            user_data_128: Some(transfer.user_data_128.into()),
+            user_data_64: transfer.user_data_64,
+            user_data_32: transfer.user_data_32,
+            timeout_seconds: transfer.timeout_seconds,
+            ledger: transfer.ledger.0,
+            code: transfer.code.into(),
+            flags: transfer.flags.0.into(),
+            timestamp: transfer.timestamp.0,
+        }
+    }
+}
+
+impl From<AccountBalance> for v1::AccountBalance {
+    fn from(balance: AccountBalance) -> Self {
+        Self { balances: Some(balance.balances.into()), timestamp: balance.timestamp.0 }
+    }
+}
+
+impl From<Asset> for v1::Asset {
+    fn from(asset: Asset) -> Self {
+        Self { ledger: asset.ledger.0, code: asset.code.to_string(), scale: asset.scale.into() }
+    }
+}
+
+impl From<LedgerTotals> for v1::LedgerTotals {
+    fn from(totals: LedgerTotals) -> Self {
+        let balances = Balances {
+            debits_pending: totals.debits_pending,
+            debits_posted: totals.debits_posted,
+            credits_pending: totals.credits_pending,
+            credits_posted: totals.credits_posted,
+        };
+        Self { ledger: totals.ledger.0, accounts: totals.accounts, balances: Some(balances.into()) }
+    }
+}
+
+impl From<Books> for v1::GetBooksReply {
+    fn from(books: Books) -> Self {
+        Self {
+            time: books.time.0,
+            accounts: books.accounts,
+            movements: books.history.movements,
+            refusals: books.history.refusals,
+            pending: books.pending,
+            ledgers: books.ledgers.into_iter().map(v1::LedgerTotals::from).collect(),
+        }
+    }
+}
+
+impl From<MovementKind> for v1::MovementKind {
+    fn from(kind: MovementKind) -> Self {
+        match kind {
+            MovementKind::SinglePhase => Self::SinglePhase,
+            MovementKind::Pending => Self::Pending,
+            MovementKind::Posted => Self::Posted,
+            MovementKind::Voided => Self::Voided,
+            MovementKind::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<(MovementNumber, Movement)> for v1::ChangeEvent {
+    fn from((position, movement): (MovementNumber, Movement)) -> Self {
+        Self {
+            position: position.0,
+            timestamp: movement.timestamp.0,
+            kind: v1::MovementKind::from(movement.kind).into(),
+            transfer: Some(movement.transfer.into()),
+            debit_account: Some(movement.debit.into()),
+            credit_account: Some(movement.credit.into()),
+            debit_head: head_bytes(&movement.debit_head),
+            credit_head: head_bytes(&movement.credit_head),
+        }
+    }
+}
+
+impl FromIterator<(MovementNumber, Movement)> for v1::MovementsReply {
+    fn from_iter<T: IntoIterator<Item = (MovementNumber, Movement)>>(movements: T) -> Self {
+        let movements = movements.into_iter();
+        let mut rows = BytesMut::with_capacity(movements.size_hint().0 * MOVEMENT_SIZE);
+        let positions = movements
+            .map(|(position, movement)| {
+                rows.put_slice(&movement_to_bytes(&movement));
+                position.0
+            })
+            .collect();
+        Self { positions, rows: rows.freeze() }
+    }
+}
+
+/// The account that a message names.
+pub fn account_reference(reference: Option<v1::AccountRef>) -> AccountReference {
+    match reference.and_then(|reference| reference.reference) {
+        None => AccountReference::None,
+        Some(v1::account_ref::Reference::Id(id)) => AccountReference::Id(AccountId(id.into())),
+        Some(v1::account_ref::Reference::Name(name)) => AccountReference::Name(name),
+    }
+}
+
+/// An account to create.
+pub fn account_draft(input: &v1::AccountInput) -> Result<AccountDraft, Violation> {
+    let account = Account {
+        id: AccountId(number(input.id)),
+        user_data_128: number(input.user_data_128),
+        user_data_64: input.user_data_64,
+        user_data_32: input.user_data_32,
+        ledger: LedgerNumber(input.ledger),
+        code: small("code", input.code)?,
+        flags: AccountFlags(small("flags", input.flags)?),
+        timestamp: Nanos(input.timestamp),
+        ..Account::default()
+    };
+    let bounds = input.bounds.map_or(Bounds::NONE, Bounds::from);
+    Ok(AccountDraft {
+        event: ExtendedAccount { account, bounds, name: name_bytes(&input.name)? },
+        asset: None,
+        has_id: true,
+    })
+}
+
+/// A transfer to create.
+pub fn transfer_draft(input: v1::TransferInput) -> Result<TransferDraft, Violation> {
+    let transfer = Transfer {
+        id: TransferId(number(input.id)),
+        debit_account_id: AccountId::default(),
+        credit_account_id: AccountId::default(),
+        amount: number(input.amount),
+        pending_id: TransferId(number(input.pending_id)),
+        user_data_128: number(input.user_data_128),
+        user_data_64: input.user_data_64,
+        user_data_32: input.user_data_32,
+        timeout_seconds: input.timeout_seconds,
+        ledger: LedgerNumber(input.ledger),
+        code: small("code", input.code)?,
+        flags: TransferFlags(small("flags", input.flags)?),
+        timestamp: Nanos(input.timestamp),
+    };
+    let prev_hash = match &*input.prev_hash {
+        [] => Head::NONE,
+        bytes => Head(
+            bytes
+                .try_into()
+                .map_err(|_| Violation::new("prev_hash", "is 32 bytes, or left out to take any head"))?,
+        ),
+    };
+    Ok(TransferDraft {
+        event: ExtendedTransfer { transfer, prev_hash },
+        debit_account: account_reference(input.debit_account),
+        credit_account: account_reference(input.credit_account),
+        asset: None,
+        has_id: true,
+    })
+}
+
+/// An asset to register.
+pub fn asset(message: &v1::Asset) -> Result<Asset, Violation> {
+    let code = message.code.parse().map_err(|error| Violation::new("code", format!("{error}")))?;
+    let scale = u8::try_from(message.scale).map_err(|_| Violation::new("scale", "is at most 38"))?;
+    Ok(Asset { ledger: LedgerNumber(message.ledger), code, scale })
+}
+
+/// A filter over one account's transfers; the account's id comes from outside, as names must be looked up.
+pub fn account_filter(
+    message: &v1::AccountFilter,
+    account_id: AccountId,
+) -> Result<AccountFilter, Violation> {
+    let is_both = !message.debits && !message.credits;
+    let filter = AccountFilter {
+        account_id,
+        user_data_128: number(message.user_data_128),
+        user_data_64: message.user_data_64,
+        user_data_32: message.user_data_32,
+        code: small("code", message.code)?,
+        timestamp_min: Nanos(message.timestamp_min),
+        timestamp_max: Nanos(message.timestamp_max),
+        limit: results_limit(message.limit),
+        flags: AccountFilterFlags {
+            debits: message.debits || is_both,
+            credits: message.credits || is_both,
+            reversed: message.reversed,
+        },
+    };
+    if filter.is_valid() { Ok(filter) } else { Err(timestamps(filter.timestamp_min, filter.timestamp_max)) }
+}
+
+/// A filter over accounts or transfers.
+pub fn query_filter(message: &v1::QueryFilter) -> Result<QueryFilter, Violation> {
+    let filter = QueryFilter {
+        user_data_128: number(message.user_data_128),
+        user_data_64: message.user_data_64,
+        user_data_32: message.user_data_32,
+        ledger: LedgerNumber(message.ledger),
+        code: small("code", message.code)?,
+        timestamp_min: Nanos(message.timestamp_min),
+        timestamp_max: Nanos(message.timestamp_max),
+        limit: results_limit(message.limit),
+        reversed: message.reversed,
+    };
+    if filter.is_valid() { Ok(filter) } else { Err(timestamps(filter.timestamp_min, filter.timestamp_max)) }
+}
+
+/// 0 stands for as many as one answer carries.
+fn results_limit(limit: u32) -> u32 {
+    if limit == 0 { u32::try_from(limits::RESULTS_MAX).unwrap_or(u32::MAX) } else { limit }
+}
+
+fn timestamps(min: Nanos, max: Nanos) -> Violation {
+    if max.0 != 0 && min > max {
+        Violation::new("timestamp_min", "is above timestamp_max: nothing lies between them")
+    } else if min.0 == u64::MAX || max.0 == u64::MAX {
+        Violation::new("timestamp_max", "is at most 2^64 - 2")
+    } else {
+        Violation::new("account", "must name an account by an id that is not 0 or 2^128 - 1, or by its name")
+    }
+}
+
+/// A number that the record keeps in 16 bits.
+fn small(field: &str, value: u32) -> Result<u16, Violation> {
+    u16::try_from(value).map_err(|_| Violation::new(field, "is at most 65535"))
+}
+
+/// A name as the record keeps it. Whether it is a good one, the ledger says.
+pub fn name_bytes(name: &str) -> Result<[u8; limits::NAME_SIZE_MAX], Violation> {
+    name_to_bytes(name).ok_or_else(|| Violation::new("name", "is at most 64 bytes of UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_numbers_come_back_as_they_went() {
+        for value in [0, 1, u128::MAX, 1 << 64, u128::from(u64::MAX)] {
+            assert_eq!(u128::from(v1::Uint128::from(value)), value);
+        }
+        for value in [0, 1, -1, i128::MIN, i128::MAX, -(1 << 64), 1 << 64] {
+            assert_eq!(i128::from(v1::Int128::from(value)), value);
+        }
+    }
+
+    #[test]
+    fn bounds_that_are_left_out_do_not_bind() {
+        assert_eq!(v1::Bounds::from(Bounds::NONE), v1::Bounds::default());
+        let bounds = Bounds { minimum: -50_000, maximum: i128::MAX };
+        assert_eq!(Bounds::from(v1::Bounds::from(bounds)), bounds);
+    }
+
+    #[test]
+    fn fields_that_do_not_fit_are_named() {
+        let input = v1::TransferInput { code: 65_536, ..v1::TransferInput::default() };
+        assert_eq!(transfer_draft(input).unwrap_err().field, "code");
+        let input = v1::TransferInput { prev_hash: Bytes::from_static(b"x"), ..Default::default() };
+        assert_eq!(transfer_draft(input).unwrap_err().field, "prev_hash");
+        let input = v1::AccountInput { name: "x".repeat(65), ..Default::default() };
+        assert_eq!(account_draft(&input).unwrap_err().field, "name");
+    }
+
+    #[test]
+    fn filters_take_both_sides_and_all_results_unless_told() {
+        let filter = account_filter(&v1::AccountFilter::default(), AccountId(7)).unwrap();
+        assert!(filter.flags.debits && filter.flags.credits && filter.limit_capped() == limits::RESULTS_MAX);
+        let message = v1::QueryFilter { timestamp_min: 2, timestamp_max: 1, ..Default::default() };
+        assert_eq!(query_filter(&message).unwrap_err().field, "timestamp_min");
+    }
+}
