@@ -4,7 +4,7 @@
 //!
 //! | section | bytes | content |
 //! |---|---|---|
-//! | head | 128 | `BZLEDGER`, version u32 = 1, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, zero 24 |
+//! | head | 128 | `BZLEDGER`, version u32 = 1, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, zero 32 |
 //! | accounts | 240 each | record 128, minimum i128, maximum i128, spends (sequence u64, head 32), receipts the same; in order of creation |
 //! | names | 72 each | place of the account u64, name 64; in the order given |
 //! | pending | 128 each | the record; in order of their timestamps |
@@ -156,7 +156,7 @@ impl Heading {
             pending: reader.u64()?,
             assets: reader.u64()?,
         };
-        if reader.array()? == [0; 24] { Ok(head) } else { Err(DecodeError::Reserved) }
+        if reader.array()? == [0; 32] { Ok(head) } else { Err(DecodeError::Reserved) }
     }
 }
 
