@@ -2,6 +2,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod aligned;
+pub mod checkpoint;
 pub mod disk;
 pub mod log;
 mod memory_disk;

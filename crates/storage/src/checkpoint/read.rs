@@ -1,0 +1,126 @@
+//! Reads one checkpoint and checks every byte of it: each page, their number, the trailer, the digest.
+
+use std::sync::Arc;
+
+use bezant_types::LogIndex;
+use sha2::{Digest, Sha256};
+
+use super::page::{FORMAT_VERSION, Head, Page, PageKind, Trailer, decode};
+use super::{ADVICE, Checkpoint, CheckpointError, FINISHED, file_name};
+use crate::aligned::AlignedBuffer;
+use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
+
+const BLOCK: u64 = BLOCK_SIZE as u64;
+/// Bytes that one read fetches.
+const READ_SIZE: u64 = 1 << 20;
+
+/// Reads the checkpoint with that index into memory.
+pub(super) fn load(disk: &dyn Disk, index: LogIndex) -> Result<Checkpoint, CheckpointError> {
+    let mut bytes = Vec::new();
+    // Past the page cache where that can be done: it may hold what never reached the disk.
+    let (head, trailer) = scan(disk, index, OpenMode::WriteDirect, &mut |content, size| {
+        if bytes.is_empty() {
+            bytes.reserve_exact(size);
+        }
+        bytes.extend_from_slice(content);
+    })?;
+    Ok(Checkpoint {
+        index,
+        term: head.term,
+        time: trailer.time,
+        history: trailer.history,
+        bytes,
+        digest: trailer.digest,
+    })
+}
+
+/// Passes over the whole file; calls `visit` with every piece of content, and with how much there is at most.
+pub(super) fn scan(
+    disk: &dyn Disk,
+    index: LogIndex,
+    mode: OpenMode,
+    visit: &mut dyn FnMut(&[u8], usize),
+) -> Result<(Head, Trailer), CheckpointError> {
+    let mut file = Pages::open(disk, index, mode)?;
+    let head = file.head()?;
+    let trailer_page = file.count - 1;
+    let size_max = usize::try_from(file.count * BLOCK).unwrap_or(0);
+    let mut digest = Sha256::new();
+    let mut size = 0;
+    for number in 1..trailer_page {
+        let page = file.page(number)?;
+        if page.kind != PageKind::Content {
+            return Err(file.damaged(number, "a page of the content was expected"));
+        }
+        digest.update(page.content);
+        size += page.content.len() as u64;
+        visit(page.content, size_max);
+    }
+    let page = file.page(trailer_page)?;
+    let (kind, trailer) = (page.kind, Trailer::decode(page.content));
+    let (PageKind::Trailer, Ok(trailer)) = (kind, trailer) else {
+        return Err(file.damaged(trailer_page, "the last page is no trailer"));
+    };
+    if trailer.term != head.term
+        || trailer.size != size
+        || trailer.digest != <[u8; 32]>::from(digest.finalize())
+    {
+        return Err(file.damaged(trailer_page, "the trailer speaks of another content"));
+    }
+    Ok((head, trailer))
+}
+
+/// The pages of one file, read in large pieces.
+struct Pages {
+    file: Arc<dyn DiskFile>,
+    index: LogIndex,
+    /// Pages of the file: at least a head and a trailer.
+    count: u64,
+    window: AlignedBuffer,
+    window_offset: u64,
+}
+
+impl Pages {
+    fn open(disk: &dyn Disk, index: LogIndex, mode: OpenMode) -> Result<Self, CheckpointError> {
+        let file = disk.open(&file_name(index, FINISHED), mode)?;
+        let size = file.size()?;
+        let count = size / BLOCK;
+        let pages = Self { file, index, count, window: AlignedBuffer::with_capacity(0), window_offset: 0 };
+        if count < 2 || !size.is_multiple_of(BLOCK) {
+            return Err(pages.damaged(count, "the file is cut short"));
+        }
+        Ok(pages)
+    }
+
+    fn head(&mut self) -> Result<Head, CheckpointError> {
+        let page = self.page(0)?;
+        let (kind, head) = (page.kind, Head::decode(page.content));
+        let (PageKind::Head, Ok(head)) = (kind, head) else {
+            return Err(self.damaged(0, "the first page is no head"));
+        };
+        if head.version != FORMAT_VERSION {
+            let file = self.file.name().to_owned();
+            return Err(CheckpointError::UnknownVersion { file, found: head.version, known: FORMAT_VERSION });
+        }
+        Ok(head)
+    }
+
+    fn page(&mut self, number: u64) -> Result<Page<'_>, CheckpointError> {
+        let offset = number * BLOCK;
+        if offset < self.window_offset || offset >= self.window_offset + self.window.len() as u64 {
+            let size = READ_SIZE.min(self.count * BLOCK - offset);
+            self.window.resize_stale(usize::try_from(size).expect("invariant: at most 1 MiB"));
+            self.file.read_at(offset, &mut self.window)?;
+            self.window_offset = offset;
+        }
+        let at = usize::try_from(offset - self.window_offset).expect("invariant: inside the window");
+        decode(&self.window[at..at + BLOCK_SIZE], self.index, number).map_err(|reason| {
+            CheckpointError::Damaged { file: self.file.name().to_owned(), offset, reason, advice: ADVICE }
+        })
+    }
+
+    fn damaged(&self, page: u64, reason: &'static str) -> CheckpointError {
+        let file = self.file.name().to_owned();
+        CheckpointError::Damaged { file, offset: page * BLOCK, reason, advice: ADVICE }
+    }
+}

@@ -1,0 +1,140 @@
+//! Checkpoints come back whole or not at all.
+
+use super::*;
+use crate::disk::BLOCK_SIZE;
+use crate::{FaultPlan, MemoryDisk};
+
+const HISTORY: HistoryPosition = HistoryPosition { movements: 5, refusals: 2 };
+
+fn store(disk: &MemoryDisk) -> CheckpointStore {
+    CheckpointStore::new(Arc::new(disk.clone()))
+}
+
+fn content(size: usize, salt: u8) -> Vec<u8> {
+    (0..size).map(|at| u8::try_from(at % 250).unwrap() ^ salt).collect()
+}
+
+fn write(disk: &MemoryDisk, index: u64, size: usize) -> Result<WrittenCheckpoint, CheckpointError> {
+    let mut writer = store(disk).begin(LogIndex(index), Term(3))?;
+    for piece in content(size, 1).chunks(1000) {
+        writer.write(piece)?;
+    }
+    writer.finish(HISTORY, Nanos(9))
+}
+
+fn name(index: u64) -> String {
+    file_name(LogIndex(index), FINISHED)
+}
+
+#[test]
+fn checkpoints_of_every_size_come_back_as_they_went() {
+    for size in [0, 1, 4063, 4064, 4065, 3 << 20] {
+        let disk = MemoryDisk::new();
+        let written = write(&disk, 7, size).unwrap();
+        let read = store(&disk).load_newest().unwrap().unwrap();
+        assert_eq!(read.bytes, content(size, 1), "{size} bytes");
+        assert_eq!((read.index, read.term, read.time), (LogIndex(7), Term(3), Nanos(9)));
+        assert_eq!((read.history, read.digest), (HISTORY, written.digest));
+        assert_eq!(written.file_bytes, disk.content(&name(7)).unwrap().len() as u64);
+    }
+    assert_eq!(store(&MemoryDisk::new()).load_newest(), Ok(None));
+}
+
+#[test]
+fn only_the_newest_stays_and_what_was_not_finished_goes() {
+    let disk = MemoryDisk::new();
+    write(&disk, 7, 100).unwrap();
+    write(&disk, 9, 100).unwrap();
+    assert_eq!(disk.list().unwrap(), [name(9)]);
+    let mut writer = store(&disk).begin(LogIndex(12), Term(3)).unwrap();
+    writer.write(b"never finished").unwrap();
+    drop(writer);
+    assert!(inspect(&disk).unwrap()[1].is_unfinished);
+    assert_eq!(store(&disk).load_newest().unwrap().unwrap().index, LogIndex(9));
+    assert_eq!(disk.list().unwrap(), [name(9)]);
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_refused_and_not_passed_over() {
+    let disk = MemoryDisk::new();
+    write(&disk, 7, 100).unwrap();
+    let older = disk.content(&name(7)).unwrap();
+    write(&disk, 9, 10_000).unwrap();
+    disk.put(&name(7), older);
+    for offset in [0, 40, BLOCK_SIZE + 8, 2 * BLOCK_SIZE + 100, 4 * BLOCK_SIZE + 90, 5 * BLOCK_SIZE - 1] {
+        let damaged = disk.restart();
+        damaged.flip_bit(&name(9), offset as u64, 6).unwrap();
+        let error = store(&damaged).load_newest().unwrap_err();
+        let expected = (offset - offset % BLOCK_SIZE) as u64;
+        let CheckpointError::Damaged { file, offset, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((file, *offset), (&name(9), expected));
+        assert_eq!(inspect(&damaged).unwrap()[1].damage, Some(error));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_lost_pages_is_refused() {
+    let disk = MemoryDisk::new();
+    write(&disk, 9, 10_000).unwrap();
+    let whole = disk.content(&name(9)).unwrap();
+    for size in [0, 1, BLOCK_SIZE, 2 * BLOCK_SIZE, whole.len() - BLOCK_SIZE, whole.len() - 1] {
+        disk.put(&name(9), whole[..size].to_vec());
+        let error = store(&disk).load_newest().unwrap_err();
+        assert!(matches!(error, CheckpointError::Damaged { .. }), "{size} bytes: {error}");
+    }
+    let mut without_one = whole[..BLOCK_SIZE].to_vec();
+    without_one.extend_from_slice(&whole[2 * BLOCK_SIZE..]);
+    disk.put(&name(9), without_one);
+    assert!(store(&disk).load_newest().unwrap_err().to_string().contains("belongs elsewhere"));
+}
+
+#[test]
+fn a_checkpoint_under_the_name_of_another_is_refused() {
+    let disk = MemoryDisk::new();
+    write(&disk, 7, 100).unwrap();
+    disk.rename(&name(7), &name(9)).unwrap();
+    assert!(matches!(store(&disk).load_newest(), Err(CheckpointError::Damaged { offset: 0, .. })));
+}
+
+#[test]
+fn an_unknown_version_is_refused_with_both_versions() {
+    let disk = MemoryDisk::new();
+    write(&disk, 7, 100).unwrap();
+    let head = page::Head { version: 4, index: LogIndex(7), term: Term(3) };
+    let mut bytes = disk.content(&name(7)).unwrap();
+    bytes[..BLOCK_SIZE].copy_from_slice(&page::encode(LogIndex(7), 0, page::PageKind::Head, &head.encode()));
+    disk.put(&name(7), bytes);
+    let expected = CheckpointError::UnknownVersion { file: name(7), found: 4, known: 1 };
+    assert_eq!(store(&disk).load_newest(), Err(expected));
+}
+
+#[test]
+fn after_a_crash_at_any_operation_there_is_the_old_one_or_the_new_one() {
+    let base = MemoryDisk::new();
+    write(&base, 7, 5000).unwrap();
+    let counted = base.restart();
+    write(&counted, 9, 2 << 20).unwrap();
+    for operation in 1..=counted.counts().total() {
+        for seed in 0..8 {
+            let disk = base.restart();
+            disk.set_faults(FaultPlan { crash_at: Some(operation), ..FaultPlan::default() });
+            let written = write(&disk, 9, 2 << 20);
+            let found = store(&disk.crash(seed)).load_newest().unwrap().unwrap();
+            let whole = if found.index == LogIndex(7) { 5000 } else { 2 << 20 };
+            assert_eq!(found.bytes, content(whole, 1), "operation {operation}, seed {seed}");
+            assert!(written.is_err() || found.index == LogIndex(9), "operation {operation}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_given_up() {
+    let disk = MemoryDisk::new();
+    disk.set_faults(FaultPlan { capacity_bytes: Some(1 << 20), ..FaultPlan::default() });
+    let mut writer = store(&disk).begin(LogIndex(7), Term(3)).unwrap();
+    let error = writer.write(&content(3 << 20, 1)).unwrap_err();
+    assert!(matches!(error, CheckpointError::Disk(DiskError::Full { .. })), "{error:?}");
+    assert_eq!(writer.write(b"more"), Err(CheckpointError::Abandoned));
+    assert_eq!(writer.finish(HISTORY, Nanos(9)), Err(CheckpointError::Abandoned));
+    assert_eq!(store(&disk).load_newest(), Ok(None));
+}
