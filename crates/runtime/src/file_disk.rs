@@ -71,6 +71,13 @@ impl FileDisk {
         self.is_direct
     }
 
+    /// Bytes that this process can still write.
+    pub fn available_bytes(&self) -> Result<u64, DiskError> {
+        let known = rustix::fs::fstatvfs(&self.folder);
+        let known = known.map_err(|error| failure("measure", ".", &error.into()))?;
+        Ok(known.f_bavail.saturating_mul(known.f_frsize))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -171,9 +178,7 @@ impl Disk for FileDisk {
     }
 
     fn available_bytes(&self) -> Result<u64, DiskError> {
-        let known = rustix::fs::fstatvfs(&self.folder);
-        let known = known.map_err(|error| failure("measure", ".", &error.into()))?;
-        Ok(known.f_bavail.saturating_mul(known.f_frsize))
+        Self::available_bytes(self)
     }
 }
 
