@@ -207,14 +207,15 @@ impl Event for Transfer {
 
 impl Event for ExtendedAccount {
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let account = Account::from_reader(reader)?;
+        let mut account = Account::from_reader(reader)?;
         let bounds = Bounds { minimum: reader.i128()?, maximum: reader.i128()? };
         let name = reader.array()?;
-        if reader.array::<32>()? == [0; 32] {
-            Ok(Self { account, bounds, name })
-        } else {
-            Err(DecodeError::Reserved)
+        if reader.array::<32>()? != [0; 32] {
+            // Bytes that must be zero are one thing wherever they stand: the event answers `reserved_field`
+            // in its turn, and the events after it are still worked off.
+            account.reserved = u32::MAX;
         }
+        Ok(Self { account, bounds, name })
     }
 
     fn write(&self, bytes: &mut BytesMut) {
