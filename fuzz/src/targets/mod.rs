@@ -2,6 +2,7 @@
 
 mod codec;
 mod entry;
+mod ledger;
 
 /// A parser under fire.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: &[Target] = &[entry::TARGET, codec::TARGET];
+pub const TARGETS: &[Target] = &[entry::TARGET, codec::TARGET, ledger::TARGET];
 
 /// The target with that name.
 pub fn target(name: &str) -> Option<&'static Target> {

@@ -1,0 +1,251 @@
+//! Records of the fast path, applied: arbitrary bytes never make the rules of money panic, and after every
+//! command the books balance, each event has a result, and the state comes back from its own checkpoint.
+//!
+//! An input is a list of commands: operation, number of records, switches, seconds that pass before it, then
+//! the records. Records are shrunk to few ids, ledgers and small amounts unless a switch says otherwise, so
+//! that they meet each other.
+
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerRows, LedgerTotals, Operation};
+use bezant_rsm::{Command, Entry, StateMachine};
+use bezant_types::limits::RESULT_SIZE;
+use bezant_types::{
+    FetchKey, Fetched, FetchedTransfer, HistoryPosition, LogIndex, Movement, MovementKind, MovementNumber,
+    Nanos, Refusal, Resolution,
+};
+use bytes::Bytes;
+
+use super::Target;
+
+pub(super) const TARGET: Target =
+    Target { name: "ledger", about: "records of the fast path, applied by the rules of money", seeds, run };
+
+/// Commands of an input at the most.
+const COMMANDS_MAX: usize = 64;
+/// Switch: records are taken as they are.
+const RAW: u8 = 1;
+/// Switch: timestamps are left in the records, as imported events have them.
+const TIMESTAMPS: u8 = 2;
+
+/// One record of 128 bytes; numbers stand for ids, the last is the flags.
+fn record(ids: [u8; 6], timeout: u8, code: u8, flags: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 128];
+    for (place, id) in ids.iter().enumerate() {
+        bytes[place * 16] = *id;
+    }
+    bytes[108] = timeout;
+    bytes[112] = 1;
+    bytes[116] = code;
+    bytes[118..120].copy_from_slice(&flags.to_le_bytes());
+    bytes
+}
+
+fn command(operation: Operation, seconds: u8, records: &[Vec<u8>]) -> Vec<u8> {
+    let count = u8::try_from(records.len()).unwrap_or(u8::MAX);
+    let number = u8::try_from(operation as u16).unwrap_or(u8::MAX);
+    [vec![number - 1, count, 0, seconds], records.concat()].concat()
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let account = |id, flags| record([id, 0, 0, 0, 0, 0], 0, 1, flags);
+    let transfer = |id, debit, credit, amount, flags| record([id, debit, credit, amount, 0, 0], 0, 1, flags);
+    let resolve = |id, pending, amount, flags| record([id, 0, 0, amount, pending, 0], 0, 0, flags);
+    let accounts = command(
+        Operation::CreateAccounts,
+        1,
+        &[account(1, 0), account(2, 2), account(3, 4), account(4, 8), account(5, 1), account(6, 0)],
+    );
+    let expiring = record([9, 1, 2, 5, 0, 0], 2, 1, 2);
+    let payments = [transfer(1, 1, 2, 7, 0), transfer(2, 2, 3, 3, 1), transfer(3, 3, 2, 1, 0), expiring];
+    let two_phase =
+        [transfer(4, 1, 2, 5, 2), resolve(5, 4, 3, 4), transfer(6, 1, 4, 9, 2 | 64), resolve(7, 6, 0, 8)];
+    let balancing = [transfer(10, 2, 1, 15, 16), transfer(11, 1, 3, 15, 32), transfer(1, 1, 2, 7, 0)];
+    let extended: Vec<u8> =
+        [account(7, 0), vec![0; 31], vec![0x80], vec![0xff; 15], vec![0x7f, b'a'], vec![0; 80]].concat();
+    let payment_after = [transfer(12, 1, 2, 1, 0), vec![7; 32]].concat();
+    vec![
+        [accounts.clone(), command(Operation::CreateTransfers, 0, &payments)].concat(),
+        [
+            accounts.clone(),
+            command(Operation::CreateTransfers, 3, &two_phase),
+            command(Operation::CreateTransfers, 1, &balancing),
+        ]
+        .concat(),
+        [
+            accounts.clone(),
+            command(Operation::CreateTransfers, 0, &payments),
+            command(Operation::SetBounds, 9, &[vec![1; 48]]),
+        ]
+        .concat(),
+        [
+            accounts,
+            command(Operation::CreateAccountsExtended, 0, &[extended]),
+            command(Operation::CreateTransfersExtended, 0, &[payment_after]),
+        ]
+        .concat(),
+        [
+            command(Operation::SetName, 0, &[vec![b'x'; 80]]),
+            command(
+                Operation::RegisterAssets,
+                0,
+                &[[vec![1, 0, 0, 0, 2, 0, 0, 0, b'G'], vec![0; 23]].concat()],
+            ),
+        ]
+        .concat(),
+    ]
+}
+
+fn run(input: &[u8]) {
+    let mut bench = Bench::default();
+    let mut rest = input;
+    for _ in 0..COMMANDS_MAX {
+        let Some(([number, count, switches, seconds], tail)) = rest.split_first_chunk() else { break };
+        let operation =
+            Operation::from_number(u16::from(number % 7) + 1).expect("invariant: 1 to 7 are operations");
+        let size = operation.event_size();
+        let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
+        rest = tail;
+        let mut body = records[..records.len() / size * size].to_vec();
+        if switches & RAW == 0 {
+            body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches));
+        }
+        bench.time.0 += u64::from(*seconds) * 1_000_000_000;
+        bench.expire();
+        if let Ok(command) = operation.command(Bytes::from(body)) {
+            bench.apply(command);
+        }
+    }
+    bench.check_checkpoint();
+}
+
+/// Makes ids, amounts and codes small, so that records of one input meet each other.
+fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
+    use Operation::{CreateAccounts, CreateAccountsExtended, CreateTransfers, CreateTransfersExtended};
+    let ids = match operation {
+        CreateTransfers | CreateTransfersExtended => 5,
+        CreateAccounts | CreateAccountsExtended | Operation::SetBounds | Operation::SetName => 1,
+        Operation::RegisterAssets | Operation::Expire => 0,
+    };
+    for id in record.chunks_exact_mut(16).take(ids) {
+        id[1..].fill(0);
+        id[0] &= 0x0f;
+    }
+    if let Some(fields) = record.get_mut(104..128).filter(|_| ids != 0) {
+        fields[1..4].fill(0);
+        fields[5..8].fill(0);
+        fields[9..12].fill(0);
+        fields[8] &= 1;
+        fields[13] = 0;
+        fields[15] &= 1;
+        if switches & TIMESTAMPS == 0 {
+            fields[16..].fill(0);
+        }
+        if matches!(operation, CreateAccounts | CreateAccountsExtended) {
+            fields[4] = 0;
+        }
+    }
+    if matches!(operation, CreateAccounts) {
+        record[16..80].fill(0);
+    }
+}
+
+/// A ledger and the history that it has written.
+#[derive(Debug, Default)]
+struct Bench {
+    ledger: Ledger,
+    time: Nanos,
+    index: u64,
+    movements: Vec<Movement>,
+    refusals: Vec<Refusal>,
+}
+
+impl Bench {
+    /// Puts what is due in the log, as a node does.
+    fn expire(&mut self) {
+        while let Some(command) = self.ledger.due(self.time) {
+            self.apply(command);
+        }
+    }
+
+    fn apply(&mut self, command: Command) {
+        let is_answered = command.operation != Operation::Expire as u16;
+        let events = usize::try_from(command.events).expect("invariant: at most 8189 events");
+        self.time.0 += u64::from(command.events) + 1;
+        self.index += 1;
+        let entry = Entry { time: self.time, commands: vec![command] };
+        let keys = self.ledger.prefetch(&entry).keys;
+        let found = self.fetch(&keys);
+        let applied = self.ledger.apply(LogIndex(self.index), &entry, found);
+        let applied = applied.expect("what was just found is fresh");
+        let size: usize = applied.results.iter().map(Bytes::len).sum();
+        assert!(!is_answered || size == events * RESULT_SIZE, "{size} bytes of results for {entry:?}");
+        let LedgerRows { movements, refusals } = applied.rows;
+        self.movements.extend_from_slice(&movements);
+        self.refusals.extend_from_slice(&refusals);
+        assert!(self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp), "time only grows");
+        self.check_books();
+    }
+
+    fn check_books(&self) {
+        let LedgerAnswer::Books(books) = self.ledger.query(LedgerQuery::Books) else {
+            panic!("the books are asked for");
+        };
+        assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "the books balance: {books:?}");
+        assert_eq!(books.history, self.position(), "every row was handed out");
+    }
+
+    fn position(&self) -> HistoryPosition {
+        let count = |size| u64::try_from(size).expect("invariant: rows are few");
+        HistoryPosition { movements: count(self.movements.len()), refusals: count(self.refusals.len()) }
+    }
+
+    /// Plays the history on disk.
+    fn fetch(&self, keys: &[FetchKey]) -> Fetched {
+        let mut fetched = Fetched::from(self.position());
+        for key in keys {
+            match key {
+                FetchKey::Transfer(id) => {
+                    let is_it = |row: &&Movement| row.transfer.id == *id && row.kind != MovementKind::Expired;
+                    let refused = self.refusals.iter().find(|refusal| refusal.id == *id);
+                    fetched.transfers.extend(refused.map(|refusal| FetchedTransfer::Refused(*refusal)));
+                    fetched.transfers.extend(
+                        (0..)
+                            .zip(&self.movements)
+                            .find(|(_, row)| is_it(row))
+                            .map(|(number, row)| FetchedTransfer::Applied(MovementNumber(number), *row)),
+                    );
+                }
+                FetchKey::Resolution(id) => {
+                    let resolved = self.movements.iter().find(|row| match row.kind {
+                        MovementKind::Posted | MovementKind::Voided => row.transfer.pending_id == *id,
+                        MovementKind::Expired => row.transfer.id == *id,
+                        MovementKind::SinglePhase | MovementKind::Pending => false,
+                    });
+                    let resolution = resolved.map(|row| Resolution { pending_id: *id, kind: row.kind });
+                    fetched.resolutions.extend(resolution);
+                }
+                FetchKey::Timestamp(time) => {
+                    let is_taken = self.movements.iter().any(|row| row.timestamp == *time);
+                    fetched.timestamps.extend(is_taken.then_some(*time));
+                }
+            }
+        }
+        fetched
+    }
+
+    /// A restored ledger answers as this one does, and cuts the same checkpoint.
+    fn check_checkpoint(&mut self) {
+        let bytes = checkpoint(&mut self.ledger);
+        let mut restored = Ledger::restore(&bytes).expect("a checkpoint of its own can be read");
+        assert_eq!(
+            restored.query(LedgerQuery::Books),
+            self.ledger.query(LedgerQuery::Books),
+            "the same books"
+        );
+        assert_eq!(checkpoint(&mut restored), bytes, "the same state has the same bytes");
+    }
+}
+
+fn checkpoint(ledger: &mut Ledger) -> Vec<u8> {
+    ledger.begin_checkpoint();
+    std::iter::from_fn(|| ledger.poll_checkpoint(4096)).flatten().collect()
+}
