@@ -1,0 +1,58 @@
+//! Checkpoints: what cannot be read is refused, by name of what is missing.
+
+use bezant_ledger::{Event, Ledger, Operation};
+use bezant_rsm::StateMachine;
+use bezant_types::{Account, AccountId, Asset, LedgerNumber, Nanos, Transfer, TransferFlags, TransferId};
+
+use crate::twin::{Twin, compare, read_checkpoint};
+
+fn filled() -> Twin {
+    let mut twin = Twin::default();
+    let account = |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+    let pending = Transfer {
+        id: TransferId(7),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        amount: 30,
+        timeout_seconds: 5,
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags: TransferFlags::PENDING,
+        ..Transfer::default()
+    };
+    let asset = Asset { ledger: LedgerNumber(5000), code: "POINTS".parse().unwrap(), scale: 3 };
+    let accounts = Account::write_all(&[account(1), account(2)]);
+    let commands = vec![
+        Operation::CreateAccounts.command(accounts).unwrap(),
+        Operation::CreateTransfers.command(Transfer::write_all(&[pending])).unwrap(),
+        Operation::RegisterAssets.command(Asset::write_all(&[asset])).unwrap(),
+    ];
+    twin.submit(Nanos(100), commands);
+    twin
+}
+
+#[test]
+fn a_checkpoint_comes_back_whatever_the_size_of_its_pieces() {
+    let mut twin = filled();
+    let whole = read_checkpoint(&mut twin.ledger, 1 << 20);
+    for size in [0, 1, 127, 128, 240, 241, 4096] {
+        assert_eq!(read_checkpoint(&mut twin.ledger, size), whole, "pieces of {size}");
+    }
+    compare(&Ledger::restore(&whole).unwrap(), &twin.model);
+}
+
+#[test]
+fn every_cut_and_every_longer_checkpoint_is_refused() {
+    let whole = read_checkpoint(&mut filled().ledger, 1 << 20);
+    for size in 0..whole.len() {
+        assert!(Ledger::restore(&whole[..size]).is_err(), "cut to {size}");
+    }
+    assert_eq!(Ledger::restore(&[&whole[..], &[0]].concat()).unwrap_err().section, "end");
+}
+
+#[test]
+fn an_empty_ledger_has_a_checkpoint() {
+    let mut twin = Twin::default();
+    let whole = read_checkpoint(&mut twin.ledger, 16);
+    compare(&Ledger::restore(&whole).unwrap(), &twin.model);
+}

@@ -1,0 +1,123 @@
+//! What is changed without creating an account or a transfer: bounds, names, assets, and the expiry of
+//! pending transfers.
+
+use bezant_ledger::{SetBounds, SetName};
+use bezant_types::{
+    AccountChangeStatus, AccountFlags, Asset, AssetCode, AssetStatus, ISO_4217, LedgerNumber, MovementKind,
+    Nanos, Transfer, TransferFlags,
+};
+
+use super::accounts::text_of;
+use super::{CREATED, Model};
+
+impl Model {
+    pub(super) fn set_bounds(&mut self, event: &SetBounds) -> u32 {
+        let Some(view) = self.accounts.get_mut(&event.account_id) else {
+            return AccountChangeStatus::AccountNotFound.number();
+        };
+        if event.bounds.minimum > event.bounds.maximum {
+            return AccountChangeStatus::BoundsInvalid.number();
+        }
+        view.bounds = event.bounds;
+        CREATED
+    }
+
+    pub(super) fn set_name(&mut self, event: &SetName) -> u32 {
+        let Some(view) = self.accounts.get(&event.account_id) else {
+            return AccountChangeStatus::AccountNotFound.number();
+        };
+        let Some(name) = text_of(&event.name).filter(|name| !name.is_empty()) else {
+            return AccountChangeStatus::NameInvalid.number();
+        };
+        if view.name == name {
+            return CREATED;
+        }
+        if !view.name.is_empty() {
+            return AccountChangeStatus::NameAlreadySet.number();
+        }
+        if self.accounts.values().any(|other| other.name == name) {
+            return AccountChangeStatus::NameTaken.number();
+        }
+        self.accounts.entry(event.account_id).and_modify(|view| view.name = name);
+        CREATED
+    }
+
+    /// `bytes`: ledger 4, scale 1, zero 3, code 16, zero 8.
+    pub(super) fn register_asset(&mut self, bytes: &[u8]) -> u32 {
+        let ledger = LedgerNumber(u32::from_le_bytes(bytes[..4].try_into().unwrap()));
+        let scale = bytes[4];
+        if ledger.0 == 0 {
+            return AssetStatus::LedgerMustNotBeZero.number();
+        }
+        let Some(code) = AssetCode::from_bytes(bytes[8..24].try_into().unwrap()) else {
+            return AssetStatus::CodeInvalid.number();
+        };
+        if scale > 38 {
+            return AssetStatus::ScaleTooLarge.number();
+        }
+        let asset = Asset { ledger, code, scale };
+        let known = self.assets();
+        if known.contains(&asset) {
+            return AssetStatus::Exists.number();
+        }
+        if known.iter().any(|other| other.ledger == ledger) {
+            return AssetStatus::LedgerTaken.number();
+        }
+        if known.iter().any(|other| other.code == code) {
+            return AssetStatus::CodeTaken.number();
+        }
+        self.registered.push(asset);
+        CREATED
+    }
+
+    /// Built-in and registered ones, in order of their ledgers.
+    pub(crate) fn assets(&self) -> Vec<Asset> {
+        let built_in = ISO_4217.iter().map(|(number, code, scale)| Asset {
+            ledger: LedgerNumber(*number),
+            code: code.parse().unwrap(),
+            scale: *scale,
+        });
+        let mut all: Vec<Asset> = built_in.chain(self.registered.iter().copied()).collect();
+        all.sort_by_key(|asset| asset.ledger);
+        all
+    }
+
+    /// Pending transfers whose time has run out at `now`, in order of their expiry.
+    pub(crate) fn expired(&self, now: Nanos) -> Vec<Transfer> {
+        let timed = self.pending.values().filter_map(|it| Some((expiry(it)?, *it)));
+        let mut expired: Vec<(u64, Transfer)> = timed.filter(|(at, _)| *at <= now.0).collect();
+        expired.sort_by_key(|(at, transfer)| (*at, transfer.timestamp));
+        expired.into_iter().map(|(_, transfer)| transfer).collect()
+    }
+
+    pub(super) fn expire(&mut self, first: u64, events: u32) {
+        let expired = self.expired(Nanos(first));
+        for (transfer, timestamp) in expired.into_iter().zip(first..first + u64::from(events)) {
+            self.release(&transfer);
+            self.record(transfer, MovementKind::Expired, Nanos(timestamp));
+        }
+    }
+
+    /// Gives back what a pending transfer reserved, and opens what it closed.
+    pub(super) fn release(&mut self, pending: &Transfer) {
+        self.pending.remove(&pending.id);
+        self.accounts.entry(pending.debit_account_id).and_modify(|view| {
+            view.account.debits_pending -= pending.amount;
+            if pending.flags.contains(TransferFlags::CLOSING_DEBIT) {
+                view.account.flags = view.account.flags.without(AccountFlags::CLOSED);
+            }
+        });
+        self.accounts.entry(pending.credit_account_id).and_modify(|view| {
+            view.account.credits_pending -= pending.amount;
+            if pending.flags.contains(TransferFlags::CLOSING_CREDIT) {
+                view.account.flags = view.account.flags.without(AccountFlags::CLOSED);
+            }
+        });
+    }
+}
+
+/// When a pending transfer's time runs out; `None` = never.
+pub(super) fn expiry(pending: &Transfer) -> Option<u64> {
+    let timeout = u64::from(pending.timeout_seconds) * 1_000_000_000;
+    (timeout != 0).then_some(pending.timestamp.0 + timeout)
+}

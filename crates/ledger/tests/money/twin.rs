@@ -1,0 +1,190 @@
+//! The ledger and the model, driven by the same entries and compared after each of them.
+//!
+//! The model's history plays the history on disk. A checkpoint that is cut is restored at once: the new
+//! ledger must be what the model was when the cut began, and must become, by the entries since, what the
+//! running one is, byte for byte.
+
+use std::sync::Arc;
+
+use bezant_codec::{records, result_from_bytes};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_rsm::{Command, Entry, StateMachine};
+use bezant_types::{AccountView, Fetched, HistoryPosition, LogIndex, Nanos, limits::RESULT_SIZE};
+
+use crate::model::Model;
+
+/// What one entry did: the result of each event of each command.
+pub(crate) type Results = Vec<Vec<bezant_types::EventResult>>;
+
+/// An entry with what was fetched for it, some time before it is applied.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetching {
+    pub(crate) entry: Entry,
+    found: Fetched,
+}
+
+/// A checkpoint that is being read out.
+#[derive(Debug)]
+struct Cut {
+    bytes: Vec<u8>,
+    /// The model when the cut began.
+    model: Model,
+    /// Applied since, with their indexes.
+    entries: Vec<(LogIndex, Entry)>,
+}
+
+/// Both, and the log's end.
+#[derive(Debug, Default)]
+pub(crate) struct Twin {
+    pub(crate) ledger: Ledger,
+    pub(crate) model: Model,
+    index: LogIndex,
+    cut: Option<Cut>,
+    /// Checkpoints that were restored and compared.
+    pub(crate) restored_count: usize,
+}
+
+impl Twin {
+    /// Chooses and fetches the rows that an entry needs, from a history that has come `lag` rows less far
+    /// than the position that the keys were chosen for.
+    pub(crate) fn fetch(&self, entry: &Entry, lag: u64) -> Fetching {
+        let entry = Entry::decode(&entry.encode()).expect("an entry comes back as it went");
+        let prefetch = self.ledger.prefetch(&entry);
+        let seen = HistoryPosition {
+            movements: prefetch.position.movements.saturating_sub(lag),
+            refusals: prefetch.position.refusals.saturating_sub(lag),
+        };
+        Fetching { found: self.model.history.fetch(&prefetch.keys, seen), entry }
+    }
+
+    /// Applies an entry to both and compares results, rows and everything that can be seen.
+    pub(crate) fn apply(&mut self, fetching: Fetching) -> Results {
+        let Fetching { entry, found } = fetching;
+        self.index = self.index.next();
+        let before = self.model.history.position();
+        let applied = self.ledger.apply(self.index, &entry, found).or_else(|| {
+            compare(&self.ledger, &self.model);
+            let found = self.fetch(&entry, 0).found;
+            self.ledger.apply(self.index, &entry, found)
+        });
+        let applied = applied.expect("what was fetched just now is fresh enough");
+        let expected = apply_to_model(&mut self.model, &entry);
+        let results: Results = applied.results.iter().map(|bytes| read_results(bytes)).collect();
+        for (at, command) in entry.commands.iter().enumerate() {
+            let (got, wanted) = (&results[at], &expected[at]);
+            assert_eq!(got, wanted, "results of operation {} in entry {}", command.operation, self.index);
+        }
+        self.compare_rows(before, &applied.rows.movements, &applied.rows.refusals);
+        compare(&self.ledger, &self.model);
+        if let Some(cut) = &mut self.cut {
+            cut.entries.push((self.index, entry));
+        }
+        results
+    }
+
+    /// One entry at once, with a fresh fetch; `time` is that of its last event.
+    pub(crate) fn submit(&mut self, time: Nanos, commands: Vec<Command>) -> Results {
+        self.apply(self.fetch(&Entry { time, commands }, 0))
+    }
+
+    fn compare_rows(
+        &self,
+        before: HistoryPosition,
+        movements: &Arc<[bezant_types::Movement]>,
+        refusals: &Arc<[bezant_types::Refusal]>,
+    ) {
+        let history = &self.model.history;
+        let new_movements = &history.movements[usize::try_from(before.movements).unwrap()..];
+        let new_refusals = &history.refusals[usize::try_from(before.refusals).unwrap()..];
+        assert_eq!(**movements, *new_movements, "movements of entry {}", self.index);
+        assert_eq!(**refusals, *new_refusals, "refusals of entry {}", self.index);
+        let last = history.movements.iter().rev().take(new_movements.len() + 1);
+        let times: Vec<Nanos> = last.map(|movement| movement.timestamp).collect();
+        assert!(times.is_sorted_by(|new, old| new > old), "timestamps grow along the history: {times:?}");
+    }
+
+    /// Begins to cut a checkpoint, unless one is under way.
+    pub(crate) fn begin_checkpoint(&mut self) {
+        if self.cut.is_none() {
+            self.ledger.begin_checkpoint();
+            self.cut = Some(Cut { bytes: Vec::new(), model: self.model.clone(), entries: Vec::new() });
+        }
+    }
+
+    /// Reads the next piece; when it was the last, restores the checkpoint, lets the restored ledger catch
+    /// up, compares it at both moments, and goes on with it instead of the old one.
+    pub(crate) fn poll_checkpoint(&mut self, size: usize) {
+        let Some(mut cut) = self.cut.take() else { return };
+        if let Some(piece) = self.ledger.poll_checkpoint(size) {
+            cut.bytes.extend(piece);
+            self.cut = Some(cut);
+            return;
+        }
+        let mut restored = Ledger::restore(&cut.bytes).expect("a checkpoint can be read");
+        compare(&restored, &cut.model);
+        let mut model = cut.model;
+        for (index, entry) in cut.entries {
+            let keys = restored.prefetch(&entry).keys;
+            let found = self.model.history.fetch(&keys, model.history.position());
+            let applied = restored.apply(index, &entry, found).expect("the fetch is fresh");
+            let expected = apply_to_model(&mut model, &entry);
+            let results: Results = applied.results.iter().map(|bytes| read_results(bytes)).collect();
+            assert_eq!(results, expected, "results of entry {index} when it is applied again");
+        }
+        compare(&restored, &self.model);
+        assert_eq!(
+            read_checkpoint(&mut restored, 1 << 20),
+            read_checkpoint(&mut self.ledger, size),
+            "the same state is the same bytes"
+        );
+        self.ledger = restored;
+        self.restored_count += 1;
+    }
+}
+
+/// A whole checkpoint, cut in pieces of `size`.
+pub(crate) fn read_checkpoint(ledger: &mut Ledger, size: usize) -> Vec<u8> {
+    ledger.begin_checkpoint();
+    std::iter::from_fn(|| ledger.poll_checkpoint(size)).flatten().collect()
+}
+
+fn read_results(bytes: &[u8]) -> Vec<bezant_types::EventResult> {
+    records::<RESULT_SIZE>(bytes).unwrap().iter().map(result_from_bytes).collect()
+}
+
+/// Results of each command by the model.
+fn apply_to_model(model: &mut Model, entry: &Entry) -> Results {
+    let mut time = entry.time.0 - entry.events();
+    let commands = entry.commands.iter();
+    commands
+        .map(|command| {
+            time += u64::from(command.events);
+            model.apply(Nanos(time), command)
+        })
+        .collect()
+}
+
+/// Everything that can be seen of a ledger is what the model says.
+pub(crate) fn compare(ledger: &Ledger, model: &Model) {
+    let accounts = |query| match ledger.query(query) {
+        LedgerAnswer::Accounts(views) => views,
+        other => panic!("not accounts: {other:?}"),
+    };
+    let expected: Vec<AccountView> = model.accounts.values().cloned().collect();
+    let got = accounts(LedgerQuery::Accounts(model.accounts.keys().copied().collect()));
+    assert_eq!(got, expected, "accounts by id");
+    let named: Vec<AccountView> = expected.iter().filter(|it| !it.name.is_empty()).cloned().collect();
+    let names = named.iter().map(|view| view.name.clone()).collect();
+    assert_eq!(accounts(LedgerQuery::AccountsByName(names)), named, "accounts by name");
+    let LedgerAnswer::Books(books) = ledger.query(LedgerQuery::Books) else { panic!("not books") };
+    assert_eq!(books, model.books(), "books");
+    assert!(books.ledgers.iter().all(bezant_ledger::LedgerTotals::is_balanced), "{books:?}");
+    let next = model.expired(Nanos(u64::MAX)).first().and_then(bezant_types::Transfer::expires_at);
+    assert_eq!(ledger.due_at(), next, "the next expiry");
+    let expired = u32::try_from(model.expired(model.time).len()).unwrap();
+    let due = ledger.due(model.time).map(|command| (command.operation, command.events));
+    assert_eq!(due, (expired > 0).then_some((Operation::Expire as u16, expired)), "what is due");
+    let LedgerAnswer::Assets(assets) = ledger.query(LedgerQuery::Assets) else { panic!("not assets") };
+    assert_eq!(assets.len(), bezant_types::ISO_4217.len() + model.registered.len(), "assets");
+    assert!(model.registered.iter().all(|asset| assets.contains(asset)), "registered assets");
+}
