@@ -1,8 +1,12 @@
 //! The parsers of bytes from outside, a target each.
 
+mod checkpoint;
 mod codec;
+mod damage;
 mod entry;
+mod json;
 mod ledger;
+mod log;
 
 /// A parser under fire.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +22,17 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: &[Target] = &[entry::TARGET, codec::TARGET, ledger::TARGET];
+pub const TARGETS: &[Target] = &[
+    entry::TARGET,
+    codec::TARGET,
+    ledger::TARGET,
+    log::TARGET,
+    checkpoint::TARGET,
+    checkpoint::STATE,
+    json::BODIES,
+    json::QUERIES,
+    json::CURSORS,
+];
 
 /// The target with that name.
 pub fn target(name: &str) -> Option<&'static Target> {

@@ -1,0 +1,84 @@
+//! Recovery of a damaged log: an error, or a prefix of what was written, byte for byte; the same when it is
+//! opened again; and one turned bit never costs an acknowledged entry in silence.
+
+use std::sync::{Arc, LazyLock};
+
+use bezant_consensus::LogEntry;
+use bezant_storage::MemoryDisk;
+use bezant_storage::log::{Log, LogOptions, inspect};
+use bezant_types::{LogIndex, Term};
+use bytes::Bytes;
+
+use super::Target;
+use super::damage::{self, Image};
+
+pub(super) const TARGET: Target =
+    Target { name: "log", about: "recovery of a damaged write-ahead log", seeds: damage::seeds, run };
+
+const OPTIONS: LogOptions = LogOptions { segment_size: 8 * 4096, reserve_size: 0 };
+/// Sizes of the payloads: none, small, over several sectors, over several blocks.
+const SIZES: [usize; 16] = [0, 1, 700, 64, 9000, 3, 4032, 4096, 100, 12_000, 5, 600, 600, 600, 8000, 7];
+
+static IMAGE: LazyLock<Image> = LazyLock::new(|| {
+    let disk = MemoryDisk::new();
+    let (mut log, _) =
+        Log::open(Arc::new(disk.clone()), OPTIONS, LogIndex(0)).expect("an empty folder opens");
+    for entry in entries() {
+        log.append(&entry).expect("nothing fails on this disk");
+        if entry.index.0 % 3 != 0 {
+            log.flush().expect("nothing fails on this disk");
+        }
+    }
+    log.mark().expect("nothing fails on this disk");
+    damage::image_of(&disk)
+});
+
+/// What the log holds.
+fn entries() -> impl Iterator<Item = LogEntry> {
+    (1..).zip(SIZES).map(|(index, size)| {
+        let byte = u8::try_from(index * 7 % 251).unwrap_or(1);
+        let payload = Bytes::from(vec![byte; size]);
+        LogEntry { index: LogIndex(index), term: Term(1 + index / 9), payload }
+    })
+}
+
+fn run(input: &[u8]) {
+    let disk = damage::damaged(&IMAGE, input);
+    // Any outcome is right: what matters is that looking changes nothing and does not panic.
+    drop(inspect(&disk, LogIndex(0)));
+    let Some(last) = recover(&disk, LogIndex(0)) else { return };
+    let written = u64::try_from(SIZES.len()).unwrap_or(0);
+    assert!(!damage::is_one_bit(input) || last.0 == written, "one bit cost the entries after {last}");
+    assert_eq!(recover(&disk, LogIndex(0)), Some(last), "a second recovery finds what the first has found");
+    go_on(&disk, last);
+}
+
+/// The last entry that recovery found, all of which are what was written; `None` when it refused.
+fn recover(disk: &MemoryDisk, checkpoint: LogIndex) -> Option<LogIndex> {
+    let (log, mut recovered) = Log::open(Arc::new(disk.clone()), OPTIONS, checkpoint).ok()?;
+    let mut expected = entries();
+    let mut count = 0;
+    while let Ok(Some(entry)) = recovered.entries.next() {
+        assert_eq!(Some(entry), expected.next(), "recovery found what was never written");
+        count += 1;
+    }
+    // Damage between the ends is met while reading, before the end that opening has found.
+    if count < log.last_index().0 {
+        assert!(recovered.entries.next().is_err(), "replay ended early and did not say why");
+        return None;
+    }
+    Some(log.last_index())
+}
+
+/// A recovered log takes another entry and keeps it.
+fn go_on(disk: &MemoryDisk, last: LogIndex) {
+    let Ok((mut log, recovered)) = Log::open(Arc::new(disk.clone()), OPTIONS, LogIndex(0)) else {
+        panic!("it was opened before");
+    };
+    let term = Term(recovered.last_term.0.max(1));
+    let entry = LogEntry { index: last.next(), term, payload: Bytes::from_static(b"after recovery") };
+    log.append(&entry).expect("nothing fails on this disk");
+    log.flush().expect("nothing fails on this disk");
+    let (_, mut recovered) = Log::open(Arc::new(disk.clone()), OPTIONS, last).expect("it was opened before");
+    assert_eq!(recovered.entries.next(), Ok(Some(entry)), "what was flushed after recovery is there");
+}
