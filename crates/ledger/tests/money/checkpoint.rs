@@ -2,7 +2,10 @@
 
 use bezant_ledger::{Event, Ledger, Operation};
 use bezant_rsm::StateMachine;
-use bezant_types::{Account, AccountId, Asset, LedgerNumber, Nanos, Transfer, TransferFlags, TransferId};
+use bezant_types::{
+    Account, AccountFlags, AccountId, Asset, CreateAccountStatus, LedgerNumber, Nanos, Transfer,
+    TransferFlags, TransferId,
+};
 
 use crate::twin::{Twin, compare, read_checkpoint};
 
@@ -55,4 +58,25 @@ fn an_empty_ledger_has_a_checkpoint() {
     let mut twin = Twin::default();
     let whole = read_checkpoint(&mut twin.ledger, 16);
     compare(&Ledger::restore(&whole).unwrap(), &twin.model);
+}
+
+#[test]
+fn a_restored_ledger_asks_the_history_whether_a_timestamp_is_taken() {
+    let mut twin = filled();
+    let movement = twin.model.history.movements[0].timestamp;
+    twin.begin_checkpoint();
+    while twin.restored_count == 0 {
+        twin.poll_checkpoint(1000);
+    }
+    let account = Account {
+        id: AccountId(3),
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags: AccountFlags::IMPORTED,
+        timestamp: movement,
+        ..Account::default()
+    };
+    let command = Operation::CreateAccounts.command(Account::write_all(&[account])).unwrap();
+    let results = twin.submit(Nanos(200), vec![command]);
+    assert_eq!(results[0][0].status, CreateAccountStatus::ImportedEventTimestampMustNotRegress.number());
 }

@@ -45,16 +45,18 @@ pub(crate) struct Twin {
 }
 
 impl Twin {
-    /// Chooses and fetches the rows that an entry needs, from a history that has come `lag` rows less far
-    /// than the position that the keys were chosen for.
+    /// Chooses and fetches the rows that an entry needs, from a history that has come `lag` rows less far.
     pub(crate) fn fetch(&self, entry: &Entry, lag: u64) -> Fetching {
         let entry = Entry::decode(&entry.encode()).expect("an entry comes back as it went");
         let prefetch = self.ledger.prefetch(&entry);
-        let seen = HistoryPosition {
-            movements: prefetch.position.movements.saturating_sub(lag),
-            refusals: prefetch.position.refusals.saturating_sub(lag),
+        let now = self.model.history.position();
+        let reader = HistoryPosition {
+            movements: now.movements.saturating_sub(lag),
+            refusals: now.refusals.saturating_sub(lag),
         };
-        Fetching { found: self.model.history.fetch(&prefetch.keys, seen), entry }
+        let mut found = self.model.history.fetch(&prefetch.keys, reader);
+        found.seen = found.seen.earlier(prefetch.position);
+        Fetching { entry, found }
     }
 
     /// Applies an entry to both and compares results, rows and everything that can be seen.
@@ -124,8 +126,9 @@ impl Twin {
         compare(&restored, &cut.model);
         let mut model = cut.model;
         for (index, entry) in cut.entries {
-            let keys = restored.prefetch(&entry).keys;
-            let found = self.model.history.fetch(&keys, model.history.position());
+            let prefetch = restored.prefetch(&entry);
+            let mut found = self.model.history.fetch(&prefetch.keys, model.history.position());
+            found.seen = found.seen.earlier(prefetch.position);
             let applied = restored.apply(index, &entry, found).expect("the fetch is fresh");
             let expected = apply_to_model(&mut model, &entry);
             let results: Results = applied.results.iter().map(|bytes| read_results(bytes)).collect();

@@ -42,8 +42,9 @@ impl Shard {
 
     fn fetch(&self, command: &Command) -> Fetched {
         let entry = Entry { time: Nanos(0), commands: vec![command.clone()] };
-        let mut found = Fetched::from(self.position);
-        for key in self.ledger.prefetch(&entry).keys {
+        let prefetch = self.ledger.prefetch(&entry);
+        let mut found = Fetched::from(self.position.earlier(prefetch.position));
+        for key in prefetch.keys {
             match key {
                 FetchKey::Transfer(id) => found.transfers.extend(self.rows.get(&id)),
                 FetchKey::Resolution(pending_id) => found.resolutions.extend(
