@@ -1,1 +1,60 @@
-//! (being built)
+//! The Rust client of the Bezant ledger.
+//!
+//! [`Client`] speaks gRPC to one or more servers. Writes go out in batches on the fast path and are tried
+//! again with the same ids until their outcome is known or the deadline passes; since an id exists at most
+//! once, that is always safe. What the rules of money say to an event is a typed status in the answer; an
+//! error ([`ClientError`]) means that there is no answer, and says what can be done.
+//!
+//! What always holds: outcomes stand in the order of the events, a chain of linked events is never torn
+//! apart, amounts are integers in minor units. It never invents an id, never sends an event again under
+//! another one, and never holds more than one connection a server.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), bezant_client::ClientError> {
+//! use bezant_client::{Client, CreateTransferStatus, NewTransfer, ids::IdGenerator};
+//!
+//! let client = Client::connect("http://127.0.0.1:7070").await?;
+//! let accounts = client.lookup_accounts_by_name(&["users:alice:main", "users:bob:main"]).await?;
+//! if let [alice, bob] = accounts.as_slice() {
+//!     let id = IdGenerator::new().transfer_id();
+//!     let euro = 978;
+//!     let payment = NewTransfer::new(id, alice.account.id, bob.account.id, 10_50, euro, 1)
+//!         .prev_hash(alice.spends.head);
+//!     match client.create_transfers(&[payment]).await?[0].status {
+//!         CreateTransferStatus::Created => println!("paid"),
+//!         CreateTransferStatus::PrevHashMismatch => println!("another payment came first"),
+//!         refusal => println!("{refusal}: {}", refusal.meaning()),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+#![deny(clippy::float_arithmetic)]
+
+mod batch;
+mod client;
+mod config;
+mod convert;
+mod create;
+mod error;
+mod event;
+mod events;
+pub mod ids;
+pub mod pages;
+mod read;
+mod retry;
+
+pub use bezant_ledger::{Books, LedgerTotals, Operation};
+pub use bezant_types::{
+    Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,
+    AccountView, Asset, AssetCode, AssetStatus, Balances, Bounds, Chain, CreateAccountStatus,
+    CreateTransferStatus, Head, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
+    Transfer, TransferFlags, TransferId,
+};
+pub use client::Client;
+pub use config::ClientBuilder;
+pub use create::Submitted;
+pub use error::ClientError;
+pub use event::{AccountOutcome, NewAccount, NewTransfer, Outcome, TransferOutcome};
+pub use events::Events;
+pub use retry::RetryPolicy;

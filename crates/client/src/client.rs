@@ -1,0 +1,157 @@
+//! The connected client: which server is asked, how often, and until when.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bezant_api::v1::ledger_client::LedgerClient;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::config::Settings;
+use crate::error::reason;
+use crate::retry::is_worth_another_try;
+use crate::{ClientBuilder, ClientError};
+
+/// The generated client of the ledger's service.
+pub(crate) type Service = LedgerClient<Channel>;
+
+/// A connection to a Bezant ledger. Cheap to clone; clones share the connection.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), bezant_client::ClientError> {
+/// use bezant_client::{Client, NewAccount, NewTransfer, ids::IdGenerator};
+///
+/// let client = Client::connect("http://127.0.0.1:7070").await?;
+/// let ids = IdGenerator::new();
+/// let (alice, bob) = (ids.account_id(), ids.account_id());
+/// let euro = 978;
+/// client.create_accounts(&[NewAccount::new(alice, euro, 1), NewAccount::new(bob, euro, 1)]).await?;
+/// let payment = NewTransfer::new(ids.transfer_id(), alice, bob, 10_50, euro, 1);
+/// for outcome in client.create_transfers(&[payment]).await? {
+///     println!("{}: {}", outcome.status, outcome.status.meaning());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    services: Vec<Service>,
+    /// Index of the service that answered last.
+    current: AtomicUsize,
+    settings: Settings,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Client").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+/// An answer and how many tries it took.
+pub(crate) struct Answer<Reply> {
+    pub(crate) reply: Reply,
+    /// 1 = the first try succeeded.
+    pub(crate) attempts: u32,
+}
+
+impl Client {
+    /// Connects to the server at `address`, such as `http://127.0.0.1:7070`.
+    pub async fn connect(address: impl Into<String>) -> Result<Self, ClientError> {
+        Self::builder().address(address).connect().await
+    }
+
+    /// Settings to change before connecting.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn new(channels: Vec<Channel>, current: usize, settings: Settings) -> Self {
+        let services = channels
+            .into_iter()
+            .map(|channel| {
+                LedgerClient::new(channel)
+                    .max_decoding_message_size(settings.answer_size_max)
+                    .max_encoding_message_size(settings.answer_size_max)
+            })
+            .collect();
+        Self { shared: Arc::new(Shared { services, current: AtomicUsize::new(current), settings }) }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The service that answered last, and its index.
+    pub(crate) fn service(&self) -> (usize, Service) {
+        let index = self.shared.current.load(Ordering::Relaxed);
+        (index, self.shared.services[index].clone())
+    }
+
+    /// Turns to the next server, unless another call already turned away from the one at `failed_index`.
+    pub(crate) fn fail_over(&self, failed_index: usize) {
+        let next = (failed_index + 1) % self.shared.services.len();
+        // Two calls that fail at once may both turn, to the same server: no harm.
+        if self.shared.current.load(Ordering::Relaxed) == failed_index {
+            self.shared.current.store(next, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a request until the server answers for good, or the deadline passes.
+    pub(crate) async fn call<Message, Reply, Sending>(
+        &self,
+        message: Message,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answer<Reply>, ClientError>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        let deadline = Instant::now() + self.settings().deadline;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let (index, service) = self.service();
+            let timeout =
+                self.settings().attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
+            let mut request = Request::new(message.clone());
+            request.set_timeout(timeout);
+            let status = match tokio::time::timeout(timeout, send(service, request)).await {
+                Ok(Ok(response)) => return Ok(Answer { reply: response.into_inner(), attempts }),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {} ms", timeout.as_millis())),
+            };
+            self.pause_before_another(index, attempts, deadline, &status).await?;
+        }
+    }
+
+    /// Waits until it is worth another try; an error when it never is.
+    pub(crate) async fn pause_before_another(
+        &self,
+        index: usize,
+        attempts: u32,
+        deadline: Instant,
+        status: &Status,
+    ) -> Result<(), ClientError> {
+        if !is_worth_another_try(status) {
+            return Err(ClientError::from_status(status));
+        }
+        if status.code() != Code::ResourceExhausted {
+            self.fail_over(index);
+        }
+        let policy = self.settings().retry;
+        let wait: Duration = policy.wait_after(attempts, status);
+        let is_too_late = Instant::now() + wait >= deadline;
+        if is_too_late || !policy.allows_another(attempts) {
+            return Err(ClientError::DeadlineExceeded { attempts, reason: reason(status) });
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}

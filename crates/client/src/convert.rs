@@ -1,0 +1,259 @@
+//! Answers in protobuf, read into the types of the ledger.
+//!
+//! The server is not trusted to be of the same version: a number out of range, a missing field that must be
+//! there or a hash of the wrong size is a [`ClientError::Protocol`], never a guess.
+
+use bezant_api::v1;
+use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, records};
+use bezant_ledger::{Books, LedgerTotals};
+use bezant_types::{
+    Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
+    Chain, Head, HistoryPosition, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
+    Transfer, TransferFlags, TransferId,
+};
+
+use crate::ClientError;
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+fn wrong(field: &str) -> ClientError {
+    ClientError::Protocol { reason: format!("the field {field} is out of range") }
+}
+
+/// A `u128` on its way out.
+pub(crate) fn uint128(value: u128) -> v1::Uint128 {
+    let bytes = value.to_be_bytes();
+    let (high, low) = halves(&bytes);
+    v1::Uint128 { high: u64::from_be_bytes(high), low: u64::from_be_bytes(low) }
+}
+
+fn halves(bytes: &[u8; 16]) -> ([u8; 8], [u8; 8]) {
+    let (mut high, mut low) = ([0; 8], [0; 8]);
+    high.copy_from_slice(&bytes[..8]);
+    low.copy_from_slice(&bytes[8..]);
+    (high, low)
+}
+
+fn u128_of(value: Option<&v1::Uint128>) -> u128 {
+    value.map_or(0, |value| (u128::from(value.high) << 64) | u128::from(value.low))
+}
+
+fn i128_of(value: &v1::Int128) -> i128 {
+    (i128::from(value.high) << 64) | i128::from(value.low)
+}
+
+fn u16_of(value: u32, field: &str) -> Result<u16> {
+    u16::try_from(value).map_err(|_| wrong(field))
+}
+
+fn head_of(bytes: &[u8], field: &str) -> Result<Head> {
+    if bytes.is_empty() { Ok(Head::NONE) } else { bytes.try_into().map(Head).map_err(|_| wrong(field)) }
+}
+
+fn balances_of(balances: Option<&v1::Balances>) -> Balances {
+    balances.map_or_else(Balances::default, |balances| Balances {
+        debits_pending: u128_of(balances.debits_pending.as_ref()),
+        debits_posted: u128_of(balances.debits_posted.as_ref()),
+        credits_pending: u128_of(balances.credits_pending.as_ref()),
+        credits_posted: u128_of(balances.credits_posted.as_ref()),
+    })
+}
+
+fn bounds_of(bounds: Option<&v1::Bounds>) -> Bounds {
+    let minimum = bounds.and_then(|bounds| bounds.minimum.as_ref()).map_or(i128::MIN, i128_of);
+    let maximum = bounds.and_then(|bounds| bounds.maximum.as_ref()).map_or(i128::MAX, i128_of);
+    Bounds { minimum, maximum }
+}
+
+fn chain_of(chain: Option<&v1::Chain>, field: &str) -> Result<Chain> {
+    let Some(chain) = chain else { return Ok(Chain::default()) };
+    Ok(Chain { sequence: chain.sequence, head: head_of(&chain.head, field)? })
+}
+
+/// An account as a lookup shows it.
+pub(crate) fn account_view(view: v1::Account) -> Result<AccountView> {
+    let balances = balances_of(view.balances.as_ref());
+    let account = Account {
+        id: AccountId(u128_of(view.id.as_ref())),
+        debits_pending: balances.debits_pending,
+        debits_posted: balances.debits_posted,
+        credits_pending: balances.credits_pending,
+        credits_posted: balances.credits_posted,
+        user_data_128: u128_of(view.user_data_128.as_ref()),
+        user_data_64: view.user_data_64,
+        user_data_32: view.user_data_32,
+        reserved: 0,
+        ledger: LedgerNumber(view.ledger),
+        code: u16_of(view.code, "code")?,
+        flags: AccountFlags(u16_of(view.flags, "flags")?),
+        timestamp: Nanos(view.timestamp),
+    };
+    Ok(AccountView {
+        account,
+        bounds: bounds_of(view.bounds.as_ref()),
+        spends: chain_of(view.spends.as_ref(), "spends")?,
+        receipts: chain_of(view.receipts.as_ref(), "receipts")?,
+        name: view.name,
+    })
+}
+
+/// A transfer as it is recorded.
+pub(crate) fn transfer(transfer: &v1::Transfer) -> Result<Transfer> {
+    Ok(Transfer {
+        id: TransferId(u128_of(transfer.id.as_ref())),
+        debit_account_id: AccountId(u128_of(transfer.debit_account_id.as_ref())),
+        credit_account_id: AccountId(u128_of(transfer.credit_account_id.as_ref())),
+        amount: u128_of(transfer.amount.as_ref()),
+        pending_id: TransferId(u128_of(transfer.pending_id.as_ref())),
+        user_data_128: u128_of(transfer.user_data_128.as_ref()),
+        user_data_64: transfer.user_data_64,
+        user_data_32: transfer.user_data_32,
+        timeout_seconds: transfer.timeout_seconds,
+        ledger: LedgerNumber(transfer.ledger),
+        code: u16_of(transfer.code, "code")?,
+        flags: TransferFlags(u16_of(transfer.flags, "flags")?),
+        timestamp: Nanos(transfer.timestamp),
+    })
+}
+
+/// Balances just after a transfer.
+pub(crate) fn account_balance(balance: &v1::AccountBalance) -> AccountBalance {
+    AccountBalance { balances: balances_of(balance.balances.as_ref()), timestamp: Nanos(balance.timestamp) }
+}
+
+/// An asset.
+pub(crate) fn asset(asset: &v1::Asset) -> Result<Asset> {
+    Ok(Asset {
+        ledger: LedgerNumber(asset.ledger),
+        code: asset.code.parse().map_err(|_| wrong("code of an asset"))?,
+        scale: u8::try_from(asset.scale).map_err(|_| wrong("scale"))?,
+    })
+}
+
+/// The books.
+pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
+    let totals = |totals: &v1::LedgerTotals| {
+        let balances = balances_of(totals.balances.as_ref());
+        LedgerTotals {
+            ledger: LedgerNumber(totals.ledger),
+            accounts: totals.accounts,
+            debits_pending: balances.debits_pending,
+            debits_posted: balances.debits_posted,
+            credits_pending: balances.credits_pending,
+            credits_posted: balances.credits_posted,
+        }
+    };
+    Books {
+        time: Nanos(reply.time),
+        history: HistoryPosition { movements: reply.movements, refusals: reply.refusals },
+        accounts: reply.accounts,
+        pending: reply.pending,
+        ledgers: reply.ledgers.iter().map(totals).collect(),
+    }
+}
+
+/// Rows of the history and their places in it.
+pub(crate) fn movements(reply: &v1::MovementsReply) -> Result<Vec<(MovementNumber, Movement)>> {
+    let protocol = |reason: String| ClientError::Protocol { reason };
+    let rows = records::<MOVEMENT_SIZE>(&reply.rows).map_err(|error| protocol(error.to_string()))?;
+    if rows.len() != reply.positions.len() {
+        return Err(protocol(format!("{} rows at {} positions", rows.len(), reply.positions.len())));
+    }
+    let numbers = reply.positions.iter().map(|position| MovementNumber(*position));
+    numbers
+        .zip(rows)
+        .map(|(number, row)| match movement_from_bytes(row) {
+            Ok(movement) => Ok((number, movement)),
+            Err(error) => Err(protocol(format!("movement {number}: {error}"))),
+        })
+        .collect()
+}
+
+/// A row of the history as a change event.
+pub(crate) fn change_event(event: &v1::ChangeEvent) -> Result<(MovementNumber, Movement)> {
+    let kind = u8::try_from(event.kind).ok().and_then(MovementKind::from_number);
+    let movement = Movement {
+        transfer: transfer(event.transfer.as_ref().ok_or_else(|| wrong("transfer"))?)?,
+        kind: kind.ok_or_else(|| wrong("kind"))?,
+        timestamp: Nanos(event.timestamp),
+        debit: balances_of(event.debit_account.as_ref()),
+        credit: balances_of(event.credit_account.as_ref()),
+        debit_head: head_of(&event.debit_head, "debit_head")?,
+        credit_head: head_of(&event.credit_head, "credit_head")?,
+    };
+    Ok((MovementNumber(event.position), movement))
+}
+
+/// An account by its id.
+pub(crate) fn reference_by_id(id: AccountId) -> v1::AccountRef {
+    v1::AccountRef { reference: Some(v1::account_ref::Reference::Id(uint128(id.0))) }
+}
+
+/// An account by its name.
+pub(crate) fn reference_by_name(name: &str) -> v1::AccountRef {
+    v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) }
+}
+
+/// A filter on its way out.
+pub(crate) fn account_filter(filter: &AccountFilter) -> v1::AccountFilter {
+    v1::AccountFilter {
+        account: Some(reference_by_id(filter.account_id)),
+        user_data_128: Some(uint128(filter.user_data_128)),
+        user_data_64: filter.user_data_64,
+        user_data_32: filter.user_data_32,
+        code: u32::from(filter.code),
+        timestamp_min: filter.timestamp_min.0,
+        timestamp_max: filter.timestamp_max.0,
+        limit: filter.limit,
+        debits: filter.flags.debits,
+        credits: filter.flags.credits,
+        reversed: filter.flags.reversed,
+    }
+}
+
+/// A filter on its way out.
+pub(crate) fn query_filter(filter: &QueryFilter) -> v1::QueryFilter {
+    v1::QueryFilter {
+        user_data_128: Some(uint128(filter.user_data_128)),
+        user_data_64: filter.user_data_64,
+        user_data_32: filter.user_data_32,
+        ledger: filter.ledger.0,
+        code: u32::from(filter.code),
+        timestamp_min: filter.timestamp_min.0,
+        timestamp_max: filter.timestamp_max.0,
+        limit: filter.limit,
+        reversed: filter.reversed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_integers_come_back() {
+        for value in [0, 1, u128::from(u64::MAX), 1 << 64, u128::MAX, 7 << 100 | 3] {
+            assert_eq!(u128_of(Some(&uint128(value))), value, "{value}");
+        }
+        assert_eq!(i128_of(&v1::Int128 { high: -1, low: u64::MAX }), -1);
+        assert_eq!(i128_of(&v1::Int128 { high: i64::MIN, low: 0 }), i128::MIN);
+        assert_eq!(i128_of(&v1::Int128 { high: 0, low: 5 }), 5);
+    }
+
+    #[test]
+    fn bounds_left_out_are_no_limits() {
+        assert_eq!(bounds_of(None), Bounds::NONE);
+        let minimum = Some(v1::Int128 { high: 0, low: 0 });
+        let only_minimum = v1::Bounds { minimum, maximum: None };
+        assert_eq!(bounds_of(Some(&only_minimum)), Bounds { minimum: 0, ..Bounds::NONE });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        assert!(transfer(&v1::Transfer { code: 65_536, ..Default::default() }).is_err());
+        assert!(change_event(&v1::ChangeEvent::default()).is_err(), "an event without a transfer");
+        assert!(head_of(&[1; 31], "head").is_err());
+        let reply = v1::MovementsReply { positions: vec![1], rows: bytes::Bytes::new() };
+        assert!(movements(&reply).is_err(), "a position without a row");
+    }
+}

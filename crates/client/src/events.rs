@@ -1,0 +1,127 @@
+//! Change events: every movement in commit order, and new ones as they come.
+//!
+//! The stream knows the position that it wants next, so that after a broken connection it goes on where it
+//! stood: no event comes twice and none is left out.
+
+use std::fmt;
+
+use bezant_api::v1;
+use bezant_types::{Movement, MovementNumber};
+use tokio::time::Instant;
+use tonic::{Request, Status, Streaming};
+
+use crate::{Client, ClientError, convert};
+
+/// Change events from a position on, without end.
+///
+/// ```no_run
+/// # async fn example(client: bezant_client::Client) -> Result<(), bezant_client::ClientError> {
+/// use bezant_client::MovementNumber;
+///
+/// let mut events = client.events(Some(MovementNumber(0))).await?;
+/// loop {
+///     let (position, movement) = events.next().await?;
+///     println!("{position}: {} moved {}", movement.transfer.id, movement.transfer.amount);
+/// }
+/// # }
+/// ```
+pub struct Events {
+    client: Client,
+    next: MovementNumber,
+    stream: Option<Streaming<v1::ChangeEvent>>,
+    /// How often the stream broke since the last event.
+    breaks: u32,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_connected = self.stream.is_some();
+        let mut debug = formatter.debug_struct("Events");
+        debug.field("next", &self.next).field("is_connected", &is_connected).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Change events from position `from` on; `None` = only what happens from now on.
+    pub async fn events(&self, from: Option<MovementNumber>) -> Result<Events, ClientError> {
+        let next = match from {
+            Some(from) => from,
+            None => MovementNumber(self.books().await?.history.movements),
+        };
+        let mut events = Events { client: self.clone(), next, stream: None, breaks: 0 };
+        events.connect().await?;
+        Ok(events)
+    }
+}
+
+impl Events {
+    /// The position of the event that comes next.
+    pub const fn position(&self) -> MovementNumber {
+        self.next
+    }
+
+    /// The next event; waits for it without end while the server can be reached. Cancelling the wait loses
+    /// no event. After an error the next call tries again from the same position.
+    pub async fn next(&mut self) -> Result<(MovementNumber, Movement), ClientError> {
+        loop {
+            self.connect().await?;
+            let Some(stream) = &mut self.stream else { continue };
+            let status = match stream.message().await {
+                Ok(Some(event)) => {
+                    self.breaks = 0;
+                    match self.accept(&event)? {
+                        Some(event) => return Ok(event),
+                        None => continue,
+                    }
+                }
+                Ok(None) => Status::unavailable("the server ended the stream"),
+                Err(status) => status,
+            };
+            self.stream = None;
+            self.breaks = self.breaks.saturating_add(1);
+            let (index, _) = self.client.service();
+            let deadline = Instant::now() + self.client.settings().deadline;
+            self.client.pause_before_another(index, self.breaks, deadline, &status).await?;
+        }
+    }
+
+    /// Takes the event at the wanted position; `None` for one that came before.
+    fn accept(&mut self, event: &v1::ChangeEvent) -> Result<Option<(MovementNumber, Movement)>, ClientError> {
+        let (number, movement) = convert::change_event(event)?;
+        if number < self.next {
+            return Ok(None);
+        }
+        if number > self.next {
+            self.stream = None;
+            let reason = format!("event {number} came where {} was to come", self.next);
+            return Err(ClientError::Protocol { reason });
+        }
+        self.next = MovementNumber(number.0.saturating_add(1));
+        Ok(Some((number, movement)))
+    }
+
+    /// Opens the stream unless it is open. Tries until the deadline of a call.
+    async fn connect(&mut self) -> Result<(), ClientError> {
+        if self.stream.is_some() {
+            return Ok(());
+        }
+        let settings = *self.client.settings();
+        let deadline = Instant::now() + settings.deadline;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let (index, mut service) = self.client.service();
+            let request = Request::new(v1::WatchEventsRequest { from: Some(self.next.0) });
+            let opening = tokio::time::timeout(settings.attempt_timeout, service.watch_events(request));
+            let status = match opening.await {
+                Ok(Ok(response)) => {
+                    self.stream = Some(response.into_inner());
+                    return Ok(());
+                }
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
+            };
+            self.client.pause_before_another(index, attempts, deadline, &status).await?;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Long answers, page by page: each page is asked for when the one before is used up.
+//!
+//! Rows come in the order of their timestamps, which are unique, so a page begins just behind the last row
+//! of the one before: no row comes twice and none is left out, also while new ones are being written.
+
+use std::collections::VecDeque;
+
+use bezant_types::{
+    AccountBalance, AccountFilter, AccountView, Movement, MovementNumber, Nanos, QueryFilter, Transfer,
+};
+
+use crate::{Client, ClientError};
+
+/// A question that is answered page by page. The kinds of questions are those of this module.
+pub trait PagedQuery: Sized + sealed::Sealed {
+    /// What the answer is made of.
+    type Row;
+
+    /// One page.
+    #[doc(hidden)]
+    fn fetch(&self, client: &Client) -> impl Future<Output = Result<Vec<Self::Row>, ClientError>> + Send;
+
+    /// The question for what comes behind `last`; `None` when nothing can.
+    #[doc(hidden)]
+    fn after(self, last: &Self::Row) -> Option<Self>;
+}
+
+mod sealed {
+    /// Only this crate names questions.
+    pub trait Sealed {}
+}
+
+/// Rows of a long answer.
+///
+/// ```no_run
+/// # async fn example(client: bezant_client::Client) -> Result<(), bezant_client::ClientError> {
+/// use bezant_client::QueryFilter;
+///
+/// let mut transfers = client.query_transfers_paged(QueryFilter { code: 7, ..QueryFilter::default() });
+/// while let Some(transfer) = transfers.next().await? {
+///     println!("{} {}", transfer.id, transfer.amount);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Pages<Query: PagedQuery> {
+    client: Client,
+    /// `None` when the last page has come.
+    query: Option<Query>,
+    rows: VecDeque<Query::Row>,
+}
+
+impl<Query: PagedQuery> Pages<Query> {
+    const fn new(client: Client, query: Query) -> Self {
+        Self { client, query: Some(query), rows: VecDeque::new() }
+    }
+
+    /// The next row; `None` behind the last one.
+    pub async fn next(&mut self) -> Result<Option<Query::Row>, ClientError> {
+        if self.rows.is_empty() {
+            self.rows = self.next_page().await?.unwrap_or_default().into();
+        }
+        Ok(self.rows.pop_front())
+    }
+
+    /// The next page, never empty; `None` behind the last one.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Query::Row>>, ClientError> {
+        if !self.rows.is_empty() {
+            return Ok(Some(self.rows.drain(..).collect()));
+        }
+        let Some(query) = self.query.take() else { return Ok(None) };
+        let page = match query.fetch(&self.client).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.query = Some(query);
+                return Err(error);
+            }
+        };
+        let Some(last) = page.last() else { return Ok(None) };
+        self.query = query.after(last);
+        Ok(Some(page))
+    }
+}
+
+/// Transfers of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountTransfers(AccountFilter);
+/// Balances of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountBalances(AccountFilter);
+/// Rows of an account's history.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountMovements(AccountFilter);
+/// Accounts by what they carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Accounts(QueryFilter);
+/// Transfers by what they carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfers(QueryFilter);
+/// Rows of the whole history.
+#[derive(Clone, Copy, Debug)]
+pub struct Movements(MovementNumber);
+
+impl Client {
+    /// All transfers of an account that the filter finds; its limit is the size of a page, 0 = 8,189.
+    pub fn account_transfers_paged(&self, filter: AccountFilter) -> Pages<AccountTransfers> {
+        Pages::new(self.clone(), AccountTransfers(filter))
+    }
+
+    /// All balances of an account that the filter finds; its limit is the size of a page, 0 = 8,189.
+    pub fn account_balances_paged(&self, filter: AccountFilter) -> Pages<AccountBalances> {
+        Pages::new(self.clone(), AccountBalances(filter))
+    }
+
+    /// All rows of an account's history that the filter finds; its limit is the size of a page.
+    pub fn account_movements_paged(&self, filter: AccountFilter) -> Pages<AccountMovements> {
+        Pages::new(self.clone(), AccountMovements(filter))
+    }
+
+    /// All accounts that the filter finds; its limit is the size of a page, 0 = 8,189.
+    pub fn query_accounts_paged(&self, filter: QueryFilter) -> Pages<Accounts> {
+        Pages::new(self.clone(), Accounts(filter))
+    }
+
+    /// All transfers that the filter finds; its limit is the size of a page, 0 = 8,189.
+    pub fn query_transfers_paged(&self, filter: QueryFilter) -> Pages<Transfers> {
+        Pages::new(self.clone(), Transfers(filter))
+    }
+
+    /// The whole history from row `from` to its present end.
+    pub fn movements_paged(&self, from: MovementNumber) -> Pages<Movements> {
+        Pages::new(self.clone(), Movements(from))
+    }
+}
+
+/// Narrows a range of time to what comes behind `last`; `None` when nothing is left of it.
+const fn range_after(min: Nanos, max: Nanos, last: Nanos, is_reversed: bool) -> Option<(Nanos, Nanos)> {
+    if is_reversed {
+        let max = Nanos(last.0.saturating_sub(1));
+        // A maximum of 0 would stand for "to the end".
+        if max.0 == 0 || max.0 < min.0 { None } else { Some((min, max)) }
+    } else {
+        let min = Nanos(last.0.saturating_add(1));
+        if max.0 != 0 && min.0 > max.0 { None } else { Some((min, max)) }
+    }
+}
+
+fn account_filter_after(mut filter: AccountFilter, last: Nanos) -> Option<AccountFilter> {
+    let range = range_after(filter.timestamp_min, filter.timestamp_max, last, filter.flags.reversed)?;
+    (filter.timestamp_min, filter.timestamp_max) = range;
+    Some(filter)
+}
+
+fn query_filter_after(mut filter: QueryFilter, last: Nanos) -> Option<QueryFilter> {
+    let range = range_after(filter.timestamp_min, filter.timestamp_max, last, filter.reversed)?;
+    (filter.timestamp_min, filter.timestamp_max) = range;
+    Some(filter)
+}
+
+macro_rules! paged {
+    ($query:ty, $row:ty, $fetch:ident, $after:ident, $timestamp:expr) => {
+        impl sealed::Sealed for $query {}
+
+        impl PagedQuery for $query {
+            type Row = $row;
+
+            async fn fetch(&self, client: &Client) -> Result<Vec<$row>, ClientError> {
+                client.$fetch(&self.0).await
+            }
+
+            fn after(self, last: &$row) -> Option<Self> {
+                let timestamp: fn(&$row) -> Nanos = $timestamp;
+                $after(self.0, timestamp(last)).map(Self)
+            }
+        }
+    };
+}
+
+paged!(AccountTransfers, Transfer, account_transfers, account_filter_after, |row| row.timestamp);
+paged!(AccountBalances, AccountBalance, account_balances, account_filter_after, |row| row.timestamp);
+paged!(AccountMovements, (MovementNumber, Movement), account_movements, account_filter_after, |row| row
+    .1
+    .timestamp);
+paged!(Accounts, AccountView, query_accounts, query_filter_after, |row| row.account.timestamp);
+paged!(Transfers, Transfer, query_transfers, query_filter_after, |row| row.timestamp);
+
+impl sealed::Sealed for Movements {}
+
+impl PagedQuery for Movements {
+    type Row = (MovementNumber, Movement);
+
+    async fn fetch(&self, client: &Client) -> Result<Vec<Self::Row>, ClientError> {
+        client.movements(self.0, 0).await
+    }
+
+    fn after(self, last: &Self::Row) -> Option<Self> {
+        last.0.0.checked_add(1).map(|next| Self(MovementNumber(next)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_begins_just_behind_the_last_row() {
+        let range = |min, max, last, is_reversed| {
+            range_after(Nanos(min), Nanos(max), Nanos(last), is_reversed).map(|(min, max)| (min.0, max.0))
+        };
+        assert_eq!(range(0, 0, 7, false), Some((8, 0)));
+        assert_eq!(range(0, 9, 8, false), Some((9, 9)));
+        assert_eq!(range(0, 9, 9, false), None, "the range is used up");
+        assert_eq!(range(0, 0, 7, true), Some((0, 6)));
+        assert_eq!(range(5, 0, 5, true), None, "the range is used up");
+        assert_eq!(range(0, 0, 1, true), None, "0 would stand for the end of time");
+    }
+}

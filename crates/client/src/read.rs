@@ -1,0 +1,142 @@
+//! Reads: every one sees all that was acknowledged before it began.
+
+use bezant_api::v1;
+use bezant_ledger::Books;
+use bezant_types::limits::RESULTS_MAX;
+use bezant_types::{
+    AccountBalance, AccountFilter, AccountId, AccountView, Asset, Movement, MovementNumber, QueryFilter,
+    Transfer, TransferId,
+};
+
+use crate::{Client, ClientError, convert};
+
+impl Client {
+    /// Accounts by id, in the order of the ids; unknown ones are left out.
+    pub async fn lookup_accounts(&self, ids: &[AccountId]) -> Result<Vec<AccountView>, ClientError> {
+        self.lookup_references(ids.iter().map(|id| convert::reference_by_id(*id)).collect()).await
+    }
+
+    /// Accounts by name, in the order of the names; unknown ones are left out.
+    pub async fn lookup_accounts_by_name(&self, names: &[&str]) -> Result<Vec<AccountView>, ClientError> {
+        self.lookup_references(names.iter().map(|name| convert::reference_by_name(name)).collect()).await
+    }
+
+    async fn lookup_references(
+        &self,
+        references: Vec<v1::AccountRef>,
+    ) -> Result<Vec<AccountView>, ClientError> {
+        let mut views = Vec::with_capacity(references.len());
+        for references in references.chunks(RESULTS_MAX) {
+            let message = v1::LookupAccountsRequest { accounts: references.to_vec() };
+            let answer = self
+                .call(message, |mut service, request| async move { service.lookup_accounts(request).await })
+                .await?;
+            for view in answer.reply.accounts {
+                views.push(convert::account_view(view)?);
+            }
+        }
+        Ok(views)
+    }
+
+    /// Transfers by id, in the order of the ids; unknown ones are left out.
+    pub async fn lookup_transfers(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, ClientError> {
+        let mut transfers = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(RESULTS_MAX) {
+            let message =
+                v1::LookupTransfersRequest { ids: ids.iter().map(|id| convert::uint128(id.0)).collect() };
+            let answer = self
+                .call(message, |mut service, request| async move { service.lookup_transfers(request).await })
+                .await?;
+            for transfer in &answer.reply.transfers {
+                transfers.push(convert::transfer(transfer)?);
+            }
+        }
+        Ok(transfers)
+    }
+
+    /// One page of an account's transfers; a limit of 0 stands for 8,189.
+    pub async fn account_transfers(&self, filter: &AccountFilter) -> Result<Vec<Transfer>, ClientError> {
+        let answer = self
+            .call(convert::account_filter(filter), |mut service, request| async move {
+                service.get_account_transfers(request).await
+            })
+            .await?;
+        answer.reply.transfers.iter().map(convert::transfer).collect()
+    }
+
+    /// One page of an account's balances after each of its transfers; the account needs the flag history.
+    pub async fn account_balances(&self, filter: &AccountFilter) -> Result<Vec<AccountBalance>, ClientError> {
+        let answer = self
+            .call(convert::account_filter(filter), |mut service, request| async move {
+                service.get_account_balances(request).await
+            })
+            .await?;
+        Ok(answer.reply.balances.iter().map(convert::account_balance).collect())
+    }
+
+    /// One page of an account's rows of the history, with the heads that their hashes were made over.
+    pub async fn account_movements(
+        &self,
+        filter: &AccountFilter,
+    ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
+        let answer = self
+            .call(convert::account_filter(filter), |mut service, request| async move {
+                service.get_account_movements(request).await
+            })
+            .await?;
+        convert::movements(&answer.reply)
+    }
+
+    /// One page of accounts by what they carry; a limit of 0 stands for 8,189.
+    pub async fn query_accounts(&self, filter: &QueryFilter) -> Result<Vec<AccountView>, ClientError> {
+        let answer = self
+            .call(convert::query_filter(filter), |mut service, request| async move {
+                service.query_accounts(request).await
+            })
+            .await?;
+        answer.reply.accounts.into_iter().map(convert::account_view).collect()
+    }
+
+    /// One page of transfers by what they carry; a limit of 0 stands for 8,189.
+    pub async fn query_transfers(&self, filter: &QueryFilter) -> Result<Vec<Transfer>, ClientError> {
+        let answer = self
+            .call(convert::query_filter(filter), |mut service, request| async move {
+                service.query_transfers(request).await
+            })
+            .await?;
+        answer.reply.transfers.iter().map(convert::transfer).collect()
+    }
+
+    /// The built-in and the registered assets, in the order of their ledgers.
+    pub async fn assets(&self) -> Result<Vec<Asset>, ClientError> {
+        let answer = self
+            .call(v1::ListAssetsRequest {}, |mut service, request| async move {
+                service.list_assets(request).await
+            })
+            .await?;
+        answer.reply.assets.iter().map(convert::asset).collect()
+    }
+
+    /// The whole ledger in a few numbers; debits equal credits in every row.
+    pub async fn books(&self) -> Result<Books, ClientError> {
+        let answer =
+            self.call(v1::GetBooksRequest {}, |mut service, request| async move {
+                service.get_books(request).await
+            })
+            .await?;
+        Ok(convert::books(&answer.reply))
+    }
+
+    /// One page of the whole history, from row `from`; a limit of 0 stands for 2,730.
+    pub async fn movements(
+        &self,
+        from: MovementNumber,
+        limit: u32,
+    ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
+        let message = v1::GetMovementsRequest { from: from.0, limit };
+        let answer = self
+            .call(message, |mut service, request| async move { service.get_movements(request).await })
+            .await?;
+        convert::movements(&answer.reply)
+    }
+}
