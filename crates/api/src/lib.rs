@@ -32,6 +32,8 @@ mod error;
 pub mod idempotency;
 pub mod json;
 pub mod message;
+mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
 pub use error::{ErrorCode, Failure, Violation};
+pub use status::status_name;

@@ -96,9 +96,18 @@ pub enum Health {
 /// What the node thread is told.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Execute { command: Command, admission: Admission, reply: oneshot::Sender<Result<Committed, ExecuteError>> },
-    Query { query: LedgerQuery, reply: oneshot::Sender<LedgerAnswer> },
-    Barrier { reply: oneshot::Sender<HistoryPosition> },
+    Execute {
+        command: Command,
+        admission: Admission,
+        reply: oneshot::Sender<Result<Committed, ExecuteError>>,
+    },
+    Query {
+        query: LedgerQuery,
+        reply: oneshot::Sender<LedgerAnswer>,
+    },
+    Barrier {
+        reply: oneshot::Sender<HistoryPosition>,
+    },
     /// From one of the node's own threads.
     Event(Input<Ledger>),
     /// Finish what is in flight, then end.
@@ -177,7 +186,11 @@ pub struct Handle {
 
 impl Handle {
     /// Puts a command in the log; answers when it is durable and applied.
-    pub async fn execute(&self, command: Command, deadline: Option<Instant>) -> Result<Committed, ExecuteError> {
+    pub async fn execute(
+        &self,
+        command: Command,
+        deadline: Option<Instant>,
+    ) -> Result<Committed, ExecuteError> {
         let Some(admission) = Admission::new(&self.shared, command.body.len()) else {
             self.shared.metrics.overloaded.inc();
             return Err(ExecuteError::Overloaded { retry_after: RETRY_AFTER });
@@ -238,6 +251,11 @@ impl Handle {
     /// Whether the node takes writes, now.
     pub fn health(&self) -> Health {
         self.shared.health.borrow().clone()
+    }
+
+    /// Tells whether the node takes writes, whenever that changes: for health checks that wait.
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
     }
 
     /// Tells how many movements can be read, whenever that grows: for change events.

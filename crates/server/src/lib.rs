@@ -1,1 +1,122 @@
-//! (being built)
+//! gRPC, REST, metrics and documentation on one port.
+//!
+//! [`serve`] takes a listener and a node's [`Handle`] and answers until it is told to stop. A connection
+//! speaks HTTP/1.1 or HTTP/2 without encryption; a request is shown to gRPC or to REST by its content type.
+//! Both ask the same desk, which asks the node.
+//!
+//! Always holds: what a client can make grow or wait has a limit ([`Limits`]), and at it the client is told
+//! so. Never: this room does not know how the node keeps money, and nothing here decides about it.
+
+mod body;
+mod changes;
+mod connection;
+mod desk;
+mod door;
+mod failure;
+mod grpc;
+mod limits;
+mod metrics;
+mod rest;
+mod shared;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bezant_runtime::Handle;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::desk::Desk;
+use crate::door::Door;
+pub use crate::limits::Limits;
+
+/// How a server behaves.
+#[derive(Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// What clients can make grow or wait.
+    pub limits: Limits,
+}
+
+/// Why a server does not serve.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The listener's address cannot be read.
+    #[error("the listener has no address: {0}")]
+    Listener(#[source] io::Error),
+    /// The descriptors of the service are damaged: a fault of the build.
+    #[error("the descriptors of the service cannot be read: {0}")]
+    Descriptors(#[from] tonic_reflection::server::Error),
+}
+
+/// After a failed accept (no file handles left, say) nothing tells when it will work again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown` is ready, then finishes what is in flight, within the limit for it.
+pub async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    options: ServerOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Listener)?;
+    let mut registry = Registry::default();
+    handle.register_metrics(&mut registry);
+    let desk = Arc::new(Desk::new(handle, options.limits));
+    desk.metrics.register(&mut registry);
+    let door =
+        Door::new(Arc::clone(&desk), grpc::standard(Arc::clone(&desk))?, rest::router(&desk, registry));
+    let builder = connection::builder(&desk.limits);
+    let places = Arc::new(Semaphore::new(desk.limits.connections_max));
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    tracing::debug!(%address, "serving");
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &places) => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let (builder, door) = (builder.clone(), door.of_connection());
+        let metrics = Arc::clone(&desk.metrics);
+        connections.spawn(async move {
+            metrics.connections.fetch_add(1, Relaxed);
+            connection::serve(stream, builder, door).await;
+            metrics.connections.fetch_sub(1, Relaxed);
+            drop(place);
+        });
+    }
+    drop(listener);
+    desk.stopping.send_replace(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(desk.limits.drain_timeout, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "cut off what did not end in time");
+    }
+    Ok(())
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Small answers must not wait for more bytes; where it fails the connection only is slower.
+            drop(stream.set_nodelay(true));
+            Some((stream, place))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}

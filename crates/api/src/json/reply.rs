@@ -2,8 +2,8 @@
 //! as people read them.
 
 use bezant_types::{
-    AccountBalance, AccountChangeStatus, AccountView, Asset, AssetStatus, Balances, Bounds, Chain,
-    CreateAccountStatus, CreateTransferStatus, EventResult, LedgerNumber, Movement, MovementNumber, Transfer,
+    AccountBalance, AccountView, Asset, Balances, Bounds, Chain, CreateTransferStatus, EventResult,
+    LedgerNumber, Movement, MovementNumber, Transfer,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::number::{Amount, SignedAmount, Text64};
 use crate::assets::{AssetBook, built_in_of};
 use crate::error::Failure;
+use crate::status::status_of;
 use bezant_ledger::{Books, LedgerTotals, Operation};
 
 /// One page of a list.
@@ -389,25 +390,6 @@ impl EventReply {
             || self.status.ends_with("_taken")
             || matches!(self.status, "id_already_failed" | "name_already_set" | "prev_hash_mismatch")
     }
-}
-
-/// Name and meaning of a status of an operation.
-pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'static str) {
-    macro_rules! read {
-        ($status:ty) => {
-            <$status>::from_number(number).map(|status| (status.name(), status.meaning()))
-        };
-    }
-    match operation {
-        Operation::CreateAccounts => read!(CreateAccountStatus),
-        Operation::CreateAccountsExtended => {
-            read!(CreateAccountStatus).or_else(|_| read!(AccountChangeStatus))
-        }
-        Operation::CreateTransfers | Operation::CreateTransfersExtended => read!(CreateTransferStatus),
-        Operation::SetBounds | Operation::SetName => read!(AccountChangeStatus),
-        Operation::RegisterAssets | Operation::Expire => read!(AssetStatus),
-    }
-    .unwrap_or(("unknown", "The status is not known to this program."))
 }
 
 /// What to do about a refusal.

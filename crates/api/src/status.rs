@@ -1,0 +1,28 @@
+//! Names of statuses: which list a number belongs to follows from the operation.
+
+use bezant_ledger::Operation;
+use bezant_types::{AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus};
+
+/// The name of a status of an operation, in snake case; `unknown` for a number that is none.
+pub fn status_name(operation: Operation, number: u32) -> &'static str {
+    status_of(operation, number).0
+}
+
+/// Name and meaning of a status of an operation.
+pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'static str) {
+    macro_rules! read {
+        ($status:ty) => {
+            <$status>::from_number(number).map(|status| (status.name(), status.meaning()))
+        };
+    }
+    match operation {
+        Operation::CreateAccounts => read!(CreateAccountStatus),
+        Operation::CreateAccountsExtended => {
+            read!(CreateAccountStatus).or_else(|_| read!(AccountChangeStatus))
+        }
+        Operation::CreateTransfers | Operation::CreateTransfersExtended => read!(CreateTransferStatus),
+        Operation::SetBounds | Operation::SetName => read!(AccountChangeStatus),
+        Operation::RegisterAssets | Operation::Expire => read!(AssetStatus),
+    }
+    .unwrap_or(("unknown", "The status is not known to this program."))
+}

@@ -1,0 +1,211 @@
+//! Bodies on their way in and out, with their bounds.
+//!
+//! A body that comes in counts its bytes against its own limit and against the memory that all bodies share,
+//! and has a time to arrive. One that goes out tells its connection when it has ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use bezant_api::{ErrorCode, Failure};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::connection::OpenRequest;
+use crate::limits::Limits;
+
+/// What all requests of the server share: how many there are and how many bytes their bodies hold.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// A request's place in the budget; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    budget: Arc<Budget>,
+    bytes: AtomicUsize,
+}
+
+impl Admission {
+    /// A place, where there is one.
+    pub(crate) fn new(budget: &Arc<Budget>, limits: &Limits) -> Result<Self, Failure> {
+        let before = budget.requests.fetch_add(1, Relaxed);
+        let admission = Self { budget: Arc::clone(budget), bytes: AtomicUsize::new(0) };
+        if before < limits.requests_max {
+            Ok(admission)
+        } else {
+            Err(Failure::overloaded("too many requests are in flight", limits.retry_after))
+        }
+    }
+
+    /// Takes bytes of the shared memory; the sum of this request.
+    fn take(&self, size: usize, limits: &Limits) -> Result<(), Failure> {
+        let own = self.bytes.fetch_add(size, Relaxed) + size;
+        let all = self.budget.bytes.fetch_add(size, Relaxed) + size;
+        if own > limits.body_size_max {
+            Err(too_large(limits))
+        } else if all > limits.body_bytes_max {
+            Err(Failure::overloaded("too many bytes of requests are in flight", limits.retry_after))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.budget.requests.fetch_sub(1, Relaxed);
+        self.budget.bytes.fetch_sub(self.bytes.load(Relaxed), Relaxed);
+    }
+}
+
+fn too_large(limits: &Limits) -> Failure {
+    let detail = format!("the request is larger than {} bytes: split it", limits.body_size_max);
+    Failure::new(ErrorCode::RequestTooLarge, detail)
+}
+
+/// A body on its way in.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    body: Incoming,
+    admission: Arc<Admission>,
+    limits: Arc<Limits>,
+    /// Set when the body is first waited for: most are there at once.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Inbound {
+    /// An error at once when the head already announces too much.
+    pub(crate) fn new(
+        body: Incoming,
+        admission: Arc<Admission>,
+        limits: Arc<Limits>,
+    ) -> Result<Self, Failure> {
+        let announced = body.size_hint().lower();
+        if usize::try_from(announced).map_or(true, |size| size > limits.body_size_max) {
+            return Err(too_large(&limits));
+        }
+        Ok(Self { body, admission, limits, timer: None })
+    }
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let size = frame.data_ref().map_or(0, Bytes::len);
+                Poll::Ready(Some(this.admission.take(size, &this.limits).map(|()| frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let failure = Failure::new(ErrorCode::InvalidMessage, format!("the body broke off: {error}"));
+                Poll::Ready(Some(Err(failure)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let timeout = this.limits.body_timeout;
+                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                timer.as_mut().poll(context).map(|()| {
+                    let detail = format!("the body did not arrive within {} ms", timeout.as_millis());
+                    Some(Err(Failure::new(ErrorCode::RequestTimeout, detail)))
+                })
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// All of a body; without a copy where it came in one piece.
+pub(crate) async fn collect<B>(mut body: B) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
+{
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// A body on its way out: of gRPC or of REST.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    body: Inner,
+    /// Given back when the answer has been sent or given up.
+    _open: OpenRequest,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Grpc(tonic::body::Body),
+    Rest(axum::body::Body),
+}
+
+impl Outbound {
+    /// The body of an answer of gRPC.
+    pub(crate) fn grpc(body: tonic::body::Body, open: OpenRequest) -> Self {
+        Self { body: Inner::Grpc(body), _open: open }
+    }
+
+    /// The body of an answer of REST.
+    pub(crate) fn rest(body: axum::body::Body, open: OpenRequest) -> Self {
+        Self { body: Inner::Rest(body), _open: open }
+    }
+}
+
+impl Body for Outbound {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut self.body {
+            Inner::Grpc(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Inner::Rest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Inner::Grpc(body) => body.is_end_stream(),
+            Inner::Rest(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Inner::Grpc(body) => body.size_hint(),
+            Inner::Rest(body) => body.size_hint(),
+        }
+    }
+}

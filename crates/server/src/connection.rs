@@ -1,0 +1,285 @@
+//! One connection: HTTP/1.1 or HTTP/2, whichever the client speaks, and the clocks that end it.
+//!
+//! hyper reads and writes; this file looks at the clocks, a few times a minute, and never for each request:
+//! a head that does not come, a connection without requests, a peer that is gone or takes nothing.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::door::Door;
+use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
+
+/// What the requests of a connection tell its clocks.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// Requests whose answers are not sent in full.
+    open: AtomicUsize,
+    /// Bytes moved since the clocks were last looked at.
+    moved: AtomicBool,
+    /// Bytes came, and no request has come out of them yet.
+    unanswered: AtomicBool,
+    /// Something was answered since the clocks were last looked at.
+    served: AtomicBool,
+    /// The first bytes were those of HTTP/2.
+    is_http2: AtomicBool,
+}
+
+/// A request whose answer is not sent in full; tells its connection when dropped.
+#[derive(Debug)]
+pub(crate) struct OpenRequest(Arc<Activity>);
+
+impl OpenRequest {
+    pub(crate) fn new(activity: &Arc<Activity>) -> Self {
+        activity.open.fetch_add(1, Relaxed);
+        activity.unanswered.store(false, Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.served.store(true, Relaxed);
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A socket that tells when bytes move.
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    has_read: bool,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if !new.is_empty() {
+            if !self.has_read {
+                self.has_read = true;
+                // No method of HTTP/1 begins like the preface of HTTP/2.
+                self.activity.is_http2.store(new.starts_with(b"PRI"), Relaxed);
+            }
+            self.activity.moved.store(true, Relaxed);
+            self.activity.unanswered.store(true, Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(&result);
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+impl Socket {
+    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        if matches!(result, Poll::Ready(Ok(1..))) {
+            self.activity.moved.store(true, Relaxed);
+        }
+    }
+}
+
+/// How hyper serves every connection.
+pub(crate) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(usize::try_from(HEAD_SIZE_MAX).unwrap_or(usize::MAX));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_SIZE)
+        .initial_connection_window_size(WINDOW_SIZE)
+        .max_frame_size(FRAME_SIZE_MAX)
+        .max_send_buf_size(SEND_BUFFER_SIZE)
+        .max_header_list_size(HEAD_SIZE_MAX)
+        .max_concurrent_streams(limits.streams_max)
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_interval);
+    builder
+}
+
+/// What becomes of a connection when its clocks are looked at.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Stay,
+    /// Finish what is open, begin nothing.
+    Leave,
+    /// At once: the peer does not do its part.
+    Cut,
+}
+
+/// The clocks of one connection.
+#[derive(Debug)]
+struct Clocks {
+    moved_at: Instant,
+    used_at: Instant,
+    waits_since: Option<Instant>,
+}
+
+impl Clocks {
+    fn new(now: Instant) -> Self {
+        Self { moved_at: now, used_at: now, waits_since: None }
+    }
+
+    fn look(&mut self, now: Instant, activity: &Activity, limits: &Limits) -> Verdict {
+        if activity.moved.swap(false, Relaxed) {
+            self.moved_at = now;
+        }
+        let is_used = activity.open.load(Relaxed) > 0;
+        if is_used || activity.served.swap(false, Relaxed) {
+            self.used_at = now;
+        }
+        // Over HTTP/2, bytes without a request are normal: settings, pings.
+        let is_head = !is_used && !activity.is_http2.load(Relaxed) && activity.unanswered.load(Relaxed);
+        self.waits_since = is_head.then(|| self.waits_since.unwrap_or(now));
+        let is_late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
+        if self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout)) {
+            Verdict::Cut
+        } else if is_late(self.moved_at, limits.stall_timeout) {
+            Verdict::Cut
+        } else if !is_used && is_late(self.used_at, limits.idle_timeout) {
+            Verdict::Leave
+        } else {
+            Verdict::Stay
+        }
+    }
+}
+
+/// Serves a connection until it ends, by itself or by a clock, or the server stops.
+pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door) {
+    let desk = Arc::clone(&door.desk);
+    let limits = &desk.limits;
+    if timeout(limits.head_timeout, stream.readable()).await.is_err() {
+        return;
+    }
+    let activity = Arc::clone(&door.activity);
+    let socket = Socket { stream, activity: Arc::clone(&activity), has_read: false };
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
+    let mut stopping = desk.stopping.subscribe();
+    let mut is_leaving = false;
+    let mut clocks = Clocks::new(Instant::now());
+    let mut ticks = interval(limits.check_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                return;
+            }
+            _ = stopping.wait_for(|stopping| *stopping), if !is_leaving => {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            now = ticks.tick() => match clocks.look(now, &activity, limits) {
+                Verdict::Stay => {}
+                Verdict::Leave if is_leaving => return,
+                Verdict::Leave => {
+                    is_leaving = true;
+                    clocks.used_at = now;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Verdict::Cut => return,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            head_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(90),
+            ..Limits::default()
+        }
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_cut() {
+        let (activity, start) = (Activity::default(), Instant::now());
+        let mut clocks = Clocks::new(start);
+        activity.unanswered.store(true, Relaxed);
+        assert_eq!(clocks.look(start, &activity, &limits()), Verdict::Stay);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
+        activity.is_http2.store(true, Relaxed);
+        assert_eq!(clocks.look(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
+    }
+
+    #[test]
+    fn a_connection_without_requests_leaves_and_a_used_one_stays() {
+        let (activity, start) = (Arc::new(Activity::default()), Instant::now());
+        let mut clocks = Clocks::new(start);
+        let open = OpenRequest::new(&activity);
+        let minute = Duration::from_secs(60);
+        assert_eq!(clocks.look(start + minute, &activity, &limits()), Verdict::Stay);
+        drop(open);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + 2 * minute, &activity, &limits()), Verdict::Stay);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + 3 * minute, &activity, &limits()), Verdict::Leave);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_cut_with_its_requests_open() {
+        let (activity, start) = (Arc::new(Activity::default()), Instant::now());
+        let mut clocks = Clocks::new(start);
+        let _open = OpenRequest::new(&activity);
+        assert_eq!(clocks.look(start + Duration::from_secs(90), &activity, &limits()), Verdict::Cut);
+    }
+}

@@ -1,0 +1,333 @@
+//! The desk between the protocols and the node: both gRPC and REST ask here.
+//!
+//! It turns names and asset codes into numbers, picks the operation that carries a request, and asks the
+//! node. It remembers what never changes (the id of a name, the asset of a ledger) and nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bezant_api::assets::AssetBook;
+use bezant_api::{AccountDraft, AccountReference, ErrorCode, Failure, TransferDraft, Violation};
+use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswer, LedgerQuery, Operation};
+use bezant_runtime::{Committed, Handle};
+use bezant_storage::{HistoryAnswer, HistoryQuery};
+use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, limits};
+use bytes::{Bytes, BytesMut};
+use ulid::Generator;
+
+use crate::failure;
+use crate::limits::{Limits, NAMES_MAX};
+use crate::metrics::{Api, Call, Metrics};
+
+/// How old the copy of the assets may be before a ledger without an asset is asked for again.
+const ASSETS_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// When a call must be answered.
+pub(crate) type Deadline = Option<Instant>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) handle: Handle,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Becomes true when the server stops.
+    pub(crate) stopping: tokio::sync::watch::Sender<bool>,
+    pub(crate) watchers: Arc<tokio::sync::Semaphore>,
+    names: RwLock<HashMap<String, AccountId>>,
+    assets: RwLock<(Arc<AssetBook>, Option<Instant>)>,
+    ids: Mutex<Generator>,
+}
+
+impl Desk {
+    pub(crate) fn new(handle: Handle, limits: Limits) -> Self {
+        Self {
+            handle,
+            watchers: Arc::new(tokio::sync::Semaphore::new(limits.watchers_max)),
+            limits,
+            metrics: Arc::new(Metrics::new()),
+            stopping: tokio::sync::watch::Sender::new(false),
+            names: RwLock::default(),
+            assets: RwLock::new((Arc::new(AssetBook::default()), None)),
+            ids: Mutex::new(Generator::new()),
+        }
+    }
+
+    /// Does the work of a call and counts it.
+    pub(crate) async fn observe<T>(
+        &self,
+        api: Api,
+        call: Call,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let result = work.await;
+        let error = result.as_ref().err().map(|failure| failure.code);
+        self.metrics.call(api, call, begun.elapsed(), error);
+        result
+    }
+
+    /// Puts events in the log and waits for what became of them.
+    pub(crate) async fn write(
+        &self,
+        operation: Operation,
+        records: Bytes,
+        deadline: Deadline,
+    ) -> Result<Committed, Failure> {
+        let command =
+            operation.command(records).map_err(|error| failure::of_records(error, operation.event_size()))?;
+        let committed =
+            self.handle.execute(command, deadline).await.map_err(|error| failure::of_write(&error))?;
+        self.metrics.results(operation, &committed.results);
+        Ok(committed)
+    }
+
+    /// Puts typed events in the log; `name` is the field of the request that holds them.
+    pub(crate) async fn write_events<E: Event>(
+        &self,
+        operation: Operation,
+        events: &[E],
+        deadline: Deadline,
+    ) -> Result<Committed, Failure> {
+        let mut records = BytesMut::with_capacity(events.len() * operation.event_size());
+        events.iter().for_each(|event| event.write(&mut records));
+        self.write(operation, records.freeze(), deadline).await
+    }
+
+    /// Creates accounts. The plain records are used where they hold all that is said.
+    pub(crate) async fn create_accounts(
+        &self,
+        drafts: Vec<AccountDraft>,
+        deadline: Deadline,
+    ) -> Result<(Operation, Committed), Failure> {
+        let mut events: Vec<ExtendedAccount> = Vec::with_capacity(drafts.len());
+        for (at, draft) in drafts.into_iter().enumerate() {
+            let mut event = draft.event;
+            if let Some(code) = draft.asset {
+                event.account.ledger =
+                    self.ledger_of(&code, deadline).await.map_err(|error| at_place(error, at))?;
+            }
+            events.push(event);
+        }
+        let is_plain =
+            |event: &ExtendedAccount| event.bounds.is_none() && event.name == [0; limits::NAME_SIZE_MAX];
+        if events.iter().all(is_plain) {
+            let accounts: Vec<_> = events.iter().map(|event| event.account).collect();
+            let operation = Operation::CreateAccounts;
+            return Ok((operation, self.write_events(operation, &accounts, deadline).await?));
+        }
+        let operation = Operation::CreateAccountsExtended;
+        Ok((operation, self.write_events(operation, &events, deadline).await?))
+    }
+
+    /// Creates transfers. The plain records are used where they hold all that is said.
+    pub(crate) async fn create_transfers(
+        &self,
+        drafts: Vec<TransferDraft>,
+        deadline: Deadline,
+    ) -> Result<Committed, Failure> {
+        let references = drafts.iter().flat_map(|draft| [&draft.debit_account, &draft.credit_account]);
+        let names = self.ids_of_names(references, deadline).await?;
+        let mut events: Vec<ExtendedTransfer> = Vec::with_capacity(drafts.len());
+        for (at, draft) in drafts.into_iter().enumerate() {
+            let mut event = draft.event;
+            let place = |error| at_place(error, at);
+            event.transfer.debit_account_id =
+                names.id_of(&draft.debit_account, "debit_account").map_err(place)?;
+            event.transfer.credit_account_id =
+                names.id_of(&draft.credit_account, "credit_account").map_err(place)?;
+            if let Some(code) = draft.asset {
+                event.transfer.ledger = self.ledger_of(&code, deadline).await.map_err(place)?;
+            }
+            events.push(event);
+        }
+        if events.iter().all(|event| event.prev_hash == Head::NONE) {
+            let transfers: Vec<_> = events.iter().map(|event| event.transfer).collect();
+            return self.write_events(Operation::CreateTransfers, &transfers, deadline).await;
+        }
+        self.write_events(Operation::CreateTransfersExtended, &events, deadline).await
+    }
+
+    /// An id that grows with time, for an event that brings none.
+    pub(crate) fn fresh_id(&self) -> u128 {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        match ids.generate() {
+            Ok(id) => id.0,
+            Err(overflow) => overflow.commit_overflow_random().0,
+        }
+    }
+
+    /// The account of a reference; `account_not_found` when there is none.
+    pub(crate) async fn account(
+        &self,
+        reference: &AccountReference,
+        deadline: Deadline,
+    ) -> Result<AccountView, Failure> {
+        let query = match reference {
+            AccountReference::None => {
+                return Err(Violation::new("account", "is missing: send an id or a name").into());
+            }
+            AccountReference::Id(id) => LedgerQuery::Accounts(vec![*id]),
+            AccountReference::Name(name) => LedgerQuery::AccountsByName(vec![name.clone()]),
+        };
+        self.accounts(query, deadline).await?.pop().ok_or_else(|| account_not_found(reference))
+    }
+
+    /// The id of a reference, without asking whether an id exists.
+    pub(crate) async fn account_id(
+        &self,
+        reference: &AccountReference,
+        deadline: Deadline,
+    ) -> Result<AccountId, Failure> {
+        let names = self.ids_of_names([reference], deadline).await?;
+        match reference {
+            AccountReference::Name(name) => {
+                names.0.get(name).copied().ok_or_else(|| account_not_found(reference))
+            }
+            AccountReference::None | AccountReference::Id(_) => names.id_of(reference, "account"),
+        }
+    }
+
+    /// Accounts that a question finds.
+    pub(crate) async fn accounts(
+        &self,
+        query: LedgerQuery,
+        deadline: Deadline,
+    ) -> Result<Vec<AccountView>, Failure> {
+        match self.ask(query, deadline).await? {
+            LedgerAnswer::Accounts(accounts) => Ok(accounts),
+            _ => Err(failure::internal("the ledger answered another question")),
+        }
+    }
+
+    /// The whole ledger in a few numbers.
+    pub(crate) async fn books(&self, deadline: Deadline) -> Result<Books, Failure> {
+        match self.ask(LedgerQuery::Books, deadline).await? {
+            LedgerAnswer::Books(books) => Ok(books),
+            _ => Err(failure::internal("the ledger answered another question")),
+        }
+    }
+
+    /// All assets, as of now.
+    pub(crate) async fn assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
+        let LedgerAnswer::Assets(assets) = self.ask(LedgerQuery::Assets, deadline).await? else {
+            return Err(failure::internal("the ledger answered another question"));
+        };
+        let book: Arc<AssetBook> = Arc::new(assets.into_iter().collect());
+        let mut copy = self.assets.write().unwrap_or_else(PoisonError::into_inner);
+        *copy = (Arc::clone(&book), Some(Instant::now()));
+        Ok(book)
+    }
+
+    /// Assets to show amounts with: at least those known a second ago when one of these ledgers is unknown.
+    pub(crate) async fn assets_for(
+        &self,
+        mut ledgers: impl Iterator<Item = LedgerNumber>,
+        deadline: Deadline,
+    ) -> Arc<AssetBook> {
+        let (book, read_at) = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_fresh = read_at.is_some_and(|read_at| read_at.elapsed() < ASSETS_AGE_MAX);
+        if is_fresh || ledgers.all(|ledger| book.of(ledger).is_some()) {
+            return book;
+        }
+        self.assets(deadline).await.unwrap_or(book)
+    }
+
+    /// The ledger of an asset's code.
+    pub(crate) async fn ledger_of(&self, code: &str, deadline: Deadline) -> Result<LedgerNumber, Failure> {
+        let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).0.clone();
+        if let Some(asset) = known.named(code) {
+            return Ok(asset.ledger);
+        }
+        let ledger = self.assets(deadline).await?.named(code).map(|asset: &Asset| asset.ledger);
+        ledger.ok_or_else(|| {
+            let detail = format!("no ledger has an asset '{code}': register it, or use its ledger number");
+            Failure::new(ErrorCode::AssetNotFound, detail)
+        })
+    }
+
+    /// Rows of the history.
+    pub(crate) async fn history(
+        &self,
+        query: HistoryQuery,
+        deadline: Deadline,
+    ) -> Result<HistoryAnswer, Failure> {
+        self.handle.query_history(query, deadline).await.map_err(|error| failure::of_read(&error))
+    }
+
+    async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
+        self.handle.query_ledger(query, deadline).await.map_err(|error| failure::of_read(&error))
+    }
+
+    /// The ids of all names among some references.
+    pub(crate) async fn ids_of_names<'reference>(
+        &self,
+        references: impl IntoIterator<Item = &'reference AccountReference>,
+        deadline: Deadline,
+    ) -> Result<Names, Failure> {
+        let mut found = HashMap::new();
+        let mut unknown = Vec::new();
+        {
+            let known = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            for reference in references {
+                let AccountReference::Name(name) = reference else { continue };
+                match known.get(name) {
+                    Some(id) => found.insert(name.clone(), *id),
+                    None => found.insert(name.clone(), AccountId(0)).is_none().then(|| {
+                        unknown.push(name.clone());
+                        AccountId(0)
+                    }),
+                };
+            }
+        }
+        if !unknown.is_empty() {
+            unknown.iter().for_each(|name| drop(found.remove(name)));
+            let views = self.accounts(LedgerQuery::AccountsByName(unknown), deadline).await?;
+            let mut known = self.names.write().unwrap_or_else(PoisonError::into_inner);
+            for view in views {
+                if known.len() >= NAMES_MAX {
+                    known.clear();
+                }
+                known.insert(view.name.clone(), view.account.id);
+                found.insert(view.name, view.account.id);
+            }
+        }
+        Ok(Names(found))
+    }
+}
+
+/// Ids of names.
+#[derive(Debug)]
+pub(crate) struct Names(HashMap<String, AccountId>);
+
+impl Names {
+    /// The id of a reference that stands in `field`; 0 where none is given.
+    pub(crate) fn id_of(&self, reference: &AccountReference, field: &str) -> Result<AccountId, Failure> {
+        match reference {
+            AccountReference::None => Ok(AccountId(0)),
+            AccountReference::Id(id) => Ok(*id),
+            AccountReference::Name(name) => self.0.get(name).copied().ok_or_else(|| {
+                let detail = format!("no account has the name '{name}': create it first, or use an id");
+                let violations = vec![Violation::new(field, detail.clone())];
+                Failure { violations, ..Failure::new(ErrorCode::NameNotFound, detail) }
+            }),
+        }
+    }
+}
+
+/// A failure of one event, with its place in the request.
+pub(crate) fn at_place(mut failure: Failure, at: usize) -> Failure {
+    failure.violations =
+        failure.violations.into_iter().map(|violation| violation.within(format_args!("[{at}]"))).collect();
+    failure
+}
+
+fn account_not_found(reference: &AccountReference) -> Failure {
+    let account = match reference {
+        AccountReference::None => "no account was named".to_owned(),
+        AccountReference::Id(id) => format!("there is no account with the id {id}"),
+        AccountReference::Name(name) => format!("no account has the name '{name}'"),
+    };
+    Failure::new(ErrorCode::AccountNotFound, account)
+}

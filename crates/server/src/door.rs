@@ -1,0 +1,151 @@
+//! The door that every request comes through: admits it or not, and shows it to gRPC or to REST.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use bezant_api::v1::ledger_server::LedgerServer;
+use bezant_api::{ErrorCode, Failure};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::Service as HyperService;
+use tonic::service::Routes;
+use tower::Service as _;
+
+use crate::body::{Admission, Budget, Inbound, Outbound};
+use crate::connection::{Activity, OpenRequest};
+use crate::desk::Desk;
+use crate::failure::{Refused, to_status};
+use crate::grpc::{self, Service};
+use crate::limits::Limits;
+use crate::metrics::{Api, Call};
+
+/// The path of every call of the ledger's service.
+const LEDGER_PATH: &str = "/bezant.v1.Ledger/";
+
+/// What all connections of a server share, and what is this one's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) activity: Arc<Activity>,
+    budget: Arc<Budget>,
+    limits: Arc<Limits>,
+    ledger: LedgerServer<Service>,
+    standard: Routes,
+    rest: Router,
+}
+
+impl Door {
+    pub(crate) fn new(desk: Arc<Desk>, standard: Routes, rest: Router) -> Self {
+        Self {
+            activity: Arc::default(),
+            budget: Arc::default(),
+            limits: Arc::new(desk.limits.clone()),
+            ledger: grpc::ledger(Arc::clone(&desk)),
+            standard,
+            rest,
+            desk,
+        }
+    }
+
+    /// The door of one connection.
+    pub(crate) fn of_connection(&self) -> Self {
+        Self { activity: Arc::default(), ..self.clone() }
+    }
+
+    /// Counts and tells a request that is not admitted.
+    fn refuse(&self, failure: Failure, is_grpc: bool, open: OpenRequest) -> Response<Outbound> {
+        let api = if is_grpc { Api::Grpc } else { Api::Rest };
+        self.desk.metrics.call(api, Call::Other, Duration::ZERO, Some(failure.code));
+        if is_grpc {
+            to_status(failure).into_http().map(|body| Outbound::grpc(body, open))
+        } else {
+            Refused(failure).into_response().map(|body| Outbound::rest(body, open))
+        }
+    }
+}
+
+impl HyperService<Request<Incoming>> for Door {
+    type Response = Response<Outbound>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Outbound>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let open = OpenRequest::new(&self.activity);
+        let is_grpc = grpc::is_grpc(request.headers());
+        let admitted = Admission::new(&self.budget, &self.limits).and_then(|admission| {
+            let admission = Arc::new(admission);
+            let (head, body) = request.into_parts();
+            let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(&self.limits))?;
+            Ok((admission, Request::from_parts(head, inbound)))
+        });
+        let (admission, request) = match admitted {
+            Ok(admitted) => admitted,
+            Err(failure) => {
+                let response = self.refuse(failure, is_grpc, open);
+                return Box::pin(std::future::ready(Ok(response)));
+            }
+        };
+        let counted = InFlight::new(&self.desk, admission);
+        if !is_grpc {
+            let mut rest = self.rest.clone();
+            let request = request.map(axum::body::Body::new);
+            return Box::pin(async move {
+                let response = rest.call(request).await?;
+                drop(counted);
+                Ok(response.map(|body| Outbound::rest(body, open)))
+            });
+        }
+        let request = request.map(|body| body.map_err(to_status));
+        if request.uri().path().starts_with(LEDGER_PATH) {
+            let answer = self.ledger.clone().call(request);
+            return Box::pin(async move {
+                let response = answer.await?;
+                drop(counted);
+                Ok(response.map(|body| Outbound::grpc(body, open)))
+            });
+        }
+        let mut standard = self.standard.clone();
+        Box::pin(async move {
+            let response = standard.call(request).await?;
+            drop(counted);
+            Ok(response.map(|body| Outbound::grpc(body, open)))
+        })
+    }
+}
+
+/// Counts a request while it is being answered.
+#[derive(Debug)]
+struct InFlight {
+    desk: Arc<Desk>,
+    _admission: Arc<Admission>,
+}
+
+impl InFlight {
+    fn new(desk: &Arc<Desk>, admission: Arc<Admission>) -> Self {
+        desk.metrics.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self { desk: Arc::clone(desk), _admission: admission }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.desk.metrics.requests.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A path that does not exist, in REST.
+pub(crate) async fn no_route(uri: http::Uri) -> Refused {
+    let detail = format!("there is nothing at {}: see /docs", uri.path());
+    Refused(Failure::new(ErrorCode::RouteNotFound, detail))
+}
+
+/// A method that a path does not have, in REST.
+pub(crate) async fn no_method(method: http::Method, uri: http::Uri) -> Refused {
+    let detail = format!("{method} is not a method of {}: see /docs", uri.path());
+    Refused(Failure::new(ErrorCode::MethodNotAllowed, detail))
+}

@@ -1,0 +1,140 @@
+//! Failures of calls as both protocols show them, and the node's errors as failures.
+
+use axum::response::{IntoResponse, Response};
+use bezant_api::json::Problem;
+use bezant_api::{ErrorCode, Failure};
+use bezant_codec::DecodeError;
+use bezant_runtime::{ExecuteError, ReadError};
+use http::{HeaderValue, StatusCode, header};
+use tonic::Status;
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+/// The domain of `reason` in gRPC's `ErrorInfo`.
+const ERROR_DOMAIN: &str = "bezant";
+
+/// Why a write has no outcome.
+pub(crate) fn of_write(error: &ExecuteError) -> Failure {
+    let detail = error.to_string();
+    match error {
+        ExecuteError::Overloaded { retry_after } => {
+            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+        }
+        ExecuteError::ReadOnly { .. } => Failure::new(ErrorCode::ReadOnly, detail),
+        ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
+        ExecuteError::Stopping => Failure::new(ErrorCode::Stopping, detail),
+        _ => Failure::new(ErrorCode::Internal, detail),
+    }
+}
+
+/// Why a read has no answer.
+pub(crate) fn of_read(error: &ReadError) -> Failure {
+    let detail = error.to_string();
+    match error {
+        ReadError::Overloaded { retry_after } => {
+            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+        }
+        ReadError::Damaged { .. } => Failure::new(ErrorCode::HistoryDamaged, detail),
+        ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
+        ReadError::Stopping => Failure::new(ErrorCode::Stopping, detail),
+        _ => Failure::new(ErrorCode::Internal, detail),
+    }
+}
+
+/// Why records of the fast path are not taken.
+pub(crate) fn of_records(error: DecodeError, event_size: usize) -> Failure {
+    let detail = format!("{error}: send 1 to 8189 records of {event_size} bytes each, one after the other");
+    Failure::new(ErrorCode::InvalidRecords, detail)
+}
+
+/// An answer that only a fault of the server explains.
+pub(crate) fn internal(what: &str) -> Failure {
+    tracing::error!(what, "a fault of the server");
+    Failure::new(ErrorCode::Internal, format!("a fault of the server: {what}"))
+}
+
+/// The failure as gRPC tells it, with rich details.
+pub(crate) fn to_status(failure: Failure) -> Status {
+    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, []);
+    if !failure.violations.is_empty() {
+        let fields = failure
+            .violations
+            .into_iter()
+            .map(|violation| FieldViolation::new(violation.field, violation.description));
+        details.set_bad_request(fields.collect::<Vec<_>>());
+    }
+    if failure.retry_after.is_some() {
+        details.set_retry_info(failure.retry_after);
+    }
+    Status::with_error_details(failure.code.grpc_code(), failure.detail, details)
+}
+
+/// A failure on its way out of a REST handler, as problem+json.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) Failure);
+
+impl<Error: Into<Failure>> From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = problem(&Problem::from(&self.0));
+        if let Some(wait) = self.0.retry_after {
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+}
+
+/// A problem as an answer.
+pub(crate) fn problem(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bezant_api::Violation;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_the_node_keep_their_meaning() {
+        let overloaded = ExecuteError::Overloaded { retry_after: Duration::from_millis(50) };
+        let status = to_status(of_write(&overloaded));
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        let details = status.get_error_details();
+        let wait = details.retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(wait, Some(Duration::from_millis(50)));
+        assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("overloaded"));
+        let response = Refused(of_write(&overloaded)).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+
+        let pairs = [
+            (of_write(&ExecuteError::ReadOnly { reason: "full".into() }), tonic::Code::Unavailable, 503),
+            (of_write(&ExecuteError::DeadlineExceeded), tonic::Code::DeadlineExceeded, 504),
+            (of_write(&ExecuteError::Stopping), tonic::Code::Unavailable, 503),
+            (of_read(&ReadError::Damaged { reason: "page 7".into() }), tonic::Code::DataLoss, 500),
+        ];
+        for (failure, grpc, http) in pairs {
+            assert_eq!((failure.code.grpc_code(), failure.code.http_status()), (grpc, http), "{failure}");
+        }
+    }
+
+    #[test]
+    fn fields_are_named_in_both_protocols() {
+        let failure = Failure::from(Violation::new("transfers[0].code", "is at most 65535"));
+        let details = to_status(failure).get_error_details();
+        let field = details.bad_request().and_then(|request| request.field_violations.first().cloned());
+        assert_eq!(field.map(|field| field.field), Some("transfers[0].code".to_owned()));
+    }
+}

@@ -1,0 +1,60 @@
+//! The standard health service: says what the node says, at the moment of the question.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bezant_runtime::Health as NodeHealth;
+use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
+use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
+
+use crate::desk::Desk;
+
+/// The names that can be asked for: the server as a whole, and its service.
+const SERVICES: [&str; 2] = ["", "bezant.v1.Ledger"];
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Health {
+    pub(super) desk: Arc<Desk>,
+}
+
+fn response(health: &NodeHealth) -> HealthCheckResponse {
+    let status = match health {
+        NodeHealth::Serving => ServingStatus::Serving,
+        NodeHealth::ReadOnly { .. } | NodeHealth::Stopping => ServingStatus::NotServing,
+    };
+    HealthCheckResponse { status: status.into() }
+}
+
+#[async_trait]
+impl health_server::Health for Health {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !SERVICES.contains(&request.get_ref().service.as_str()) {
+            return Err(Status::not_found("no such service: ask for '' or 'bezant.v1.Ledger'"));
+        }
+        let is_stopping = *self.desk.stopping.borrow();
+        let health = if is_stopping { NodeHealth::Stopping } else { self.desk.handle.health() };
+        Ok(Response::new(response(&health)))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        if !SERVICES.contains(&request.get_ref().service.as_str()) {
+            let status = ServingStatus::ServiceUnknown.into();
+            return Ok(Response::new(Box::pin(tokio_stream::once(Ok(HealthCheckResponse { status })))));
+        }
+        let changes = WatchStream::new(self.desk.handle.watch_health()).map(Some);
+        let stops = WatchStream::from_changes(self.desk.stopping.subscribe()).map(|_| None);
+        let until_stop = changes.merge(stops).map_while(|health| health);
+        Ok(Response::new(Box::pin(until_stop.map(|health| Ok(response(&health))))))
+    }
+}

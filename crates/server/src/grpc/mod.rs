@@ -1,0 +1,156 @@
+//! The gRPC service `bezant.v1.Ledger`, and the standard services for health and reflection.
+
+mod health;
+mod read;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bezant_api::{Failure, v1};
+use bezant_types::limits::REQUEST_SIZE_MAX;
+use http::HeaderMap;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::health_server::HealthServer;
+use v1::ledger_server::{Ledger, LedgerServer};
+
+use crate::desk::{Deadline, Desk};
+use crate::failure::to_status;
+use crate::limits::Limits;
+use crate::metrics::{Api, Call};
+
+/// Bytes of an answer: 8189 accounts with long names fit many times over.
+const ANSWER_SIZE_MAX: usize = 64 << 20;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    desk: Arc<Desk>,
+}
+
+/// The ledger's service, ready to be called.
+pub(crate) fn ledger(desk: Arc<Desk>) -> LedgerServer<Service> {
+    let size_max = desk.limits.body_size_max.max(REQUEST_SIZE_MAX);
+    LedgerServer::new(Service { desk })
+        .max_decoding_message_size(size_max)
+        .max_encoding_message_size(ANSWER_SIZE_MAX)
+}
+
+/// Health and reflection.
+pub(crate) fn standard(desk: Arc<Desk>) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Routes::new(HealthServer::new(health::Health { desk }))
+        .add_service(builder().build_v1()?)
+        .add_service(builder().build_v1alpha()?)
+        .prepare())
+}
+
+/// When the call must be answered: what `grpc-timeout` says, within the limits.
+fn deadline(metadata: &tonic::metadata::MetadataMap, limits: &Limits) -> Deadline {
+    let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    Instant::now().checked_add(timeout.unwrap_or(limits.deadline_default).min(limits.deadline_max))
+}
+
+/// Reads `grpc-timeout`: up to 8 digits and a unit. `None` when it is not one.
+pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count.checked_mul(3600)?),
+        "M" => Duration::from_secs(count.checked_mul(60)?),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// True for a request of gRPC, whichever service it is for.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl Service {
+    /// Does the work of a call, counts it, and tells a failure as gRPC does.
+    async fn call<Input, Output, Work>(
+        &self,
+        call: Call,
+        request: Request<Input>,
+        work: impl FnOnce(Input, Deadline) -> Work,
+    ) -> Result<Response<Output>, Status>
+    where
+        Work: Future<Output = Result<Output, Failure>>,
+    {
+        let deadline = deadline(request.metadata(), &self.desk.limits);
+        let work = work(request.into_inner(), deadline);
+        self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
+    }
+}
+
+macro_rules! ledger_service {
+    ($($method:ident($request:ident) -> $reply:ident = $call:ident $module:ident,)+) => {
+        #[async_trait]
+        impl Ledger for Service {
+            $(async fn $method(
+                &self,
+                request: Request<v1::$request>,
+            ) -> Result<Response<v1::$reply>, Status> {
+                self.call(Call::$call, request, |input, deadline| $module::$method(&self.desk, input, deadline)).await
+            })+
+
+            type WatchEventsStream = watch::ChangeStream;
+
+            async fn watch_events(
+                &self,
+                request: Request<v1::WatchEventsRequest>,
+            ) -> Result<Response<watch::ChangeStream>, Status> {
+                self.call(Call::WatchEvents, request, |input, _| watch::watch_events(&self.desk, input)).await
+            }
+        }
+    };
+}
+
+ledger_service! {
+    submit(SubmitRequest) -> SubmitReply = Submit write,
+    create_accounts(CreateAccountsRequest) -> EventsReply = CreateAccounts write,
+    create_transfers(CreateTransfersRequest) -> EventsReply = CreateTransfers write,
+    set_account_bounds(SetAccountBoundsRequest) -> EventsReply = SetAccountBounds write,
+    set_account_name(SetAccountNameRequest) -> EventsReply = SetAccountName write,
+    register_assets(RegisterAssetsRequest) -> EventsReply = RegisterAssets write,
+    lookup_accounts(LookupAccountsRequest) -> AccountsReply = LookupAccounts read,
+    lookup_transfers(LookupTransfersRequest) -> TransfersReply = LookupTransfers read,
+    get_account_transfers(AccountFilter) -> TransfersReply = GetAccountTransfers read,
+    get_account_balances(AccountFilter) -> AccountBalancesReply = GetAccountBalances read,
+    query_accounts(QueryFilter) -> AccountsReply = QueryAccounts read,
+    query_transfers(QueryFilter) -> TransfersReply = QueryTransfers read,
+    list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
+    get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
+    get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
+    get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_protocol_says() {
+        assert_eq!(parse_timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(parse_timeout("2H"), Some(Duration::from_secs(7200)));
+        for wrong in ["", "m", "1", "1x", "-1S", "123456789S", "1µ"] {
+            assert_eq!(parse_timeout(wrong), None, "{wrong}");
+        }
+    }
+}

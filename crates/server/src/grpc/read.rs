@@ -1,0 +1,156 @@
+//! Calls that only ask.
+
+use bezant_api::message::{account_filter, account_reference, number, query_filter};
+use bezant_api::{AccountReference, ErrorCode, Failure, v1};
+use bezant_ledger::LedgerQuery;
+use bezant_storage::{HistoryAnswer, HistoryQuery};
+use bezant_types::{
+    AccountBalance, AccountFilter, MovementFilter, MovementNumber, Nanos, TransferId, limits,
+};
+
+use crate::desk::{Deadline, Desk};
+use crate::shared::{balances_of, check_keeps_history};
+
+pub(super) async fn lookup_accounts(
+    desk: &Desk,
+    request: v1::LookupAccountsRequest,
+    deadline: Deadline,
+) -> Result<v1::AccountsReply, Failure> {
+    check_count(request.accounts.len())?;
+    let (mut ids, mut names) = (Vec::new(), Vec::new());
+    for reference in request.accounts {
+        match account_reference(Some(reference)) {
+            AccountReference::None => {}
+            AccountReference::Id(id) => ids.push(id),
+            AccountReference::Name(name) => names.push(name),
+        }
+    }
+    let mut found = Vec::new();
+    if !ids.is_empty() {
+        found = desk.accounts(LedgerQuery::Accounts(ids), deadline).await?;
+    }
+    if !names.is_empty() {
+        found.extend(desk.accounts(LedgerQuery::AccountsByName(names), deadline).await?);
+    }
+    Ok(v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect() })
+}
+
+pub(super) async fn lookup_transfers(
+    desk: &Desk,
+    request: v1::LookupTransfersRequest,
+    deadline: Deadline,
+) -> Result<v1::TransfersReply, Failure> {
+    check_count(request.ids.len())?;
+    let ids = request.ids.into_iter().map(|id| TransferId(number(Some(id)))).collect();
+    Ok(transfers_reply(desk.history(HistoryQuery::Transfers(ids), deadline).await?))
+}
+
+pub(super) async fn get_account_transfers(
+    desk: &Desk,
+    request: v1::AccountFilter,
+    deadline: Deadline,
+) -> Result<v1::TransfersReply, Failure> {
+    let filter = filter_of(desk, request, deadline).await?;
+    Ok(transfers_reply(desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?))
+}
+
+pub(super) async fn get_account_balances(
+    desk: &Desk,
+    mut request: v1::AccountFilter,
+    deadline: Deadline,
+) -> Result<v1::AccountBalancesReply, Failure> {
+    let account = desk.account(&account_reference(request.account.take()), deadline).await?.account;
+    check_keeps_history(&account)?;
+    let filter = account_filter(&request, account.id)?;
+    let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let balances = balances_of(&rows, account.id).map(|balance: AccountBalance| balance.into()).collect();
+    Ok(v1::AccountBalancesReply { balances })
+}
+
+pub(super) async fn get_account_movements(
+    desk: &Desk,
+    request: v1::AccountFilter,
+    deadline: Deadline,
+) -> Result<v1::MovementsReply, Failure> {
+    let mut filter = filter_of(desk, request, deadline).await?;
+    filter.limit = capped(filter.limit);
+    let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    Ok(rows.into_iter().collect())
+}
+
+pub(super) async fn query_accounts(
+    desk: &Desk,
+    request: v1::QueryFilter,
+    deadline: Deadline,
+) -> Result<v1::AccountsReply, Failure> {
+    let found = desk.accounts(LedgerQuery::QueryAccounts(query_filter(&request)?), deadline).await?;
+    Ok(v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect() })
+}
+
+pub(super) async fn query_transfers(
+    desk: &Desk,
+    request: v1::QueryFilter,
+    deadline: Deadline,
+) -> Result<v1::TransfersReply, Failure> {
+    let filter = query_filter(&request)?;
+    Ok(transfers_reply(desk.history(HistoryQuery::QueryTransfers(filter), deadline).await?))
+}
+
+pub(super) async fn list_assets(
+    desk: &Desk,
+    _: v1::ListAssetsRequest,
+    deadline: Deadline,
+) -> Result<v1::ListAssetsReply, Failure> {
+    let assets = desk.assets(deadline).await?;
+    Ok(v1::ListAssetsReply { assets: assets.iter().copied().map(v1::Asset::from).collect() })
+}
+
+pub(super) async fn get_books(
+    desk: &Desk,
+    _: v1::GetBooksRequest,
+    deadline: Deadline,
+) -> Result<v1::GetBooksReply, Failure> {
+    desk.books(deadline).await.map(v1::GetBooksReply::from)
+}
+
+pub(super) async fn get_movements(
+    desk: &Desk,
+    request: v1::GetMovementsRequest,
+    deadline: Deadline,
+) -> Result<v1::MovementsReply, Failure> {
+    let filter = MovementFilter {
+        from: MovementNumber(request.from),
+        timestamp_min: Nanos(0),
+        timestamp_max: Nanos(0),
+        limit: capped(request.limit),
+    };
+    Ok(desk.history(HistoryQuery::Movements(filter), deadline).await?.into_iter().collect())
+}
+
+async fn filter_of(
+    desk: &Desk,
+    mut request: v1::AccountFilter,
+    deadline: Deadline,
+) -> Result<AccountFilter, Failure> {
+    let account = account_reference(request.account.take());
+    let account_id = desk.account_id(&account, deadline).await?;
+    Ok(account_filter(&request, account_id)?)
+}
+
+fn transfers_reply(rows: HistoryAnswer) -> v1::TransfersReply {
+    v1::TransfersReply { transfers: rows.into_iter().map(|(_, row)| row.transfer.into()).collect() }
+}
+
+fn check_count(count: usize) -> Result<(), Failure> {
+    if count <= limits::RESULTS_MAX {
+        return Ok(());
+    }
+    let detail = format!("{count} are too many: ask for at most {}", limits::RESULTS_MAX);
+    Err(Failure::new(ErrorCode::TooManyEvents, detail))
+}
+
+/// As many movements as one answer carries; 0 = all of them.
+fn capped(limit: u32) -> u32 {
+    let most = u32::try_from(limits::MOVEMENTS_MAX).unwrap_or(u32::MAX);
+    if limit == 0 { most } else { limit.min(most) }
+}

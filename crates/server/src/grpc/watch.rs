@@ -1,0 +1,25 @@
+//! The stream of change events over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bezant_api::{Failure, v1};
+use bezant_types::MovementNumber;
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
+
+use crate::changes::watch;
+use crate::desk::Desk;
+use crate::failure::to_status;
+
+/// Change events as the protocol streams them.
+pub(super) type ChangeStream = Pin<Box<dyn Stream<Item = Result<v1::ChangeEvent, Status>> + Send>>;
+
+/// Change events from a position on.
+pub(super) async fn watch_events(
+    desk: &Arc<Desk>,
+    request: v1::WatchEventsRequest,
+) -> Result<ChangeStream, Failure> {
+    let changes = watch(desk, request.from.map(MovementNumber))?;
+    Ok(Box::pin(changes.map(|row| row.map(v1::ChangeEvent::from).map_err(to_status))))
+}

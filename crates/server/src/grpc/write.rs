@@ -1,0 +1,128 @@
+//! Calls that change something.
+
+use bezant_api::message::{account_draft, account_reference, asset, name_bytes, transfer_draft};
+use bezant_api::{ErrorCode, Failure, Violation, status_name, v1};
+use bezant_ledger::{Operation, SetBounds, SetName};
+use bezant_runtime::Committed;
+use bezant_types::{Bounds, limits};
+
+use crate::desk::{Deadline, Desk};
+use crate::shared::results_of;
+
+/// The fast path: the records go to the log as they came, the results go out as they are.
+pub(super) async fn submit(
+    desk: &Desk,
+    request: v1::SubmitRequest,
+    deadline: Deadline,
+) -> Result<v1::SubmitReply, Failure> {
+    let operation = u16::try_from(request.operation).ok().and_then(Operation::from_number);
+    let operation = operation.filter(|operation| operation.event_size() > 0).ok_or_else(|| {
+        let detail = format!("{} is not the number of an operation: use 1 to 7", request.operation);
+        Failure::new(ErrorCode::InvalidRecords, detail)
+    })?;
+    let committed = desk.write(operation, request.records, deadline).await?;
+    Ok(v1::SubmitReply {
+        log_index: committed.index.0,
+        timestamp: committed.time.0,
+        results: committed.results,
+    })
+}
+
+pub(super) async fn create_accounts(
+    desk: &Desk,
+    request: v1::CreateAccountsRequest,
+    deadline: Deadline,
+) -> Result<v1::EventsReply, Failure> {
+    let drafts = each("accounts", request.accounts, |input| account_draft(&input))?;
+    let (operation, committed) = desk.create_accounts(drafts, deadline).await?;
+    events_reply(operation, &committed)
+}
+
+pub(super) async fn create_transfers(
+    desk: &Desk,
+    request: v1::CreateTransfersRequest,
+    deadline: Deadline,
+) -> Result<v1::EventsReply, Failure> {
+    let drafts = each("transfers", request.transfers, transfer_draft)?;
+    let committed = desk.create_transfers(drafts, deadline).await?;
+    events_reply(Operation::CreateTransfers, &committed)
+}
+
+pub(super) async fn set_account_bounds(
+    desk: &Desk,
+    request: v1::SetAccountBoundsRequest,
+    deadline: Deadline,
+) -> Result<v1::EventsReply, Failure> {
+    let changes = each("changes", request.changes, |change| {
+        let bounds = change.bounds.map_or(Bounds::NONE, Bounds::from);
+        Ok((account_reference(change.account), bounds))
+    })?;
+    let names = desk.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
+    let events = changes
+        .iter()
+        .map(|(account, bounds)| {
+            Ok(SetBounds { account_id: names.id_of(account, "account")?, bounds: *bounds })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let committed = desk.write_events(Operation::SetBounds, &events, deadline).await?;
+    events_reply(Operation::SetBounds, &committed)
+}
+
+pub(super) async fn set_account_name(
+    desk: &Desk,
+    request: v1::SetAccountNameRequest,
+    deadline: Deadline,
+) -> Result<v1::EventsReply, Failure> {
+    let changes = each("changes", request.changes, |change| {
+        Ok((account_reference(change.account), name_bytes(&change.name)?))
+    })?;
+    let names = desk.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
+    let events = changes
+        .iter()
+        .map(|(account, name)| Ok(SetName { account_id: names.id_of(account, "account")?, name: *name }))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let committed = desk.write_events(Operation::SetName, &events, deadline).await?;
+    events_reply(Operation::SetName, &committed)
+}
+
+pub(super) async fn register_assets(
+    desk: &Desk,
+    request: v1::RegisterAssetsRequest,
+    deadline: Deadline,
+) -> Result<v1::EventsReply, Failure> {
+    let events = each("assets", request.assets, |message| asset(&message))?;
+    let committed = desk.write_events(Operation::RegisterAssets, &events, deadline).await?;
+    events_reply(Operation::RegisterAssets, &committed)
+}
+
+/// Reads every event of a request; a violation names the field and the place.
+fn each<Input, Event>(
+    field: &str,
+    inputs: Vec<Input>,
+    read: impl Fn(Input) -> Result<Event, Violation>,
+) -> Result<Vec<Event>, Failure> {
+    if inputs.is_empty() {
+        return Err(Failure::new(ErrorCode::NoEvents, format!("{field} is empty: send at least one")));
+    }
+    if inputs.len() > limits::EVENTS_MAX {
+        let detail = format!("{} {field} are too many: send at most {}", inputs.len(), limits::EVENTS_MAX);
+        return Err(Failure::new(ErrorCode::TooManyEvents, detail));
+    }
+    let events = inputs
+        .into_iter()
+        .enumerate()
+        .map(|(at, input)| read(input).map_err(|violation| violation.within(format_args!("{field}[{at}]"))));
+    Ok(events.collect::<Result<_, _>>()?)
+}
+
+/// What became of the events, typed.
+fn events_reply(operation: Operation, committed: &Committed) -> Result<v1::EventsReply, Failure> {
+    let results = results_of(committed)?
+        .map(|result| v1::EventResult {
+            status: result.status,
+            name: status_name(operation, result.status).to_owned(),
+            timestamp: result.timestamp.0,
+        })
+        .collect();
+    Ok(v1::EventsReply { log_index: committed.index.0, timestamp: committed.time.0, results })
+}

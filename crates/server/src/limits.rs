@@ -1,0 +1,93 @@
+//! Everything of the server that a client could make grow or wait, and where it ends.
+//!
+//! At a limit the client hears `overloaded` or another stable code; a client that says nothing, reads nothing
+//! or sends a byte a minute loses its connection. The defaults are meant for production; tests shorten them.
+
+use std::time::Duration;
+
+use bezant_types::limits::REQUEST_SIZE_MAX;
+
+/// The limits of one server.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request's body: 1 MiB of records and what the protocols put around them.
+    pub body_size_max: usize,
+    /// Bytes of all bodies that are being received or waited for, over all connections: a memory budget.
+    pub body_bytes_max: usize,
+    /// Requests in flight over all connections: twice what the node's queue takes, so that the queue is what
+    /// refuses in the normal case.
+    pub requests_max: usize,
+    /// Open connections. Each holds some tens of KiB; past it new ones wait in the system's backlog.
+    pub connections_max: usize,
+    /// Requests in flight on one HTTP/2 connection; the client waits past it. 64 busy callers fit twice.
+    pub streams_max: u32,
+    /// Streams of change events, over all connections: each reads the history on its own.
+    pub watchers_max: usize,
+    /// The first bytes, and the head of a request, must be there after so long.
+    pub head_timeout: Duration,
+    /// A body must be there after so long: 1 MiB at 100 KiB a second.
+    pub body_timeout: Duration,
+    /// A connection without a request is closed after so long.
+    pub idle_timeout: Duration,
+    /// A connection on which no byte moves, although requests are open, is cut after so long: the peer is
+    /// gone or reads nothing.
+    pub stall_timeout: Duration,
+    /// How often a connection looks at these clocks.
+    pub check_interval: Duration,
+    /// HTTP/2 asks a silent peer for a sign of life after so long, and waits as long for it.
+    pub ping_interval: Duration,
+    /// A deadline for calls that bring none.
+    pub deadline_default: Duration,
+    /// The latest deadline that a call may ask for.
+    pub deadline_max: Duration,
+    /// What is in flight when the server stops has so long to end.
+    pub drain_timeout: Duration,
+    /// When the server itself is overloaded, a retry is worth it after so long.
+    pub retry_after: Duration,
+}
+
+/// What gRPC and HTTP put around 1 MiB of records.
+const BODY_SLACK: usize = 4096;
+/// HTTP/2: bytes that a peer may send on one stream and on one connection before it must wait. Four full
+/// requests, so that a batch is never stopped half-way by flow control.
+pub(crate) const WINDOW_SIZE: u32 = 4 << 20;
+/// HTTP/2: bytes of one frame; a full request comes in one or two.
+pub(crate) const FRAME_SIZE_MAX: u32 = 1 << 20;
+/// HTTP/2: bytes of answers that wait on one stream for the peer to read.
+pub(crate) const SEND_BUFFER_SIZE: usize = 1 << 20;
+/// Bytes of a request's head.
+pub(crate) const HEAD_SIZE_MAX: u32 = 16 << 10;
+/// HTTP/1: headers of a request.
+pub(crate) const HEADERS_MAX: usize = 64;
+/// Names of accounts that are remembered with their ids, which never change: some 10 MiB.
+pub(crate) const NAMES_MAX: usize = 65_536;
+/// Change events that one reading of the history brings to a stream.
+pub(crate) const WATCH_ROWS: u32 = 512;
+/// Change events that wait for a client to take them.
+pub(crate) const WATCH_BUFFER: usize = 512;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_size_max: REQUEST_SIZE_MAX + BODY_SLACK,
+            body_bytes_max: 256 << 20,
+            requests_max: 16_384,
+            connections_max: 4096,
+            streams_max: 128,
+            watchers_max: 256,
+            head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(90),
+            check_interval: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(20),
+            deadline_default: Duration::from_secs(30),
+            deadline_max: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(10),
+            retry_after: Duration::from_millis(100),
+        }
+    }
+}
+
+const _: () =
+    assert!(WINDOW_SIZE as usize > REQUEST_SIZE_MAX + BODY_SLACK, "a full request fits in the window");

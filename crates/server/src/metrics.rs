@@ -1,0 +1,284 @@
+//! What the server counts: calls, their outcomes and durations, and what became of events.
+//!
+//! Every counter has its fixed place in memory, so that counting a call is a few atomic additions and no
+//! look-up; only the status of a refused event, which is no hot path, takes a lock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bezant_api::ErrorCode;
+use bezant_ledger::Operation;
+use bezant_types::limits::RESULT_SIZE;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+/// Which protocol a call came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    Grpc,
+    Rest,
+}
+
+macro_rules! calls {
+    ($($call:ident = $text:literal,)+) => {
+        /// What was called; the same in both protocols.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Call {
+            $($call,)+
+        }
+
+        const CALLS: &[&str] = &[$($text,)+];
+    };
+}
+
+calls! {
+    Submit = "submit",
+    CreateAccounts = "create_accounts",
+    CreateTransfers = "create_transfers",
+    SetAccountBounds = "set_account_bounds",
+    SetAccountName = "set_account_name",
+    RegisterAssets = "register_assets",
+    LookupAccounts = "lookup_accounts",
+    LookupTransfers = "lookup_transfers",
+    GetAccountTransfers = "get_account_transfers",
+    GetAccountBalances = "get_account_balances",
+    GetAccountMovements = "get_account_movements",
+    QueryAccounts = "query_accounts",
+    QueryTransfers = "query_transfers",
+    ListAssets = "list_assets",
+    GetBooks = "get_books",
+    GetMovements = "get_movements",
+    WatchEvents = "watch_events",
+    Other = "other",
+}
+
+const APIS: [&str; 2] = ["grpc", "rest"];
+const ROWS: usize = APIS.len() * CALLS.len();
+/// One for `ok`, one for each error code.
+const OUTCOMES: usize = 1 + ErrorCode::ALL.len();
+/// Upper bounds of the durations that are told apart, in microseconds.
+const BUCKETS: [u64; 16] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000, 30_000_000,
+];
+
+/// Durations of one call.
+#[derive(Debug, Default)]
+struct Durations {
+    /// One for each bound, and one for what is longer.
+    counts: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// All that the server counts.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    outcomes: Vec<[AtomicU64; OUTCOMES]>,
+    durations: Vec<Durations>,
+    /// Events that became `created`, by operation.
+    created: [AtomicU64; 9],
+    /// Events that became anything else, by operation and status.
+    refused: Mutex<BTreeMap<(u16, u32), u64>>,
+    pub(crate) requests: AtomicI64,
+    pub(crate) connections: AtomicI64,
+    pub(crate) watchers: AtomicI64,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            outcomes: (0..ROWS).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
+            durations: (0..ROWS).map(|_| Durations::default()).collect(),
+            created: std::array::from_fn(|_| AtomicU64::new(0)),
+            refused: Mutex::default(),
+            requests: AtomicI64::new(0),
+            connections: AtomicI64::new(0),
+            watchers: AtomicI64::new(0),
+        }
+    }
+
+    /// Counts one call.
+    pub(crate) fn call(&self, api: Api, call: Call, took: Duration, error: Option<ErrorCode>) {
+        let row = api as usize * CALLS.len() + call as usize;
+        let outcome = error.map_or(0, |error| 1 + error as usize);
+        if let Some(counter) = self.outcomes.get(row).and_then(|row| row.get(outcome)) {
+            counter.fetch_add(1, Relaxed);
+        }
+        if let Some(durations) = self.durations.get(row) {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let bucket = BUCKETS.partition_point(|bound| *bound < micros);
+            durations.counts[bucket].fetch_add(1, Relaxed);
+            durations.micros.fetch_add(micros, Relaxed);
+        }
+    }
+
+    /// Counts what became of the events of a request.
+    pub(crate) fn results(&self, operation: Operation, results: &[u8]) {
+        let (results, _) = results.as_chunks::<RESULT_SIZE>();
+        let is_created = |result: &&[u8; RESULT_SIZE]| result[8..12] == [0xff; 4];
+        let created = results.iter().filter(is_created).count();
+        self.created[operation as usize].fetch_add(u64::try_from(created).unwrap_or(0), Relaxed);
+        if created == results.len() {
+            return;
+        }
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        for result in results.iter().filter(|result| !is_created(result)) {
+            let status = u32::from_le_bytes([result[8], result[9], result[10], result[11]]);
+            *refused.entry((operation as u16, status)).or_default() += 1;
+        }
+    }
+
+    /// Puts all into a registry under their names.
+    pub(crate) fn register(self: &Arc<Self>, registry: &mut Registry) {
+        let mut add = |name: &str, help: &str, of: Shown| {
+            registry.register(name, help, Table { metrics: Arc::clone(self), of });
+        };
+        add("bezant_requests", "Calls that were answered, by their outcome", Shown::Outcomes);
+        add("bezant_request_duration_seconds", "How long calls took", Shown::Durations);
+        add("bezant_events", "Events of writes, by what became of them", Shown::Events);
+        add("bezant_requests_in_flight", "Calls being answered", Shown::Requests);
+        add("bezant_connections_open", "Connections being served", Shown::Connections);
+        add("bezant_watchers", "Streams of change events being served", Shown::Watchers);
+    }
+}
+
+/// Which part of the metrics.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    Outcomes,
+    Durations,
+    Events,
+    Requests,
+    Connections,
+    Watchers,
+}
+
+/// One part of the metrics, as the registry wants it.
+#[derive(Debug)]
+struct Table {
+    metrics: Arc<Metrics>,
+    of: Shown,
+}
+
+impl EncodeMetric for Table {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        match self.of {
+            Shown::Outcomes => self.encode_outcomes(&mut encoder),
+            Shown::Durations => self.encode_durations(&mut encoder),
+            Shown::Events => self.encode_events(&mut encoder),
+            Shown::Requests => encoder.encode_gauge(&self.metrics.requests.load(Relaxed)),
+            Shown::Connections => encoder.encode_gauge(&self.metrics.connections.load(Relaxed)),
+            Shown::Watchers => encoder.encode_gauge(&self.metrics.watchers.load(Relaxed)),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        match self.of {
+            Shown::Outcomes | Shown::Events => MetricType::Counter,
+            Shown::Durations => MetricType::Histogram,
+            Shown::Requests | Shown::Connections | Shown::Watchers => MetricType::Gauge,
+        }
+    }
+}
+
+/// The names of a row: protocol and call.
+fn row_names(row: usize) -> [(&'static str, &'static str); 2] {
+    [("api", APIS[row / CALLS.len()]), ("call", CALLS[row % CALLS.len()])]
+}
+
+impl Table {
+    fn encode_outcomes(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        for (row, outcomes) in self.metrics.outcomes.iter().enumerate() {
+            let [api, call] = row_names(row);
+            for (at, counter) in outcomes.iter().enumerate() {
+                let count = counter.load(Relaxed);
+                if count > 0 {
+                    let error = at.checked_sub(1).and_then(|at| ErrorCode::ALL.get(at));
+                    let labels = [api, call, ("outcome", error.map_or("ok", |error| error.name()))];
+                    encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_durations(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        for (row, durations) in self.metrics.durations.iter().enumerate() {
+            let counts: Vec<u64> = durations.counts.iter().map(|count| count.load(Relaxed)).collect();
+            let count = counts.iter().sum();
+            if count == 0 {
+                continue;
+            }
+            let bounds = BUCKETS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(counts).collect();
+            let sum = seconds(durations.micros.load(Relaxed));
+            encoder
+                .encode_family(&row_names(row))?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_events(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        let mut encode = |operation: &str, status: &str, count: u64| {
+            let labels = [("operation", operation), ("status", status)];
+            encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+        };
+        let name = |number: u16| Operation::from_number(number).map_or("unknown", Operation::name);
+        for (number, counter) in (0_u16..).zip(&self.metrics.created) {
+            let count = counter.load(Relaxed);
+            if count > 0 {
+                encode(name(number), "created", count)?;
+            }
+        }
+        let refused = self.metrics.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for ((number, status), count) in refused {
+            let operation = Operation::from_number(number);
+            let status = operation.map_or("unknown", |operation| bezant_api::status_name(operation, status));
+            encode(name(number), status, count)?;
+        }
+        Ok(())
+    }
+}
+
+/// Microseconds as the seconds that Prometheus wants.
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Arc::new(Metrics::new());
+        metrics.call(Api::Grpc, Call::Submit, Duration::from_micros(70), None);
+        metrics.call(Api::Rest, Call::Other, Duration::from_secs(60), Some(ErrorCode::RouteNotFound));
+        let mut results = [0; 32];
+        results[8..12].fill(0xff);
+        results[24] = 54;
+        metrics.results(Operation::CreateTransfers, &results);
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut shown = String::new();
+        text::encode(&mut shown, &registry).unwrap();
+        for line in [
+            r#"bezant_requests_total{api="grpc",call="submit",outcome="ok"} 1"#,
+            r#"bezant_requests_total{api="rest",call="other",outcome="route_not_found"} 1"#,
+            r#"bezant_request_duration_seconds_bucket{le="0.00005",api="grpc",call="submit"} 0"#,
+            r#"bezant_request_duration_seconds_bucket{le="0.0001",api="grpc",call="submit"} 1"#,
+            r#"bezant_request_duration_seconds_bucket{le="+Inf",api="rest",call="other"} 1"#,
+            r#"bezant_events_total{operation="create_transfers",status="created"} 1"#,
+            r#"bezant_events_total{operation="create_transfers",status="exceeds_credits"} 1"#,
+        ] {
+            assert!(shown.contains(line), "{line}\n{shown}");
+        }
+    }
+}
