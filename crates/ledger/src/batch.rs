@@ -100,9 +100,17 @@ enum Chain {
 
 impl Ledger {
     /// Works off the events of one command; `first` is the timestamp of its first event.
-    pub(crate) fn apply_batch<E: BatchEvent>(&mut self, body: &[u8], first: Nanos, found: &Found) -> Bytes {
+    pub(crate) fn apply_batch<E: BatchEvent>(
+        &mut self,
+        body: &[u8],
+        first: Nanos,
+        events: u64,
+        found: &Found,
+    ) -> Bytes {
         let mut reader = Reader::new(body);
         let mut results = Results::with_capacity(body.len() / 128 + 1);
+        // What lies between this and the entry's time belongs to the events of later requests.
+        let last = Nanos(first.0 + events - 1);
         let mut chain = Chain::None;
         let mut batch_is_imported = None;
         let mut timestamp = first;
@@ -119,7 +127,7 @@ impl Ledger {
             } else if chain == Chain::Broken {
                 Outcome { status: E::STATUSES.linked_event_failed, timestamp: own }
             } else {
-                match check_timestamp(&event, is_imported, self.entry_time()) {
+                match check_timestamp(&event, is_imported, last) {
                     Some(status) => Outcome { status, timestamp },
                     None => match event.create(self, own, found) {
                         Creation::Created => Outcome { status: CREATED, timestamp: own },
@@ -151,7 +159,7 @@ impl Ledger {
 }
 
 /// The checks that come before all others.
-fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, now: Nanos) -> Option<u32> {
+fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, last: Nanos) -> Option<u32> {
     if event.is_imported() != batch_is_imported {
         return Some(if batch_is_imported {
             E::STATUSES.imported_event_expected
@@ -165,7 +173,7 @@ fn check_timestamp<E: BatchEvent>(event: &E, batch_is_imported: bool, now: Nanos
     if event.timestamp().0 == 0 || event.timestamp() > Nanos::MAX {
         return Some(E::STATUSES.imported_event_timestamp_out_of_range);
     }
-    (event.timestamp() >= now).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
+    (event.timestamp() >= last).then_some(E::STATUSES.imported_event_timestamp_must_not_advance)
 }
 
 /// Works off events that are not created and not linked: `apply` says what became of each.
@@ -173,12 +181,12 @@ pub(crate) fn apply_each<E: Event>(
     body: &[u8],
     first: Nanos,
     event_size: usize,
-    mut apply: impl FnMut(Result<E, bezant_codec::DecodeError>) -> u32,
+    mut apply: impl FnMut(&[u8], Result<E, bezant_codec::DecodeError>) -> u32,
 ) -> Bytes {
     let events: Vec<&[u8]> = body.chunks(event_size).collect();
     let mut results = Results::with_capacity(events.len());
     for (event, timestamp) in events.into_iter().zip(first.0..) {
-        let status = apply(E::from_reader(&mut Reader::new(event)));
+        let status = apply(event, E::from_reader(&mut Reader::new(event)));
         results.push(Outcome { status, timestamp: Nanos(timestamp) });
     }
     results.bytes.freeze()

@@ -89,8 +89,8 @@ fn create(
         };
     }
     let refusal = check_fields(account)
-        .or_else(|| extension.and_then(|extension| check_extension(ledger, extension)))
-        .or_else(|| check_imported(ledger, account, timestamp, found));
+        .or_else(|| check_imported(ledger, account, timestamp, found))
+        .or_else(|| extension.and_then(|extension| check_extension(ledger, extension)));
     if let Some(status) = refusal {
         return Creation::Refused(status.number());
     }
@@ -129,10 +129,10 @@ fn check_exists(
     let state = ledger.accounts.get(place);
     let existing = &state.account;
     // A transfer may have closed the account since: that is not what the client asked for, then or now.
-    let flags = |account: &Account| account.flags.without(AccountFlags::CLOSED);
-    let closed_differs =
-        account.flags.contains(AccountFlags::CLOSED) && !existing.flags.contains(AccountFlags::CLOSED);
-    if flags(account) != flags(existing) || closed_differs {
+    // One that was closed from the beginning has never taken part in a transfer.
+    let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
+    let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
+    if account.flags != flags {
         Status::ExistsWithDifferentFlags
     } else if account.user_data_128 != existing.user_data_128 {
         Status::ExistsWithDifferentUserData128

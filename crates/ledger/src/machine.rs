@@ -73,35 +73,36 @@ impl Ledger {
         }
     }
 
-    /// Cluster time of the entry that is being applied.
-    pub(crate) const fn entry_time(&self) -> Nanos {
-        self.time
-    }
-
     fn apply_command(&mut self, command: &Command, first: Nanos, found: &Found) -> Bytes {
         let body = &command.body;
+        let events = u64::from(command.events);
         match Operation::from_number(command.operation) {
-            Some(Operation::CreateAccounts) => self.apply_batch::<Account>(body, first, found),
-            Some(Operation::CreateTransfers) => self.apply_batch::<Transfer>(body, first, found),
+            Some(Operation::CreateAccounts) => self.apply_batch::<Account>(body, first, events, found),
+            Some(Operation::CreateTransfers) => self.apply_batch::<Transfer>(body, first, events, found),
             Some(Operation::CreateAccountsExtended) => {
-                self.apply_batch::<ExtendedAccount>(body, first, found)
+                self.apply_batch::<ExtendedAccount>(body, first, events, found)
             }
             Some(Operation::CreateTransfersExtended) => {
-                self.apply_batch::<ExtendedTransfer>(body, first, found)
+                self.apply_batch::<ExtendedTransfer>(body, first, events, found)
             }
             Some(operation @ Operation::SetBounds) => {
-                apply_each(body, first, operation.event_size(), |event| {
+                apply_each(body, first, operation.event_size(), |_, event| {
                     event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.set_bounds(&it)).number()
                 })
             }
             Some(operation @ Operation::SetName) => {
-                apply_each(body, first, operation.event_size(), |event| {
+                apply_each(body, first, operation.event_size(), |_, event| {
                     event.map_or(AccountChangeStatus::NameInvalid, |it| self.set_name(&it)).number()
                 })
             }
             Some(operation @ Operation::RegisterAssets) => {
-                apply_each::<Asset>(body, first, operation.event_size(), |event| {
-                    event.map_or(AssetStatus::CodeInvalid, |it| self.assets.register(it)).number()
+                apply_each::<Asset>(body, first, operation.event_size(), |bytes, event| {
+                    let refused = if bytes.starts_with(&[0; 4]) {
+                        AssetStatus::LedgerMustNotBeZero
+                    } else {
+                        AssetStatus::CodeInvalid
+                    };
+                    event.map_or(refused, |it| self.assets.register(it)).number()
                 })
             }
             Some(Operation::Expire) => {
@@ -148,13 +149,13 @@ impl Ledger {
     /// The rows that a transfer's checks may need and memory does not hold.
     fn prefetch_transfer(&self, record: &[u8; RECORD_SIZE], keys: &mut Vec<FetchKey>) {
         let transfer = bezant_codec::transfer_from_bytes(record);
-        if transfer.id <= self.window.id_max() && !self.window.contains(transfer.id) {
+        if transfer.id <= self.window.id_max() && !self.window.is_current(transfer.id) {
             keys.push(FetchKey::Transfer(transfer.id));
         }
         let resolves = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
         if transfer.flags.intersects(resolves)
             && self.pending.get(transfer.pending_id).is_none()
-            && self.window.resolution(transfer.pending_id).is_none()
+            && !self.window.is_resolution_current(transfer.pending_id)
         {
             keys.push(FetchKey::Transfer(transfer.pending_id));
             keys.push(FetchKey::Resolution(transfer.pending_id));
@@ -221,7 +222,7 @@ impl StateMachine for Ledger {
     fn prefetch(&self, entry: &Entry) -> Prefetch<FetchKey> {
         let mut keys = Vec::new();
         entry.commands.iter().for_each(|command| self.prefetch_command(command, &mut keys));
-        Prefetch { keys, position: self.position() }
+        Prefetch { keys, position: self.window.current_start() }
     }
 
     fn apply(&mut self, _index: LogIndex, entry: &Entry, fetched: Fetched) -> Option<Applied<LedgerRows>> {

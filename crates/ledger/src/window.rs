@@ -159,9 +159,20 @@ impl Window {
         })
     }
 
-    /// True when the id is one of the newest.
-    pub(crate) fn contains(&self, id: TransferId) -> bool {
-        self.generations.iter().any(|generation| generation.find(id).is_some())
+    /// Where the newer generation begins.
+    pub(crate) fn current_start(&self) -> HistoryPosition {
+        self.generations[0].start
+    }
+
+    /// True when the id is in the newer generation: while the window covers [`Self::current_start`] it stays
+    /// in the window, but what is in the older one may be dropped before an entry in flight is applied.
+    pub(crate) fn is_current(&self, id: TransferId) -> bool {
+        self.generations[0].find(id).is_some()
+    }
+
+    /// The same for how a pending transfer ended.
+    pub(crate) fn is_resolution_current(&self, id: TransferId) -> bool {
+        self.generations[0].resolved.contains_key(&id.0)
     }
 
     /// How a pending transfer ended, if that is one of the newest rows.

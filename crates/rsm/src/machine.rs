@@ -22,7 +22,8 @@ pub struct Applied<Rows> {
 pub struct Prefetch<Key> {
     /// May be empty: then the entry can be applied at once.
     pub keys: Vec<Key>,
-    /// What the machine had applied when it chose the keys: what is found is no fresher than this.
+    /// What was left out of the keys is known of the rows before this position alone: whatever is found
+    /// counts as no fresher.
     pub position: HistoryPosition,
 }
 

@@ -4,10 +4,12 @@
 mod aligned;
 pub mod checkpoint;
 pub mod disk;
+mod history;
 pub mod log;
 mod memory_disk;
 mod query;
 
 pub use aligned::AlignedBuffer;
+pub use history::{Finished, History, HistoryError, HistoryOptions, HistoryReader, Job, TableLayout};
 pub use memory_disk::{FaultPlan, MemoryDisk, OperationCounts};
 pub use query::{HistoryAnswer, HistoryQuery};

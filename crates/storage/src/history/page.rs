@@ -1,0 +1,194 @@
+//! Pages: the 4096 bytes that are written, checked and read as one, in every file of the history.
+//!
+//! A page knows what it is: its header names the format, the table, what it holds, its file and its number,
+//! and the checksum is seeded with that number. So a page that the disk wrote or read at the wrong place is
+//! found like one with a flipped bit. The layout is in docs/formats/history.md.
+
+use bezant_codec::checksum_seeded;
+
+use crate::disk::BLOCK_SIZE;
+
+/// Bytes of the header.
+pub(crate) const HEADER_SIZE: usize = 64;
+/// Bytes behind the header.
+pub(crate) const PAYLOAD_SIZE: usize = BLOCK_SIZE - HEADER_SIZE;
+/// The size of a page as a distance in a file.
+pub(crate) const PAGE_SIZE: u64 = BLOCK_SIZE as u64;
+/// The format that this program writes and reads.
+const VERSION: u16 = 1;
+
+/// One page.
+pub(crate) type Page = [u8; BLOCK_SIZE];
+
+/// Which table a page belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Table {
+    Movements = 1,
+    Refusals = 2,
+}
+
+impl Table {
+    /// Its part of file names.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Movements => "movements",
+            Self::Refusals => "refusals",
+        }
+    }
+
+    /// True when rows are looked for by time.
+    pub(crate) const fn has_timestamps(self) -> bool {
+        matches!(self, Self::Movements)
+    }
+}
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Content {
+    /// Rows of the table, all of them.
+    Rows = 0,
+    /// The rows of the page that a flush found begun.
+    Tail = 1,
+    /// Keys and the rows that carry them.
+    Postings = 2,
+    /// The first timestamp of every page of rows.
+    Timestamps = 3,
+    /// Blocks of the filter.
+    Filter = 4,
+    /// The first key and row of every page of postings.
+    Directory = 5,
+    /// Where everything is in this run.
+    Footer = 6,
+}
+
+/// Who a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageName {
+    pub(crate) table: Table,
+    pub(crate) content: Content,
+    /// The run: level in the upper 8 bits, then its number. 0 for rows.
+    pub(crate) run: u64,
+    /// Rows: counted over all files of the table. Else: counted in the file.
+    pub(crate) number: u64,
+}
+
+/// Why bytes are not the page that they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageError {
+    /// Not what was written there.
+    Damaged,
+    /// A newer program wrote it.
+    Version(u16),
+}
+
+/// Writes the header over the first 64 bytes; `count` is the number of rows or bytes in use.
+pub(crate) fn seal(page: &mut Page, name: PageName, count: u32) {
+    let [v0, v1] = VERSION.to_le_bytes();
+    page[8..12].copy_from_slice(&[v0, v1, name.table as u8, name.content as u8]);
+    page[12..16].copy_from_slice(&count.to_le_bytes());
+    page[16..24].copy_from_slice(&name.number.to_le_bytes());
+    page[24..32].copy_from_slice(&name.run.to_le_bytes());
+    page[32..HEADER_SIZE].fill(0);
+    let sum = checksum_seeded(name.number, &page[8..]);
+    page[..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Checks that the bytes are the page of that name; gives its count.
+pub(crate) fn verify(page: &Page, name: PageName) -> Result<u32, PageError> {
+    if u64_at(page, 0) != checksum_seeded(name.number, &page[8..]) {
+        return Err(PageError::Damaged);
+    }
+    let version = u16::from_le_bytes([page[8], page[9]]);
+    if version != VERSION {
+        return Err(PageError::Version(version));
+    }
+    let is_it = page[10] == name.table as u8
+        && page[11] == name.content as u8
+        && u64_at(page, 16) == name.number
+        && u64_at(page, 24) == name.run;
+    if !is_it {
+        return Err(PageError::Damaged);
+    }
+    Ok(u32::from_le_bytes([page[12], page[13], page[14], page[15]]))
+}
+
+/// What is behind the header.
+pub(crate) fn payload(page: &Page) -> &[u8; PAYLOAD_SIZE] {
+    page.last_chunk().expect("invariant: a page is longer than its payload")
+}
+
+/// What is behind the header, to be written.
+pub(crate) fn payload_mut(page: &mut Page) -> &mut [u8; PAYLOAD_SIZE] {
+    page.last_chunk_mut().expect("invariant: a page is longer than its payload")
+}
+
+/// The integer at offset `at`, which must lie inside.
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut value = [0; 8];
+    value.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(value)
+}
+
+/// The integer at offset `at`, which must lie inside.
+pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
+    let mut value = [0; 16];
+    value.copy_from_slice(&bytes[at..at + 16]);
+    u128::from_le_bytes(value)
+}
+
+/// A count of things that are in memory, as a place among them.
+pub(crate) fn place(number: u64) -> usize {
+    usize::try_from(number).expect("invariant: a place in memory fits in usize")
+}
+
+/// Bytes as pages.
+pub(crate) fn pages(bytes: &[u8]) -> &[Page] {
+    bytes.as_chunks().0
+}
+
+/// Bytes as pages, to be written.
+pub(crate) fn pages_mut(bytes: &mut [u8]) -> &mut [Page] {
+    bytes.as_chunks_mut().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: PageName = PageName { table: Table::Movements, content: Content::Rows, run: 3, number: 7 };
+
+    #[test]
+    fn a_page_is_known_by_its_name_alone() {
+        let mut page = [9; BLOCK_SIZE];
+        seal(&mut page, NAME, 12);
+        assert_eq!(verify(&page, NAME), Ok(12));
+        assert_eq!(verify(&page, PageName { number: 8, ..NAME }), Err(PageError::Damaged));
+        assert_eq!(verify(&page, PageName { run: 4, ..NAME }), Err(PageError::Damaged));
+        assert_eq!(verify(&page, PageName { table: Table::Refusals, ..NAME }), Err(PageError::Damaged));
+        assert_eq!(verify(&page, PageName { content: Content::Tail, ..NAME }), Err(PageError::Damaged));
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let mut page = [0; BLOCK_SIZE];
+        seal(&mut page, NAME, 0);
+        for at in 0..BLOCK_SIZE {
+            page[at] ^= 1;
+            assert_eq!(verify(&page, NAME), Err(PageError::Damaged), "byte {at}");
+            page[at] ^= 1;
+        }
+        assert_eq!(verify(&[0; BLOCK_SIZE], NAME), Err(PageError::Damaged), "nothing was written");
+    }
+
+    #[test]
+    fn a_newer_version_is_told_apart_from_damage() {
+        let mut page = [0; BLOCK_SIZE];
+        seal(&mut page, NAME, 0);
+        page[8] = 2;
+        let sum = checksum_seeded(NAME.number, &page[8..]);
+        page[..8].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(verify(&page, NAME), Err(PageError::Version(2)));
+    }
+}

@@ -1,0 +1,159 @@
+//! Writes the file of a run: postings kind by kind, then what is kept in memory, then the footer.
+//!
+//! A file gets its name when it is whole, so that a crash leaves either a run or a file that is not looked at.
+
+use std::sync::Arc;
+
+use super::filter::FILTER_BLOCK_SIZE;
+use super::key::Kind;
+use super::page::{Content, PAGE_SIZE, PAYLOAD_SIZE, Page, PageName, pages_mut, payload_mut, place, seal};
+use super::postings::{PageEncoder, Posting};
+use super::run::{DIRECTORY_ENTRY_SIZE, Footer, PageStart, Run, RunName, Section, Summary};
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
+
+/// What a file is called until it is whole.
+pub(crate) const UNFINISHED: &str = ".new";
+/// Pages that are written at once.
+const BUFFER_PAGES: usize = 64;
+
+/// Writes one run.
+#[derive(Debug)]
+pub(crate) struct RunWriter {
+    disk: Arc<dyn Disk>,
+    name: RunName,
+    file: Arc<dyn DiskFile>,
+    /// Whole pages; the one with number `page` is being filled.
+    buffer: Vec<u8>,
+    /// The page in the file that the buffer begins with.
+    buffer_page: u64,
+    /// The page that is being filled, counted in the file.
+    page: u64,
+    kind: Kind,
+    encoder: PageEncoder,
+    sections: [Section; Kind::ALL.len()],
+}
+
+impl RunWriter {
+    /// Begins a file.
+    pub(crate) fn create(disk: Arc<dyn Disk>, name: RunName) -> Result<Self, DiskError> {
+        let unfinished = name.file() + UNFINISHED;
+        match disk.remove(&unfinished) {
+            Ok(()) | Err(DiskError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let file = disk.open(&unfinished, OpenMode::Create)?;
+        Ok(Self {
+            disk,
+            name,
+            file,
+            buffer: vec![0; BUFFER_PAGES * BLOCK_SIZE],
+            buffer_page: 0,
+            page: 0,
+            kind: Kind::Id,
+            encoder: PageEncoder::new(false),
+            sections: std::array::from_fn(|_| Section::default()),
+        })
+    }
+
+    /// Pages so far.
+    pub(crate) const fn pages(&self) -> u64 {
+        self.page
+    }
+
+    /// Begins the postings of a kind; they come in order of the kinds.
+    pub(crate) fn begin(&mut self, kind: Kind) {
+        self.kind = kind;
+        self.encoder = PageEncoder::new(kind.has_intervals());
+        self.sections[kind.index()].first_page = self.page;
+    }
+
+    /// Adds a posting; they come in order.
+    pub(crate) fn push(&mut self, posting: Posting) -> Result<(), DiskError> {
+        let payload = payload_mut(&mut pages_mut(&mut self.buffer)[place(self.page - self.buffer_page)]);
+        let is_first = self.encoder.used() == 0;
+        if self.encoder.push(payload, posting) {
+            if is_first {
+                let start = PageStart { key: posting.key, row: posting.row };
+                self.sections[self.kind.index()].starts.push(start);
+            }
+            return Ok(());
+        }
+        self.end()?;
+        self.encoder = PageEncoder::new(self.kind.has_intervals());
+        self.push(posting)
+    }
+
+    /// Ends the postings of a kind.
+    pub(crate) fn end(&mut self) -> Result<(), DiskError> {
+        let used = self.encoder.used();
+        if used > 0 { self.end_page(Content::Postings, used) } else { Ok(()) }
+    }
+
+    /// Makes durable what was written so far: little by little, so that nobody waits long for the disk.
+    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+        self.file.sync()
+    }
+
+    /// Ends the file and gives it its name; durable if `sync`.
+    pub(crate) fn finish(mut self, summary: Summary, sync: bool) -> Result<Run, DiskError> {
+        let timestamps: Vec<u8> = summary.timestamps.iter().flat_map(|time| time.to_le_bytes()).collect();
+        let filter = summary.filter.to_bytes();
+        let mut directory = Vec::new();
+        for start in self.sections.iter().flat_map(|section| &section.starts) {
+            directory.extend_from_slice(&start.key.to_le_bytes());
+            directory.extend_from_slice(&start.row.to_le_bytes());
+        }
+        assert_eq!(directory.len() as u64, self.page * DIRECTORY_ENTRY_SIZE as u64, "an entry a page");
+        self.stream(Content::Timestamps, &timestamps)?;
+        self.stream(Content::Filter, &filter)?;
+        self.stream(Content::Directory, &directory)?;
+        let footer = Footer {
+            rows: summary.rows.clone(),
+            ids: summary.ids,
+            timestamps: summary.timestamps.len() as u64,
+            filter_blocks: (filter.len() / FILTER_BLOCK_SIZE) as u64,
+            pages: std::array::from_fn(|kind| self.sections[kind].starts.len() as u64),
+        };
+        footer.write(payload_mut(&mut pages_mut(&mut self.buffer)[place(self.page - self.buffer_page)]));
+        self.end_page(Content::Footer, PAYLOAD_SIZE)?;
+        self.write_buffer()?;
+        if sync {
+            self.file.sync()?;
+        }
+        self.disk.rename(&(self.name.file() + UNFINISHED), &self.name.file())?;
+        if sync {
+            self.disk.sync_folder()?;
+        }
+        Ok(Run::new(self.name, summary, self.sections, self.file))
+    }
+
+    fn stream(&mut self, content: Content, bytes: &[u8]) -> Result<(), DiskError> {
+        for piece in bytes.chunks(PAYLOAD_SIZE) {
+            let payload = payload_mut(&mut pages_mut(&mut self.buffer)[place(self.page - self.buffer_page)]);
+            payload[..piece.len()].copy_from_slice(piece);
+            self.end_page(content, piece.len())?;
+        }
+        Ok(())
+    }
+
+    fn end_page(&mut self, content: Content, used: usize) -> Result<(), DiskError> {
+        let page: &mut Page = &mut pages_mut(&mut self.buffer)[place(self.page - self.buffer_page)];
+        payload_mut(page)[used..].fill(0);
+        let name: PageName = self.name.page(content, self.page);
+        seal(page, name, u32::try_from(used).expect("invariant: a page is small"));
+        self.page += 1;
+        if self.page - self.buffer_page == BUFFER_PAGES as u64 {
+            self.write_buffer()?;
+        }
+        Ok(())
+    }
+
+    fn write_buffer(&mut self) -> Result<(), DiskError> {
+        let size = place(self.page - self.buffer_page) * BLOCK_SIZE;
+        if size > 0 {
+            self.file.write_at(self.buffer_page * PAGE_SIZE, &self.buffer[..size])?;
+        }
+        self.buffer_page = self.page;
+        Ok(())
+    }
+}

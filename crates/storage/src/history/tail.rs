@@ -1,0 +1,197 @@
+//! The newest rows, in memory until they are written and indexed.
+//!
+//! The tail is cut in blocks at the borders of first runs; a block leaves as a whole when its run takes its
+//! place. Ids are found through a table a block, everything else by looking at all rows. Rows come in
+//! shared slices, as the machine made them; small slices are put together, so that there are few.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::key::{Kind, key};
+use super::page::place;
+use super::row::Row;
+
+/// Slices are put together up to so many rows.
+const CHUNK_ROWS: usize = 4096;
+
+/// Neighbouring rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk<R> {
+    /// The number of the first.
+    pub(crate) first: u64,
+    /// Never empty.
+    pub(crate) rows: Arc<[R]>,
+}
+
+impl<R> Chunk<R> {
+    /// The number behind the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.rows.len() as u64
+    }
+
+    /// Its rows with numbers of `range`, and the number of the first of them.
+    pub(crate) fn part(&self, range: &Range<u64>) -> (u64, &[R]) {
+        let from = range.start.clamp(self.first, self.end());
+        let to = range.end.clamp(from, self.end());
+        (from, &self.rows[place(from - self.first)..place(to - self.first)])
+    }
+}
+
+/// The rows that no run holds yet.
+#[derive(Debug)]
+pub(crate) struct Tail<R> {
+    /// Rows of a block.
+    block_rows: u64,
+    /// In order; the first may begin with rows that runs hold already.
+    chunks: VecDeque<Chunk<R>>,
+    /// In order; the last is being filled.
+    blocks: VecDeque<Block>,
+}
+
+/// The ids of one block of rows.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// The number of its first row: a multiple of the rows of a block.
+    first: u64,
+    /// Parts of keys, and places counted from `first`.
+    places: HashTable<(u32, u32)>,
+}
+
+/// What a row adds to its block's table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    key: u64,
+    row: u64,
+}
+
+/// What the rows from `first` on add to the tables: made before the lock is taken.
+pub(crate) fn identities<R: Row>(first: u64, rows: &[R]) -> Vec<Identity> {
+    let mut identities = Vec::with_capacity(rows.len());
+    for (number, row) in (first..).zip(rows) {
+        row.identify(|kind, value| identities.push(Identity { key: key(kind, value), row: number }));
+    }
+    identities
+}
+
+impl<R: Row> Tail<R> {
+    /// An empty tail whose next row is `first`: the first of a block.
+    pub(crate) fn new(first: u64, block_rows: u64) -> Self {
+        assert!(first.is_multiple_of(block_rows), "a tail begins with a block");
+        let blocks = VecDeque::from([Block::new(first, block_rows)]);
+        Self { block_rows, chunks: VecDeque::new(), blocks }
+    }
+
+    /// The number of its first row.
+    pub(crate) fn first(&self) -> u64 {
+        self.blocks.front().expect("invariant: one block is always being filled").first
+    }
+
+    /// The number of the next row.
+    pub(crate) fn end(&self) -> u64 {
+        self.chunks.back().map_or_else(|| self.first(), Chunk::end)
+    }
+
+    /// Takes rows and their identities.
+    pub(crate) fn push(&mut self, rows: Arc<[R]>, identities: &[Identity]) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut chunk = Chunk { first: self.end(), rows };
+        while let Some(last) = self.chunks.back()
+            && last.rows.len() <= chunk.rows.len() * 2
+            && last.rows.len() + chunk.rows.len() <= CHUNK_ROWS
+        {
+            let rows = last.rows.iter().chain(&*chunk.rows).copied().collect();
+            chunk = Chunk { first: last.first, rows };
+            self.chunks.pop_back();
+        }
+        self.chunks.push_back(chunk);
+        for identity in identities {
+            self.block_for(identity.row).insert(*identity);
+        }
+        // A row may have no identity of its own; the block that is being filled must exist all the same.
+        self.block_for(self.end());
+    }
+
+    /// The row that alone has that value, if it is here.
+    pub(crate) fn find(&self, kind: Kind, value: u128, key: u64) -> Option<(u64, R)> {
+        self.blocks.iter().rev().find_map(|block| {
+            let is_it = |(part, at): &(u32, u32)| {
+                *part == key_part(key)
+                    && self.row(block.first + u64::from(*at)).is_some_and(|row| row.has(kind, value))
+            };
+            let (_, at) = block.places.find(spread(key_part(key)), is_it)?;
+            let number = block.first + u64::from(*at);
+            Some((number, *self.row(number)?))
+        })
+    }
+
+    /// The rows, shared.
+    pub(crate) fn chunks(&self) -> Arc<[Chunk<R>]> {
+        self.chunks.iter().cloned().collect()
+    }
+
+    /// The oldest block when it is full: its number, its rows' numbers, and the chunks that hold them.
+    pub(crate) fn full_block(&self) -> Option<(u64, Range<u64>, Vec<Chunk<R>>)> {
+        let first = self.first();
+        let end = first + self.block_rows;
+        if self.end() < end {
+            return None;
+        }
+        let chunks = self.chunks.iter().take_while(|chunk| chunk.first < end).cloned().collect();
+        Some((first / self.block_rows, first..end, chunks))
+    }
+
+    /// Lets go of the oldest block. What is returned is best dropped without a lock.
+    pub(crate) fn drop_block(&mut self) -> (Block, Vec<Chunk<R>>) {
+        let block = self.blocks.pop_front().expect("invariant: only full blocks are dropped");
+        let first = self.first();
+        let mut gone = Vec::new();
+        while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.end() <= first) {
+            gone.push(chunk);
+        }
+        (block, gone)
+    }
+
+    fn row(&self, number: u64) -> Option<&R> {
+        let after = self.chunks.partition_point(|chunk| chunk.first <= number);
+        let chunk = self.chunks.get(after.checked_sub(1)?)?;
+        chunk.rows.get(place(number - chunk.first))
+    }
+
+    fn block_for(&mut self, row: u64) -> &mut Block {
+        while let Some(newest) = self.blocks.back()
+            && row >= newest.first + self.block_rows
+        {
+            self.blocks.push_back(Block::new(newest.first + self.block_rows, self.block_rows));
+        }
+        let from_front = (row - self.first()) / self.block_rows;
+        self.blocks.get_mut(place(from_front)).expect("invariant: rows come in order")
+    }
+}
+
+impl Block {
+    fn new(first: u64, rows: u64) -> Self {
+        // The room is taken at once: growing in the middle of an entry would hold up readers.
+        Self { first, places: HashTable::with_capacity(place(rows)) }
+    }
+
+    fn insert(&mut self, identity: Identity) {
+        let part = key_part(identity.key);
+        let at = u32::try_from(identity.row - self.first).expect("invariant: a block has few rows");
+        self.places.insert_unique(spread(part), (part, at), |(part, _)| spread(*part));
+    }
+}
+
+/// What a table keeps of a key.
+fn key_part(key: u64) -> u32 {
+    let [a, b, c, d, ..] = key.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn spread(part: u32) -> u64 {
+    u64::from(part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

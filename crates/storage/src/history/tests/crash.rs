@@ -1,0 +1,86 @@
+//! The power fails at every single operation that changes the disk: what a finished checkpoint needs is
+//! always there, and the rest comes again from the log.
+
+use super::lifecycle::{append, open};
+use super::model::{Entry, Generator, Model};
+use crate::{FaultPlan, MemoryDisk};
+use crate::history::HistoryError;
+use bezant_types::HistoryPosition;
+
+/// A workload of entries with checkpoints; `durable` is the cut of the newest one that was finished.
+fn work(
+    disk: &MemoryDisk,
+    from: HistoryPosition,
+    entries: &[Entry],
+    model: &Model,
+    durable: &mut HistoryPosition,
+) -> Result<(), HistoryError> {
+    let mut history = open(disk, from)?;
+    append(&mut history, &model.entry_from(from))?;
+    for (at, entry) in entries.iter().enumerate() {
+        let cut = history.position();
+        append(&mut history, entry)?;
+        for _ in 0..4 {
+            history.maintain()?;
+        }
+        if at % 4 == 3 {
+            history.flush()?;
+            // The checkpoint itself is not part of this: it is durable from here on.
+            *durable = cut;
+            history.handle_checkpointed(cut)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_crash_leaves_what_a_checkpoint_needs() {
+    let mut generator = Generator::new(5);
+    let entries: Vec<Entry> = (0..16).map(|_| generator.entry(90)).collect();
+    let mut all = Model::default();
+    entries.iter().for_each(|entry| all.add(entry));
+
+    let disk = MemoryDisk::new();
+    let start = HistoryPosition::default();
+    work(&disk, start, &entries, &Model::default(), &mut start.clone()).unwrap();
+    let operations = disk.counts().total();
+    assert!(operations > 100, "the workload writes: {operations}");
+    for crash_at in 1..=operations {
+        let disk = MemoryDisk::new();
+        disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
+        let mut durable = start;
+        assert!(work(&disk, start, &entries, &Model::default(), &mut durable).is_err());
+        for seed in 0..3 {
+            let disk = disk.crash(crash_at * 7 + seed);
+            let mut history = open(&disk, durable).unwrap();
+            append(&mut history, &all.entry_from(durable)).unwrap();
+            all.check(&history, seed, 4);
+            while history.maintain().unwrap() {}
+            all.check(&history, seed + 1, 4);
+            history.flush().unwrap();
+            all.check(&open(&disk.crash(seed), all.position()).unwrap(), seed, 4);
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_recovery_changes_nothing() {
+    let mut generator = Generator::new(9);
+    let entries: Vec<Entry> = (0..12).map(|_| generator.entry(90)).collect();
+    let mut all = Model::default();
+    entries.iter().for_each(|entry| all.add(entry));
+    let disk = MemoryDisk::new();
+    let mut durable = HistoryPosition::default();
+    work(&disk, durable, &entries, &Model::default(), &mut durable).unwrap();
+    let mut disk = disk.crash(1);
+    for crash_at in 1..60 {
+        disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
+        let mut ignored = durable;
+        // Cut off in the middle or not: the same checkpoint is opened again.
+        drop(work(&disk, durable, &[], &all, &mut ignored));
+        disk = disk.crash(crash_at);
+    }
+    let mut history = open(&disk, durable).unwrap();
+    append(&mut history, &all.entry_from(durable)).unwrap();
+    all.check(&history, 3, 50);
+}

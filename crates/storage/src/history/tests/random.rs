@@ -1,0 +1,82 @@
+//! Random rows and questions: every answer is the obvious one, whatever is indexed by then, and again after
+//! the history was opened at any position that a flush covered.
+
+use std::sync::Arc;
+
+use super::model::{Generator, Model, Random, SMALL};
+use crate::MemoryDisk;
+use crate::history::History;
+use bezant_types::HistoryPosition;
+use proptest::prelude::*;
+
+fn open(disk: &MemoryDisk, position: HistoryPosition) -> History {
+    History::open_with(Arc::new(disk.clone()), position, SMALL).unwrap()
+}
+
+#[test]
+fn thousands_of_rows_are_found_while_they_are_indexed() {
+    let disk = MemoryDisk::new();
+    let mut history = open(&disk, HistoryPosition::default());
+    let (mut model, mut generator) = (Model::default(), Generator::new(1));
+    for round in 0..80 {
+        let entry = generator.entry(150);
+        history.append(Arc::clone(&entry.0), Arc::clone(&entry.1)).unwrap();
+        model.add(&entry);
+        // Sometimes the index is up to date, sometimes it lags behind.
+        for _ in 0..round % 5 * 3 {
+            history.maintain().unwrap();
+        }
+        model.check(&history, round, 8);
+    }
+    while history.maintain().unwrap() {}
+    model.check(&history, 99, 300);
+    let names = disk_files(&disk);
+    assert!(names.iter().any(|name| name.starts_with("history-movements-index-2-")), "{names:?}");
+    assert!(names.iter().any(|name| name.starts_with("history-refusals-index-1-")), "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.ends_with(".new")).count(), 0, "all are whole");
+}
+
+fn disk_files(disk: &MemoryDisk) -> Vec<String> {
+    use crate::disk::Disk;
+    disk.list().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_history_goes_on_where_a_checkpoint_was_cut(seed in any::<u64>()) {
+        let mut random = Random::new(seed);
+        let mut disk = MemoryDisk::new();
+        let mut history = open(&disk, HistoryPosition::default());
+        let (mut model, mut generator) = (Model::default(), Generator::new(seed));
+        let mut cut = HistoryPosition::default();
+        for round in 0..30 {
+            let entry = generator.entry(120);
+            history.append(Arc::clone(&entry.0), Arc::clone(&entry.1)).unwrap();
+            model.add(&entry);
+            for _ in 0..random.below(12) {
+                history.maintain().unwrap();
+            }
+            match random.below(6) {
+                // The cut of a checkpoint comes first, its flush some entries later.
+                0 => {
+                    let position = model.position();
+                    let entry = generator.entry(40);
+                    history.append(Arc::clone(&entry.0), Arc::clone(&entry.1)).unwrap();
+                    model.add(&entry);
+                    prop_assert!(history.flush().unwrap() == model.position());
+                    cut = position;
+                }
+                1 => history.handle_checkpointed(cut).unwrap(),
+                2 => {
+                    disk = if random.below(2) == 0 { disk.restart() } else { disk.crash(seed ^ round) };
+                    history = open(&disk, cut);
+                    let (movements, refusals) = model.entry_from(cut);
+                    history.append(movements, refusals).unwrap();
+                }
+                _ => {}
+            }
+            model.check(&history, round, 4);
+        }
+    }
+}
