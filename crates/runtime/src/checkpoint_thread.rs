@@ -60,6 +60,7 @@ impl CheckpointThread {
                     self.shared.metrics.checkpoints.inc();
                     self.shared.metrics.checkpoint_index.set(gauge(index.0));
                     observe(&self.shared.metrics.checkpoint_seconds, start);
+                    drop(self.history.send(HistoryWork::Checkpointed(position)));
                     drop(self.node.send(Message::Event(Input::CheckpointWritten(index))));
                 }
             }

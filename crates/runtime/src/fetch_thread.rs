@@ -4,8 +4,8 @@ use std::sync::{Arc, mpsc};
 
 use bezant_node::Input;
 use bezant_rsm::Prefetch;
-use bezant_types::{FetchKey, Fetched, LogIndex};
 use bezant_storage::{HistoryError, HistoryReader};
+use bezant_types::{FetchKey, Fetched, LogIndex};
 
 use crate::handle::{Message, Shared};
 

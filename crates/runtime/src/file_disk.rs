@@ -206,10 +206,9 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => DiskError::EndOfFile {
-                file: self.name.clone(),
-                offset: self.size().unwrap_or(offset),
-            },
+            ErrorKind::UnexpectedEof => {
+                DiskError::EndOfFile { file: self.name.clone(), offset: self.size().unwrap_or(offset) }
+            }
             _ => self.failure("read", &error),
         })
     }

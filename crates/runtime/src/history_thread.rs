@@ -16,6 +16,8 @@ pub(crate) enum HistoryWork {
     Rows(LedgerRows),
     /// Make everything durable that came before; the position then.
     Flush(mpsc::Sender<HistoryPosition>),
+    /// A checkpoint of that position is durable.
+    Checkpointed(HistoryPosition),
     /// A run was built.
     Built(Result<Finished, HistoryError>),
     /// The node has ended: nothing comes any more that matters.
@@ -37,7 +39,8 @@ impl HistoryThread {
                 return;
             }
             if let Err(error) = self.take(work) {
-                let reason = format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
+                let reason =
+                    format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
                 tracing::error!("the history failed: {reason}");
                 drop(self.node.send(Message::Event(Input::Failed { reason })));
                 return;
@@ -56,9 +59,12 @@ impl HistoryThread {
                 self.shared.visible.send_replace(MovementNumber(position.movements));
             }
             HistoryWork::Flush(reply) => {
-                // Whoever asked has ended when this has no reader: the node is being stopped.
-                drop(reply.send(self.history.flush()?));
+                let position = self.history.flush()?;
+                if reply.send(position).is_err() {
+                    tracing::debug!("nobody waits for the flushed history: the node is being stopped");
+                }
             }
+            HistoryWork::Checkpointed(position) => self.history.handle_checkpointed(position)?,
             HistoryWork::Built(finished) => {
                 self.history.complete(finished?)?;
                 metrics.index_jobs.inc();

@@ -108,7 +108,7 @@ impl LogThread {
         }
         if self.log.needs_prepare() {
             // When a wish waits already, one segment is on its way.
-            drop(self.prepare.try_send(()));
+            self.prepare.try_send(()).unwrap_or_default();
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
         Ok(bytes > 0)
@@ -128,7 +128,12 @@ impl LogThread {
                     ROOM_RESERVE >> 20
                 )
             });
-            tracing::warn!(available, reserve = ROOM_RESERVE, "room on the disk: {}", if presses { "low" } else { "enough again" });
+            tracing::warn!(
+                available,
+                reserve = ROOM_RESERVE,
+                "room on the disk: {}",
+                if presses { "low" } else { "enough again" }
+            );
             drop(self.node.send(Message::Event(Input::Pressure(reason))));
         }
     }

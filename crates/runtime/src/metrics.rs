@@ -67,9 +67,18 @@ impl Metrics {
         registry.register("events", "Events applied: accounts, transfers, changes", self.events.clone());
         registry.register("commands", "Commands applied", self.commands.clone());
         registry.register("overloaded", "Commands refused because too much waited", self.overloaded.clone());
-        registry.register("commands_waiting", "Commands without an answer yet", self.commands_waiting.clone());
+        registry.register(
+            "commands_waiting",
+            "Commands without an answer yet",
+            self.commands_waiting.clone(),
+        );
         registry.register("applied_index", "Index of the last log entry applied", self.applied_index.clone());
-        registry.register_with_unit("apply", "Time to apply an entry", Unit::Seconds, self.apply_seconds.clone());
+        registry.register_with_unit(
+            "apply",
+            "Time to apply an entry",
+            Unit::Seconds,
+            self.apply_seconds.clone(),
+        );
         registry.register("log_written_bytes", "Bytes written to the log", self.log_bytes_written.clone());
         registry.register_with_unit("log", "Size of the log on disk", Unit::Bytes, self.log_bytes.clone());
         registry.register_with_unit(
@@ -87,10 +96,22 @@ impl Metrics {
             self.checkpoint_seconds.clone(),
         );
         registry.register("history_movements", "Movements that can be read", self.history_movements.clone());
-        registry.register("history_backlog", "Movements that the history has not taken", self.history_backlog.clone());
+        registry.register(
+            "history_backlog",
+            "Movements that the history has not taken",
+            self.history_backlog.clone(),
+        );
         registry.register("fetches", "Entries that needed rows of the history", self.fetches.clone());
-        registry.register("fetched_keys", "Keys looked up in the history for entries", self.fetched_keys.clone());
-        registry.register("index_jobs_waiting", "Index runs that wait to be built", self.index_jobs_waiting.clone());
+        registry.register(
+            "fetched_keys",
+            "Keys looked up in the history for entries",
+            self.fetched_keys.clone(),
+        );
+        registry.register(
+            "index_jobs_waiting",
+            "Index runs that wait to be built",
+            self.index_jobs_waiting.clone(),
+        );
         registry.register("index_jobs", "Index runs built", self.index_jobs.clone());
         registry.register_with_unit(
             "disk_available",

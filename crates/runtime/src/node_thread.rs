@@ -41,7 +41,10 @@ pub(crate) struct Workers {
 /// Who waits for an answer.
 #[derive(Debug)]
 enum Waiter {
-    Execute(oneshot::Sender<Result<Committed, ExecuteError>>, #[expect(dead_code, reason = "given back when dropped")] Admission),
+    Execute(
+        oneshot::Sender<Result<Committed, ExecuteError>>,
+        #[expect(dead_code, reason = "given back when dropped")] Admission,
+    ),
     Query(oneshot::Sender<LedgerAnswer>),
     Barrier(oneshot::Sender<HistoryPosition>),
 }
@@ -128,7 +131,9 @@ impl NodeThread {
         self.node.handle(now(), input);
         if changes_health && self.stop_by.is_none() {
             self.shared.metrics.read_only.set(i64::from(reason.is_some()));
-            self.shared.health.send_replace(reason.map_or(Health::Serving, |reason| Health::ReadOnly { reason }));
+            self.shared
+                .health
+                .send_replace(reason.map_or(Health::Serving, |reason| Health::ReadOnly { reason }));
         }
     }
 

@@ -99,7 +99,7 @@ impl Drop for Running {
 }
 
 /// Starts a node on a folder; returns when it is ready.
-pub fn start(options: Options) -> Result<Running, StartError> {
+pub fn start(options: &Options) -> Result<Running, StartError> {
     let begin = Instant::now();
     let disk = Arc::new(FileDisk::open(&options.data_dir)?);
     let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, entries_replayed, cut } =
@@ -113,8 +113,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         elapsed: begin.elapsed(),
     };
     let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-    let node =
-        Node::new(machine, Solo::new(applied), applied, checkpoint, log_bytes, options.node);
+    let node = Node::new(machine, Solo::new(applied), applied, checkpoint, log_bytes, options.node);
     let (to_node, messages) = mpsc::channel();
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
@@ -127,14 +126,16 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let preparer = log.preparer();
 
     let log = LogThread { log, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
-    let history = HistoryThread { history, shared: Arc::clone(&shared), node: to_node.clone(), jobs: to_jobs };
+    let history =
+        HistoryThread { history, shared: Arc::clone(&shared), node: to_node.clone(), jobs: to_jobs };
     let checkpoint = CheckpointThread {
         store,
         shared: Arc::clone(&shared),
         node: to_node.clone(),
         history: to_history.clone(),
     };
-    let workers = Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
+    let workers =
+        Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
     let for_fetch = (Arc::clone(&shared), to_node);
     let node = NodeThread::new(node, shared, workers);
     let threads = vec![

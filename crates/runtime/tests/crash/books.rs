@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use bezant_ledger::{LedgerAnswer, LedgerQuery, chain};
 use bezant_storage::HistoryQuery;
 use bezant_types::{
-    AccountId, AccountView, Balances, ChainSide, CreateTransferStatus as Status, Head, Movement, MovementFilter,
-    MovementKind, TransferFlags, TransferId,
+    AccountId, AccountView, Balances, ChainSide, CreateTransferStatus as Status, Head, Movement,
+    MovementFilter, MovementKind, TransferFlags, TransferId,
 };
 
 use crate::machine_room::MachineRoom;
 use crate::workload::{ACCOUNTS, Workload, status};
 
-pub fn check(room: &MachineRoom, workload: &Workload, place: &str) {
+pub(crate) fn check(room: &MachineRoom, workload: &Workload, place: &str) {
     let movements = all_movements(room, place);
     check_told(workload, &movements, place);
     check_whole(workload, &movements, place);
@@ -86,7 +86,10 @@ fn check_accounts(room: &MachineRoom, movements: &[Movement], place: &str) {
         check_account(view, &heads, &balances, place);
     }
     let LedgerAnswer::Books(books) = room.query(LedgerQuery::Books) else { panic!("books were asked for") };
-    assert!(books.ledgers.iter().all(|totals| totals.is_balanced()), "{place}: debits equal credits");
+    assert!(
+        books.ledgers.iter().all(bezant_ledger::LedgerTotals::is_balanced),
+        "{place}: debits equal credits"
+    );
     assert_eq!(books.history.movements, movements.len() as u64, "{place}: memory and history agree");
 }
 
@@ -98,7 +101,11 @@ fn check_account(
 ) {
     let id = view.account.id;
     assert_eq!(view.name, format!("account {id}"), "{place}: names stay");
-    assert_eq!(view.account.balances(), balances.get(&id).copied().unwrap_or_default(), "{place}: balances of {id}");
+    assert_eq!(
+        view.account.balances(),
+        balances.get(&id).copied().unwrap_or_default(),
+        "{place}: balances of {id}"
+    );
     for (side, chain) in [(ChainSide::Spends, view.spends), (ChainSide::Receipts, view.receipts)] {
         let head = heads.get(&(id, side)).copied().unwrap_or_else(|| chain::initial_head(side, id));
         assert_eq!(chain.head, head, "{place}: head of {id}");

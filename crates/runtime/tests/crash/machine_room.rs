@@ -21,9 +21,9 @@ const LOG: LogOptions = LogOptions { segment_size: 64 << 10, reserve_size: 0 };
 const CHECKPOINT_INTERVAL_BYTES: usize = 24 << 10;
 
 /// Why a run ended.
-pub type Failure = Box<dyn Error>;
+pub(crate) type Failure = Box<dyn Error>;
 
-pub struct MachineRoom {
+pub(crate) struct MachineRoom {
     node: Node<Ledger, Solo>,
     log: Log,
     history: History,
@@ -36,7 +36,7 @@ pub struct MachineRoom {
 }
 
 impl MachineRoom {
-    pub fn open(disk: &MemoryDisk) -> Result<Self, StartError> {
+    pub(crate) fn open(disk: &MemoryDisk) -> Result<Self, StartError> {
         let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
             recover(Arc::new(disk.clone()), LOG)?;
         let options = NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES };
@@ -56,7 +56,7 @@ impl MachineRoom {
     }
 
     /// Sends commands that arrive together; their results, once all are durable and applied.
-    pub fn submit(&mut self, commands: &[Command]) -> Result<Vec<Bytes>, Failure> {
+    pub(crate) fn submit(&mut self, commands: &[Command]) -> Result<Vec<Bytes>, Failure> {
         self.clock += 1_000;
         let mut tickets = Vec::new();
         for command in commands {
@@ -74,22 +74,22 @@ impl MachineRoom {
     }
 
     /// Lets time pass: what is due goes through the log.
-    pub fn wait(&mut self, seconds: u64) -> Result<(), Failure> {
+    pub(crate) fn wait(&mut self, seconds: u64) -> Result<(), Failure> {
         self.clock += seconds * Nanos::PER_SECOND;
         self.node.handle(self.now(), Input::Tick);
         self.node.propose(self.now());
         self.work()
     }
 
-    pub fn query(&self, query: LedgerQuery) -> LedgerAnswer {
+    pub(crate) fn query(&self, query: LedgerQuery) -> LedgerAnswer {
         self.node.machine().query(query)
     }
 
-    pub fn read(&self, query: &HistoryQuery) -> HistoryAnswer {
+    pub(crate) fn read(&self, query: &HistoryQuery) -> HistoryAnswer {
         self.history.reader().read(query).expect("the history is sound")
     }
 
-    pub const fn checkpoints(&self) -> usize {
+    pub(crate) const fn checkpoints(&self) -> usize {
         self.checkpoints
     }
 
@@ -140,6 +140,7 @@ impl MachineRoom {
             Output::CheckpointEnd { index, time, position } => {
                 assert!(self.history.flush()?.reaches(position), "the history is durable up to the cut");
                 self.writer.take().expect("a checkpoint has begun").finish(position, time)?;
+                self.history.handle_checkpointed(position)?;
                 self.checkpoints += 1;
                 self.node.handle(self.now(), Input::CheckpointWritten(index));
             }

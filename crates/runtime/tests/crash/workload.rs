@@ -6,14 +6,14 @@ use bezant_codec::result_from_bytes;
 use bezant_ledger::{Event, ExtendedAccount, Operation, SetBounds, name_to_bytes};
 use bezant_rsm::Command;
 use bezant_types::{
-    Account, AccountFlags, AccountId, Bounds, CreateTransferStatus as Status, EventResult, LedgerNumber, Transfer,
-    TransferFlags, TransferId,
+    Account, AccountFlags, AccountId, Bounds, CreateTransferStatus as Status, EventResult, LedgerNumber,
+    Transfer, TransferFlags, TransferId,
 };
 use bytes::Bytes;
 
 use crate::machine_room::{Failure, MachineRoom};
 
-pub const ACCOUNTS: u128 = 6;
+pub(crate) const ACCOUNTS: u128 = 6;
 
 /// One thing that the client wants done.
 #[derive(Clone, Debug)]
@@ -24,20 +24,20 @@ enum Step {
     Wait(u64),
 }
 
-pub struct Workload {
+pub(crate) struct Workload {
     steps: Vec<Step>,
     /// The first step without an answer.
     next: usize,
     /// Transfers as they were sent.
-    pub sent: BTreeMap<TransferId, Transfer>,
+    pub(crate) sent: BTreeMap<TransferId, Transfer>,
     /// What the client was told first.
-    pub told: BTreeMap<TransferId, EventResult>,
+    pub(crate) told: BTreeMap<TransferId, EventResult>,
     random: u64,
     next_id: u128,
 }
 
 impl Workload {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut workload = Self {
             steps: Vec::new(),
             next: 0,
@@ -46,7 +46,7 @@ impl Workload {
             random: seed * 0x9e37_79b9 + 1,
             next_id: 1,
         };
-        workload.steps.push(Step::Commands(vec![workload.accounts()]));
+        workload.steps.push(Step::Commands(vec![Self::accounts()]));
         for round in 0..12 {
             workload.add_round(round);
         }
@@ -54,7 +54,7 @@ impl Workload {
     }
 
     /// Goes on from the first step without an answer.
-    pub fn run(&mut self, room: &mut MachineRoom) -> Result<(), Failure> {
+    pub(crate) fn run(&mut self, room: &mut MachineRoom) -> Result<(), Failure> {
         while let Some(step) = self.steps.get(self.next).cloned() {
             match step {
                 Step::Commands(commands) => {
@@ -69,7 +69,7 @@ impl Workload {
     }
 
     /// Sends everything again: whatever was told stays so, and nothing moves.
-    pub fn retry_all(&mut self, room: &mut MachineRoom, place: &str) {
+    pub(crate) fn retry_all(&mut self, room: &mut MachineRoom, place: &str) {
         for step in &self.steps {
             let Step::Commands(commands) = step else { continue };
             let results = room.submit(commands).expect("the disk is sound");
@@ -77,7 +77,9 @@ impl Workload {
                 let told = self.told[&transfer.id];
                 let expected = match status(told) {
                     Status::Created | Status::Exists => Status::Exists,
-                    refused if refused.uses_up_id() || refused == Status::IdAlreadyFailed => Status::IdAlreadyFailed,
+                    refused if refused.uses_up_id() || refused == Status::IdAlreadyFailed => {
+                        Status::IdAlreadyFailed
+                    }
                     refused => refused,
                 };
                 assert_eq!(status(result), expected, "{place}: retry of {:?}, told {told:?}", transfer.id);
@@ -94,7 +96,7 @@ impl Workload {
         }
     }
 
-    fn accounts(&self) -> Command {
+    fn accounts() -> Command {
         let accounts: Vec<ExtendedAccount> = (1..=ACCOUNTS)
             .map(|id| ExtendedAccount {
                 account: Account {
@@ -102,7 +104,11 @@ impl Workload {
                     ledger: LedgerNumber(1),
                     code: 1,
                     // The last account has a limit, so that transfers are refused.
-                    flags: if id == ACCOUNTS { AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS } else { AccountFlags::NONE },
+                    flags: if id == ACCOUNTS {
+                        AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS
+                    } else {
+                        AccountFlags::NONE
+                    },
                     ..Account::default()
                 },
                 bounds: Bounds::NONE,
@@ -125,7 +131,7 @@ impl Workload {
             self.resolution(TransferFlags::POST_PENDING, pending[0].id),
             self.resolution(TransferFlags::VOID_PENDING, pending[1].id),
         ];
-        pending.iter().for_each(|transfer| drop(self.sent.insert(transfer.id, *transfer)));
+        self.sent.extend(pending.iter().map(|transfer| (transfer.id, *transfer)));
         let mut beyond = self.transfer(TransferFlags::NONE);
         beyond.debit_account_id = AccountId(ACCOUNTS);
         beyond.credit_account_id = AccountId(1);
@@ -149,7 +155,11 @@ impl Workload {
         let debit = self.next_random() % (ACCOUNTS - 1);
         let credit = (debit + 1 + self.next_random() % (ACCOUNTS - 2)) % (ACCOUNTS - 1);
         // Half of the ids grow, half are scattered.
-        let id = if self.next_id.is_multiple_of(2) { self.next_id } else { self.next_random() << 64 | self.next_id };
+        let id = if self.next_id.is_multiple_of(2) {
+            self.next_id
+        } else {
+            self.next_random() << 64 | self.next_id
+        };
         self.next_id += 1;
         let transfer = Transfer {
             id: TransferId(id),
@@ -182,7 +192,7 @@ impl Workload {
     }
 }
 
-pub fn status(result: EventResult) -> Status {
+pub(crate) fn status(result: EventResult) -> Status {
     Status::from_number(result.status).expect("a known status")
 }
 
