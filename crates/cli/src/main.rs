@@ -1,2 +1,176 @@
-//! The bezant command.
-fn main() {}
+//! The `bezant` command: starts a node, and talks to one.
+//!
+//! A command parses its arguments, asks the server, prints the answer and ends with a code that says how it
+//! went (`exit`). Answers go to stdout, everything else to stderr. Each command lives in a module of its
+//! name; `session` holds the connection, `money` reads and writes amounts, `output` prints.
+//!
+//! Never: an amount in a float, a decision about money (the ledger decides), an id sent twice for two intents.
+#![deny(clippy::float_arithmetic)]
+
+mod account;
+mod asset;
+mod bench;
+mod events;
+mod exchange;
+mod exit;
+mod flags;
+mod inspect;
+mod json;
+mod money;
+mod output;
+mod session;
+mod start;
+mod transfer;
+mod verify;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use exit::Failure;
+use session::{Global, Session};
+
+/// A durable ledger of accounts and transfers
+#[derive(Debug, Parser)]
+#[command(
+    name = "bezant",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = exit::CODES,
+    after_long_help = concat_examples()
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn concat_examples() -> String {
+    format!(
+        "Examples:\n  bezant start\n  bezant account create alice --asset EUR\n  bezant pay alice bob 10.50 EUR\n  \
+         bezant account history alice\n  bezant verify --all\n\nAn account is named by its id or by its name: digits \
+         are an id, all else is a name.\n\n{}",
+        exit::CODES
+    )
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a node
+    Start(start::StartArgs),
+    /// Create, show, list, name and limit accounts
+    #[command(subcommand, after_help = "Example:\n  bezant account create alice --asset EUR")]
+    Account(account::AccountCommand),
+    /// Create, show, list, post and void transfers
+    #[command(subcommand, after_help = "Example:\n  bezant transfer create alice bob 10.50 EUR --pending")]
+    Transfer(transfer::TransferCommand),
+    /// Move money at once
+    Pay(transfer::PayArgs),
+    /// List and register assets
+    #[command(subcommand, after_help = "Example:\n  bezant asset register POINTS 100001 --scale 0")]
+    Asset(asset::AssetCommand),
+    /// Show the sums of every ledger
+    Books(asset::BooksArgs),
+    /// Follow the transfers as they happen
+    Events(events::EventsArgs),
+    /// Recompute hash chains and balances
+    Verify(verify::VerifyArgs),
+    /// Write a history to a file
+    Export(exchange::export::ExportArgs),
+    /// Create accounts and transfers from a file
+    #[command(subcommand, after_help = "Example:\n  bezant import transfers transfers.csv")]
+    Import(exchange::import::ImportCommand),
+    /// Show the files of a stopped node
+    Inspect(inspect::InspectArgs),
+    /// Measure how fast a node is
+    Bench(bench::BenchArgs),
+    /// Print a script that completes commands in a shell
+    Completions(CompletionsArgs),
+}
+
+/// Of which shell.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bezant completions bash > /etc/bash_completion.d/bezant
+  bezant completions zsh > ~/.zfunc/_bezant
+  bezant completions fish > ~/.config/fish/completions/bezant.fish")]
+struct CompletionsArgs {
+    /// Shell
+    #[arg(value_enum)]
+    shell: clap_complete::Shell,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("BEZANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::from(error)),
+    };
+    let result = runtime.block_on(Box::pin(run(cli)));
+    // Whoever asks twice to stop does not want to wait for what still runs.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(failure) => report(&failure),
+    }
+}
+
+/// Says in one line what went wrong.
+fn report(failure: &Failure) -> ExitCode {
+    if !matches!(failure, Failure::OutputClosed) {
+        output::note(&format!("bezant: {failure}"));
+    }
+    failure.exit_code()
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Start(args) => start::run(&args).await?,
+        Command::Account(command) => command.run(&Session::connect(&global).await?).await?,
+        Command::Transfer(command) => command.run(&Session::connect(&global).await?).await?,
+        Command::Pay(args) => transfer::pay(&Session::connect(&global).await?, &args).await?,
+        Command::Asset(command) => command.run(&Session::connect(&global).await?).await?,
+        Command::Books(_) => asset::books(&Session::connect(&global).await?).await?,
+        Command::Events(args) => events::run(&Session::connect(&global).await?, &args).await?,
+        Command::Verify(args) => verify::run(&global, &args).await?,
+        Command::Export(args) => exchange::export::run(&Session::connect(&global).await?, &args).await?,
+        Command::Import(command) => command.run(&Session::connect(&global).await?).await?,
+        Command::Inspect(args) => inspect::run(global.output, &args)?,
+        Command::Bench(args) => return Ok(bench::run(args, global.server).await?),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "bezant", &mut io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            for subcommand in command.get_subcommands() {
+                let path = format!("{path} {}", subcommand.get_name());
+                let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("bezant "), "{path} --help shows no example");
+                walk(subcommand, &path);
+            }
+        }
+        walk(&Cli::command(), "bezant");
+    }
+}

@@ -1,0 +1,378 @@
+//! `bezant account`: create, show, list, history, bounds, name.
+
+use bezant_client::{
+    AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Bounds, LedgerNumber,
+    NewAccount, QueryFilter,
+};
+use clap::{Args, Subcommand};
+
+use crate::exit::Failure;
+use crate::flags::parse_account_flags;
+use crate::json::{AccountJson, MovementJson, moment};
+use crate::money::Unit;
+use crate::output::{Align, Format};
+use crate::session::{Session, parse_account_id};
+use crate::{output, transfer};
+
+/// Accounts
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Create an account
+    Create(CreateArgs),
+    /// Show accounts
+    Show(ShowArgs),
+    /// List accounts by what they carry
+    List(ListArgs),
+    /// List the transfers of an account, with its balance after each
+    History(HistoryArgs),
+    /// Show or change the least and greatest balance of an account
+    Bounds(BoundsArgs),
+    /// Name an account that has no name
+    Name(NameArgs),
+}
+
+/// Which account to make.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant account create alice --asset EUR
+  bezant account create bank:cash --asset EUR --flags history
+  bezant account create bob --asset EUR --min -500.00 --max 10000
+  bezant account create --ledger 7 --code 20 --id 1001 --flags debits_must_not_exceed_credits
+
+An id that is not given is drawn and printed. Flags: linked, debits_must_not_exceed_credits,
+credits_must_not_exceed_debits, history, imported, closed.")]
+pub(crate) struct CreateArgs {
+    /// Unique name, at most 64 bytes, not digits only
+    name: Option<String>,
+    /// Asset that it holds, such as EUR
+    #[arg(long, value_name = "CODE", required_unless_present = "ledger", conflicts_with = "ledger")]
+    asset: Option<String>,
+    /// Ledger number of the asset, such as 978
+    #[arg(long, value_name = "N")]
+    ledger: Option<u32>,
+    /// Category of your own, 1 to 65535
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    code: u16,
+    /// Id; drawn when not given
+    #[arg(long, value_name = "N")]
+    id: Option<u128>,
+    /// Rules of the account, separated by commas
+    #[arg(long, value_name = "FLAGS", value_parser = parse_account_flags, default_value = "")]
+    flags: AccountFlags,
+    /// Least balance, such as -500.00; none = no limit
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    min: Option<String>,
+    /// Greatest balance; none = no limit
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    max: Option<String>,
+    /// Key of your own, 128 bits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    user_data_128: u128,
+    /// Key of your own, 64 bits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    user_data_64: u64,
+    /// Key of your own, 32 bits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    user_data_32: u32,
+}
+
+/// Which accounts to show.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant account show alice
+  bezant account show 1001 bob -o json")]
+pub(crate) struct ShowArgs {
+    /// Ids or names
+    #[arg(required = true, value_name = "ACCOUNT")]
+    accounts: Vec<String>,
+}
+
+/// Which accounts to list.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant account list
+  bezant account list --asset EUR --code 20 --limit 100
+  bezant account list --reverse --limit 1 -o json")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    query: transfer::QueryArgs,
+}
+
+/// Whose history.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant account history alice
+  bezant account history alice --debits --reverse --limit 10
+  bezant account history 1001 -o json")]
+pub(crate) struct HistoryArgs {
+    /// Id or name
+    account: String,
+    /// Only transfers that debit it
+    #[arg(long, conflicts_with = "credits")]
+    debits: bool,
+    /// Only transfers that credit it
+    #[arg(long)]
+    credits: bool,
+    /// Only transfers of that category
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    code: u16,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    limit: u64,
+    /// Newest first
+    #[arg(long)]
+    reverse: bool,
+}
+
+/// Whose bounds.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant account bounds alice
+  bezant account bounds alice --min -500.00
+  bezant account bounds alice --min 0 --max none
+
+The balance is credits minus debits, counting what is reserved. A side that is not given stays as it is.")]
+pub(crate) struct BoundsArgs {
+    /// Id or name
+    account: String,
+    /// Least balance; none = no limit
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    min: Option<String>,
+    /// Greatest balance; none = no limit
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    max: Option<String>,
+}
+
+/// Whose name.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bezant account name 1001 users:alice:main")]
+pub(crate) struct NameArgs {
+    /// Id or name
+    account: String,
+    /// Unique name, at most 64 bytes, not digits only
+    name: String,
+}
+
+impl AccountCommand {
+    /// Does it.
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Create(args) => create(session, args).await,
+            Self::Show(args) => show(session, &args).await,
+            Self::List(args) => list(session, &args).await,
+            Self::History(args) => history(session, &args).await,
+            Self::Bounds(args) => bounds(session, &args).await,
+            Self::Name(args) => name(session, &args).await,
+        }
+    }
+}
+
+async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let unit = match (&args.asset, args.ledger) {
+        (Some(code), _) => assets.by_code(code)?,
+        (None, ledger) => assets.unit(LedgerNumber(ledger.unwrap_or(0))),
+    };
+    let id = args.id.map_or_else(|| session.ids.account_id(), AccountId);
+    let mut new = NewAccount::new(id, unit.ledger.0, args.code)
+        .flags(args.flags)
+        .bounds(unit.parse_bounds(args.min.as_deref(), args.max.as_deref(), Bounds::NONE)?)
+        .name(args.name.unwrap_or_default());
+    new.account.user_data_128 = args.user_data_128;
+    new.account.user_data_64 = args.user_data_64;
+    new.account.user_data_32 = args.user_data_32;
+    let outcomes = session.client.create_accounts(&[new]).await?;
+    if let Some(outcome) = outcomes.first().filter(|outcome| !outcome.is_done()) {
+        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    }
+    show_one(session, &session.account(&id.to_string()).await?).await
+}
+
+async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
+    for (index, text) in args.accounts.iter().enumerate() {
+        if index > 0 && session.output == Format::Table {
+            output::line("")?;
+        }
+        show_one(session, &session.account(text).await?).await?;
+    }
+    Ok(())
+}
+
+async fn show_one(session: &Session, view: &AccountView) -> Result<(), Failure> {
+    let unit = session.unit(view.account.ledger).await?;
+    if session.output == Format::Json {
+        return output::json(&AccountJson::new(view, unit));
+    }
+    let account = &view.account;
+    let (balance, flags) = (balance(view, unit), account.flags.names().collect::<Vec<_>>().join(", "));
+    output::fields(&[
+        ("id", account.id.to_string()),
+        ("name", or_dash(&view.name)),
+        ("asset", unit.label()),
+        ("balance", balance),
+        (
+            "debits",
+            format!(
+                "{} posted, {} pending",
+                unit.format(account.debits_posted),
+                unit.format(account.debits_pending)
+            ),
+        ),
+        (
+            "credits",
+            format!(
+                "{} posted, {} pending",
+                unit.format(account.credits_posted),
+                unit.format(account.credits_pending)
+            ),
+        ),
+        (
+            "bounds",
+            format!(
+                "{} to {}",
+                unit.format_bound(view.bounds.minimum),
+                unit.format_bound(view.bounds.maximum)
+            ),
+        ),
+        ("code", account.code.to_string()),
+        ("flags", or_dash(&flags)),
+        ("user data", format!("{} {} {}", account.user_data_128, account.user_data_64, account.user_data_32)),
+        ("spends", format!("{} {}", view.spends.sequence, view.spends.head)),
+        ("receipts", format!("{} {}", view.receipts.sequence, view.receipts.head)),
+        ("created", moment(account.timestamp)),
+    ])
+}
+
+/// Posted credits minus posted debits.
+fn balance(view: &AccountView, unit: Unit) -> String {
+    unit.format_difference(view.account.credits_posted, view.account.debits_posted)
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let filter: QueryFilter = args.query.filter(assets)?;
+    let mut pages = session.client.query_accounts_paged(filter);
+    let mut rows = Vec::new();
+    let mut left = args.query.limit;
+    while left > 0 {
+        let Some(view) = pages.next().await? else { break };
+        left -= 1;
+        let unit = assets.unit(view.account.ledger);
+        if session.output == Format::Json {
+            output::json(&AccountJson::new(&view, unit))?;
+            continue;
+        }
+        rows.push(vec![
+            view.account.id.to_string(),
+            or_dash(&view.name),
+            balance(&view, unit),
+            unit.label(),
+            view.account.code.to_string(),
+            or_dash(&view.account.flags.names().collect::<Vec<_>>().join(",")),
+        ]);
+    }
+    if session.output == Format::Json {
+        return Ok(());
+    }
+    let headings = [
+        ("ID", Align::Left),
+        ("NAME", Align::Left),
+        ("BALANCE", Align::Right),
+        ("ASSET", Align::Left),
+        ("CODE", Align::Right),
+        ("FLAGS", Align::Left),
+    ];
+    output::table(&headings, &rows, "no accounts")
+}
+
+async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
+    let view = session.account(&args.account).await?;
+    let unit = session.unit(view.account.ledger).await?;
+    let id = view.account.id;
+    let has_side = args.debits || args.credits;
+    let filter = AccountFilter {
+        account_id: id,
+        code: args.code,
+        limit: u32::try_from(args.limit).unwrap_or(0),
+        flags: AccountFilterFlags {
+            debits: args.debits || !has_side,
+            credits: args.credits || !has_side,
+            reversed: args.reverse,
+        },
+        ..AccountFilter::default()
+    };
+    let mut pages = session.client.account_movements_paged(filter);
+    let mut rows = Vec::new();
+    let mut left = args.limit;
+    while left > 0 {
+        let Some((number, movement)) = pages.next().await? else { break };
+        left -= 1;
+        if session.output == Format::Json {
+            output::json(&MovementJson::new(number, &movement, unit))?;
+            continue;
+        }
+        let transfer = &movement.transfer;
+        let (sign, counterpart) = if transfer.debit_account_id == id {
+            ("-", transfer.credit_account_id)
+        } else {
+            ("+", transfer.debit_account_id)
+        };
+        let after = movement.balances_of(id).unwrap_or_default();
+        rows.push(vec![
+            moment(movement.timestamp),
+            transfer.id.to_string(),
+            movement.kind.name().to_owned(),
+            counterpart.to_string(),
+            format!("{sign}{}", unit.format(transfer.amount)),
+            unit.format_difference(after.credits_posted, after.debits_posted),
+        ]);
+    }
+    if session.output == Format::Json {
+        return Ok(());
+    }
+    let headings = [
+        ("TIME", Align::Left),
+        ("TRANSFER", Align::Left),
+        ("KIND", Align::Left),
+        ("COUNTERPART", Align::Left),
+        ("AMOUNT", Align::Right),
+        ("BALANCE", Align::Right),
+    ];
+    output::table(&headings, &rows, "no transfers")
+}
+
+async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
+    let view = session.account(&args.account).await?;
+    let unit = session.unit(view.account.ledger).await?;
+    let bounds = unit.parse_bounds(args.min.as_deref(), args.max.as_deref(), view.bounds)?;
+    if args.min.is_some() || args.max.is_some() {
+        let outcome = session.client.set_bounds(view.account.id, bounds).await?;
+        if outcome.status != bezant_client::AccountChangeStatus::Created {
+            return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+        }
+    }
+    if session.output == Format::Json {
+        return output::json(&crate::json::BoundsJson::from(bounds));
+    }
+    output::fields(&[
+        ("minimum", format!("{} {}", unit.format_bound(bounds.minimum), unit.label())),
+        ("maximum", format!("{} {}", unit.format_bound(bounds.maximum), unit.label())),
+    ])
+}
+
+async fn name(session: &Session, args: &NameArgs) -> Result<(), Failure> {
+    if parse_account_id(&args.name)?.is_some() {
+        return Err(Failure::Usage("a name is not digits only: those are ids".to_owned()));
+    }
+    let view = session.account(&args.account).await?;
+    let outcome = session.client.set_name(view.account.id, &args.name).await?;
+    if outcome.status != bezant_client::AccountChangeStatus::Created {
+        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    }
+    show_one(session, &session.account(&view.account.id.to_string()).await?).await
+}

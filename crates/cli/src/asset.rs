@@ -1,0 +1,142 @@
+//! `bezant asset` and `bezant books`.
+
+use bezant_client::{Asset, AssetStatus, LedgerNumber, LedgerTotals};
+use clap::{Args, Subcommand};
+
+use crate::exit::Failure;
+use crate::json::{AssetJson, BooksJson, moment};
+use crate::output;
+use crate::output::{Align, Format};
+use crate::session::Session;
+
+/// Assets
+#[derive(Debug, Subcommand)]
+pub(crate) enum AssetCommand {
+    /// List the built-in and the registered assets
+    List(ListArgs),
+    /// Give a ledger its code and scale
+    Register(RegisterArgs),
+}
+
+/// Which assets to list.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant asset list
+  bezant asset list EUR USD -o json")]
+pub(crate) struct ListArgs {
+    /// Only those codes
+    codes: Vec<String>,
+}
+
+/// Which asset to register.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant asset register POINTS 100001 --scale 0
+  bezant asset register BTC 100002 --scale 8      10.5 BTC are kept as 1050000000")]
+pub(crate) struct RegisterArgs {
+    /// 1 to 16 upper-case letters, digits, '_', '-' or '.', letter first
+    code: String,
+    /// Ledger number; not 0, and not that of another asset
+    ledger: u32,
+    /// Digits behind the decimal point, 0 to 38
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    scale: u8,
+}
+
+impl AssetCommand {
+    /// Does it.
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::List(args) => list(session, &args).await,
+            Self::Register(args) => register(session, &args).await,
+        }
+    }
+}
+
+async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let mut wanted: Vec<Asset> = assets.all().to_vec();
+    if !args.codes.is_empty() {
+        wanted.clear();
+        for code in &args.codes {
+            wanted.extend(assets.by_code(code)?.asset);
+        }
+    }
+    if session.output == Format::Json {
+        return wanted.iter().try_for_each(|asset| output::json(&AssetJson::from(asset)));
+    }
+    let rows: Vec<_> = wanted
+        .iter()
+        .map(|asset| vec![asset.code.to_string(), asset.ledger.to_string(), asset.scale.to_string()])
+        .collect();
+    let headings = [("CODE", Align::Left), ("LEDGER", Align::Right), ("SCALE", Align::Right)];
+    output::table(&headings, &rows, "no assets")
+}
+
+async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
+    let code = args.code.parse().map_err(|error| Failure::Usage(format!("{:?}: {error}", args.code)))?;
+    let asset = Asset { ledger: LedgerNumber(args.ledger), code, scale: args.scale };
+    let outcome = session.client.register_asset(asset).await?;
+    if !matches!(outcome.status, AssetStatus::Created | AssetStatus::Exists) {
+        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    }
+    if session.output == Format::Json {
+        return output::json(&AssetJson::from(&asset));
+    }
+    output::line(&format!("{} is ledger {}, scale {}", asset.code, asset.ledger, asset.scale))
+}
+
+/// `bezant books`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant books
+  bezant books -o json
+
+Ends with code 5 if debits and credits of any ledger differ.")]
+pub(crate) struct BooksArgs {}
+
+/// Prints the sums of every ledger; a failure when they do not balance.
+pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
+    let books = session.client.books().await?;
+    let assets = session.assets().await?;
+    if session.output == Format::Json {
+        output::json(&BooksJson::new(&books, assets))?;
+    } else {
+        output::line(&format!(
+            "{} accounts, {} movements, {} pending, {} refused, at {}",
+            books.accounts,
+            books.history.movements,
+            books.pending,
+            books.history.refusals,
+            moment(books.time)
+        ))?;
+        let row = |totals: &LedgerTotals| {
+            let unit = assets.unit(totals.ledger);
+            vec![
+                unit.label(),
+                totals.accounts.to_string(),
+                unit.format(totals.debits_posted),
+                unit.format(totals.credits_posted),
+                unit.format(totals.debits_pending),
+                unit.format(totals.credits_pending),
+                if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
+            ]
+        };
+        let headings = [
+            ("ASSET", Align::Left),
+            ("ACCOUNTS", Align::Right),
+            ("DEBITS", Align::Right),
+            ("CREDITS", Align::Right),
+            ("PENDING DEBITS", Align::Right),
+            ("PENDING CREDITS", Align::Right),
+            ("", Align::Left),
+        ];
+        output::table(&headings, &books.ledgers.iter().map(row).collect::<Vec<_>>(), "no accounts yet")?;
+    }
+    match books.ledgers.iter().find(|totals| !totals.is_balanced()) {
+        None => Ok(()),
+        Some(totals) => {
+            Err(Failure::Verification(format!("debits and credits of ledger {} differ", totals.ledger)))
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The text of an export: one record a line, each sealed to all lines before it.
+//!
+//! JSON Lines (`bezant-export/1`): a first line that says whose history it is, the accounts, the movements in
+//! commit order, and a last line that counts them. CSV: a line with the names of the columns, then the
+//! movements.
+//!
+//! Every line ends in a checksum, 16 hexadecimal digits: CRC-64/NVME over the checksum of the line before
+//! (8 bytes little-endian, 0 for the first) and the bytes of this line in front of the checksum's field. So
+//! an accident (a flipped bit, a lost, doubled or moved line) is found and its line named. Against a forger,
+//! who can compute checksums, stand the hash chains, compared with heads that the reader holds.
+
+use std::io::{BufRead, Write};
+
+use bezant_client::{AccountView, Movement, MovementNumber};
+use bezant_codec::checksum_seeded;
+use serde::{Deserialize, Serialize};
+
+use super::rows::{AccountRow, MovementRow};
+use crate::exit::Failure;
+
+/// The format that this program writes and reads.
+const FORMAT: &str = "bezant-export/1";
+/// A line of this size at the most: a row of CSV or JSON is about 2 KiB.
+const LINE_SIZE_MAX: usize = 64 << 10;
+
+/// How an export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FileFormat {
+    /// JSON Lines, with the accounts
+    Jsonl,
+    /// Comma-separated values, movements only
+    Csv,
+}
+
+/// A line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The first one.
+    Export(Header),
+    /// An account, as it was before the last movement or later.
+    Account(AccountRow),
+    /// A row of the history.
+    Movement(MovementRow),
+    /// The last one.
+    End(End),
+}
+
+/// What an export is about.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    format: String,
+    /// Whose history; `null` = everybody's.
+    pub(crate) account: Option<String>,
+}
+
+impl Header {
+    /// Of this program's format.
+    pub(crate) fn new(account: Option<String>) -> Self {
+        Self { format: FORMAT.to_owned(), account }
+    }
+}
+
+/// What an export holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct End {
+    /// Accounts in it.
+    pub(crate) accounts: u64,
+    /// Movements in it.
+    pub(crate) movements: u64,
+    /// True when nothing was written while it was made: reserves of accounts and movements agree too.
+    pub(crate) is_exact: bool,
+}
+
+/// Writes sealed lines.
+#[derive(Debug)]
+pub(crate) struct LineWriter<Sink: Write> {
+    sink: Sink,
+    format: FileFormat,
+    seal: u64,
+}
+
+impl<Sink: Write> LineWriter<Sink> {
+    /// Begins a file.
+    pub(crate) fn new(sink: Sink, format: FileFormat, account: Option<String>) -> Result<Self, Failure> {
+        let mut writer = Self { sink, format, seal: 0 };
+        match format {
+            FileFormat::Jsonl => writer.record(&Record::Export(Header::new(account)))?,
+            FileFormat::Csv => writer.csv_line(&columns()?)?,
+        }
+        Ok(writer)
+    }
+
+    /// One account; CSV has none.
+    pub(crate) fn account(&mut self, view: &AccountView) -> Result<(), Failure> {
+        match self.format {
+            FileFormat::Jsonl => self.record(&Record::Account(view.into())),
+            FileFormat::Csv => Ok(()),
+        }
+    }
+
+    /// One movement.
+    pub(crate) fn movement(&mut self, number: MovementNumber, movement: &Movement) -> Result<(), Failure> {
+        let row = MovementRow::new(number, movement);
+        match self.format {
+            FileFormat::Jsonl => self.record(&Record::Movement(row)),
+            FileFormat::Csv => self.csv_line(&csv_text(&row, false)?),
+        }
+    }
+
+    /// Ends the file.
+    pub(crate) fn end(mut self, end: End) -> Result<(), Failure> {
+        if self.format == FileFormat::Jsonl {
+            self.record(&Record::End(end))?;
+        }
+        self.sink.flush()?;
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Failure> {
+        let mut text = serde_json::to_string(record).map_err(anyhow::Error::from)?;
+        // The closing brace comes back behind the checksum.
+        text.pop();
+        self.seal = checksum_seeded(self.seal, text.as_bytes());
+        writeln!(self.sink, "{text},\"checksum\":\"{:016x}\"}}", self.seal)?;
+        Ok(())
+    }
+
+    fn csv_line(&mut self, text: &str) -> Result<(), Failure> {
+        self.seal = checksum_seeded(self.seal, text.as_bytes());
+        writeln!(self.sink, "{text},{:016x}", self.seal)?;
+        Ok(())
+    }
+}
+
+/// One row as a line of CSV, or the names of its columns.
+fn csv_text(row: &MovementRow, has_headers: bool) -> Result<String, Failure> {
+    let mut writer = csv::WriterBuilder::new().has_headers(has_headers).from_writer(Vec::new());
+    writer.serialize(row).map_err(anyhow::Error::from)?;
+    let bytes = writer.into_inner().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let text = String::from_utf8(bytes).map_err(anyhow::Error::from)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+fn columns() -> Result<String, Failure> {
+    let movement =
+        bezant_codec::movement_from_bytes(&[0; bezant_codec::MOVEMENT_SIZE]).map_err(anyhow::Error::from)?;
+    csv_text(&MovementRow::new(MovementNumber(0), &movement), true)
+}
+
+/// A line that is not what its checksum says, or cannot be read.
+fn damaged(line: u64, text: &[u8], what: &str) -> Failure {
+    let text = String::from_utf8_lossy(text);
+    let place = |name: &str| {
+        let (_, rest) = text.split_once(&format!("\"{name}\":\""))?;
+        rest.split_once('"').map(|(value, _)| value.to_owned())
+    };
+    let row = match (place("position"), place("id")) {
+        (Some(position), Some(id)) => format!(" (movement {position}, transfer {id})"),
+        (None, Some(id)) => format!(" (account {id})"),
+        _ => String::new(),
+    };
+    Failure::Verification(format!("line {line}{row}: {what}"))
+}
+
+/// Reads sealed lines.
+#[derive(Debug)]
+pub(crate) struct LineReader<Source: BufRead> {
+    source: Source,
+    format: FileFormat,
+    seal: u64,
+    line: u64,
+    header: Option<Header>,
+}
+
+impl<Source: BufRead> LineReader<Source> {
+    /// Reads the first line, which tells the format.
+    pub(crate) fn new(mut source: Source) -> Result<Self, Failure> {
+        let first = source.fill_buf()?.first().copied();
+        let format = if first == Some(b'{') { FileFormat::Jsonl } else { FileFormat::Csv };
+        let mut reader = Self { source, format, seal: 0, line: 0, header: None };
+        let not_an_export =
+            || Failure::Verification("line 1: this is no export of Bezant, or it is damaged".to_owned());
+        match format {
+            FileFormat::Jsonl => match reader.record()? {
+                Some(Record::Export(header)) if header.format == FORMAT => reader.header = Some(header),
+                _ => return Err(not_an_export()),
+            },
+            FileFormat::Csv => match reader.sealed()? {
+                Some(line) if line == columns()?.as_bytes() => {}
+                _ => return Err(not_an_export()),
+            },
+        }
+        Ok(reader)
+    }
+
+    /// What the first line says; `None` in CSV, which does not say.
+    pub(crate) const fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// The number of the line that was read last, counted from 1.
+    pub(crate) const fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The next record; `None` behind the last line.
+    pub(crate) fn record(&mut self) -> Result<Option<Record>, Failure> {
+        let Some(text) = self.sealed()? else { return Ok(None) };
+        let record = match self.format {
+            FileFormat::Jsonl => {
+                let mut whole = text.clone();
+                whole.push(b'}');
+                serde_json::from_slice(&whole).map_err(|error| error.to_string())
+            }
+            FileFormat::Csv => csv::ReaderBuilder::new()
+                .has_headers(false)
+                .from_reader(text.as_slice())
+                .deserialize()
+                .next()
+                .map_or_else(|| Err("an empty line".to_owned()), |row| row.map_err(|error| error.to_string()))
+                .map(Record::Movement),
+        };
+        record.map(Some).map_err(|error| damaged(self.line, &text, &format!("it cannot be read: {error}")))
+    }
+
+    /// The next line without its checksum, which agrees.
+    fn sealed(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let mut text = Vec::new();
+        let mut limited = std::io::Read::take(&mut self.source, LINE_SIZE_MAX as u64);
+        limited.read_until(b'\n', &mut text)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        self.line += 1;
+        let suffix = |seal: u64| match self.format {
+            FileFormat::Jsonl => format!(",\"checksum\":\"{seal:016x}\"}}\n"),
+            FileFormat::Csv => format!(",{seal:016x}\n"),
+        };
+        let Some(size) = text.len().checked_sub(suffix(0).len()) else {
+            return Err(damaged(self.line, &text, "it is cut off"));
+        };
+        let (body, end) = text.split_at(size);
+        let seal = checksum_seeded(self.seal, body);
+        if end != suffix(seal).as_bytes() {
+            return Err(damaged(
+                self.line,
+                &text,
+                "its checksum does not match: it was changed or moved, or the line before it was",
+            ));
+        }
+        self.seal = seal;
+        text.truncate(size);
+        Ok(Some(text))
+    }
+}

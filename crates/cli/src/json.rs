@@ -1,0 +1,279 @@
+//! Records as JSON. Integers of 64 and 128 bits are strings, amounts are minor units, heads are hexadecimal.
+
+use bezant_client::{
+    AccountView, Asset, Balances, Books, Bounds, Chain, Head, Movement, MovementNumber, Nanos, Transfer,
+};
+use serde::{Serialize, Serializer};
+
+use crate::money::{Assets, Unit};
+
+/// A value as the string that it prints as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<T>(pub(crate) T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The code of a ledger's asset; `null` = not registered.
+fn asset_code(unit: Unit) -> Option<String> {
+    unit.asset.map(|asset| asset.code.to_string())
+}
+
+/// The four sums of an account.
+#[derive(Debug, Serialize)]
+pub(crate) struct BalancesJson {
+    debits_pending: Text<u128>,
+    debits_posted: Text<u128>,
+    credits_pending: Text<u128>,
+    credits_posted: Text<u128>,
+}
+
+impl From<Balances> for BalancesJson {
+    fn from(balances: Balances) -> Self {
+        Self {
+            debits_pending: Text(balances.debits_pending),
+            debits_posted: Text(balances.debits_posted),
+            credits_pending: Text(balances.credits_pending),
+            credits_posted: Text(balances.credits_posted),
+        }
+    }
+}
+
+/// Limits of a balance; `null` = none.
+#[derive(Debug, Serialize)]
+pub(crate) struct BoundsJson {
+    minimum: Option<Text<i128>>,
+    maximum: Option<Text<i128>>,
+}
+
+impl From<Bounds> for BoundsJson {
+    fn from(bounds: Bounds) -> Self {
+        Self {
+            minimum: (bounds.minimum != i128::MIN).then_some(Text(bounds.minimum)),
+            maximum: (bounds.maximum != i128::MAX).then_some(Text(bounds.maximum)),
+        }
+    }
+}
+
+/// A hash chain.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChainJson {
+    sequence: u64,
+    head: Text<Head>,
+}
+
+impl From<Chain> for ChainJson {
+    fn from(chain: Chain) -> Self {
+        Self { sequence: chain.sequence, head: Text(chain.head) }
+    }
+}
+
+/// An account.
+#[derive(Debug, Serialize)]
+pub(crate) struct AccountJson {
+    id: Text<u128>,
+    name: Option<String>,
+    asset: Option<String>,
+    ledger: u32,
+    code: u16,
+    flags: Vec<&'static str>,
+    balances: BalancesJson,
+    bounds: BoundsJson,
+    user_data_128: Text<u128>,
+    user_data_64: Text<u64>,
+    user_data_32: u32,
+    spends: ChainJson,
+    receipts: ChainJson,
+    timestamp: Text<Nanos>,
+}
+
+impl AccountJson {
+    /// In the unit of its ledger.
+    pub(crate) fn new(view: &AccountView, unit: Unit) -> Self {
+        let account = &view.account;
+        Self {
+            id: Text(account.id.0),
+            name: (!view.name.is_empty()).then(|| view.name.clone()),
+            asset: asset_code(unit),
+            ledger: account.ledger.0,
+            code: account.code,
+            flags: account.flags.names().collect(),
+            balances: account.balances().into(),
+            bounds: view.bounds.into(),
+            user_data_128: Text(account.user_data_128),
+            user_data_64: Text(account.user_data_64),
+            user_data_32: account.user_data_32,
+            spends: view.spends.into(),
+            receipts: view.receipts.into(),
+            timestamp: Text(account.timestamp),
+        }
+    }
+}
+
+/// A transfer.
+#[derive(Debug, Serialize)]
+pub(crate) struct TransferJson {
+    id: Text<u128>,
+    debit_account_id: Text<u128>,
+    credit_account_id: Text<u128>,
+    amount: Text<u128>,
+    asset: Option<String>,
+    ledger: u32,
+    code: u16,
+    flags: Vec<&'static str>,
+    pending_id: Option<Text<u128>>,
+    timeout_seconds: u32,
+    user_data_128: Text<u128>,
+    user_data_64: Text<u64>,
+    user_data_32: u32,
+    timestamp: Text<Nanos>,
+}
+
+impl TransferJson {
+    /// In the unit of its ledger.
+    pub(crate) fn new(transfer: &Transfer, unit: Unit) -> Self {
+        Self {
+            id: Text(transfer.id.0),
+            debit_account_id: Text(transfer.debit_account_id.0),
+            credit_account_id: Text(transfer.credit_account_id.0),
+            amount: Text(transfer.amount),
+            asset: asset_code(unit),
+            ledger: transfer.ledger.0,
+            code: transfer.code,
+            flags: transfer.flags.names().collect(),
+            pending_id: (transfer.pending_id.0 != 0).then_some(Text(transfer.pending_id.0)),
+            timeout_seconds: transfer.timeout_seconds,
+            user_data_128: Text(transfer.user_data_128),
+            user_data_64: Text(transfer.user_data_64),
+            user_data_32: transfer.user_data_32,
+            timestamp: Text(transfer.timestamp),
+        }
+    }
+}
+
+/// A row of the history.
+#[derive(Debug, Serialize)]
+pub(crate) struct MovementJson {
+    position: u64,
+    kind: &'static str,
+    timestamp: Text<Nanos>,
+    transfer: TransferJson,
+    debit_account: BalancesJson,
+    credit_account: BalancesJson,
+    debit_head: Text<Head>,
+    credit_head: Text<Head>,
+}
+
+impl MovementJson {
+    /// In the unit of its ledger.
+    pub(crate) fn new(number: MovementNumber, movement: &Movement, unit: Unit) -> Self {
+        Self {
+            position: number.0,
+            kind: movement.kind.name(),
+            timestamp: Text(movement.timestamp),
+            transfer: TransferJson::new(&movement.transfer, unit),
+            debit_account: movement.debit.into(),
+            credit_account: movement.credit.into(),
+            debit_head: Text(movement.debit_head),
+            credit_head: Text(movement.credit_head),
+        }
+    }
+}
+
+/// An asset.
+#[derive(Debug, Serialize)]
+pub(crate) struct AssetJson {
+    ledger: u32,
+    code: String,
+    scale: u8,
+}
+
+impl From<&Asset> for AssetJson {
+    fn from(asset: &Asset) -> Self {
+        Self { ledger: asset.ledger.0, code: asset.code.to_string(), scale: asset.scale }
+    }
+}
+
+/// The books.
+#[derive(Debug, Serialize)]
+pub(crate) struct BooksJson {
+    time: Text<Nanos>,
+    accounts: u64,
+    movements: u64,
+    refusals: u64,
+    pending: u64,
+    is_balanced: bool,
+    ledgers: Vec<LedgerTotalsJson>,
+}
+
+/// Sums of one ledger.
+#[derive(Debug, Serialize)]
+pub(crate) struct LedgerTotalsJson {
+    ledger: u32,
+    asset: Option<String>,
+    accounts: u64,
+    debits_pending: Text<u128>,
+    debits_posted: Text<u128>,
+    credits_pending: Text<u128>,
+    credits_posted: Text<u128>,
+    is_balanced: bool,
+}
+
+impl BooksJson {
+    /// With the codes of the assets.
+    pub(crate) fn new(books: &Books, assets: &Assets) -> Self {
+        let totals = |totals: &bezant_client::LedgerTotals| LedgerTotalsJson {
+            ledger: totals.ledger.0,
+            asset: asset_code(assets.unit(totals.ledger)),
+            accounts: totals.accounts,
+            debits_pending: Text(totals.debits_pending),
+            debits_posted: Text(totals.debits_posted),
+            credits_pending: Text(totals.credits_pending),
+            credits_posted: Text(totals.credits_posted),
+            is_balanced: totals.is_balanced(),
+        };
+        Self {
+            time: Text(books.time),
+            accounts: books.accounts,
+            movements: books.history.movements,
+            refusals: books.history.refusals,
+            pending: books.pending,
+            is_balanced: books.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced),
+            ledgers: books.ledgers.iter().map(totals).collect(),
+        }
+    }
+}
+
+/// A moment as people read it: `2026-01-31T12:00:00.123456789Z`; `-` = not given.
+pub(crate) fn moment(time: Nanos) -> String {
+    if time.0 == 0 {
+        return "-".to_owned();
+    }
+    jiff::Timestamp::from_nanosecond(i128::from(time.0))
+        .map_or_else(|_| time.to_string(), |timestamp| timestamp.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_integers_are_strings() {
+        let view = AccountView::default();
+        let unit = Unit { ledger: view.account.ledger, asset: None };
+        let json = serde_json::to_value(AccountJson::new(&view, unit)).unwrap();
+        assert_eq!(json["id"], "0");
+        assert_eq!(json["timestamp"], "0");
+        assert_eq!(json["bounds"]["minimum"], serde_json::Value::Null);
+        assert_eq!(json["balances"]["credits_posted"], "0");
+    }
+
+    #[test]
+    fn moments_keep_their_nanoseconds() {
+        assert_eq!(moment(Nanos(1_767_225_600_000_000_001)), "2026-01-01T00:00:00.000000001Z");
+        assert_eq!(moment(Nanos(0)), "-");
+    }
+}

@@ -1,0 +1,185 @@
+//! Amounts between people and the ledger: `10.50 EUR` here, 1050 there. Never a float, never rounded.
+
+use bezant_client::{Asset, Bounds, LedgerNumber};
+
+use crate::exit::Failure;
+
+/// The word that stands for "no limit" in a bound.
+const NO_LIMIT: &str = "none";
+
+/// What the amounts of a ledger are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Which ledger.
+    pub(crate) ledger: LedgerNumber,
+    /// Its asset; `None` = not registered: amounts are whole minor units.
+    pub(crate) asset: Option<Asset>,
+}
+
+impl Unit {
+    /// The asset's code, or the ledger's number where it has none.
+    pub(crate) fn label(&self) -> String {
+        self.asset.map_or_else(|| format!("ledger {}", self.ledger), |asset| asset.code.to_string())
+    }
+
+    /// Reads an amount such as `10.50` into minor units.
+    pub(crate) fn parse(&self, text: &str) -> Result<u128, Failure> {
+        match &self.asset {
+            Some(asset) => asset.parse(text).map_err(|error| {
+                let scale = asset.scale;
+                Failure::Usage(format!("{text:?} is no amount of {}: {error} ({scale})", asset.code))
+            }),
+            None => text.parse().map_err(|_| {
+                let ledger = self.ledger;
+                Failure::Usage(format!(
+                    "{text:?} is no amount: ledger {ledger} has no registered asset, so write whole minor units"
+                ))
+            }),
+        }
+    }
+
+    /// Reads a balance that may be negative; `none` is `limit`.
+    fn parse_bound(&self, text: &str, limit: i128) -> Result<i128, Failure> {
+        if text == NO_LIMIT {
+            return Ok(limit);
+        }
+        let (digits, is_negative) = text.strip_prefix('-').map_or((text, false), |rest| (rest, true));
+        let amount = i128::try_from(self.parse(digits)?).map_err(|_| {
+            Failure::Usage(format!("{text:?} does not fit in 127 bits; for no limit write none"))
+        })?;
+        Ok(if is_negative { -amount } else { amount })
+    }
+
+    /// Changes the sides of `bounds` that are given.
+    pub(crate) fn parse_bounds(
+        &self,
+        minimum: Option<&str>,
+        maximum: Option<&str>,
+        bounds: Bounds,
+    ) -> Result<Bounds, Failure> {
+        Ok(Bounds {
+            minimum: minimum.map_or(Ok(bounds.minimum), |text| self.parse_bound(text, i128::MIN))?,
+            maximum: maximum.map_or(Ok(bounds.maximum), |text| self.parse_bound(text, i128::MAX))?,
+        })
+    }
+
+    /// Minor units as people read them.
+    pub(crate) fn format(&self, amount: u128) -> String {
+        self.asset.map_or_else(|| amount.to_string(), |asset| asset.format(amount))
+    }
+
+    /// A limit as people read it.
+    pub(crate) fn format_bound(&self, bound: i128) -> String {
+        if bound == i128::MIN || bound == i128::MAX {
+            return NO_LIMIT.to_owned();
+        }
+        self.asset.map_or_else(|| bound.to_string(), |asset| asset.format_signed(bound))
+    }
+
+    /// `plus - minus`, as people read it.
+    pub(crate) fn format_difference(&self, plus: u128, minus: u128) -> String {
+        if plus >= minus { self.format(plus - minus) } else { format!("-{}", self.format(minus - plus)) }
+    }
+}
+
+/// The assets of a server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Assets(Vec<Asset>);
+
+impl Assets {
+    /// In any order.
+    pub(crate) const fn new(assets: Vec<Asset>) -> Self {
+        Self(assets)
+    }
+
+    /// In the order in which the server has them.
+    pub(crate) fn all(&self) -> &[Asset] {
+        &self.0
+    }
+
+    /// What the amounts of that ledger are written in.
+    pub(crate) fn unit(&self, ledger: LedgerNumber) -> Unit {
+        Unit { ledger, asset: self.0.iter().find(|asset| asset.ledger == ledger).copied() }
+    }
+
+    /// The asset with that code, in any case.
+    pub(crate) fn by_code(&self, code: &str) -> Result<Unit, Failure> {
+        let asset = self.0.iter().find(|asset| asset.code.as_str().eq_ignore_ascii_case(code)).copied();
+        asset.map(|asset| Unit { ledger: asset.ledger, asset: Some(asset) }).ok_or_else(|| {
+            Failure::NotFound(format!(
+                "there is no asset {code:?}: `bezant asset list` shows all, `bezant asset register` adds one"
+            ))
+        })
+    }
+}
+
+/// Splits `10.50 EUR` into the amount and the asset's code; the code may also be a word of its own.
+pub(crate) fn split_amount<'text>(
+    amount: &'text str,
+    asset: Option<&'text str>,
+) -> Result<(&'text str, Option<&'text str>), Failure> {
+    match (amount.trim().split_once(' '), asset) {
+        (None, asset) => Ok((amount.trim(), asset)),
+        (Some((amount, code)), None) => Ok((amount, Some(code.trim()))),
+        (Some(_), Some(_)) => Err(Failure::Usage(format!("the asset of {amount:?} is given twice"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assets() -> Assets {
+        let asset = |ledger, code: &str, scale| Asset {
+            ledger: LedgerNumber(ledger),
+            code: code.parse().unwrap(),
+            scale,
+        };
+        Assets::new(vec![asset(978, "EUR", 2), asset(392, "JPY", 0)])
+    }
+
+    #[test]
+    fn amounts_are_read_in_the_unit_of_their_asset() {
+        let euro = assets().by_code("eur").unwrap();
+        assert_eq!(euro.parse("10.50").unwrap(), 1050);
+        assert_eq!(euro.format(1050), "10.50");
+        assert!(matches!(euro.parse("10.505"), Err(Failure::Usage(_))), "nothing is rounded");
+        assert!(matches!(euro.parse("-1"), Err(Failure::Usage(_))), "amounts have no sign");
+        assert!(matches!(assets().by_code("JPY").unwrap().parse("1.5"), Err(Failure::Usage(_))));
+        assert!(matches!(assets().by_code("XYZ"), Err(Failure::NotFound(_))));
+    }
+
+    #[test]
+    fn a_ledger_without_an_asset_counts_minor_units() {
+        let unit = assets().unit(LedgerNumber(7));
+        assert_eq!(unit.label(), "ledger 7");
+        assert_eq!(unit.parse("1050").unwrap(), 1050);
+        assert!(unit.parse("10.50").is_err());
+    }
+
+    #[test]
+    fn bounds_may_be_negative_or_none() {
+        let euro = assets().by_code("EUR").unwrap();
+        let bounds = euro.parse_bounds(Some("-500.00"), None, Bounds::NONE).unwrap();
+        assert_eq!(bounds, Bounds { minimum: -50_000, maximum: i128::MAX });
+        let bounds = euro.parse_bounds(Some("none"), Some("1"), bounds).unwrap();
+        assert_eq!(bounds, Bounds { minimum: i128::MIN, maximum: 100 });
+        assert_eq!(euro.format_bound(-50_000), "-500.00");
+        assert_eq!(euro.format_bound(i128::MAX), "none");
+    }
+
+    #[test]
+    fn the_asset_may_stand_in_the_amount_or_behind_it() {
+        assert_eq!(split_amount("10.50 EUR", None).unwrap(), ("10.50", Some("EUR")));
+        assert_eq!(split_amount("10.50", Some("EUR")).unwrap(), ("10.50", Some("EUR")));
+        assert_eq!(split_amount("10.50", None).unwrap(), ("10.50", None));
+        assert!(split_amount("10.50 EUR", Some("EUR")).is_err());
+    }
+
+    #[test]
+    fn balances_may_be_negative() {
+        let euro = assets().by_code("EUR").unwrap();
+        assert_eq!(euro.format_difference(100, 250), "-1.50");
+        assert_eq!(euro.format_difference(250, 100), "1.50");
+    }
+}

@@ -1,0 +1,101 @@
+//! What a command prints: tables for people, JSON for programs. Answers go to stdout, everything else to stderr.
+//!
+//! One thing is one JSON document; a list or a stream is one document a line. Numbers of more than 53 bits
+//! are strings, amounts are in minor units.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns.
+    Table,
+    /// JSON, a list as one document a line.
+    Json,
+}
+
+/// Which side of its column a text stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Names, words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Prints one line.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Prints one line beside the answer.
+pub(crate) fn note(text: &str) {
+    // Nobody can be told that stderr is gone.
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Prints one JSON document on one line.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
+}
+
+/// Prints rows under their headings; `nothing` stands for no rows.
+pub(crate) fn table(headings: &[(&str, Align)], rows: &[Vec<String>], nothing: &str) -> Result<(), Failure> {
+    if rows.is_empty() {
+        note(nothing);
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.iter().map(|(heading, _)| *heading));
+    table.add_rows(rows);
+    for (column, (_, align)) in table.column_iter_mut().zip(headings) {
+        column.set_padding((0, 2));
+        if *align == Align::Right {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    trimmed(&table)
+}
+
+/// Prints what belongs to one thing, a line a field.
+pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows.iter().map(|(field, value)| vec![(*field).to_owned(), value.clone()]));
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    trimmed(&table)
+}
+
+fn trimmed(table: &Table) -> Result<(), Failure> {
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    line(&lines.join("\n"))
+}
+
+/// A bar on a terminal, nothing elsewhere. `length` 0 = unknown.
+pub(crate) fn progress(length: u64, what: &str) -> ProgressBar {
+    let target =
+        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let (bar, template) = if length == 0 {
+        (ProgressBar::no_length(), "{spinner} {pos} {msg} {elapsed} {per_sec}")
+    } else {
+        (ProgressBar::new(length), "{bar:40} {pos}/{len} {msg} {elapsed} {per_sec}")
+    };
+    bar.set_draw_target(target);
+    bar.set_message(what.to_owned());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

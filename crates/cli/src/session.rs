@@ -1,0 +1,140 @@
+//! One command's talk with a server: the connection, the assets, and accounts by id or by name.
+
+use std::time::Duration;
+
+use bezant_client::ids::IdGenerator;
+use bezant_client::{AccountId, AccountView, Client, LedgerNumber};
+use tokio::sync::OnceCell;
+
+use crate::exit::Failure;
+use crate::money::{Assets, Unit};
+use crate::output::Format;
+
+/// Where a server listens unless it is told otherwise.
+const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
+
+/// Where the server is, how long to wait for it, and how to print what it says.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Server to talk to
+    #[arg(
+        long,
+        help = "Server to talk to [default: http://127.0.0.1:7070]",
+        env = "BEZANT_SERVER",
+        value_name = "URL",
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub(crate) server: Option<String>,
+    /// How long to try before giving up: 500ms, 10s, 2m
+    #[arg(
+        long,
+        env = "BEZANT_TIMEOUT",
+        default_value = "10s",
+        value_name = "TIME",
+        value_parser = parse_duration,
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub(crate) timeout: Duration,
+    /// How to print answers
+    #[arg(short, long, default_value = "table", global = true, value_enum, help_heading = "Output")]
+    pub(crate) output: Format,
+}
+
+/// A connected server and what has been learned from it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The connection.
+    pub(crate) client: Client,
+    /// How answers are printed.
+    pub(crate) output: Format,
+    /// Draws ids for what has none.
+    pub(crate) ids: IdGenerator,
+    assets: OnceCell<Assets>,
+}
+
+impl Session {
+    /// Connects.
+    pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
+        let server = global.server.as_deref().unwrap_or(SERVER_DEFAULT);
+        let address = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let client = Client::builder()
+            .address(address)
+            .deadline(global.timeout)
+            .connect_timeout(global.timeout)
+            .attempt_timeout(global.timeout)
+            .connect()
+            .await?;
+        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new() })
+    }
+
+    /// The assets of the server, asked for once.
+    pub(crate) async fn assets(&self) -> Result<&Assets, Failure> {
+        self.assets.get_or_try_init(|| async { Ok(Assets::new(self.client.assets().await?)) }).await
+    }
+
+    /// What the amounts of that ledger are written in.
+    pub(crate) async fn unit(&self, ledger: LedgerNumber) -> Result<Unit, Failure> {
+        Ok(self.assets().await?.unit(ledger))
+    }
+
+    /// The account that `text` names: digits are an id, all else is a name.
+    pub(crate) async fn account(&self, text: &str) -> Result<AccountView, Failure> {
+        let found = match parse_account_id(text)? {
+            Some(id) => self.client.lookup_accounts(&[id]).await?,
+            None => self.client.lookup_accounts_by_name(&[text]).await?,
+        };
+        found.into_iter().next().ok_or_else(|| Failure::NotFound(format!("there is no account {text}")))
+    }
+}
+
+/// The id that `text` is; `None` = a name.
+pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure> {
+    if text.is_empty() {
+        return Err(Failure::Usage("an account has no empty name: give its id or its name".to_owned()));
+    }
+    if !text.bytes().all(|letter| letter.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let id = text.parse().map_err(|_| Failure::Usage(format!("the id {text} does not fit in 128 bits")))?;
+    Ok(Some(AccountId(id)))
+}
+
+/// Reads `500ms`, `10s`, `2m`; a bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("{text:?} is no length of time: write it as 500ms, 10s or 2m");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = match unit {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        _ => None,
+    };
+    millis.filter(|millis| *millis > 0).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_ids_and_all_else_are_names() {
+        assert_eq!(parse_account_id("42").unwrap(), Some(AccountId(42)));
+        assert_eq!(parse_account_id("users:42").unwrap(), None);
+        assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
+        assert!(parse_account_id("").is_err());
+    }
+
+    #[test]
+    fn lengths_of_time_carry_their_unit() {
+        assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
+        for wrong in ["", "s", "1h", "-1s", "0", "99999999999999999999"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `bezant start`: one node that serves until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use bezant_runtime::{Options, Running, StartReport};
+use clap::Args;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Where a node listens unless it is told otherwise.
+const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
+/// Where a node keeps its data unless it is told otherwise.
+const DATA_DIR_DEFAULT: &str = "./bezant-data";
+
+/// How to start.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant start
+  bezant start --data-dir /var/lib/bezant --listen 0.0.0.0:7070
+  bezant start --config bezant.toml
+  bezant start --listen 127.0.0.1:0        any free port; it is printed
+
+A file for --config:
+  data_dir = \"/var/lib/bezant\"
+  listen = \"127.0.0.1:7070\"
+
+A flag counts before the environment, the environment before the file. Ctrl-C or SIGTERM stops the node in good
+order; a second one ends it at once, and loses nothing that was acknowledged.")]
+pub(crate) struct StartArgs {
+    /// Folder with everything that the node keeps [default: ./bezant-data]
+    #[arg(long, env = "BEZANT_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:7070]
+    #[arg(long, env = "BEZANT_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// TOML file with the same settings
+    #[arg(long, env = "BEZANT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The settings of a file.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSettings {
+    data_dir: Option<PathBuf>,
+    listen: Option<String>,
+}
+
+/// What counts in the end.
+#[derive(Debug, PartialEq, Eq)]
+struct Settings {
+    data_dir: PathBuf,
+    listen: String,
+}
+
+impl Settings {
+    fn new(args: &StartArgs, file: FileSettings) -> Self {
+        let data_dir = args.data_dir.clone().or(file.data_dir);
+        let listen = args.listen.clone().or(file.listen);
+        Self {
+            data_dir: data_dir.unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
+            listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<FileSettings, Failure> {
+    let wrong = |error: String| Failure::Usage(format!("{}: {}", path.display(), error.trim_end()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
+    let file = args.config.as_deref().map(read_file).transpose()?;
+    let settings = Settings::new(args, file.unwrap_or_default());
+    // Signals count from here on, so that one during recovery is not lost.
+    let mut stop = StopSignals::new()?;
+    let listener = TcpListener::bind(&settings.listen).await.map_err(|error| {
+        let listen = &settings.listen;
+        Failure::Unavailable(format!("cannot listen on {listen}: {error}; --listen takes another address"))
+    })?;
+    let address = listener.local_addr()?;
+    let data_dir = settings.data_dir.clone();
+    let running = tokio::task::spawn_blocking(move || bezant_runtime::start(&Options::new(data_dir)))
+        .await
+        .map_err(anyhow::Error::from)?
+        .map_err(|error| Failure::Unavailable(format!("{}: {error}", settings.data_dir.display())))?;
+    greet(address, &settings.data_dir, running.report())?;
+    serve(listener, running, &mut stop).await
+}
+
+/// Serves until the first signal, then stops in good order or, at a second one, at once.
+async fn serve(listener: TcpListener, running: Running, stop: &mut StopSignals) -> Result<(), Failure> {
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        // The sender goes away only with the whole program.
+        drop(told.await);
+    };
+    let server =
+        bezant_server::serve(listener, running.handle(), bezant_server::ServerOptions::default(), shutdown);
+    let mut server = pin!(server);
+    let early = tokio::select! {
+        result = &mut server => Some(result),
+        () = stop.next() => None,
+    };
+    if let Some(result) = early {
+        tokio::task::spawn_blocking(move || running.stop()).await.map_err(anyhow::Error::from)?;
+        return result.map_err(|error| anyhow::Error::from(error).into());
+    }
+    output::note("stopping; again to stop at once");
+    let is_serving = tell.send(()).is_ok();
+    tracing::debug!(is_serving, "told to stop");
+    let in_good_order = async {
+        let served = server.await;
+        tokio::task::spawn_blocking(move || running.stop()).await.map_err(anyhow::Error::from)?;
+        served.map_err(anyhow::Error::from)
+    };
+    tokio::select! {
+        result = in_good_order => result.map_err(Failure::from),
+        () = stop.next() => Err(Failure::Other(anyhow::anyhow!("stopped at once"))),
+    }
+}
+
+fn greet(address: SocketAddr, data_dir: &Path, report: &StartReport) -> Result<(), Failure> {
+    let history = report.history.movements;
+    output::line(&format!("bezant {} listens on http://{address}", env!("CARGO_PKG_VERSION")))?;
+    let way =
+        if report.is_direct { "direct I/O" } else { "buffered I/O: this file system has no direct I/O" };
+    output::line(&format!("data in {} ({way})", data_dir.display()))?;
+    let millis = report.elapsed.as_millis();
+    if report.checkpoint.0 == 0 && report.entries_replayed == 0 {
+        output::line(&format!("a new ledger, ready in {millis} ms"))?;
+    } else {
+        let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
+        output::line(&format!(
+            "recovered {entries} log entries after checkpoint {checkpoint}, {history} movements, in {millis} ms"
+        ))?;
+    }
+    if let Some(cut) = &report.cut {
+        let (bytes, file, reason) = (cut.bytes, &cut.file, cut.reason);
+        output::line(&format!(
+            "cut {bytes} bytes off {file}: a crash had torn its end, nobody was told of them ({reason})"
+        ))?;
+    }
+    let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
+    output::line("")?;
+    output::line("Try next, in another terminal:")?;
+    output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
+    output::line(&format!("  bezant account create bob --asset EUR{server}"))?;
+    output::line(&format!("  bezant pay alice bob 10.50 EUR{server}"))
+}
+
+/// Ctrl-C and SIGTERM.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_counts_before_the_file_and_the_file_before_the_default() {
+        let file = || FileSettings { data_dir: Some("from-file".into()), listen: None };
+        let args = StartArgs { data_dir: Some("from-flag".into()), listen: None, config: None };
+        assert_eq!(Settings::new(&args, file()).data_dir, Path::new("from-flag"));
+        let args = StartArgs { data_dir: None, listen: None, config: None };
+        let settings = Settings::new(&args, file());
+        assert_eq!(
+            (settings.data_dir.as_path(), settings.listen.as_str()),
+            (Path::new("from-file"), LISTEN_DEFAULT)
+        );
+        assert_eq!(Settings::new(&args, FileSettings::default()).data_dir, Path::new(DATA_DIR_DEFAULT));
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(toml::from_str::<FileSettings>("listen = \"127.0.0.1:1\"\n").is_ok());
+        let error = toml::from_str::<FileSettings>("lisen = \"127.0.0.1:1\"\n").unwrap_err();
+        assert!(error.message().contains("lisen"), "the error names it: {error}");
+    }
+}

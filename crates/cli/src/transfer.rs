@@ -1,0 +1,359 @@
+//! `bezant transfer` and `bezant pay`: create, show, list, post, void.
+
+use bezant_client::{
+    AccountView, Head, LedgerNumber, NewTransfer, QueryFilter, Transfer, TransferFlags, TransferId,
+};
+use clap::{Args, Subcommand};
+
+use crate::exit::Failure;
+use crate::flags::parse_transfer_flags;
+use crate::json::{TransferJson, moment};
+use crate::money::{Assets, Unit, split_amount};
+use crate::output;
+use crate::output::{Align, Format};
+use crate::session::Session;
+
+/// Transfers
+#[derive(Debug, Subcommand)]
+pub(crate) enum TransferCommand {
+    /// Create a transfer
+    Create(CreateArgs),
+    /// Show transfers
+    Show(ShowArgs),
+    /// List transfers by what they carry
+    List(ListArgs),
+    /// Move what a pending transfer reserved
+    Post(PostArgs),
+    /// Release what a pending transfer reserved
+    Void(VoidArgs),
+}
+
+/// What to move.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant pay alice bob 10.50 EUR
+  bezant pay alice bob 10.50
+  bezant pay 1001 1002 3 --id 77        the same id again pays only once")]
+pub(crate) struct PayArgs {
+    /// Who pays: id or name
+    from: String,
+    /// Who is paid: id or name
+    to: String,
+    /// How much, such as 10.50
+    amount: String,
+    /// Asset of the amount, such as EUR; that of the accounts when not given
+    asset: Option<String>,
+    /// Id; drawn when not given
+    #[arg(long, value_name = "N")]
+    id: Option<u128>,
+    /// Category of your own, 1 to 65535
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    code: u16,
+}
+
+/// What to move, with everything that can be said about it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant transfer create alice bob 10.50 EUR
+  bezant transfer create alice bob 10.50 EUR --pending --expires-in 3600
+  bezant transfer create alice bob 99999 --flags balancing_debit
+  bezant transfer create alice bob 1 --prev-hash HEAD    only if no other spend came first
+
+Flags: linked, pending, balancing_debit, balancing_credit, closing_debit, closing_credit, imported.")]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    pay: PayArgs,
+    /// Reserve the amount: post or void it later
+    #[arg(long)]
+    pending: bool,
+    /// Seconds until a pending transfer expires; 0 = never
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    expires_in: u32,
+    /// Kind of the transfer, separated by commas
+    #[arg(long, value_name = "FLAGS", value_parser = parse_transfer_flags, default_value = "")]
+    flags: TransferFlags,
+    /// Head of the payer's spends that must still be the last one, 64 hexadecimal digits
+    #[arg(long, value_name = "HEAD", value_parser = parse_head)]
+    prev_hash: Option<Head>,
+    /// Key of your own, 128 bits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    user_data_128: u128,
+    /// Key of your own, 64 bits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    user_data_64: u64,
+    /// Key of your own, 32 bits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    user_data_32: u32,
+}
+
+/// Which transfers to show.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bezant transfer show 77 78 -o json")]
+pub(crate) struct ShowArgs {
+    /// Ids
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<u128>,
+}
+
+/// Which transfers to list.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant transfer list --reverse --limit 10
+  bezant transfer list --asset EUR --code 7 -o json")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    query: QueryArgs,
+}
+
+/// What records must carry to be listed.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Only of that asset, such as EUR
+    #[arg(long, value_name = "CODE", conflicts_with = "ledger")]
+    asset: Option<String>,
+    /// Only of that ledger number
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    ledger: u32,
+    /// Only of that category
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    code: u16,
+    /// Only with that key of your own
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    user_data_128: u128,
+    /// Only with that key of your own
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    user_data_64: u64,
+    /// Only with that key of your own
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    user_data_32: u32,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) limit: u64,
+    /// Newest first
+    #[arg(long)]
+    reverse: bool,
+}
+
+/// Which pending transfer to post.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant transfer post 77             all that is reserved
+  bezant transfer post 77 8.25 EUR    a part; the rest is released")]
+pub(crate) struct PostArgs {
+    /// Id of the pending transfer
+    pending_id: u128,
+    /// How much; all when not given
+    amount: Option<String>,
+    /// Asset of the amount
+    asset: Option<String>,
+    /// Id; drawn when not given
+    #[arg(long, value_name = "N")]
+    id: Option<u128>,
+}
+
+/// Which pending transfer to void.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bezant transfer void 77")]
+pub(crate) struct VoidArgs {
+    /// Id of the pending transfer
+    pending_id: u128,
+    /// Id; drawn when not given
+    #[arg(long, value_name = "N")]
+    id: Option<u128>,
+}
+
+impl TransferCommand {
+    /// Does it.
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Create(args) => create(session, &args).await,
+            Self::Show(args) => show(session, &args).await,
+            Self::List(args) => list(session, &args).await,
+            Self::Post(args) => post(session, &args).await,
+            Self::Void(args) => void(session, &args).await,
+        }
+    }
+}
+
+/// `bezant pay`.
+pub(crate) async fn pay(session: &Session, args: &PayArgs) -> Result<(), Failure> {
+    let new = payment(session, args).await?;
+    submit(session, new).await
+}
+
+async fn create(session: &Session, args: &CreateArgs) -> Result<(), Failure> {
+    let mut new = payment(session, &args.pay).await?;
+    let pending = if args.pending { TransferFlags::PENDING } else { TransferFlags::NONE };
+    new.transfer.flags = args.flags.union(pending);
+    new.transfer.timeout_seconds = args.expires_in;
+    new.transfer.user_data_128 = args.user_data_128;
+    new.transfer.user_data_64 = args.user_data_64;
+    new.transfer.user_data_32 = args.user_data_32;
+    new.prev_hash = args.prev_hash.unwrap_or(Head::NONE);
+    submit(session, new).await
+}
+
+/// The transfer that the arguments ask for, between accounts that exist and hold that asset.
+async fn payment(session: &Session, args: &PayArgs) -> Result<NewTransfer, Failure> {
+    let (amount, code) = split_amount(&args.amount, args.asset.as_deref())?;
+    let assets = session.assets().await?;
+    let asked = code.map(|code| assets.by_code(code)).transpose()?;
+    let (from, to) = (session.account(&args.from).await?, session.account(&args.to).await?);
+    let unit = asked.unwrap_or_else(|| assets.unit(from.account.ledger));
+    for (text, view) in [(&args.from, &from), (&args.to, &to)] {
+        holds(assets, text, view, unit)?;
+    }
+    let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
+    let amount = unit.parse(amount)?;
+    Ok(NewTransfer::new(id, from.account.id, to.account.id, amount, unit.ledger.0, args.code))
+}
+
+/// An error unless the account is of that ledger.
+fn holds(assets: &Assets, text: &str, view: &AccountView, unit: Unit) -> Result<(), Failure> {
+    if view.account.ledger == unit.ledger {
+        return Ok(());
+    }
+    let (holds, asked) = (assets.unit(view.account.ledger).label(), unit.label());
+    Err(Failure::Usage(format!("account {text} holds {holds}, not {asked}")))
+}
+
+async fn submit(session: &Session, new: NewTransfer) -> Result<(), Failure> {
+    let outcomes = session.client.create_transfers(&[new]).await?;
+    if let Some(outcome) = outcomes.first().filter(|outcome| !outcome.is_done()) {
+        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    }
+    show_one(session, &find(session, new.transfer.id).await?).await
+}
+
+async fn find(session: &Session, id: TransferId) -> Result<Transfer, Failure> {
+    let found = session.client.lookup_transfers(&[id]).await?;
+    found.first().copied().ok_or_else(|| Failure::NotFound(format!("there is no transfer {id}")))
+}
+
+async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
+    for (index, id) in args.ids.iter().enumerate() {
+        if index > 0 && session.output == Format::Table {
+            output::line("")?;
+        }
+        show_one(session, &find(session, TransferId(*id)).await?).await?;
+    }
+    Ok(())
+}
+
+async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure> {
+    let unit = session.unit(transfer.ledger).await?;
+    if session.output == Format::Json {
+        return output::json(&TransferJson::new(transfer, unit));
+    }
+    let flags = transfer.flags.names().collect::<Vec<_>>().join(", ");
+    let mut fields = vec![
+        ("id", transfer.id.to_string()),
+        ("from", transfer.debit_account_id.to_string()),
+        ("to", transfer.credit_account_id.to_string()),
+        ("amount", format!("{} {}", unit.format(transfer.amount), unit.label())),
+        ("code", transfer.code.to_string()),
+        ("flags", if flags.is_empty() { "-".to_owned() } else { flags }),
+    ];
+    if transfer.pending_id.0 != 0 {
+        fields.push(("pending id", transfer.pending_id.to_string()));
+    }
+    if let Some(expires_at) = transfer.expires_at() {
+        fields.push(("expires", moment(expires_at)));
+    }
+    let data = format!("{} {} {}", transfer.user_data_128, transfer.user_data_64, transfer.user_data_32);
+    fields.push(("user data", data));
+    fields.push(("time", moment(transfer.timestamp)));
+    output::fields(&fields)
+}
+
+async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let mut pages = session.client.query_transfers_paged(args.query.filter(assets)?);
+    let mut rows = Vec::new();
+    let mut left = args.query.limit;
+    while left > 0 {
+        let Some(transfer) = pages.next().await? else { break };
+        left -= 1;
+        let unit = assets.unit(transfer.ledger);
+        if session.output == Format::Json {
+            output::json(&TransferJson::new(&transfer, unit))?;
+            continue;
+        }
+        rows.push(vec![
+            moment(transfer.timestamp),
+            transfer.id.to_string(),
+            transfer.debit_account_id.to_string(),
+            transfer.credit_account_id.to_string(),
+            unit.format(transfer.amount),
+            unit.label(),
+            transfer.flags.names().collect::<Vec<_>>().join(","),
+        ]);
+    }
+    if session.output == Format::Json {
+        return Ok(());
+    }
+    let headings = [
+        ("TIME", Align::Left),
+        ("ID", Align::Left),
+        ("FROM", Align::Left),
+        ("TO", Align::Left),
+        ("AMOUNT", Align::Right),
+        ("ASSET", Align::Left),
+        ("FLAGS", Align::Left),
+    ];
+    output::table(&headings, &rows, "no transfers")
+}
+
+async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
+    let pending = find(session, TransferId(args.pending_id)).await?;
+    let amount = match &args.amount {
+        None => u128::MAX,
+        Some(text) => {
+            let (amount, code) = split_amount(text, args.asset.as_deref())?;
+            let assets = session.assets().await?;
+            let unit = assets.unit(pending.ledger);
+            if code.map(|code| assets.by_code(code)).transpose()?.is_some_and(|asked| asked != unit) {
+                let (id, label) = (pending.id, unit.label());
+                return Err(Failure::Usage(format!(
+                    "transfer {id} reserves {label}, not {}",
+                    code.unwrap_or("")
+                )));
+            }
+            unit.parse(amount)?
+        }
+    };
+    let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
+    submit(session, NewTransfer::post(id, pending.id, amount)).await
+}
+
+async fn void(session: &Session, args: &VoidArgs) -> Result<(), Failure> {
+    let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
+    submit(session, NewTransfer::void(id, TransferId(args.pending_id))).await
+}
+
+fn parse_head(text: &str) -> Result<Head, String> {
+    Head::from_hex(text)
+        .ok_or_else(|| "a head is 64 hexadecimal digits, as `account show` prints it".to_owned())
+}
+
+impl QueryArgs {
+    /// The filter, with pages no larger than what is wanted.
+    pub(crate) fn filter(&self, assets: &Assets) -> Result<QueryFilter, Failure> {
+        let ledger = match &self.asset {
+            Some(code) => assets.by_code(code)?.ledger,
+            None => LedgerNumber(self.ledger),
+        };
+        Ok(QueryFilter {
+            user_data_128: self.user_data_128,
+            user_data_64: self.user_data_64,
+            user_data_32: self.user_data_32,
+            ledger,
+            code: self.code,
+            limit: u32::try_from(self.limit).unwrap_or(0),
+            reversed: self.reverse,
+            ..QueryFilter::default()
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! Exports that are bent, cut and forged.
+
+use std::io::Write;
+
+use super::walk::tests::history;
+use super::*;
+use crate::exchange::lines::{End, FileFormat, LineWriter};
+use bezant_client::{AccountView, Movement};
+
+fn file(format: FileFormat, views: &[AccountView], rows: &[(MovementNumber, Movement)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = LineWriter::new(&mut bytes, format, None).unwrap();
+    views.iter().try_for_each(|view| writer.account(view)).unwrap();
+    rows.iter().try_for_each(|(number, movement)| writer.movement(*number, movement)).unwrap();
+    let (accounts, movements) = (views.len() as u64, rows.len() as u64);
+    writer.end(End { accounts, movements, is_exact: true }).unwrap();
+    bytes
+}
+
+fn verify(bytes: &[u8]) -> Result<Report, Failure> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    verify_file(&file.path().to_path_buf(), None)
+}
+
+fn fails(bytes: &[u8]) -> bool {
+    matches!(verify(bytes), Err(Failure::Verification(_)))
+}
+
+#[test]
+fn an_honest_export_verifies() {
+    let (rows, views) = history();
+    for format in [FileFormat::Jsonl, FileFormat::Csv] {
+        let report = verify(&file(format, &views, &rows)).unwrap();
+        assert_eq!((report.movements, report.transfers), (9, 8), "{format:?}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_file_is_found() {
+    let (rows, views) = history();
+    for format in [FileFormat::Jsonl, FileFormat::Csv] {
+        let bytes = file(format, &views, &rows);
+        for at in 0..bytes.len() {
+            let mut bent = bytes.clone();
+            bent[at] ^= 1 << (at % 8);
+            assert!(fails(&bent), "{format:?}: a bit of byte {at} is not found");
+        }
+    }
+}
+
+#[test]
+fn a_cut_file_is_found() {
+    let (rows, views) = history();
+    let bytes = file(FileFormat::Jsonl, &views, &rows);
+    for size in 0..bytes.len() {
+        assert!(fails(&bytes[..size]), "cut after {size} bytes");
+    }
+}
+
+#[test]
+fn a_damaged_line_is_named_with_its_movement_and_transfer() {
+    let (rows, views) = history();
+    let text = String::from_utf8(file(FileFormat::Jsonl, &views, &rows)).unwrap();
+    let bent = text.replacen("\"amount\":\"7\"", "\"amount\":\"8\"", 1);
+    let error = verify(bent.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("line 7 (movement 2, transfer 12)"), "{error}");
+}
+
+#[test]
+fn a_forged_row_with_good_checksums_meets_the_chains() {
+    let (mut rows, views) = history();
+    rows[2].1.transfer.amount += 1;
+    rows[2].1.debit.debits_posted += 1;
+    let error = verify(&file(FileFormat::Jsonl, &views, &rows)).unwrap_err().to_string();
+    assert!(error.contains("movement 2 (transfer 12)"), "{error}");
+}

@@ -1,0 +1,236 @@
+//! `bezant verify`: recomputes hash chains and sums, from a live server or from an exported file.
+
+mod walk;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
+use bezant_client::{AccountId, MovementNumber, QueryFilter};
+use clap::Args;
+use serde::Serialize;
+
+use crate::exchange::export::all_rows_of;
+use crate::exchange::lines::{LineReader, Record};
+use crate::exit::Failure;
+use crate::json::Text;
+use crate::output;
+use crate::output::Format;
+use crate::session::{Global, Session, parse_account_id};
+use walk::{Broken, Covered, Scope, Walk};
+
+/// What to verify.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant verify --all                     every chain and every balance of the server
+  bezant verify alice                     the chains of one account
+  bezant verify --file ledger.jsonl       an export, without a server
+  bezant verify --file alice.csv --of 1001
+
+Ends with code 5 at the first row that does not follow from those before it: its number, its transfer and
+what differs. An export that somebody may have forged proves as much as the heads that it is compared with:
+keep those that `bezant account show` printed.")]
+pub(crate) struct VerifyArgs {
+    /// Id or name of the account whose chains to verify
+    #[arg(required_unless_present_any = ["all", "file"], conflicts_with_all = ["all", "file"])]
+    account: Option<String>,
+    /// Verify all chains, balances and books of the server
+    #[arg(long, conflicts_with = "file")]
+    all: bool,
+    /// Exported file to verify
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Whose rows a CSV file holds; everybody's when not given
+    #[arg(long, value_name = "ID", requires = "file")]
+    of: Option<u128>,
+}
+
+/// What was found to be in order.
+#[derive(Debug, Serialize)]
+struct Report {
+    movements: u64,
+    transfers: u64,
+    accounts: u64,
+    /// False when something was written meanwhile, or the file says so: reserves were not compared.
+    is_exact: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chains: Vec<ChainReport>,
+}
+
+/// Where the two chains of an account lead.
+#[derive(Debug, Serialize)]
+struct ChainReport {
+    account_id: Text<AccountId>,
+    spends: u64,
+    spends_head: Text<bezant_client::Head>,
+    receipts: u64,
+    receipts_head: Text<bezant_client::Head>,
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Self::Verification(broken.to_string())
+    }
+}
+
+/// Verifies it.
+pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
+    let report = match (&args.file, &args.account) {
+        (Some(path), _) => verify_file(path, args.of)?,
+        (None, Some(account)) => verify_account(&Session::connect(global).await?, account).await?,
+        (None, None) => verify_all(&Session::connect(global).await?).await?,
+    };
+    print(global.output, &report)
+}
+
+impl Report {
+    fn new(covered: Covered, is_exact: bool) -> Self {
+        let Covered { movements, transfers, accounts } = covered;
+        Self { movements, transfers, accounts, is_exact, chains: Vec::new() }
+    }
+
+    /// With the heads of one account.
+    fn with_chains(mut self, walk: &Walk, id: AccountId) -> Self {
+        if let Some((spends, receipts)) = walk.chains(id) {
+            self.chains.push(ChainReport {
+                account_id: Text(id),
+                spends: spends.sequence,
+                spends_head: Text(spends.head),
+                receipts: receipts.sequence,
+                receipts_head: Text(receipts.head),
+            });
+        }
+        self
+    }
+}
+
+async fn verify_all(session: &Session) -> Result<Report, Failure> {
+    let before = session.client.books().await?;
+    let mut walk = Walk::new(Scope::All, Vec::new())?;
+    let mut pages = session.client.query_accounts_paged(QueryFilter::default());
+    while let Some(view) = pages.next().await? {
+        walk.expect(view)?;
+    }
+    let bar = output::progress(before.history.movements, "movements");
+    let mut pages = session.client.movements_paged(MovementNumber(0));
+    while let Some(page) = pages.next_page().await? {
+        for (number, movement) in &page {
+            walk.step(*number, movement)?;
+        }
+        bar.set_position(walk.movements());
+    }
+    bar.finish_and_clear();
+    if walk.movements() < before.history.movements {
+        let (walked, promised) = (walk.movements(), before.history.movements);
+        return Err(Failure::Verification(format!(
+            "the history ends after {walked} of {promised} movements"
+        )));
+    }
+    let is_exact = walk.movements() == before.history.movements;
+    // An account may be younger than the list of accounts, but it must exist.
+    let younger = walk.unknown_accounts();
+    let found = session.client.lookup_accounts(&younger).await?;
+    if let Some(missing) = younger.iter().find(|id| !found.iter().any(|view| view.account.id == **id)) {
+        return Err(Failure::Verification(format!("account {missing} has movements but does not exist")));
+    }
+    let covered = walk.finish(is_exact)?;
+    if let Some(totals) = before.ledgers.iter().find(|totals| !totals.is_balanced()) {
+        return Err(Failure::Verification(format!("debits and credits of ledger {} differ", totals.ledger)));
+    }
+    Ok(Report::new(covered, is_exact))
+}
+
+async fn verify_account(session: &Session, text: &str) -> Result<Report, Failure> {
+    let view = session.account(text).await?;
+    let (id, filter) = (view.account.id, all_rows_of(&view));
+    let mut walk = Walk::new(Scope::Account(id), vec![view])?;
+    let bar = output::progress(0, "movements");
+    let mut pages = session.client.account_movements_paged(filter);
+    while let Some(page) = pages.next_page().await? {
+        for (number, movement) in &page {
+            walk.step(*number, movement)?;
+        }
+        bar.set_position(walk.movements());
+    }
+    bar.finish_and_clear();
+    let covered = walk.finish(false)?;
+    Ok(Report::new(covered, false).with_chains(&walk, id))
+}
+
+fn verify_file(path: &PathBuf, of: Option<u128>) -> Result<Report, Failure> {
+    let file = File::open(path)
+        .map_err(|error| Failure::NotFound(format!("{} cannot be read: {error}", path.display())))?;
+    let mut reader = LineReader::new(BufReader::new(file))?;
+    let wrong = |line: u64, what: &str| Failure::Verification(format!("line {line}: {what}"));
+    let account = match reader.header().map(|header| &header.account) {
+        Some(Some(text)) => {
+            parse_account_id(text)?.map(Some).ok_or_else(|| wrong(1, "the account is no id"))?
+        }
+        Some(None) => None,
+        None => of.map(AccountId),
+    };
+    let scope = account.map_or(Scope::All, Scope::Account);
+    let has_end = reader.header().is_some();
+    let mut walk = Walk::new(scope, Vec::new())?;
+    let (mut accounts, mut end) = (0_u64, None);
+    while let Some(record) = reader.record()? {
+        let line = reader.line();
+        if end.is_some() {
+            return Err(wrong(line, "it stands behind the end"));
+        }
+        match record {
+            Record::Export(_) => return Err(wrong(line, "an export begins within another")),
+            Record::Account(row) => {
+                if walk.movements() > 0 {
+                    return Err(wrong(line, "an account stands among the movements"));
+                }
+                walk.expect(row.into())?;
+                accounts += 1;
+            }
+            Record::Movement(row) => {
+                let (number, movement) =
+                    row.movement().ok_or_else(|| wrong(line, "a kind of movement that does not exist"))?;
+                walk.step(number, &movement)?;
+            }
+            Record::End(record) => end = Some(record),
+        }
+    }
+    let is_exact = end.as_ref().is_some_and(|end| end.is_exact);
+    match end {
+        Some(end) if end.accounts != accounts || end.movements != walk.movements() => {
+            let (line, movements) = (reader.line(), walk.movements());
+            let what = format!(
+                "it counts {} accounts and {} movements, the file holds {accounts} and {movements}",
+                end.accounts, end.movements
+            );
+            return Err(wrong(line, &what));
+        }
+        None if has_end => {
+            return Err(wrong(reader.line(), "the file ends without its last line: it is cut off"));
+        }
+        _ => {}
+    }
+    let report = Report::new(walk.finish(is_exact)?, is_exact);
+    Ok(match account {
+        Some(id) => report.with_chains(&walk, id),
+        None => report,
+    })
+}
+
+fn print(format: Format, report: &Report) -> Result<(), Failure> {
+    if format == Format::Json {
+        return output::json(report);
+    }
+    let Report { movements, transfers, accounts, .. } = report;
+    output::line(&format!(
+        "verified: {transfers} transfers in {movements} movements, {accounts} accounts compared"
+    ))?;
+    for chain in &report.chains {
+        output::line(&format!("spends   {} {}", chain.spends, chain.spends_head.0))?;
+        output::line(&format!("receipts {} {}", chain.receipts, chain.receipts_head.0))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod file_tests;
