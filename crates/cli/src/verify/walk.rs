@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use bezant_client::{
-    AccountId, AccountView, Balances, Chain, Head, Movement, MovementKind, MovementNumber, Nanos,
+    AccountId, AccountView, Balances, Chain, Head, Movement, MovementKind, MovementNumber, Nanos, Transfer,
     TransferFlags, TransferId,
 };
 use bezant_ledger::chain::{initial_head, next_head};
