@@ -3,8 +3,8 @@
 
 use super::lifecycle::{append, open};
 use super::model::{Entry, Generator, Model};
-use crate::{FaultPlan, MemoryDisk};
 use crate::history::HistoryError;
+use crate::{FaultPlan, MemoryDisk};
 use bezant_types::HistoryPosition;
 
 /// A workload of entries with checkpoints; `durable` is the cut of the newest one that was finished.

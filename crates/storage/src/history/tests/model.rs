@@ -111,7 +111,9 @@ impl Generator {
             2 if !self.pending.is_empty() => {
                 let at = usize::try_from(random.below(self.pending.len() as u64)).unwrap();
                 let pending = self.pending.swap_remove(at);
-                kind = random.pick(&[MovementKind::Posted, MovementKind::Voided, MovementKind::Expired]).unwrap();
+                kind = random
+                    .pick(&[MovementKind::Posted, MovementKind::Voided, MovementKind::Expired])
+                    .unwrap();
                 if kind == MovementKind::Expired {
                     transfer = pending;
                 } else {
@@ -180,7 +182,9 @@ impl Model {
     }
 
     fn transfer(&self, id: TransferId) -> Option<FetchedTransfer> {
-        let is_it = |row: &&(MovementNumber, Movement)| row.1.transfer.id == id && row.1.kind != MovementKind::Expired;
+        let is_it = |row: &&(MovementNumber, Movement)| {
+            row.1.transfer.id == id && row.1.kind != MovementKind::Expired
+        };
         let rows: Vec<_> = self.numbered().collect();
         rows.iter().find(is_it).map(|(number, row)| FetchedTransfer::Applied(*number, *row))
     }
@@ -306,7 +310,7 @@ impl Model {
     }
 
     fn query(&self, random: &mut Random) -> HistoryQuery {
-        let mut time = |random: &mut Random| match random.below(3) {
+        let time = |random: &mut Random| match random.below(3) {
             0 => Nanos(0),
             1 => Nanos(random.below(20_000)),
             _ => random.pick(&self.movements).map_or(Nanos(5), |row| row.timestamp),
