@@ -73,8 +73,16 @@ impl Workload {
         for step in &self.steps {
             let Step::Commands(commands) = step else { continue };
             let results = room.submit(commands).expect("the disk is sound");
+            let mut follows_link = false;
             for (transfer, result) in transfers(commands, &results) {
-                let told = self.told[&transfer.id];
+                let Some(told) = self.told.get(&transfer.id).copied() else { continue };
+                let is_behind_existing =
+                    std::mem::replace(&mut follows_link, transfer.flags.contains(TransferFlags::LINKED));
+                if is_behind_existing && status(told) == Status::Created {
+                    // The first of the chain exists, which breaks the chain.
+                    assert_eq!(status(result), Status::LinkedEventFailed, "{place}: {:?}", transfer.id);
+                    continue;
+                }
                 let expected = match status(told) {
                     Status::Created | Status::Exists => Status::Exists,
                     refused if refused.uses_up_id() || refused == Status::IdAlreadyFailed => {
@@ -91,8 +99,16 @@ impl Workload {
     }
 
     fn note(&mut self, command: &Command, results: &Bytes) {
+        let mut behind_existing = false;
         for (transfer, result) in transfers(std::slice::from_ref(command), std::slice::from_ref(results)) {
-            self.told.entry(transfer.id).or_insert(result);
+            let links_to_existing = std::mem::replace(
+                &mut behind_existing,
+                transfer.flags.contains(TransferFlags::LINKED) && status(result) == Status::Exists,
+            );
+            // A retried chain that exists: its first says so, and nothing new is said of the others.
+            if !(links_to_existing && status(result) == Status::LinkedEventFailed) {
+                self.told.entry(transfer.id).or_insert(result);
+            }
         }
     }
 
