@@ -220,7 +220,10 @@ impl History {
         self.refusals.flush()?;
         self.publish_files()?;
         self.flushed = tail_file::write(&self.disk, &self.movements, &self.refusals)?;
-        self.tails.push(self.flushed);
+        // A flush at this position before a crash has left its file, which was found when opening.
+        if !self.tails.contains(&self.flushed) {
+            self.tails.push(self.flushed);
+        }
         Ok(self.flushed)
     }
 
