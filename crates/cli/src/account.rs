@@ -360,8 +360,9 @@ async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
         return output::json(&crate::json::BoundsJson::from(bounds));
     }
     output::fields(&[
-        ("minimum", format!("{} {}", unit.format_bound(bounds.minimum), unit.label())),
-        ("maximum", format!("{} {}", unit.format_bound(bounds.maximum), unit.label())),
+        ("minimum", unit.format_bound(bounds.minimum)),
+        ("maximum", unit.format_bound(bounds.maximum)),
+        ("asset", unit.label()),
     ])
 }
 

@@ -253,7 +253,7 @@ pub(crate) fn moment(time: Nanos) -> String {
         return "-".to_owned();
     }
     jiff::Timestamp::from_nanosecond(i128::from(time.0))
-        .map_or_else(|_| time.to_string(), |timestamp| timestamp.to_string())
+        .map_or_else(|_| time.to_string(), |timestamp| format!("{timestamp:.9}"))
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ impl Unit {
     pub(crate) fn parse(&self, text: &str) -> Result<u128, Failure> {
         match &self.asset {
             Some(asset) => asset.parse(text).map_err(|error| {
-                let scale = asset.scale;
-                Failure::Usage(format!("{text:?} is no amount of {}: {error} ({scale})", asset.code))
+                let (code, scale) = (asset.code, asset.scale);
+                Failure::Usage(format!("{text:?} is no amount: {error}; {code} has {scale} digits there"))
             }),
             None => text.parse().map_err(|_| {
                 let ledger = self.ledger;

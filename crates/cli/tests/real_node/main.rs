@@ -1,0 +1,6 @@
+//! The built program as people run it: a real node on a folder of its own, and the commands and the client
+//! against it.
+
+mod node;
+mod retry;
+mod tour;

@@ -1,0 +1,111 @@
+//! A real node for tests: the built program on a folder of its own and a free port, killed when dropped.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A running node.
+pub(crate) struct Node {
+    child: Child,
+    /// Where it listens, as `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    /// What it printed when it started, up to the empty line.
+    pub(crate) greeting: String,
+}
+
+/// The built program, without what the environment would say to it.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bezant"));
+    for name in ["BEZANT_SERVER", "BEZANT_TIMEOUT", "BEZANT_DATA_DIR", "BEZANT_LISTEN", "BEZANT_CONFIG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Node {
+    /// Starts it and waits until it says where it listens.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let mut child = program()
+            .args(["start", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut lines = BufReader::new(stdout).lines().map(|line| line.expect("text"));
+        let greeting: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        let greeting = greeting.join("\n");
+        let url = greeting.split_once("http://").and_then(|(_, rest)| rest.lines().next());
+        let url = format!("http://{}", url.expect("it says where it listens"));
+        // Whoever stops reading a pipe stops the writer.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, greeting }
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it without warning.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> i32 {
+        self.child.wait().expect("it ends").code().unwrap_or(-1)
+    }
+
+    /// Runs a command against it.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
+        Answer::new(program().args(["--server", &self.url]).args(arguments).output())
+    }
+
+    /// Runs a command that must succeed, and gives what it printed.
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let answer = self.run(arguments);
+        assert_eq!(answer.code, 0, "{arguments:?}: {}", answer.stderr);
+        answer.stdout
+    }
+
+    /// Runs a command that must fail with that code in one line, and gives the line.
+    pub(crate) fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let answer = self.run(arguments);
+        assert_eq!(answer.code, code, "{arguments:?}: {}{}", answer.stdout, answer.stderr);
+        assert_eq!(answer.stderr.lines().count(), 1, "{arguments:?}: {}", answer.stderr);
+        answer.stderr
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// What a command left behind.
+pub(crate) struct Answer {
+    /// Its exit code.
+    pub(crate) code: i32,
+    /// Its answer.
+    pub(crate) stdout: String,
+    /// Its complaint.
+    pub(crate) stderr: String,
+}
+
+impl Answer {
+    /// Of a command that ended.
+    pub(crate) fn new(output: std::io::Result<Output>) -> Self {
+        let output = output.expect("the program runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}

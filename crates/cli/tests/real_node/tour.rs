@@ -1,0 +1,193 @@
+//! Every command against a real node: what it prints, how it fails, and what outlives a kill.
+
+use std::fs;
+use std::process::Command;
+
+use crate::node::{Answer, Node, program};
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("one JSON document")
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(json).collect()
+}
+
+/// A node with alice, who may owe 500, and bob, who may hold 100.
+fn with_accounts(folder: &std::path::Path) -> Node {
+    let node = Node::start(folder);
+    node.done(&["account", "create", "alice", "--asset", "EUR", "--id", "1", "--min", "-500.00"]);
+    node.done(&["account", "create", "bob", "--asset", "EUR", "--id", "2", "--max", "100"]);
+    node
+}
+
+#[test]
+fn money_moves_and_everything_verifies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    assert!(node.greeting.contains("a new ledger"), "{}", node.greeting);
+
+    node.done(&["pay", "alice", "bob", "10.50", "EUR", "--id", "10"]);
+    node.done(&["pay", "alice", "bob", "10.50 EUR", "--id", "10"]);
+    node.done(&["transfer", "create", "1", "bob", "5", "--pending", "--id", "11", "--expires-in", "3600"]);
+    node.done(&["transfer", "post", "11", "2.25"]);
+    node.done(&["transfer", "create", "1", "2", "5", "--pending", "--id", "12"]);
+    node.done(&["transfer", "void", "12"]);
+
+    let bob = json(&node.done(&["account", "show", "bob", "-o", "json"]));
+    assert_eq!(bob["balances"]["credits_posted"], "1275", "the same id pays once: {bob}");
+    assert_eq!(bob["balances"]["credits_pending"], "0");
+    assert_eq!(bob["bounds"]["maximum"], "10000");
+    assert_eq!(bob["receipts"]["sequence"], 5);
+
+    let history = node.done(&["account", "history", "alice"]);
+    assert!(history.contains("-10.50") && history.contains("-12.75"), "{history}");
+    let listed = json_lines(&node.done(&["transfer", "list", "--reverse", "--limit", "2", "-o", "json"]));
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[1]["id"], "12", "newest first: {listed:?}");
+    let events = json_lines(&node.done(&["events", "--from", "1", "--until-caught-up", "-o", "json"]));
+    let positions: Vec<_> = events.iter().filter_map(|event| event["position"].as_u64()).collect();
+    assert_eq!(positions, [1, 2, 3, 4]);
+    let books = json(&node.done(&["books", "-o", "json"]));
+    assert_eq!((&books["movements"], &books["is_balanced"]), (&Value::from(5), &Value::from(true)));
+
+    assert!(node.done(&["verify", "--all"]).contains("5 transfers in 5 movements, 2 accounts"));
+    let verified = json(&node.done(&["verify", "alice", "-o", "json"]));
+    let alice = json(&node.done(&["account", "show", "alice", "-o", "json"]));
+    assert_eq!(verified["chains"][0]["spends_head"], alice["spends"]["head"]);
+}
+
+#[test]
+fn what_goes_wrong_is_one_line_and_a_code() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    node.done(&["account", "create", "tokyo", "--asset", "JPY"]);
+
+    let says = |code, arguments: &[&str], words: &[&str]| {
+        let line = node.fails(code, arguments);
+        words.iter().for_each(|word| assert!(line.contains(word), "{line:?} does not say {word:?}"));
+    };
+    says(1, &["pay", "alice", "bob", "100.01"], &["balance_out_of_bounds"]);
+    says(1, &["account", "create", "carol", "--asset", "EUR", "--id", "1"], &["exists_with_different"]);
+    says(2, &["pay", "alice", "bob", "10.505"], &["10.505", "EUR"]);
+    says(2, &["pay", "alice", "bob", "ten"], &["ten"]);
+    says(2, &["pay", "alice", "tokyo", "1"], &["tokyo", "JPY", "EUR"]);
+    says(4, &["pay", "alice", "nobody", "1"], &["nobody"]);
+    says(4, &["pay", "alice", "bob", "1", "XYZ"], &["XYZ", "asset list"]);
+    says(4, &["account", "show", "99"], &["99"]);
+    says(4, &["transfer", "show", "99"], &["99"]);
+    says(4, &["transfer", "post", "99"], &["99"]);
+    says(4, &["verify", "--file", "/nowhere"], &["/nowhere"]);
+    says(2, &["account", "name", "tokyo", "123"], &["digits"]);
+    says(1, &["account", "name", "tokyo", "alice"], &["name_"]);
+    says(1, &["asset", "register", "EURO", "978"], &["ledger_taken"]);
+    says(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
+    let unknown = Answer::new(program().arg("fly").output());
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+
+    // A second node on the same port, and one on the same folder.
+    let port = node.url.trim_start_matches("http://");
+    let taken =
+        Answer::new(program().args(["start", "--listen", port, "--data-dir"]).arg(folder.path()).output());
+    assert_eq!((taken.code, taken.stderr.lines().count()), (3, 1), "{}", taken.stderr);
+    let arguments = ["start", "--listen", "127.0.0.1:0", "--data-dir"];
+    let locked = Answer::new(program().args(arguments).arg(folder.path()).output());
+    assert_eq!((locked.code, locked.stderr.lines().count()), (3, 1), "{}", locked.stderr);
+}
+
+#[test]
+fn exports_verify_and_bent_ones_do_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    for id in 10..20 {
+        node.done(&["pay", "alice", "bob", "1", "--id", &id.to_string()]);
+    }
+    for arguments in [&["export"][..], &["export", "alice"], &["export", "--format", "csv"]] {
+        let path = files.path().join("export");
+        let path = path.to_str().expect("text");
+        node.done(&[arguments, &["--to", path]].concat());
+        let verified = program().args(["verify", "--file", path]).output();
+        assert!(Answer::new(verified).stdout.contains("10 transfers"), "{arguments:?}");
+        let mut bytes = fs::read(path).expect("the export");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).expect("written");
+        let bent = Answer::new(program().args(["verify", "--file", path]).output());
+        assert_eq!(bent.code, 5, "{arguments:?}: {}{}", bent.stdout, bent.stderr);
+        assert!(bent.stderr.contains("line "), "it names the line: {}", bent.stderr);
+    }
+}
+
+#[test]
+fn imports_resume_and_list_what_was_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = tempfile::tempdir().expect("a folder");
+    let node = Node::start(folder.path());
+    let write = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        fs::write(&path, text).expect("written");
+        path.to_str().expect("text").to_owned()
+    };
+    let accounts = write("accounts.csv", "id,name,asset,maximum\n1,alice,EUR,\n2,bob,EUR,20.00 EUR\n");
+    assert!(node.done(&["import", "accounts", &accounts]).contains("2 created, 0 there before"));
+    assert!(node.done(&["import", "accounts", &accounts]).contains("0 created, 2 there before"));
+    let transfers = write(
+        "transfers.jsonl",
+        "{\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}\n\
+         {\"id\":2,\"from\":1,\"to\":2,\"amount\":950,\"ledger\":978}\n\
+         {\"id\":3,\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"1 EUR\"}\n",
+    );
+    let answer = node.run(&["import", "transfers", &transfers]);
+    assert_eq!(answer.code, 1, "{}", answer.stderr);
+    assert!(answer.stdout.contains("2 created, 0 there before, 1 refused"), "{}", answer.stdout);
+    let refused = fs::read_to_string(format!("{transfers}.refused.jsonl")).expect("the list");
+    let refused = json(refused.trim());
+    assert_eq!(
+        (&refused["line"], &refused["status"]),
+        (&Value::from(3), &Value::from("balance_out_of_bounds"))
+    );
+    let wrong = write("wrong.csv", "id,from,to,amount\n7,alice,bob,1.234 EUR\n");
+    assert!(node.fails(2, &["import", "transfers", &wrong]).contains("line 2"));
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    node.done(&["pay", "alice", "bob", "1", "--id", "10"]);
+    node.kill();
+
+    let node = Node::start(folder.path());
+    assert!(node.greeting.contains("recovered"), "{}", node.greeting);
+    assert!(node.done(&["transfer", "show", "10"]).contains("1.00 EUR"));
+    node.done(&["pay", "alice", "bob", "2", "--id", "11"]);
+    let stop = Command::new("kill").args(["-TERM", &node.id().to_string()]).status();
+    assert!(stop.expect("kill runs").success());
+    assert_eq!(node.wait(), 0, "a stop in good order is a success");
+
+    let inspected =
+        json(&Answer::new(program().arg("inspect").arg(folder.path()).args(["-o", "json"]).output()).stdout);
+    assert_eq!(inspected["damage"], Value::Array(Vec::new()), "{inspected}");
+    let entries: u64 = inspected["segments"]
+        .as_array()
+        .expect("segments")
+        .iter()
+        .filter_map(|segment| segment["entries"].as_u64())
+        .sum();
+    assert!(entries > 0, "the log holds the writes: {inspected}");
+
+    let node = Node::start(folder.path());
+    assert!(node.done(&["verify", "--all"]).contains("2 transfers"));
+    let bob = json(&node.done(&["account", "show", "bob", "-o", "json"]));
+    assert_eq!(bob["balances"]["credits_posted"], "300");
+}
+
+#[test]
+fn completions_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Answer::new(program().args(["completions", shell]).output()).stdout;
+        assert!(script.contains("bezant") && script.contains("verify"), "{shell}");
+    }
+}
