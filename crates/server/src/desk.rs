@@ -3,7 +3,7 @@
 //! It turns names and asset codes into numbers, picks the operation that carries a request, and asks the
 //! node. It remembers what never changes (the id of a name, the asset of a ledger) and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -267,22 +267,20 @@ impl Desk {
         deadline: Deadline,
     ) -> Result<Names, Failure> {
         let mut found = HashMap::new();
-        let mut unknown = Vec::new();
+        let mut unknown = BTreeSet::new();
         {
             let known = self.names.read().unwrap_or_else(PoisonError::into_inner);
             for reference in references {
                 let AccountReference::Name(name) = reference else { continue };
-                match known.get(name) {
-                    Some(id) => found.insert(name.clone(), *id),
-                    None => found.insert(name.clone(), AccountId(0)).is_none().then(|| {
-                        unknown.push(name.clone());
-                        AccountId(0)
-                    }),
-                };
+                if let Some(id) = known.get(name) {
+                    found.insert(name.clone(), *id);
+                } else {
+                    unknown.insert(name.clone());
+                }
             }
         }
         if !unknown.is_empty() {
-            unknown.iter().for_each(|name| drop(found.remove(name)));
+            let unknown = unknown.into_iter().collect();
             let views = self.accounts(LedgerQuery::AccountsByName(unknown), deadline).await?;
             let mut known = self.names.write().unwrap_or_else(PoisonError::into_inner);
             for view in views {

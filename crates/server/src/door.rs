@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse;
+use bezant_api::Failure;
 use bezant_api::v1::ledger_server::LedgerServer;
-use bezant_api::{ErrorCode, Failure};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -136,16 +136,4 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.desk.metrics.requests.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
-}
-
-/// A path that does not exist, in REST.
-pub(crate) async fn no_route(uri: http::Uri) -> Refused {
-    let detail = format!("there is nothing at {}: see /docs", uri.path());
-    Refused(Failure::new(ErrorCode::RouteNotFound, detail))
-}
-
-/// A method that a path does not have, in REST.
-pub(crate) async fn no_method(method: http::Method, uri: http::Uri) -> Refused {
-    let detail = format!("{method} is not a method of {}: see /docs", uri.path());
-    Refused(Failure::new(ErrorCode::MethodNotAllowed, detail))
 }

@@ -23,6 +23,15 @@ pub struct Page<Row: ToSchema> {
     pub next_cursor: Option<String>,
 }
 
+/// Change events of a stretch of the history.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EventsPage {
+    /// In commit order.
+    pub items: Vec<ChangeReply>,
+    /// Send it as `from` to go on: now, or when there is more.
+    pub next: u64,
+}
+
 /// The four sums of an account, in minor units.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BalancesReply {

@@ -82,8 +82,8 @@ pub struct TransferBody {
     /// Who is paid: an id (digits) or a name.
     #[serde(alias = "credit_account_id")]
     pub credit_account: String,
-    /// Minor units: "1050" is 10.50 EUR.
-    pub amount: Amount,
+    /// Minor units: "1050" is 10.50 EUR. May be left out on post (all of it) and void only.
+    pub amount: Option<Amount>,
     /// The pending transfer that this one posts or voids.
     pub pending_id: Amount,
     /// Which asset, by its ledger number.
@@ -240,9 +240,10 @@ fn account(body: AccountBody) -> Result<AccountDraft, Violation> {
 }
 
 fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
+    let flags = flags(&body.flags, TransferFlags::from_name, TransferFlags::union, TransferFlags::NAMES)?;
     let transfer = Transfer {
         id: TransferId(body.id.map_or(0, |id| id.0)),
-        amount: body.amount.0,
+        amount: amount(body.amount, flags)?,
         pending_id: TransferId(body.pending_id.0),
         user_data_128: body.user_data_128.0,
         user_data_64: body.user_data_64.0,
@@ -250,7 +251,7 @@ fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
         timeout_seconds: body.timeout_seconds,
         ledger: ledger(body.ledger, body.asset.as_ref())?,
         code: body.code,
-        flags: flags(&body.flags, TransferFlags::from_name, TransferFlags::union, TransferFlags::NAMES)?,
+        flags,
         timestamp: Nanos(body.timestamp.0),
         ..Transfer::default()
     };
@@ -267,6 +268,16 @@ fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
         asset: body.asset,
         has_id: body.id.is_some(),
     })
+}
+
+/// What an amount that is left out means: a slip, but where a pending transfer says how much it is.
+fn amount(amount: Option<Amount>, flags: TransferFlags) -> Result<u128, Violation> {
+    match amount {
+        Some(amount) => Ok(amount.0),
+        None if flags.contains(TransferFlags::POST_PENDING) => Ok(u128::MAX),
+        None if flags.contains(TransferFlags::VOID_PENDING) => Ok(0),
+        None => Err(Violation::new("amount", "is missing: send minor units as a string, such as \"1050\"")),
+    }
 }
 
 fn account_named(field: &str, text: &str) -> Result<AccountReference, Violation> {
@@ -321,10 +332,11 @@ mod tests {
             (br#"{"colour":1}"#, "unknown field `colour`"),
             (br#"{"amount":1050}"#, "amount: invalid type: integer `1050`, expected a string of digits"),
             (br#"[{"amount":"1"},{"amount":"x"}]"#, "[1].amount"),
+            (br#"{"debit_account":"1"}"#, "amount: is missing"),
             (br#"[{"flags":["pendin"]}]"#, "[0].flags: there is no flag 'pendin'"),
-            (br#"{"ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),
-            (br#"{"prev_hash":"00"}"#, "prev_hash: is 64 hexadecimal digits"),
-            (br#"{"debit_account":"999999999999999999999999999999999999999"}"#, "debit_account: "),
+            (br#"{"amount":"1","ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),
+            (br#"{"amount":"1","prev_hash":"00"}"#, "prev_hash: is 64 hexadecimal digits"),
+            (br#"{"amount":"1","debit_account":"999999999999999999999999999999999999999"}"#, "debit_account: "),
             (b"{} {}", "trailing characters"),
             (b"", "EOF"),
             (b"[]", "the array is empty"),

@@ -1,15 +1,106 @@
 //! REST under `/v1`, and the paths for operators.
+//!
+//! Every handler is thin: it reads what came, asks the desk, and writes JSON. An error is problem+json with
+//! a stable code; a refused event that was sent alone is one, too.
+
+mod accounts;
+mod books;
+mod context;
+mod events;
+mod openapi;
+mod operations;
+mod transfers;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use bezant_api::json::{BatchReply, EventReply, Problem, Text64};
+use bezant_api::{ErrorCode, Failure};
+use bezant_ledger::Operation;
+use bezant_runtime::Committed;
+use http::{StatusCode, header};
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 
 use crate::desk::Desk;
-use crate::door::{no_method, no_route};
+use crate::failure::{internal, problem};
+use crate::shared::results_of;
 
 /// Every path that is not gRPC.
 pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
-    drop(registry);
-    Router::new().fallback(no_route).method_not_allowed_fallback(no_method).with_state(Arc::clone(desk))
+    let v1 = Router::new()
+        .route("/accounts", get(accounts::query).post(accounts::create))
+        .route("/accounts/{account}", get(accounts::show))
+        .route("/accounts/{account}/transfers", get(accounts::transfers))
+        .route("/accounts/{account}/balances", get(accounts::balances))
+        .route("/accounts/{account}/history", get(accounts::history))
+        .route("/accounts/{account}/bounds", put(accounts::set_bounds).patch(accounts::set_bounds))
+        .route("/accounts/{account}/name", put(accounts::set_name).patch(accounts::set_name))
+        .route("/transfers", get(transfers::query).post(transfers::create))
+        .route("/transfers/{id}", get(transfers::show))
+        .route("/transfers/{id}/post", post(transfers::post))
+        .route("/transfers/{id}/void", post(transfers::void))
+        .route("/assets", get(books::assets).post(books::register))
+        .route("/books", get(books::books))
+        .route("/events", get(events::list))
+        .route("/events/stream", get(events::stream));
+    Router::new()
+        .nest("/v1", v1)
+        .merge(operations::router(registry))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .with_state(Arc::clone(desk))
+}
+
+/// A path that does not exist.
+async fn no_route(uri: http::Uri) -> crate::failure::Refused {
+    Failure::new(ErrorCode::RouteNotFound, format!("there is nothing at {}: see /docs", uri.path())).into()
+}
+
+/// A method that a path does not have.
+async fn no_method(method: http::Method, uri: http::Uri) -> crate::failure::Refused {
+    let detail = format!("{method} is not a method of {}: see /docs", uri.path());
+    Failure::new(ErrorCode::MethodNotAllowed, detail).into()
+}
+
+/// An answer in JSON.
+fn json<Value: Serialize>(status: StatusCode, value: &Value) -> Result<Response, Failure> {
+    let body = serde_json::to_vec(value).map_err(|_| internal("an answer cannot be written"))?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// What became of an array of events: always 200, with a status each.
+fn batch_reply(operation: Operation, ids: &[u128], committed: &Committed) -> Result<Response, Failure> {
+    let results: Vec<_> =
+        results_of(committed)?.zip(ids).map(|(result, id)| EventReply::new(operation, *id, result)).collect();
+    let reply = BatchReply {
+        log_index: committed.index.0,
+        timestamp: Text64(committed.time.0),
+        created: results.iter().filter(|result| result.is_created()).count(),
+        refused: results.iter().filter(|result| result.is_refused()).count(),
+        results,
+    };
+    json(StatusCode::OK, &reply)
+}
+
+/// What became of a single event: 201 created, 200 exists, 409 or 422 refused.
+fn single_reply(
+    operation: Operation,
+    id: u128,
+    committed: &Committed,
+    location: Option<String>,
+) -> Result<Response, Failure> {
+    let result = results_of(committed)?.next().ok_or_else(|| internal("a result is missing"))?;
+    let reply = EventReply::new(operation, id, result);
+    if reply.is_refused() {
+        return Ok(problem(&Problem::from(reply)));
+    }
+    let is_new = reply.is_created() && location.is_some();
+    let mut response = json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &reply)?;
+    if let Some(location) = location.and_then(|location| location.parse().ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
 }

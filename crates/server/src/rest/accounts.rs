@@ -1,0 +1,228 @@
+//! `/v1/accounts`.
+
+use axum::response::Response;
+use bezant_api::idempotency::IdKind;
+use bezant_api::json::{
+    AccountReply, AccountsQuery, BalanceReply, ChangeReply, HistoryQuery, Page, Problem, TransferReply,
+    parse_accounts, parse_bounds, parse_name,
+};
+use bezant_ledger::{LedgerQuery, Operation, SetBounds, SetName};
+use bezant_storage::{HistoryAnswer, HistoryQuery as Rows};
+use bezant_types::AccountId;
+use http::StatusCode;
+
+use super::context::{Account, Context, JsonBody, Parameters};
+use super::{batch_reply, json, single_reply};
+use crate::failure::Refused;
+use crate::metrics::{Api, Call};
+use crate::shared::{balances_of, check_keeps_history};
+
+type Answer = Result<Response, Refused>;
+
+/// Create accounts
+///
+/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
+/// each. With an `Idempotency-Key`, accounts without an id get one that follows from the key.
+#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    request_body(content = bezant_api::json::AccountBody, description = "One account, or an array of up to 8189"),
+    responses(
+        (status = 201, description = "Created", body = bezant_api::json::EventReply),
+        (status = 200, description = "It exists already; of an array: what became of each", body = bezant_api::json::BatchReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let mut batch = parse_accounts(&body)?;
+        for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
+            draft.event.account.id = AccountId(context.id(IdKind::Account, at));
+        }
+        let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.account.id.0).collect();
+        let (operation, committed) = desk.create_accounts(batch.events, context.deadline).await?;
+        match (batch.is_array, ids.first()) {
+            (false, Some(id)) => single_reply(operation, *id, &committed, Some(format!("/v1/accounts/{id}"))),
+            _ => batch_reply(operation, &ids, &committed),
+        }
+    };
+    Ok(desk.observe(Api::Rest, Call::CreateAccounts, work).await?)
+}
+
+/// Show an account, by id or by name
+#[utoipa::path(get, path = "/v1/accounts/{account}", tag = "Accounts",
+    params(("account" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, description = "The account", body = AccountReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn show(context: Context, Account(account): Account) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let view = desk.account(&account, context.deadline).await?;
+        let assets = desk.assets_for([view.account.ledger].into_iter(), context.deadline).await;
+        json(StatusCode::OK, &AccountReply::new(view, &assets))
+    };
+    Ok(desk.observe(Api::Rest, Call::LookupAccounts, work).await?)
+}
+
+/// List accounts by what they carry
+#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", params(AccountsQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<AccountReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn query(context: Context, Parameters(query): Parameters<AccountsQuery>) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let ledger = super::transfers::ledger_of(desk, &query, context.deadline).await?;
+        let paged = query.paged("accounts", ledger)?;
+        let mut rows = desk.accounts(LedgerQuery::QueryAccounts(paged.filter), context.deadline).await?;
+        let next_cursor = paged.page(&mut rows, |row| row.account.timestamp);
+        let assets = desk.assets_for(rows.iter().map(|row| row.account.ledger), context.deadline).await;
+        let items = rows.into_iter().map(|row| AccountReply::new(row, &assets)).collect();
+        json(StatusCode::OK, &Page { items, next_cursor })
+    };
+    Ok(desk.observe(Api::Rest, Call::QueryAccounts, work).await?)
+}
+
+/// One page of an account's rows.
+struct AccountPage {
+    rows: HistoryAnswer,
+    next_cursor: Option<String>,
+}
+
+async fn page(
+    context: &Context,
+    list: &str,
+    account: AccountId,
+    query: &HistoryQuery,
+) -> Result<AccountPage, bezant_api::Failure> {
+    let paged = query.paged(list, account)?;
+    let mut rows = context.desk.history(Rows::AccountTransfers(paged.filter), context.deadline).await?;
+    let next_cursor = paged.page(&mut rows, |(_, row)| row.timestamp);
+    Ok(AccountPage { rows, next_cursor })
+}
+
+/// List the transfers of an account
+#[utoipa::path(get, path = "/v1/accounts/{account}/transfers", tag = "Accounts",
+    params(("account" = String, Path, description = "Id or name"), HistoryQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<TransferReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn transfers(
+    context: Context,
+    Account(account): Account,
+    Parameters(query): Parameters<HistoryQuery>,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let account = desk.account(&account, context.deadline).await?.account;
+        let AccountPage { rows, next_cursor } = page(&context, "transfers", account.id, &query).await?;
+        let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let items = rows.iter().map(|(_, row)| TransferReply::new(&row.transfer, &assets)).collect();
+        json(StatusCode::OK, &Page { items, next_cursor })
+    };
+    Ok(desk.observe(Api::Rest, Call::GetAccountTransfers, work).await?)
+}
+
+/// List the balances of an account after each of its transfers
+///
+/// The account needs the flag `history`.
+#[utoipa::path(get, path = "/v1/accounts/{account}/balances", tag = "Accounts",
+    params(("account" = String, Path, description = "Id or name"), HistoryQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<BalanceReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn balances(
+    context: Context,
+    Account(account): Account,
+    Parameters(query): Parameters<HistoryQuery>,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let account = desk.account(&account, context.deadline).await?.account;
+        check_keeps_history(&account)?;
+        let AccountPage { rows, next_cursor } = page(&context, "balances", account.id, &query).await?;
+        let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let items = balances_of(&rows, account.id)
+            .map(|balance| BalanceReply::new(&balance, account.ledger, &assets))
+            .collect();
+        json(StatusCode::OK, &Page { items, next_cursor })
+    };
+    Ok(desk.observe(Api::Rest, Call::GetAccountBalances, work).await?)
+}
+
+/// List the transfers of an account with the heads of its chains, for verification
+#[utoipa::path(get, path = "/v1/accounts/{account}/history", tag = "Accounts",
+    params(("account" = String, Path, description = "Id or name"), HistoryQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<ChangeReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn history(
+    context: Context,
+    Account(account): Account,
+    Parameters(query): Parameters<HistoryQuery>,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let account = desk.account(&account, context.deadline).await?.account;
+        let AccountPage { rows, next_cursor } = page(&context, "history", account.id, &query).await?;
+        let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
+        let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
+        json(StatusCode::OK, &Page { items, next_cursor })
+    };
+    Ok(desk.observe(Api::Rest, Call::GetAccountMovements, work).await?)
+}
+
+/// Change the least and greatest balance of an account
+#[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts",
+    params(("account" = String, Path, description = "Id or name")),
+    request_body = bezant_api::json::BoundsBody,
+    responses(
+        (status = 200, description = "Changed", body = bezant_api::json::EventReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn set_bounds(
+    context: Context,
+    Account(account): Account,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let bounds = parse_bounds(&body)?;
+        let account_id = desk.account_id(&account, context.deadline).await?;
+        let operation = Operation::SetBounds;
+        let committed =
+            desk.write_events(operation, &[SetBounds { account_id, bounds }], context.deadline).await?;
+        single_reply(operation, account_id.0, &committed, None)
+    };
+    Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
+}
+
+/// Name an account that has no name
+#[utoipa::path(put, path = "/v1/accounts/{account}/name", tag = "Accounts",
+    params(("account" = String, Path, description = "Id")),
+    request_body = bezant_api::json::NameBody,
+    responses(
+        (status = 200, description = "Named", body = bezant_api::json::EventReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn set_name(
+    context: Context,
+    Account(account): Account,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let name = parse_name(&body)?;
+        let account_id = desk.account_id(&account, context.deadline).await?;
+        let operation = Operation::SetName;
+        let committed =
+            desk.write_events(operation, &[SetName { account_id, name }], context.deadline).await?;
+        single_reply(operation, account_id.0, &committed, None)
+    };
+    Ok(desk.observe(Api::Rest, Call::SetAccountName, work).await?)
+}

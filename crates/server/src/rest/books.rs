@@ -1,0 +1,68 @@
+//! `/v1/assets` and `/v1/books`.
+
+use axum::response::Response;
+use bezant_api::json::{AssetReply, BooksReply, Problem, parse_assets};
+use bezant_ledger::Operation;
+use http::StatusCode;
+
+use super::context::{Context, JsonBody};
+use super::{batch_reply, json, single_reply};
+use crate::failure::Refused;
+use crate::metrics::{Api, Call};
+
+type Answer = Result<Response, Refused>;
+
+/// List the built-in (ISO 4217) and the registered assets
+#[utoipa::path(get, path = "/v1/assets", tag = "Assets",
+    responses(
+        (status = 200, description = "All assets, in the order of their ledgers", body = Vec<AssetReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn assets(context: Context) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let assets = desk.assets(context.deadline).await?;
+        json(StatusCode::OK, &assets.iter().map(AssetReply::from).collect::<Vec<_>>())
+    };
+    Ok(desk.observe(Api::Rest, Call::ListAssets, work).await?)
+}
+
+/// Register assets: give ledgers a code and a scale
+#[utoipa::path(post, path = "/v1/assets", tag = "Assets",
+    request_body(content = bezant_api::json::AssetBody, description = "One asset, or an array of up to 8189"),
+    responses(
+        (status = 201, description = "Registered", body = bezant_api::json::EventReply),
+        (status = 200, description = "It exists already; of an array: what became of each", body = bezant_api::json::BatchReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let batch = parse_assets(&body)?;
+        let operation = Operation::RegisterAssets;
+        let committed = desk.write_events(operation, &batch.events, context.deadline).await?;
+        let ids: Vec<_> = batch.events.iter().map(|asset| u128::from(asset.ledger.0)).collect();
+        match (batch.is_array, ids.first()) {
+            (false, Some(id)) => single_reply(operation, *id, &committed, Some("/v1/assets".to_owned())),
+            _ => batch_reply(operation, &ids, &committed),
+        }
+    };
+    Ok(desk.observe(Api::Rest, Call::RegisterAssets, work).await?)
+}
+
+/// Show the sums over all accounts, a row a ledger
+#[utoipa::path(get, path = "/v1/books", tag = "Books",
+    responses(
+        (status = 200, description = "The books: debits equal credits", body = BooksReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn books(context: Context) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let books = desk.books(context.deadline).await?;
+        let ledgers = books.ledgers.iter().map(|totals| totals.ledger);
+        let assets = desk.assets_for(ledgers, context.deadline).await;
+        json(StatusCode::OK, &BooksReply::new(&books, &assets))
+    };
+    Ok(desk.observe(Api::Rest, Call::GetBooks, work).await?)
+}

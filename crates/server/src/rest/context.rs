@@ -1,0 +1,178 @@
+//! What a handler takes from a request: deadline, key, account, id, parameters, body.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::RequestPartsExt;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use bezant_api::idempotency::{IdKind, KEY_SIZE_MAX, derive_id};
+use bezant_api::json::parse_query;
+use bezant_api::{AccountReference, ErrorCode, Failure};
+use bezant_types::TransferId;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+
+use crate::body::collect;
+use crate::desk::{Deadline, Desk};
+use crate::failure::Refused;
+use crate::limits::Limits;
+
+/// The headers that say when a call must be answered; the first that is there counts.
+const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
+
+/// What every handler needs.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) desk: Arc<Desk>,
+    pub(super) deadline: Deadline,
+    /// The `Idempotency-Key`.
+    pub(super) key: Option<String>,
+}
+
+impl Context {
+    /// The id of the event at a place of the request that brings none.
+    pub(super) fn id(&self, kind: IdKind, position: usize) -> u128 {
+        match &self.key {
+            Some(key) => derive_id(kind, key, position),
+            None => self.desk.fresh_id(),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Desk>> for Context {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refused> {
+        let deadline = deadline(&parts.headers, &desk.limits)?;
+        Ok(Self { desk: Arc::clone(desk), deadline, key: key(&parts.headers)? })
+    }
+}
+
+/// When the call must be answered, within the limits.
+fn deadline(headers: &HeaderMap, limits: &Limits) -> Result<Deadline, Failure> {
+    let Some(value) = TIMEOUT_HEADERS.iter().find_map(|name| headers.get(*name)) else {
+        return Ok(Instant::now().checked_add(limits.deadline_default));
+    };
+    let timeout = value.to_str().ok().and_then(parse_timeout).ok_or_else(|| {
+        let detail = "the header Request-Timeout is seconds, such as 5, or milliseconds, such as 250ms";
+        Failure::new(ErrorCode::InvalidField, detail)
+    })?;
+    Ok(Instant::now().checked_add(timeout.min(limits.deadline_max)))
+}
+
+/// Reads `5`, `5s` or `250ms`.
+pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, to_duration): (_, fn(u64) -> Duration) = if let Some(digits) = text.strip_suffix("ms") {
+        (digits, Duration::from_millis)
+    } else {
+        (text.strip_suffix('s').unwrap_or(text), Duration::from_secs)
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number).map(to_duration)
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_SIZE_MAX);
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let detail = format!("the header Idempotency-Key is 1 to {KEY_SIZE_MAX} visible ASCII characters");
+        Failure::new(ErrorCode::InvalidField, detail)
+    })
+}
+
+/// The account of a path, by id or by name.
+#[derive(Debug)]
+pub(super) struct Account(pub(super) AccountReference);
+
+impl FromRequestParts<Arc<Desk>> for Account {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+        let text = path_text(parts).await?;
+        AccountReference::from_text(&text).map(Self).ok_or_else(|| invalid_path(&text).into())
+    }
+}
+
+/// The transfer of a path.
+#[derive(Debug)]
+pub(super) struct Transfer(pub(super) TransferId);
+
+impl FromRequestParts<Arc<Desk>> for Transfer {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+        let text = path_text(parts).await?;
+        match AccountReference::from_text(&text) {
+            Some(AccountReference::Id(id)) => Ok(Self(TransferId(id.0))),
+            _ => Err(invalid_path(&text).into()),
+        }
+    }
+}
+
+async fn path_text(parts: &mut Parts) -> Result<String, Failure> {
+    let path = parts.extract::<Path<String>>().await;
+    path.map(|Path(text)| text).map_err(|_| invalid_path(parts.uri.path()))
+}
+
+fn invalid_path(text: &str) -> Failure {
+    let detail = format!("'{text}' is no id: an id is digits, at most 2^128 - 2");
+    Failure::new(ErrorCode::InvalidField, detail)
+}
+
+/// The parameters after the question mark.
+#[derive(Debug)]
+pub(super) struct Parameters<Query>(pub(super) Query);
+
+impl<Query: DeserializeOwned> FromRequestParts<Arc<Desk>> for Parameters<Query> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+        Ok(Self(parse_query(parts.uri.query().unwrap_or(""))?))
+    }
+}
+
+/// A body of JSON, not read yet.
+#[derive(Debug)]
+pub(super) struct JsonBody(pub(super) Bytes);
+
+impl FromRequest<Arc<Desk>> for JsonBody {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &Arc<Desk>) -> Result<Self, Refused> {
+        if let Some(kind) = request.headers().get(header::CONTENT_TYPE) {
+            let kind = kind.to_str().unwrap_or("");
+            let kind = kind.split(';').next().unwrap_or("").trim();
+            if !kind.eq_ignore_ascii_case("application/json") {
+                let detail = format!("the body is '{kind}': send JSON, with Content-Type: application/json");
+                return Err(Failure::new(ErrorCode::UnsupportedMediaType, detail).into());
+            }
+        }
+        Ok(Self(collect(request.into_body().map_err(failure_of)).await?))
+    }
+}
+
+/// The failure of a body, out of the wrapping that axum puts around it.
+fn failure_of(error: axum::Error) -> Failure {
+    match error.into_inner().downcast::<Failure>() {
+        Ok(failure) => *failure,
+        Err(error) => Failure::new(ErrorCode::InvalidMessage, format!("the body broke off: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_seconds_or_milliseconds() {
+        assert_eq!(parse_timeout("5"), Some(Duration::from_secs(5)));
+        assert_eq!(parse_timeout("5s"), Some(Duration::from_secs(5)));
+        assert_eq!(parse_timeout("250ms"), Some(Duration::from_millis(250)));
+        for wrong in ["", "s", "ms", "-1", "+1", "1.5", "5m", "99999999999999999999"] {
+            assert_eq!(parse_timeout(wrong), None, "{wrong}");
+        }
+    }
+}

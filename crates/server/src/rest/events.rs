@@ -1,0 +1,129 @@
+//! `/v1/events`: change events as pages, and as server-sent events that go on for ever.
+//!
+//! The id of a server-sent event is its position. A client that reconnects sends it as `Last-Event-ID`, as
+//! browsers do by themselves, and goes on after it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Problem};
+use bezant_api::{ErrorCode, Failure};
+use bezant_storage::HistoryQuery as Rows;
+use bezant_types::{MovementFilter, MovementNumber, Nanos};
+use http::{HeaderMap, StatusCode, header};
+use tokio_stream::StreamExt;
+
+use super::context::{Context, Parameters};
+use super::json;
+use crate::changes::{Change, watch};
+use crate::desk::Desk;
+use crate::failure::Refused;
+use crate::metrics::{Api, Call};
+
+type Answer = Result<Response, Refused>;
+
+/// A silent stream says that it lives, so that proxies and the stall clock leave it alone.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// List change events, in commit order
+///
+/// With `Accept: text/event-stream` it is the stream of `/v1/events/stream`.
+#[utoipa::path(get, path = "/v1/events", tag = "Events", params(EventsQuery),
+    responses(
+        (status = 200, description = "A page", body = EventsPage),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn list(
+    context: Context,
+    headers: HeaderMap,
+    parameters: Parameters<EventsQuery>,
+) -> Answer {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if accept.contains("text/event-stream") {
+        return stream(context, headers, parameters).await;
+    }
+    let Parameters(query) = parameters;
+    let desk = &context.desk;
+    let work = async {
+        let filter = MovementFilter {
+            from: MovementNumber(query.from.unwrap_or(0)),
+            timestamp_min: Nanos(0),
+            timestamp_max: Nanos(0),
+            limit: query.limit()?,
+        };
+        let rows = desk.history(Rows::Movements(filter), context.deadline).await?;
+        let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
+        let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
+        let assets = desk.assets_for(ledgers, context.deadline).await;
+        let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
+        json(StatusCode::OK, &EventsPage { items, next })
+    };
+    Ok(desk.observe(Api::Rest, Call::GetMovements, work).await?)
+}
+
+/// Follow change events as server-sent events
+///
+/// The id of an event is its position. Resume by `Last-Event-ID` (goes on after it) or `from`; without
+/// either, only what is new is sent.
+#[utoipa::path(get, path = "/v1/events/stream", tag = "Events",
+    params(("from" = Option<u64>, Query, description = "The first position wanted"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last position seen")),
+    responses(
+        (status = 200, description = "Events named `change`, with a ChangeReply as data", body = ChangeReply, content_type = "text/event-stream"),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn stream(
+    context: Context,
+    headers: HeaderMap,
+    Parameters(query): Parameters<EventsQuery>,
+) -> Answer {
+    let desk = Arc::clone(&context.desk);
+    let work = async {
+        let from = match headers.get("last-event-id") {
+            Some(value) => Some(after(value.as_bytes())?),
+            None => query.from,
+        };
+        watch(&desk, from.map(MovementNumber))
+    };
+    let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
+    let events = changes.then(move |change| event_of(Arc::clone(&context.desk), change));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+/// The position after the one that the client saw last.
+fn after(text: &[u8]) -> Result<u64, Failure> {
+    let position = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+    position.and_then(|position| position.checked_add(1)).ok_or_else(|| {
+        Failure::new(ErrorCode::InvalidField, "the header Last-Event-ID is the position of an event: digits")
+    })
+}
+
+async fn event_of(desk: Arc<Desk>, change: Change) -> Result<Event, Infallible> {
+    Ok(match change {
+        Ok((position, row)) => {
+            let assets = desk.assets_for([row.transfer.ledger].into_iter(), None).await;
+            let data = serde_json::to_string(&ChangeReply::new(position, &row, &assets));
+            Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
+        }
+        Err(failure) => {
+            let data = serde_json::to_string(&Problem::from(&failure));
+            Event::default().event("problem").data(data.unwrap_or_default())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_goes_on_after_the_last_event() {
+        assert_eq!(after(b"41"), Ok(42));
+        for wrong in [&b"x"[..], b"", b"18446744073709551615", b"-1", b"\xff"] {
+            assert_eq!(after(wrong).unwrap_err().code, ErrorCode::InvalidField);
+        }
+    }
+}

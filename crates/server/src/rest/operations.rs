@@ -1,0 +1,64 @@
+//! Paths for operators and readers: health, metrics, documentation.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use bezant_runtime::Health;
+use http::{StatusCode, header};
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+
+use super::openapi;
+use crate::desk::Desk;
+
+const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers.
+
+/docs          the REST API, to read
+/openapi.json  the REST API, for tools
+/v1            the REST API
+gRPC           bezant.v1.Ledger, with reflection and health
+/metrics       Prometheus
+/livez         200 while the process lives
+/readyz        200 while it takes writes
+";
+
+/// The type of Prometheus's text format.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The paths of this file.
+pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
+    let registry = Arc::new(registry);
+    let document = openapi::document();
+    let page = openapi::page();
+    Router::new()
+        .route("/", get(async || WELCOME))
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(async move || metrics(&registry)))
+        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document)))
+        .route("/docs", get(async move || Html(page)))
+}
+
+async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
+    if *desk.stopping.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
+    }
+    match desk.handle.health() {
+        Health::Serving => "ready\n".into_response(),
+        Health::ReadOnly { reason } => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("takes no writes: {reason}\n")).into_response()
+        }
+        Health::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the node is stopping\n").into_response(),
+    }
+}
+
+fn metrics(registry: &Registry) -> Response {
+    let mut body = String::new();
+    match text::encode(&mut body, registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, METRICS_TYPE)], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,164 @@
+//! `/v1/transfers`.
+
+use axum::response::Response;
+use bezant_api::idempotency::IdKind;
+use bezant_api::json::{
+    AccountsQuery, Page, Problem, ResolutionBody, TransferReply, TransfersQuery, parse_resolution,
+    parse_transfers,
+};
+use bezant_api::{AccountReference, ErrorCode, Failure, TransferDraft};
+use bezant_ledger::{ExtendedTransfer, Operation};
+use bezant_storage::HistoryQuery as Rows;
+use bezant_types::{Head, LedgerNumber, Transfer as Record, TransferFlags, TransferId};
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::context::{Context, JsonBody, Parameters, Transfer};
+use super::{batch_reply, json, single_reply};
+use crate::desk::{Deadline, Desk};
+use crate::failure::Refused;
+use crate::metrics::{Api, Call};
+
+type Answer = Result<Response, Refused>;
+
+/// Create transfers
+///
+/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
+/// each. With an `Idempotency-Key`, transfers without an id get one that follows from the key.
+#[utoipa::path(post, path = "/v1/transfers", tag = "Transfers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    request_body(content = bezant_api::json::TransferBody, description = "One transfer, or an array of up to 8189"),
+    responses(
+        (status = 201, description = "Created", body = bezant_api::json::EventReply),
+        (status = 200, description = "It exists already; of an array: what became of each", body = bezant_api::json::BatchReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let mut batch = parse_transfers(&body)?;
+        for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
+            draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at));
+        }
+        let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.transfer.id.0).collect();
+        let committed = desk.create_transfers(batch.events, context.deadline).await?;
+        match (batch.is_array, ids.first()) {
+            (false, Some(id)) => {
+                let location = Some(format!("/v1/transfers/{id}"));
+                single_reply(Operation::CreateTransfers, *id, &committed, location)
+            }
+            _ => batch_reply(Operation::CreateTransfers, &ids, &committed),
+        }
+    };
+    Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
+}
+
+/// Show a transfer
+#[utoipa::path(get, path = "/v1/transfers/{id}", tag = "Transfers",
+    params(("id" = String, Path, description = "Id")),
+    responses(
+        (status = 200, description = "The transfer", body = TransferReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let rows = desk.history(Rows::Transfers(vec![id]), context.deadline).await?;
+        let (_, row) = rows.first().ok_or_else(|| {
+            Failure::new(ErrorCode::TransferNotFound, format!("there is no transfer with the id {id}"))
+        })?;
+        let assets = desk.assets_for([row.transfer.ledger].into_iter(), context.deadline).await;
+        json(StatusCode::OK, &TransferReply::new(&row.transfer, &assets))
+    };
+    Ok(desk.observe(Api::Rest, Call::LookupTransfers, work).await?)
+}
+
+/// List transfers by what they carry
+#[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", params(TransfersQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<TransferReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn query(context: Context, Parameters(query): Parameters<TransfersQuery>) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let paged = query.paged("transfers", ledger_of(desk, &query, context.deadline).await?)?;
+        let mut rows = desk.history(Rows::QueryTransfers(paged.filter), context.deadline).await?;
+        let next_cursor = paged.page(&mut rows, |(_, row)| row.timestamp);
+        let assets = desk.assets_for(rows.iter().map(|(_, row)| row.transfer.ledger), context.deadline).await;
+        let items = rows.iter().map(|(_, row)| TransferReply::new(&row.transfer, &assets)).collect();
+        json(StatusCode::OK, &Page { items, next_cursor })
+    };
+    Ok(desk.observe(Api::Rest, Call::QueryTransfers, work).await?)
+}
+
+/// Post a pending transfer: move what it reserved
+#[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers",
+    params(("id" = String, Path, description = "Id of the pending transfer"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    request_body(content = ResolutionBody, description = "May be empty: posts all of it"),
+    responses(
+        (status = 201, description = "Posted", body = bezant_api::json::EventReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
+    resolve(context, id, TransferFlags::POST_PENDING, body).await
+}
+
+/// Void a pending transfer: release what it reserved
+#[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers",
+    params(("id" = String, Path, description = "Id of the pending transfer"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    request_body(content = ResolutionBody, description = "May be empty"),
+    responses(
+        (status = 201, description = "Voided", body = bezant_api::json::EventReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn void(context: Context, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
+    resolve(context, id, TransferFlags::VOID_PENDING, body).await
+}
+
+async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags, body: Bytes) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let body = parse_resolution(&body)?;
+        let all = if flags.contains(TransferFlags::POST_PENDING) { u128::MAX } else { 0 };
+        let id = body.id.map_or_else(|| context.id(IdKind::Transfer, 0), |id| id.0);
+        let transfer = Record {
+            id: TransferId(id),
+            amount: body.amount.map_or(all, |amount| amount.0),
+            pending_id,
+            user_data_128: body.user_data_128.0,
+            user_data_64: body.user_data_64.0,
+            user_data_32: body.user_data_32,
+            flags,
+            ..Record::default()
+        };
+        let draft = TransferDraft {
+            event: ExtendedTransfer { transfer, prev_hash: Head::NONE },
+            debit_account: AccountReference::None,
+            credit_account: AccountReference::None,
+            asset: None,
+            has_id: true,
+        };
+        let committed = desk.create_transfers(vec![draft], context.deadline).await?;
+        let location = Some(format!("/v1/transfers/{id}"));
+        single_reply(Operation::CreateTransfers, id, &committed, location)
+    };
+    Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
+}
+
+/// The ledger that a list is about: by number or by asset; 0 = any.
+pub(super) async fn ledger_of(
+    desk: &Desk,
+    query: &AccountsQuery,
+    deadline: Deadline,
+) -> Result<LedgerNumber, Failure> {
+    match (&query.asset, query.ledger) {
+        (Some(_), Some(_)) => {
+            Err(Failure::new(ErrorCode::InvalidQuery, "asset stands in place of ledger: send one of them"))
+        }
+        (Some(code), None) => desk.ledger_of(code, deadline).await,
+        (None, ledger) => Ok(LedgerNumber(ledger.unwrap_or(0))),
+    }
+}

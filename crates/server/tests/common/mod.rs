@@ -1,0 +1,139 @@
+//! A real node with a real server on a port of its own, and the plainest of clients.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bezant_api::v1::ledger_client::LedgerClient;
+use bezant_runtime::{Options, Running};
+use bezant_server::{Limits, ServerOptions, serve};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    shutdown: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+    node: Option<Running>,
+    _folder: TempDir,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let node = bezant_runtime::start(&Options::new(folder.path())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, stopped) = oneshot::channel::<()>();
+        let (handle, options) = (node.handle(), ServerOptions { limits });
+        let serving = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            serve(listener, handle, options, stopped).await.unwrap();
+        });
+        Self { address, shutdown: Some(shutdown), serving, node: Some(node), _folder: folder }
+    }
+
+    /// Stops the server, then the node.
+    pub(crate) async fn stop(mut self) {
+        self.begin_stop();
+        self.ended().await;
+    }
+
+    /// Waits until the server has ended, then stops the node.
+    pub(crate) async fn ended(mut self) {
+        self.serving.await.unwrap();
+        let node = self.node.take().unwrap();
+        tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
+    }
+
+    pub(crate) fn begin_stop(&mut self) {
+        drop(self.shutdown.take().unwrap().send(()));
+    }
+
+    pub(crate) async fn grpc(&self) -> LedgerClient<Channel> {
+        LedgerClient::connect(format!("http://{}", self.address)).await.unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends a request as it stands, on a connection of its own, and reads the answer to its end.
+    pub(crate) async fn raw(&self, request: &str) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_answer(&mut stream).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.raw(&format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n")).await
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let size = body.len();
+        self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {size}\r\n{headers}\r\n{body}"
+        ))
+        .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.send("POST", path, "", body).await
+    }
+
+    /// Two accounts in EUR, `alice` (1) and `bob` (2), both with history.
+    pub(crate) async fn two_accounts(&self) {
+        let body = r#"[{"id":"1","name":"alice","asset":"EUR","code":1,"flags":["history"]},
+            {"id":"2","name":"bob","asset":"EUR","code":1,"flags":["history"]}]"#;
+        let answer = self.post("/v1/accounts", body).await;
+        assert_eq!((answer.status, answer.json()["created"].as_u64()), (200, Some(2)), "{}", answer.body);
+    }
+}
+
+/// Reads until the server closes the connection.
+pub(crate) async fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await;
+    read.expect("the server answers and closes").unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { unchunk(body) } else { body.to_owned() };
+    Answer { status, head: head.to_ascii_lowercase(), body }
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = rest.get(size + 2..).unwrap_or("");
+    }
+    whole
+}

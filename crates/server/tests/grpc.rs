@@ -1,0 +1,181 @@
+//! gRPC against a real node.
+#![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
+
+mod common;
+
+use bezant_api::v1;
+use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, result_from_bytes, transfer_to_bytes};
+use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, TransferId};
+use bytes::Bytes;
+use common::Server;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+fn id(value: u128) -> Option<v1::Uint128> {
+    Some(value.into())
+}
+
+fn named(name: &str) -> Option<v1::AccountRef> {
+    Some(v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) })
+}
+
+fn by_id(value: u128) -> Option<v1::AccountRef> {
+    Some(v1::AccountRef { reference: Some(v1::account_ref::Reference::Id(value.into())) })
+}
+
+fn transfer(id: u128) -> Transfer {
+    Transfer {
+        id: TransferId(id),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        amount: 1,
+        ledger: LedgerNumber(978),
+        code: 1,
+        ..Transfer::default()
+    }
+}
+
+fn records(ids: impl Iterator<Item = u128>) -> Bytes {
+    ids.flat_map(|id| transfer_to_bytes(&transfer(id))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fast_path_takes_a_full_batch() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    let request =
+        v1::SubmitRequest { operation: v1::Operation::CreateTransfers.into(), records: records(1..=8189) };
+    let reply = client.submit(request).await.unwrap().into_inner();
+    let (results, rest) = reply.results.as_chunks::<16>();
+    assert_eq!((results.len(), rest.len()), (8189, 0));
+    let created = CreateTransferStatus::Created.number();
+    assert!(results.iter().all(|result| result_from_bytes(result).status == created));
+    assert_eq!(result_from_bytes(&results[8188]).timestamp.0, reply.timestamp);
+
+    for (operation, records) in
+        [(2, Bytes::from_static(b"x")), (2, Bytes::new()), (8, records(1..=1)), (2, records(1..=8190))]
+    {
+        let status = client.submit(v1::SubmitRequest { operation, records }).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert_eq!(status.get_details_error_info().unwrap().reason, "invalid_records");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_calls_reach_everything() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    let input = |id_: u128, from, to| v1::TransferInput {
+        id: id(id_),
+        debit_account: from,
+        credit_account: to,
+        amount: id(5),
+        ledger: 978,
+        code: 1,
+        ..Default::default()
+    };
+    let transfers = vec![input(7, named("alice"), by_id(2)), input(8, by_id(9), by_id(2))];
+    let reply = client.create_transfers(v1::CreateTransfersRequest { transfers }).await.unwrap().into_inner();
+    let names: Vec<_> = reply.results.iter().map(|result| result.name.as_str()).collect();
+    assert_eq!(names, ["created", "debit_account_not_found"]);
+
+    let accounts = vec![by_id(1).unwrap(), by_id(99).unwrap(), named("bob").unwrap()];
+    let found =
+        client.lookup_accounts(v1::LookupAccountsRequest { accounts }).await.unwrap().into_inner().accounts;
+    let seen: Vec<_> = found.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(seen, ["alice", "bob"]);
+    assert_eq!(found[0].spends.as_ref().unwrap().head.len(), 32);
+    let transfers =
+        client.lookup_transfers(v1::LookupTransfersRequest { ids: vec![7.into(), 8.into()] }).await;
+    assert_eq!(transfers.unwrap().into_inner().transfers.len(), 1);
+    let filter = v1::AccountFilter { account: named("bob"), ..Default::default() };
+    assert_eq!(client.get_account_transfers(filter.clone()).await.unwrap().into_inner().transfers.len(), 1);
+    assert_eq!(client.get_account_balances(filter.clone()).await.unwrap().into_inner().balances.len(), 1);
+    let rows = client.get_account_movements(filter).await.unwrap().into_inner();
+    assert_eq!((rows.positions.as_slice(), rows.rows.len()), (&[0][..], MOVEMENT_SIZE));
+    let movement = movement_from_bytes(rows.rows.first_chunk().unwrap()).unwrap();
+    assert_eq!(movement.transfer.id, TransferId(7));
+    let query = v1::QueryFilter { ledger: 978, ..Default::default() };
+    assert_eq!(client.query_accounts(query).await.unwrap().into_inner().accounts.len(), 2);
+    assert_eq!(client.query_transfers(query).await.unwrap().into_inner().transfers.len(), 1);
+    let all = client.get_movements(v1::GetMovementsRequest { from: 0, limit: 0 }).await.unwrap().into_inner();
+    assert_eq!(all.positions, [0]);
+    let books = client.get_books(v1::GetBooksRequest {}).await.unwrap().into_inner();
+    assert_eq!((books.movements, books.refusals, books.accounts), (1, 1, 2));
+    assert!(client.list_assets(v1::ListAssetsRequest {}).await.unwrap().into_inner().assets.len() > 150);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_carry_their_details() {
+    let server = Server::start().await;
+    let mut client = server.grpc().await;
+    let accounts = vec![v1::AccountInput::default(), v1::AccountInput { code: 65_536, ..Default::default() }];
+    let status = client.create_accounts(v1::CreateAccountsRequest { accounts }).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let fields = status.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(fields[0].field, "accounts[1].code");
+    let status = client.create_accounts(v1::CreateAccountsRequest::default()).await.unwrap_err();
+    assert_eq!(status.get_details_error_info().unwrap().reason, "no_events");
+    let filter = v1::AccountFilter { account: named("nobody"), ..Default::default() };
+    let status = client.get_account_transfers(filter).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.get_details_error_info().unwrap().reason.as_str()),
+        (Code::NotFound, "account_not_found")
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_events_stream_from_a_position_and_end_with_the_server() {
+    let mut server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    let submit =
+        |ids: std::ops::RangeInclusive<u128>| v1::SubmitRequest { operation: 2, records: records(ids) };
+    client.submit(submit(1..=2000)).await.unwrap();
+    let request = v1::WatchEventsRequest { from: Some(1500) };
+    let mut events = client.watch_events(request).await.unwrap().into_inner();
+    for position in 1500..2000 {
+        assert_eq!(events.message().await.unwrap().unwrap().position, position);
+    }
+    client.submit(submit(2001..=2001)).await.unwrap();
+    let event = events.message().await.unwrap().unwrap();
+    assert_eq!((event.position, event.transfer.unwrap().id), (2000, id(2001)));
+    server.begin_stop();
+    let status = events.message().await.unwrap_err();
+    assert_eq!(status.get_details_error_info().unwrap().reason, "stopping");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_reflection_are_there() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    let server = Server::start().await;
+    let channel = tonic::transport::Endpoint::new(format!("http://{}", server.address))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut health = HealthClient::new(channel.clone());
+    let request = HealthCheckRequest { service: "bezant.v1.Ledger".to_owned() };
+    assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
+    let request = HealthCheckRequest { service: "other".to_owned() };
+    assert_eq!(health.check(request).await.unwrap_err().code(), Code::NotFound);
+
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol("bezant.v1.Ledger".to_owned())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let mut answers =
+        reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().unwrap().message_response.is_some());
+    drop(answers);
+    server.stop().await;
+}

@@ -1,0 +1,199 @@
+//! Clients that are malformed, oversized, slow, idle or gone: none of them holds the server.
+#![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bezant_api::v1;
+use bezant_server::Limits;
+use bytes::Bytes;
+use common::{Server, read_answer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+/// The clocks of production, sped up.
+fn short() -> Limits {
+    Limits {
+        head_timeout: Duration::from_millis(300),
+        body_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(600),
+        stall_timeout: Duration::from_secs(5),
+        check_interval: Duration::from_millis(50),
+        ..Limits::default()
+    }
+}
+
+/// Waits until the server closes the connection; what came before.
+async fn closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await;
+    // A reset is a way to close, too.
+    drop(read.expect("the server closes the connection"));
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_or_half_a_head_lose_their_connection() {
+    let server = Server::start_with(short()).await;
+    for begin in ["", "G", "GET / HTTP/1.1\r\nhost: ", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = server.connect().await;
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        let start = Instant::now();
+        closed(&mut stream).await;
+        assert!(start.elapsed() < Duration::from_secs(3), "{begin:?} held for {:?}", start.elapsed());
+    }
+    assert_eq!(server.get("/livez").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_is_a_timeout() {
+    let server = Server::start_with(short()).await;
+    let head = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 10\r\nconnection: close\r\n\r\n{";
+    let answer = server.raw(head).await;
+    assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_requests_is_closed_after_its_time() {
+    let server = Server::start_with(short()).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: b\r\n\r\n").await.unwrap();
+    let start = Instant::now();
+    let bytes = closed(&mut stream).await;
+    assert!(bytes.starts_with(b"HTTP/1.1 200"));
+    assert!(start.elapsed() >= Duration::from_millis(550), "kept alive for its time: {:?}", start.elapsed());
+
+    let mut client = server.grpc().await;
+    for _ in 0..2 {
+        client.get_books(v1::GetBooksRequest {}).await.unwrap();
+        // The client's channel connects anew after the server has closed the idle connection.
+        let gone = async {
+            while !server.get("/metrics").await.body.contains("bezant_connections_open 1\n") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the idle connection is closed");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_is_refused_in_both_protocols() {
+    let server = Server::start().await;
+    let announced = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
+    assert_eq!(server.raw(announced).await.code(), "request_too_large");
+    let mut stream = server.connect().await;
+    let head = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("40000\r\n{}\r\n", "x".repeat(0x40000));
+    for _ in 0..5 {
+        if stream.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(read_answer(&mut stream).await.code(), "request_too_large");
+    let long = format!("GET /{} HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n", "x".repeat(100_000));
+    assert!(matches!(server.raw(&long).await.status, 414 | 431));
+
+    let mut client = server.grpc().await;
+    let records = Bytes::from(vec![0; 2 << 20]);
+    let status = client.submit(v1::SubmitRequest { operation: 2, records }).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    client.get_books(v1::GetBooksRequest {}).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_are_answered_and_forgotten() {
+    let server = Server::start_with(short()).await;
+    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\u{1}garbage garbage"] {
+        let mut stream = server.connect().await;
+        stream.write_all(garbage.as_bytes()).await.unwrap();
+        closed(&mut stream).await;
+    }
+    for body in ["{", "null", "[null]", "\"x\"", "{\"id\":1e400}", "\u{0}"] {
+        let answer = server.post("/v1/transfers", body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_json"), "{body}");
+    }
+    let path = server.get("/v1/accounts/%ff").await;
+    assert_eq!((path.status, path.code().as_str()), (400, "invalid_field"));
+    let text = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-type: text/xml\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    assert_eq!(server.raw(text).await.code(), "unsupported_media_type");
+    assert_eq!(server.get("/livez").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_bounds_clients_are_told_to_retry() {
+    let server = Server::start_with(Limits { requests_max: 0, ..Limits::default() }).await;
+    let answer = server.get("/v1/books").await;
+    assert_eq!((answer.status, answer.code().as_str()), (429, "overloaded"));
+    assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    let status = server.grpc().await.get_books(v1::GetBooksRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let details = status.get_error_details();
+    assert!(details.retry_info().and_then(|info| info.retry_delay).is_some());
+    server.stop().await;
+
+    let server = Server::start_with(Limits { watchers_max: 0, ..Limits::default() }).await;
+    let status = server.grpc().await.watch_events(v1::WatchEventsRequest { from: None }).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    server.stop().await;
+
+    let server = Server::start_with(Limits { body_bytes_max: 8, ..Limits::default() }).await;
+    let answer = server.post("/v1/transfers", "                 ").await;
+    assert_eq!((answer.status, answer.code().as_str()), (429, "overloaded"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_past_the_limit_wait_for_a_place() {
+    let server = Server::start_with(Limits { connections_max: 1, ..Limits::default() }).await;
+    let mut first = server.connect().await;
+    first.write_all(b"GET /livez HTTP/1.1\r\nhost: b\r\n\r\n").await.unwrap();
+    let mut byte = [0];
+    first.read_exact(&mut byte).await.unwrap();
+    let second = server.get("/livez");
+    let mut second = std::pin::pin!(second);
+    let waits = tokio::time::timeout(Duration::from_millis(200), second.as_mut()).await;
+    assert!(waits.is_err(), "there is no place while the first is open");
+    drop(first);
+    assert_eq!(second.await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadlines_are_honoured() {
+    let server = Server::start().await;
+    let head = "request-timeout: 0ms\r\n";
+    let answer = server.send("POST", "/v1/accounts", head, r#"{"id":"1","ledger":1,"code":1}"#).await;
+    assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
+    let wrong = server.send("POST", "/v1/accounts", "request-timeout: soon\r\n", "{}").await;
+    assert_eq!(wrong.code(), "invalid_field");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_what_is_in_flight_end_and_takes_nothing_new() {
+    let mut server = Server::start().await;
+    let mut stream = server.connect().await;
+    let body = r#"{"id":"1","ledger":1,"code":1}"#;
+    let head = format!("POST /v1/accounts HTTP/1.1\r\nhost: b\r\ncontent-length: {}\r\n\r\n{{", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The request is in flight once the server counts it.
+    while !server.get("/metrics").await.body.contains("bezant_requests_in_flight 2\n") {
+        tokio::task::yield_now().await;
+    }
+    server.begin_stop();
+    let refused = async { while TcpStream::connect(server.address).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("the port is closed");
+    stream.write_all(&body.as_bytes()[1..]).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    server.ended().await;
+}
