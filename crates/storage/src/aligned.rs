@@ -44,6 +44,11 @@ impl AlignedBuffer {
         self.size = 0;
     }
 
+    /// Forgets what lies behind the first `size` bytes.
+    pub fn truncate(&mut self, size: usize) {
+        self.size = self.size.min(size);
+    }
+
     /// Appends `bytes`.
     pub fn extend(&mut self, bytes: &[u8]) {
         let end = self.size + bytes.len();

@@ -3,9 +3,9 @@
 
 mod common;
 
-use bezant_storage::MemoryDisk;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{CutTail, LogError, LogSummary, inspect, inspect_frames};
+use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::LogIndex;
 use common::{BLOCK, FIRST, SECTOR, blank, entries, entry, open, open_at, recover, written};
 
@@ -139,6 +139,24 @@ fn a_group_torn_in_the_middle_keeps_the_frames_before_the_tear() {
     let disk = written(&[&[100], &[1000, 1000, 9000, 100]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     assert_cut(&disk, 2 * BLOCK + 2 * (64 + 1024), 3);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_cut_leaves_a_torn_tail_again() {
+    let disk = written(&[&[100], &[1000, 1000, 9000, 5000]]);
+    blank(&disk, FIRST, 3 * BLOCK, BLOCK);
+    let whole = disk.restart();
+    recover(&whole).unwrap();
+    for operation in 1..=whole.counts().total() {
+        let running = disk.restart();
+        running.set_faults(FaultPlan { crash_at: Some(operation), ..FaultPlan::default() });
+        recover(&running).unwrap_err();
+        for seed in 0..64 {
+            let (_, mut recovered) = open(&running.crash(seed))
+                .unwrap_or_else(|error| panic!("operation {operation}, seed {seed}: {error}"));
+            assert_eq!(entries(&mut recovered).unwrap().len(), 3, "operation {operation}, seed {seed}");
+        }
+    }
 }
 
 #[test]

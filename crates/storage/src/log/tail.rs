@@ -5,15 +5,15 @@
 //! write must look (whole sectors that are still zero) and nothing proves that it had been durable: no
 //! later group, no mark, no seal, no later segment, no checkpoint. In doubt the log is not opened.
 //!
-//! A cut writes zeros over what it cuts, the latest blocks first, so that a crash in the middle of it leaves
-//! a torn tail again and old bytes never come back.
+//! A cut writes zeros over what it cuts, the place where it begins last, so that a crash in the middle of it
+//! leaves a torn tail again and old bytes never come back.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
 
 use super::error::{ADVICE, LogError};
 use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind, HeaderFault};
-use super::walk::{BLOCK, Fault, Step, Walk, damaged, in_memory, is_zero};
+use super::walk::{BLOCK, Fault, SECTOR_SIZE, Step, Walk, damaged, in_memory, is_zero};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, DiskFile};
 
@@ -166,6 +166,16 @@ fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), Lo
 
 /// Writes zeros over what is to be cut, closes the group that remains, and makes both durable.
 pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result<(), LogError> {
+    let in_block = in_memory(cut.offset % BLOCK);
+    let start = cut.offset - cut.offset % BLOCK;
+    let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
+    if in_block != 0 {
+        // The sector in which the cut begins stays as it is until all behind it is zero: then one sector alone
+        // changes when the group is closed, and a crash finds either the torn frame or the padding.
+        block.extend(walk.window.bytes(start, BLOCK)?);
+        block[in_block.next_multiple_of(in_memory(SECTOR_SIZE))..].fill(0);
+        file.write_at(start, &block)?;
+    }
     let mut from = cut.offset.next_multiple_of(BLOCK);
     let end = cut.offset + cut.bytes;
     let zeros = AlignedBuffer::zeroed(in_memory(ZEROS_SIZE.min(end.saturating_sub(from))));
@@ -175,11 +185,8 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result
         from += size;
     }
     file.sync()?;
-    let in_block = in_memory(cut.offset % BLOCK);
     if in_block != 0 {
-        let start = cut.offset - cut.offset % BLOCK;
-        let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
-        block.extend(&walk.window.bytes(start, BLOCK)?[..in_block]);
+        block.truncate(in_block);
         close_block(&mut block, cut.offset, walk.header.sequence, walk.group, walk.marked_index);
         file.write_at(start, &block)?;
         file.sync()?;

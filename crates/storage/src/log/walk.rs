@@ -19,8 +19,8 @@ use crate::disk::{BLOCK_SIZE, DiskError, DiskFile};
 pub(super) const SECTOR_SIZE: u64 = 512;
 pub(super) const BLOCK: u64 = BLOCK_SIZE as u64;
 const HEADER: u64 = FRAME_HEADER_SIZE as u64;
-/// Bytes that one read fetches: the disk's full speed, and little memory.
-const WINDOW_SIZE: u64 = 1 << 20;
+/// Bytes that are held: two full batches, so that a read fetches about one, at the disk's full speed.
+const WINDOW_SIZE: u64 = 2 << 20;
 
 /// A part of a file in memory.
 #[derive(Debug)]
@@ -49,14 +49,26 @@ impl Window {
         if offset < self.offset || end > self.offset + self.bytes.len() as u64 {
             let start = offset - offset % BLOCK;
             let stop = end.max(start + WINDOW_SIZE).next_multiple_of(BLOCK).min(self.file_size);
-            // Empty while the read is under way: a failed one leaves nothing that looks like content.
-            self.bytes.clear();
-            self.bytes.resize_stale(in_memory(stop - start));
-            self.file.read_at(start, &mut self.bytes).inspect_err(|_| self.bytes.clear())?;
-            self.offset = start;
+            self.fill(start, stop)?;
         }
         let from = in_memory(offset - self.offset);
         Ok(&self.bytes[from..from + in_memory(size)])
+    }
+
+    /// Moves the window to `start..stop`; what it holds of that already is not read again.
+    fn fill(&mut self, start: u64, stop: u64) -> Result<(), DiskError> {
+        let held_end = self.offset + self.bytes.len() as u64;
+        let mut held = 0;
+        if (self.offset..held_end).contains(&start) {
+            let from = in_memory(start - self.offset);
+            self.bytes.copy_within(from.., 0);
+            held = self.bytes.len() - from;
+        }
+        self.bytes.resize_stale(in_memory(stop - start));
+        self.offset = start;
+        let read = self.file.read_at(start + held as u64, &mut self.bytes[held..]);
+        // After a failed read nothing may look like content.
+        read.inspect_err(|_| self.bytes.clear())
     }
 }
 

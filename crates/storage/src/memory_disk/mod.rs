@@ -92,10 +92,7 @@ impl MemoryDisk {
     /// not synced can still be lost. Nothing more goes wrong on it.
     #[must_use]
     pub fn restart(&self) -> Self {
-        let mut state = self.lock().clone();
-        state.plan = FaultPlan::default();
-        state.counts = OperationCounts::default();
-        state.is_off = false;
+        let state = self.lock().restarted();
         Self { state: Arc::new(Mutex::new(state)) }
     }
 

@@ -1,7 +1,7 @@
 //! What a memory disk holds: of every file the bytes that a reader sees and the bytes that survive, and
 //! the same of the folder's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::random::Random;
@@ -94,6 +94,14 @@ enum NameChange {
 }
 
 impl NameChange {
+    /// The file that may get a name by it.
+    const fn number(&self) -> Option<FileNumber> {
+        match self {
+            Self::Put(_, number) | Self::Rename(_, _, number) => Some(*number),
+            Self::Remove(_) => None,
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, FileNumber>) {
         match self {
             Self::Put(name, number) => {
@@ -111,7 +119,7 @@ impl NameChange {
 }
 
 /// The whole disk.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct State {
     pub(super) files: Vec<FileState>,
     pub(super) names: BTreeMap<String, FileNumber>,
@@ -172,6 +180,23 @@ impl State {
     fn change(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.name_changes.push(change);
+    }
+
+    /// The same disk with its power on and nothing planned; forgets files that no name can bring back.
+    pub(super) fn restarted(&self) -> Self {
+        let pending = self.name_changes.iter().filter_map(NameChange::number);
+        let kept: BTreeSet<_> =
+            self.names.values().chain(self.durable_names.values()).copied().chain(pending).collect();
+        let keep = |(number, file): (usize, &FileState)| {
+            if kept.contains(&number) { file.clone() } else { FileState::default() }
+        };
+        Self {
+            files: self.files.iter().enumerate().map(keep).collect(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            name_changes: self.name_changes.clone(),
+            ..Self::default()
+        }
     }
 
     /// Counts an operation that changes something, and says what becomes of it.
