@@ -38,7 +38,9 @@ async fn closed(stream: &mut TcpStream) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_say_nothing_or_half_a_head_lose_their_connection() {
     let server = Server::start_with(short()).await;
-    for begin in ["", "G", "GET / HTTP/1.1\r\nhost: ", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for begin in
+        ["", "G", "GET / HTTP/1.1\r\nhost: ", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
         let mut stream = server.connect().await;
         stream.write_all(begin.as_bytes()).await.unwrap();
         let start = Instant::now();
@@ -85,10 +87,12 @@ async fn a_connection_without_requests_is_closed_after_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_much_is_refused_in_both_protocols() {
     let server = Server::start().await;
-    let announced = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
+    let announced =
+        "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
     assert_eq!(server.raw(announced).await.code(), "request_too_large");
     let mut stream = server.connect().await;
-    let head = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let head =
+        "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("40000\r\n{}\r\n", "x".repeat(0x40000));
     for _ in 0..5 {
@@ -111,7 +115,12 @@ async fn too_much_is_refused_in_both_protocols() {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_are_answered_and_forgotten() {
     let server = Server::start_with(short()).await;
-    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\u{1}garbage garbage"] {
+    for garbage in [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\u{1}garbage garbage",
+    ] {
         let mut stream = server.connect().await;
         stream.write_all(garbage.as_bytes()).await.unwrap();
         closed(&mut stream).await;
@@ -158,12 +167,13 @@ async fn connections_past_the_limit_wait_for_a_place() {
     first.write_all(b"GET /livez HTTP/1.1\r\nhost: b\r\n\r\n").await.unwrap();
     let mut byte = [0];
     first.read_exact(&mut byte).await.unwrap();
-    let second = server.get("/livez");
-    let mut second = std::pin::pin!(second);
-    let waits = tokio::time::timeout(Duration::from_millis(200), second.as_mut()).await;
-    assert!(waits.is_err(), "there is no place while the first is open");
-    drop(first);
-    assert_eq!(second.await.status, 200);
+    {
+        let mut second = std::pin::pin!(server.get("/livez"));
+        let waits = tokio::time::timeout(Duration::from_millis(200), second.as_mut()).await;
+        assert!(waits.is_err(), "there is no place while the first is open");
+        drop(first);
+        assert_eq!(second.await.status, 200);
+    }
     server.stop().await;
 }
 
