@@ -183,9 +183,8 @@ impl Clocks {
         let is_head = !is_used && !activity.is_http2.load(Relaxed) && activity.unanswered.load(Relaxed);
         self.waits_since = is_head.then(|| self.waits_since.unwrap_or(now));
         let is_late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
-        if self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout)) {
-            Verdict::Cut
-        } else if is_late(self.moved_at, limits.stall_timeout) {
+        let has_no_head = self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout));
+        if has_no_head || is_late(self.moved_at, limits.stall_timeout) {
             Verdict::Cut
         } else if !is_used && is_late(self.used_at, limits.idle_timeout) {
             Verdict::Leave
@@ -243,7 +242,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             head_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             stall_timeout: Duration::from_secs(90),
             ..Limits::default()
         }
@@ -266,7 +265,7 @@ mod tests {
         let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
         let open = OpenRequest::new(&activity);
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert_eq!(clocks.look(start + minute, &activity, &limits()), Verdict::Stay);
         drop(open);
         activity.moved.store(true, Relaxed);

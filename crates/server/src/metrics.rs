@@ -260,7 +260,7 @@ mod tests {
     fn what_is_counted_is_shown() {
         let metrics = Arc::new(Metrics::new());
         metrics.call(Api::Grpc, Call::Submit, Duration::from_micros(70), None);
-        metrics.call(Api::Rest, Call::Other, Duration::from_secs(60), Some(ErrorCode::RouteNotFound));
+        metrics.call(Api::Rest, Call::Other, Duration::from_mins(1), Some(ErrorCode::RouteNotFound));
         let mut results = [0; 32];
         results[8..12].fill(0xff);
         results[24] = 54;

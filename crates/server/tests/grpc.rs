@@ -9,18 +9,22 @@ use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, Tran
 use bytes::Bytes;
 use common::Server;
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
 use tonic_types::StatusExt;
 
-fn id(value: u128) -> Option<v1::Uint128> {
-    Some(value.into())
+fn id(value: u128) -> v1::Uint128 {
+    value.into()
 }
 
-fn named(name: &str) -> Option<v1::AccountRef> {
-    Some(v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) })
+fn named(name: &str) -> v1::AccountRef {
+    v1::AccountRef { reference: Some(v1::account_ref::Reference::Name(name.to_owned())) }
 }
 
-fn by_id(value: u128) -> Option<v1::AccountRef> {
-    Some(v1::AccountRef { reference: Some(v1::account_ref::Reference::Id(value.into())) })
+fn by_id(value: u128) -> v1::AccountRef {
+    v1::AccountRef { reference: Some(v1::account_ref::Reference::Id(value.into())) }
 }
 
 fn transfer(id: u128) -> Transfer {
@@ -69,10 +73,10 @@ async fn typed_calls_reach_everything() {
     server.two_accounts().await;
     let mut client = server.grpc().await;
     let input = |id_: u128, from, to| v1::TransferInput {
-        id: id(id_),
-        debit_account: from,
-        credit_account: to,
-        amount: id(5),
+        id: Some(id(id_)),
+        debit_account: Some(from),
+        credit_account: Some(to),
+        amount: Some(id(5)),
         ledger: 978,
         code: 1,
         ..Default::default()
@@ -82,7 +86,7 @@ async fn typed_calls_reach_everything() {
     let names: Vec<_> = reply.results.iter().map(|result| result.name.as_str()).collect();
     assert_eq!(names, ["created", "debit_account_not_found"]);
 
-    let accounts = vec![by_id(1).unwrap(), by_id(99).unwrap(), named("bob").unwrap()];
+    let accounts = vec![by_id(1), by_id(99), named("bob")];
     let found =
         client.lookup_accounts(v1::LookupAccountsRequest { accounts }).await.unwrap().into_inner().accounts;
     let seen: Vec<_> = found.iter().map(|account| account.name.as_str()).collect();
@@ -91,7 +95,7 @@ async fn typed_calls_reach_everything() {
     let transfers =
         client.lookup_transfers(v1::LookupTransfersRequest { ids: vec![7.into(), 8.into()] }).await;
     assert_eq!(transfers.unwrap().into_inner().transfers.len(), 1);
-    let filter = v1::AccountFilter { account: named("bob"), ..Default::default() };
+    let filter = v1::AccountFilter { account: Some(named("bob")), ..Default::default() };
     assert_eq!(client.get_account_transfers(filter.clone()).await.unwrap().into_inner().transfers.len(), 1);
     assert_eq!(client.get_account_balances(filter.clone()).await.unwrap().into_inner().balances.len(), 1);
     let rows = client.get_account_movements(filter).await.unwrap().into_inner();
@@ -120,7 +124,7 @@ async fn errors_carry_their_details() {
     assert_eq!(fields[0].field, "accounts[1].code");
     let status = client.create_accounts(v1::CreateAccountsRequest::default()).await.unwrap_err();
     assert_eq!(status.get_details_error_info().unwrap().reason, "no_events");
-    let filter = v1::AccountFilter { account: named("nobody"), ..Default::default() };
+    let filter = v1::AccountFilter { account: Some(named("nobody")), ..Default::default() };
     let status = client.get_account_transfers(filter).await.unwrap_err();
     assert_eq!(
         (status.code(), status.get_details_error_info().unwrap().reason.as_str()),
@@ -144,7 +148,7 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
     }
     client.submit(submit(2001..=2001)).await.unwrap();
     let event = events.message().await.unwrap().unwrap();
-    assert_eq!((event.position, event.transfer.unwrap().id), (2000, id(2001)));
+    assert_eq!((event.position, event.transfer.unwrap().id), (2000, Some(id(2001))));
     server.begin_stop();
     let status = events.message().await.unwrap_err();
     assert_eq!(status.get_details_error_info().unwrap().reason, "stopping");
@@ -152,8 +156,6 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_are_there() {
-    use tonic_health::pb::HealthCheckRequest;
-    use tonic_health::pb::health_client::HealthClient;
     let server = Server::start().await;
     let channel = tonic::transport::Endpoint::new(format!("http://{}", server.address))
         .unwrap()
@@ -166,8 +168,6 @@ async fn health_and_reflection_are_there() {
     let request = HealthCheckRequest { service: "other".to_owned() };
     assert_eq!(health.check(request).await.unwrap_err().code(), Code::NotFound);
 
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::FileContainingSymbol("bezant.v1.Ledger".to_owned())),

@@ -16,7 +16,7 @@ use crate::failure::to_status;
 pub(super) type ChangeStream = Pin<Box<dyn Stream<Item = Result<v1::ChangeEvent, Status>> + Send>>;
 
 /// Change events from a position on.
-pub(super) async fn watch_events(
+pub(super) fn watch_events(
     desk: &Arc<Desk>,
     request: v1::WatchEventsRequest,
 ) -> Result<ChangeStream, Failure> {

@@ -71,7 +71,7 @@ impl Server {
     }
 
     pub(crate) fn begin_stop(&mut self) {
-        drop(self.shutdown.take().unwrap().send(()));
+        self.shutdown.take().unwrap().send(()).unwrap();
     }
 
     pub(crate) async fn grpc(&self) -> LedgerClient<Channel> {
