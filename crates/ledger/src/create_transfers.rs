@@ -239,17 +239,17 @@ impl Ledger {
         debit.spends.sequence += 1;
         credit.receipts.head = head;
         credit.receipts.sequence += 1;
-        let movement = Movement {
+        let (debit, credit) = (debit.account.balances(), credit.account.balances());
+        self.last_movement_timestamp = record.timestamp;
+        self.window.push_transfer(record.id, || Movement {
             transfer: *record,
             kind: MovementKind::of(record.flags),
             timestamp: record.timestamp,
-            debit: debit.account.balances(),
-            credit: credit.account.balances(),
+            debit,
+            credit,
             debit_head,
             credit_head,
-        };
-        self.last_movement_timestamp = record.timestamp;
-        self.window.push_movement(&movement);
+        });
     }
 }
 

@@ -1,6 +1,5 @@
 //! The ledger as a state machine: what it holds, and how an entry becomes results and rows.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bezant_codec::records;
@@ -8,7 +7,7 @@ use bezant_rsm::{Applied, Command, Entry, Prefetch, RestoreError, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
     Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, LogIndex, Movement,
-    Nanos, Refusal, Transfer, TransferFlags,
+    Nanos, Refusal, RowBatch, Transfer, TransferFlags,
 };
 use bytes::Bytes;
 
@@ -47,9 +46,9 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerRows {
     /// In order of their timestamps.
-    pub movements: Arc<[Movement]>,
+    pub movements: RowBatch<Movement>,
     /// In the order in which they were refused.
-    pub refusals: Arc<[Refusal]>,
+    pub refusals: RowBatch<Refusal>,
 }
 
 impl Default for Ledger {

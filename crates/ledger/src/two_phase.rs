@@ -73,7 +73,8 @@ impl Ledger {
             let places = self.places_of(&pending);
             self.release(&pending, places, true);
             let timestamp = Nanos(timestamp);
-            let movement = Movement {
+            self.last_movement_timestamp = timestamp;
+            self.window.push_expiry(&Movement {
                 transfer: pending,
                 kind: MovementKind::Expired,
                 timestamp,
@@ -81,9 +82,7 @@ impl Ledger {
                 credit: self.accounts.get(places.credit).account.balances(),
                 debit_head: Head::NONE,
                 credit_head: Head::NONE,
-            };
-            self.last_movement_timestamp = timestamp;
-            self.window.push_movement(&movement);
+            });
             self.forget_pending(pending, MovementKind::Expired);
         }
     }

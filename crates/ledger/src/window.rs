@@ -6,12 +6,11 @@
 //!
 //! Two generations of [`GENERATION_ROWS`] rows and more; the older one is dropped whole when the newer is full.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bezant_types::{
-    FetchedTransfer, HistoryPosition, Movement, MovementKind, MovementNumber, Refusal, Resolution, Transfer,
-    TransferId,
+    FetchedTransfer, HistoryPosition, Movement, MovementKind, MovementNumber, Refusal, Resolution, RowBatch,
+    Transfer, TransferId,
 };
 use hashbrown::HashTable;
 
@@ -48,8 +47,8 @@ struct Generation {
     /// Places in `ids`.
     by_id: HashTable<u32>,
     /// Rows of whole entries, with the number of their first.
-    movements: Vec<(u64, Arc<[Movement]>)>,
-    refusals: Vec<(u64, Arc<[Refusal]>)>,
+    movements: Vec<(u64, RowBatch<Movement>)>,
+    refusals: Vec<(u64, RowBatch<Refusal>)>,
     /// Pending transfers that were resolved, with their records; looked up, never iterated.
     resolved: FixedHashMap<u128, (Transfer, MovementKind)>,
 }
@@ -100,31 +99,32 @@ impl Window {
     }
 
     /// The rows of the entry, which is over.
-    pub(crate) fn finish_entry(&mut self) -> (Arc<[Movement]>, Arc<[Refusal]>) {
+    pub(crate) fn finish_entry(&mut self) -> (RowBatch<Movement>, RowBatch<Refusal>) {
         let position = self.position();
-        let movements: Arc<[Movement]> = core::mem::take(&mut self.movements).into();
-        let refusals: Arc<[Refusal]> = core::mem::take(&mut self.refusals).into();
+        let movements = RowBatch::new(core::mem::take(&mut self.movements));
+        let refusals = RowBatch::new(core::mem::take(&mut self.refusals));
         let current = &mut self.generations[0];
         if !movements.is_empty() {
-            current.movements.push((self.base.movements, Arc::clone(&movements)));
+            current.movements.push((self.base.movements, RowBatch::clone(&movements)));
         }
         if !refusals.is_empty() {
-            current.refusals.push((self.base.refusals, Arc::clone(&refusals)));
+            current.refusals.push((self.base.refusals, RowBatch::clone(&refusals)));
         }
         self.base = position;
         (movements, refusals)
     }
 
-    /// Adds a transfer's row.
-    pub(crate) fn push_movement(&mut self, movement: &Movement) {
-        let number = self.position().movements;
-        let id = movement.transfer.id;
+    /// Adds the row of the transfer with that id. `make` writes it where it stays: a row is 336 bytes.
+    pub(crate) fn push_transfer(&mut self, id: TransferId, make: impl FnOnce() -> Movement) {
+        let place = small(self.position().movements - self.generations[0].start.movements);
+        self.movements.extend(core::iter::once_with(make));
+        self.generations[0].insert(id, place);
+        self.id_max = self.id_max.max(id);
+    }
+
+    /// Adds the row of an expiry, which has no id of its own.
+    pub(crate) fn push_expiry(&mut self, movement: &Movement) {
         self.movements.push(*movement);
-        if movement.kind != MovementKind::Expired {
-            let place = small(number - self.generations[0].start.movements);
-            self.generations[0].insert(id, place);
-            self.id_max = self.id_max.max(id);
-        }
     }
 
     /// Adds an id that is used up.
@@ -265,7 +265,7 @@ impl Generation {
 
 /// Row `number`, either in `entries` or, from `base` on, in the entry that is being applied.
 fn row<'rows, Row>(
-    entries: &'rows [(u64, Arc<[Row]>)],
+    entries: &'rows [(u64, RowBatch<Row>)],
     base: u64,
     applying: &'rows [Row],
     number: u64,

@@ -1,9 +1,13 @@
 //! What lies between the rules of money and the history on disk: rows that are written once, and the few
 //! that applying an entry must read back.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::{CreateTransferStatus, Movement, MovementKind, MovementNumber, Nanos, TransferId};
+
+/// The rows that one entry adds, shared by all who hold them: never copied, so a vector and not a slice.
+pub type RowBatch<Row> = Arc<Vec<Row>>;
 
 /// An id that a refused transfer used up: a row of the second table of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +33,7 @@ impl HistoryPosition {
     /// The rows that lie before both positions.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
-        Self {
-            movements: self.movements.min(other.movements),
-            refusals: self.refusals.min(other.refusals),
-        }
+        Self { movements: self.movements.min(other.movements), refusals: self.refusals.min(other.refusals) }
     }
 
     /// True when every row before `other` lies before this position too.

@@ -22,7 +22,7 @@ mod transfer;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
 pub use asset::{Asset, AssetCode, AssetError};
-pub use fetch::{FetchKey, Fetched, FetchedTransfer, HistoryPosition, Refusal, Resolution};
+pub use fetch::{FetchKey, Fetched, FetchedTransfer, HistoryPosition, Refusal, Resolution, RowBatch};
 pub use filter::{AccountFilter, AccountFilterFlags, MovementFilter, QueryFilter};
 pub use id::{AccountId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, Term, TransferId};
 pub use iso4217::ISO_4217;

@@ -92,8 +92,8 @@ impl Twin {
     fn compare_rows(
         &self,
         before: HistoryPosition,
-        movements: &Arc<[bezant_types::Movement]>,
-        refusals: &Arc<[bezant_types::Refusal]>,
+        movements: &bezant_types::RowBatch<bezant_types::Movement>,
+        refusals: &bezant_types::RowBatch<bezant_types::Refusal>,
     ) {
         let history = &self.model.history;
         let new_movements = &history.movements[usize::try_from(before.movements).unwrap()..];

@@ -52,7 +52,7 @@ mod view;
 
 use std::sync::Arc;
 
-use bezant_types::{HistoryPosition, Movement, Refusal};
+use bezant_types::{HistoryPosition, Movement, Refusal, RowBatch};
 
 use self::recovery::{Folder, open_table};
 use self::row::Row;
@@ -141,8 +141,8 @@ impl History {
     /// Adds the rows of an entry, in order. Readers see them when this returns; durable after a flush.
     pub fn append(
         &mut self,
-        movements: Arc<[Movement]>,
-        refusals: Arc<[Refusal]>,
+        movements: RowBatch<Movement>,
+        refusals: RowBatch<Refusal>,
     ) -> Result<HistoryPosition, HistoryError> {
         self.guarded(|history| history.append_rows(movements, refusals))
     }
@@ -198,8 +198,8 @@ impl History {
 
     fn append_rows(
         &mut self,
-        movements: Arc<[Movement]>,
-        refusals: Arc<[Refusal]>,
+        movements: RowBatch<Movement>,
+        refusals: RowBatch<Refusal>,
     ) -> Result<HistoryPosition, HistoryError> {
         let movement_identities = identities(self.movements.next(), &movements);
         let refusal_identities = identities(self.refusals.next(), &refusals);

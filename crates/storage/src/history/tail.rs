@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bezant_types::RowBatch;
 use hashbrown::HashTable;
 
 use super::key::{Kind, key};
@@ -23,7 +24,7 @@ pub(crate) struct Chunk<R> {
     /// The number of the first.
     pub(crate) first: u64,
     /// Never empty.
-    pub(crate) rows: Arc<[R]>,
+    pub(crate) rows: RowBatch<R>,
 }
 
 impl<R> Chunk<R> {
@@ -95,7 +96,7 @@ impl<R: Row> Tail<R> {
     }
 
     /// Takes rows and their identities.
-    pub(crate) fn push(&mut self, rows: Arc<[R]>, identities: &[Identity]) {
+    pub(crate) fn push(&mut self, rows: RowBatch<R>, identities: &[Identity]) {
         if rows.is_empty() {
             return;
         }
@@ -104,8 +105,8 @@ impl<R: Row> Tail<R> {
             && last.rows.len() <= chunk.rows.len() * 2
             && last.rows.len() + chunk.rows.len() <= CHUNK_ROWS
         {
-            let rows = last.rows.iter().chain(&*chunk.rows).copied().collect();
-            chunk = Chunk { first: last.first, rows };
+            let rows: Vec<R> = last.rows.iter().chain(&*chunk.rows).copied().collect();
+            chunk = Chunk { first: last.first, rows: RowBatch::new(rows) };
             self.chunks.pop_back();
         }
         self.chunks.push_back(chunk);

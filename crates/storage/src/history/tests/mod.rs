@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod dense;
 mod lifecycle;
 mod model;
 mod random;

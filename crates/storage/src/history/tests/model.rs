@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bezant_types::{
     AccountFilter, AccountFilterFlags, AccountId, Balances, CreateTransferStatus, FetchKey, Fetched,
     FetchedTransfer, Head, HistoryPosition, LedgerNumber, Movement, MovementFilter, MovementKind,
-    MovementNumber, Nanos, QueryFilter, Refusal, Resolution, Transfer, TransferId,
+    MovementNumber, Nanos, QueryFilter, Refusal, Resolution, RowBatch, Transfer, TransferId,
 };
 
 use crate::history::{History, HistoryError, HistoryOptions, TableLayout};
@@ -48,7 +48,7 @@ impl Random {
 }
 
 /// The rows of one entry.
-pub(super) type Entry = (Arc<[Movement]>, Arc<[Refusal]>);
+pub(super) type Entry = (RowBatch<Movement>, RowBatch<Refusal>);
 
 /// All rows, in lists.
 #[derive(Clone, Debug, Default)]
@@ -149,8 +149,8 @@ impl Model {
     /// The rows of both tables from a position on.
     pub(super) fn entry_from(&self, position: HistoryPosition) -> Entry {
         let from = |rows: u64| usize::try_from(rows).unwrap();
-        let movements = self.movements[from(position.movements)..].into();
-        (movements, self.refusals[from(position.refusals)..].into())
+        let movements = Arc::new(self.movements[from(position.movements)..].to_vec());
+        (movements, Arc::new(self.refusals[from(position.refusals)..].to_vec()))
     }
 
     fn fetch(&self, keys: &[FetchKey]) -> Fetched {
@@ -182,11 +182,9 @@ impl Model {
     }
 
     fn transfer(&self, id: TransferId) -> Option<FetchedTransfer> {
-        let is_it = |row: &&(MovementNumber, Movement)| {
-            row.1.transfer.id == id && row.1.kind != MovementKind::Expired
-        };
-        let rows: Vec<_> = self.numbered().collect();
-        rows.iter().find(is_it).map(|(number, row)| FetchedTransfer::Applied(*number, *row))
+        let is_it = |row: &Movement| row.transfer.id == id && row.kind != MovementKind::Expired;
+        let at = self.movements.iter().position(is_it)?;
+        Some(FetchedTransfer::Applied(MovementNumber(at as u64), self.movements[at]))
     }
 
     fn numbered(&self) -> impl DoubleEndedIterator<Item = (MovementNumber, Movement)> {
