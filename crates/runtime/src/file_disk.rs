@@ -241,6 +241,9 @@ impl DiskFile for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bezant_consensus::LogEntry;
+    use bezant_storage::log::{Log, LogOptions};
+    use bezant_types::{LogIndex, Term};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -287,6 +290,36 @@ mod tests {
         let end = DiskError::EndOfFile { file: "a".to_owned(), offset: 3 };
         assert_eq!(file.read_at(1, &mut [0; 3]), Err(end));
         assert!(matches!(disk.open("a", OpenMode::Create), Err(DiskError::Io { .. })));
+    }
+
+    #[test]
+    fn the_log_comes_back_from_a_real_disk_direct_or_not() {
+        for is_direct in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut disk = FileDisk::open(folder.path()).unwrap();
+            disk.is_direct &= is_direct;
+            let disk: Arc<dyn Disk> = Arc::new(disk);
+            let options = LogOptions { segment_size: 256 << 10, reserve_size: 0 };
+            let (mut log, _) = Log::open(Arc::clone(&disk), options, LogIndex(0)).unwrap();
+            let entry = |index| LogEntry {
+                index: LogIndex(index),
+                term: Term(1),
+                payload: vec![u8::try_from(index).unwrap(); 30_000].into(),
+            };
+            for index in 1..=20 {
+                log.append(&entry(index)).unwrap();
+                assert_eq!(log.flush(), Ok(LogIndex(index)));
+            }
+            drop(log);
+            let (mut log, mut recovered) = Log::open(Arc::clone(&disk), options, LogIndex(5)).unwrap();
+            for index in 6..=20 {
+                assert_eq!(recovered.entries.next(), Ok(Some(entry(index))));
+            }
+            assert_eq!(recovered.entries.next(), Ok(None));
+            assert_eq!(recovered.cut, None);
+            log.release(LogIndex(20)).unwrap();
+            assert_eq!(disk.list().unwrap().len(), 1, "direct: {is_direct}");
+        }
     }
 
     #[test]

@@ -224,6 +224,33 @@ fn a_lost_block_in_the_last_group_is_refused_after_a_checkpoint_of_it() {
 }
 
 #[test]
+fn after_a_mark_no_damage_of_any_sector_is_ever_cut_in_silence() {
+    let disk = written(&[&[448, 3000, 40_000], &[20_000, 0, 500], &[9000, 100, 100]]);
+    let (mut log, _) = open(&disk).unwrap();
+    log.mark().unwrap();
+    drop(log);
+    let whole = recover(&disk).unwrap();
+    for file in disk.list().unwrap() {
+        let content = disk.content(&file).unwrap();
+        for sector in 0..content.len() / SECTOR {
+            let range = sector * SECTOR..(sector + 1) * SECTOR;
+            let is_blank = content[range.clone()].iter().all(|byte| *byte == 0);
+            let damaged = disk.restart();
+            if sector % 2 == 0 || is_blank {
+                damaged.flip_bit(&file, (range.start + sector * 7 % SECTOR) as u64, 5).unwrap();
+            } else {
+                blank(&damaged, &file, range.start, SECTOR);
+            }
+            match recover(&damaged) {
+                Ok(entries) => assert!(entries == whole, "{file}, sector {sector}"),
+                Err(LogError::Damaged { file: found, .. }) => assert_eq!(found, file, "sector {sector}"),
+                Err(error) => panic!("{file}, sector {sector}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_misdirected_block_is_refused() {
     let disk = written(&[&[100], &[200], &[300]]);
     let mut content = disk.content(FIRST).unwrap();

@@ -123,11 +123,11 @@ fn file_name(index: LogIndex, extension: &str) -> String {
     format!("checkpoint-{:016x}{extension}", index.0)
 }
 
-/// The index that a name speaks of; `None` for other names.
+/// The index that a name speaks of; `None` for other names. No log reaches 2^63.
 fn index_of(name: &str, extension: &str) -> Option<LogIndex> {
     let digits = name.strip_prefix("checkpoint-")?.strip_suffix(extension)?;
     let index = u64::from_str_radix(digits, 16).ok().map(LogIndex)?;
-    (file_name(index, extension) == name).then_some(index)
+    (file_name(index, extension) == name && index.0 < 1 << 63).then_some(index)
 }
 
 /// The indexes of all finished checkpoints, the newest last.

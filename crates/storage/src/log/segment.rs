@@ -110,11 +110,11 @@ pub(super) fn segment_name(first_index: LogIndex) -> String {
     format!("log-{:016x}.bzl", first_index.0)
 }
 
-/// The first index that a name speaks of; `None` for names that are not a segment's.
+/// The first index that a name speaks of; `None` for names that are not a segment's. No log reaches 2^63.
 pub(super) fn first_index_of(name: &str) -> Option<LogIndex> {
     let digits = name.strip_prefix("log-")?.strip_suffix(".bzl")?;
     let index = u64::from_str_radix(digits, 16).ok().map(LogIndex)?;
-    (segment_name(index) == name).then_some(index)
+    (segment_name(index) == name && (1..1 << 63).contains(&index.0)).then_some(index)
 }
 
 #[cfg(test)]
@@ -144,9 +144,14 @@ mod tests {
     fn names_sort_like_their_indexes_and_foreign_names_are_left_alone() {
         assert_eq!(first_index_of("log-000000000000004d.bzl"), Some(LogIndex(77)));
         assert!(segment_name(LogIndex(9)) < segment_name(LogIndex(1 << 40)));
-        for foreign in
-            [PREPARED_NAME, "log-4d.bzl", "log-000000000000004D.bzl", "checkpoint-1.bzc", "log-.bzl"]
-        {
+        for foreign in [
+            PREPARED_NAME,
+            "log-4d.bzl",
+            "log-000000000000004D.bzl",
+            "checkpoint-1.bzc",
+            "log-.bzl",
+            "log-0000000000000000.bzl",
+        ] {
             assert_eq!(first_index_of(foreign), None, "{foreign}");
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
             Step::Blank => {
                 break Some(Fault {
                     may_be_torn: true,
-                    group_max: walk.group + 1,
+                    group_max: walk.group.saturating_add(1),
                     reason: "the beginning of the group was not written",
                     version: None,
                 });

@@ -187,7 +187,7 @@ impl Walk {
     }
 
     fn header_fault(&self, fault: HeaderFault) -> Fault {
-        let group_max = if self.at_block() { self.group + 1 } else { self.group };
+        let group_max = if self.at_block() { self.group.saturating_add(1) } else { self.group };
         match fault {
             HeaderFault::Blank => Fault {
                 may_be_torn: true,
