@@ -109,7 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let entry = Arc::new((next..next + count).map(|number| movement(&mut random, number)).collect());
         next += count;
         let (wall, cpu) = (Instant::now(), thread_time());
-        history.append(entry, Arc::new([]))?;
+        history.append(entry, Arc::new(Vec::new()))?;
         let done = |outcome| finished.try_recv().map_or(outcome, Some);
         if let Some(outcome) = if count == 0 { Some(finished.recv()?) } else { done(None) } {
             history.complete(outcome?)?;
@@ -173,12 +173,19 @@ fn ask(reader: &HistoryReader, rows: u64) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         let mut found = 0;
         for account in 1..=100 {
-            let filter = AccountFilter { account_id: AccountId(account * 97), limit, flags, ..AccountFilter::default() };
+            let filter = AccountFilter {
+                account_id: AccountId(account * 97),
+                limit,
+                flags,
+                ..AccountFilter::default()
+            };
             found += reader.read(&HistoryQuery::AccountTransfers(filter))?.len();
         }
         println!("{name}: {:?}, {} rows", start.elapsed() / 100, found / 100);
     }
-    for (name, ledger, reversed) in [("oldest 8189 of a ledger", 978, false), ("newest of no ledger", 1, true)] {
+    for (name, ledger, reversed) in
+        [("oldest 8189 of a ledger", 978, false), ("newest of no ledger", 1, true)]
+    {
         let start = Instant::now();
         let filter = QueryFilter {
             ledger: LedgerNumber(ledger),

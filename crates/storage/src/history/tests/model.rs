@@ -79,8 +79,8 @@ impl Generator {
 
     /// An entry of up to `rows_max` movements and some refusals.
     pub(super) fn entry(&mut self, rows_max: u64) -> Entry {
-        let movements = (0..self.random.below(rows_max + 1)).map(|_| self.movement()).collect();
-        let refusals = (0..self.random.below(rows_max / 3 + 1)).map(|_| self.refusal()).collect();
+        let movements = Arc::new((0..self.random.below(rows_max + 1)).map(|_| self.movement()).collect());
+        let refusals = Arc::new((0..self.random.below(rows_max / 3 + 1)).map(|_| self.refusal()).collect());
         (movements, refusals)
     }
 
