@@ -179,6 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn every_code_is_in_the_documentation() {
+        let page = include_str!("../../../docs/wire-formats.md");
+        for code in ErrorCode::ALL {
+            let row = format!("| `{code}` | {} | ", code.http_status());
+            assert!(page.contains(&row) && page.contains(code.meaning()), "{row}");
+        }
+    }
+
+    #[test]
     fn violations_name_their_place() {
         let violation = Violation::new("code", "must be at most 65535").within("transfers[3]");
         assert_eq!(Failure::from(violation).detail, "transfers[3].code: must be at most 65535");

@@ -336,7 +336,10 @@ mod tests {
             (br#"[{"flags":["pendin"]}]"#, "[0].flags: there is no flag 'pendin'"),
             (br#"{"amount":"1","ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),
             (br#"{"amount":"1","prev_hash":"00"}"#, "prev_hash: is 64 hexadecimal digits"),
-            (br#"{"amount":"1","debit_account":"999999999999999999999999999999999999999"}"#, "debit_account: "),
+            (
+                br#"{"amount":"1","debit_account":"999999999999999999999999999999999999999"}"#,
+                "debit_account: ",
+            ),
             (b"{} {}", "trailing characters"),
             (b"", "EOF"),
             (b"[]", "the array is empty"),
