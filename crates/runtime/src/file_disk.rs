@@ -30,8 +30,9 @@ pub struct FileDisk {
     path: PathBuf,
     folder: File,
     is_direct: bool,
-    /// Holds the lock until it is dropped.
-    _lock: File,
+    is_read_only: bool,
+    /// Holds the lock until it is dropped; `None` in a folder without a lock that is only looked at.
+    _lock: Option<File>,
 }
 
 impl FileDisk {
@@ -56,14 +57,27 @@ impl FileDisk {
             .mode(FILE_MODE)
             .open(path.join(LOCK_NAME))
             .map_err(|error| failure("open the lock", &name, &error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DiskError::Locked { folder: name }),
-            Err(TryLockError::Error(error)) => return Err(failure("lock", &name, &error)),
-        }
+        hold(lock.try_lock(), &name)?;
         let folder = File::open(&path).map_err(|error| failure("open", &name, &error))?;
         let is_direct = probe_direct(&path).map_err(|error| failure("write to", &name, &error))?;
-        Ok(Self { path, folder, is_direct, _lock: lock })
+        Ok(Self { path, folder, is_direct, is_read_only: false, _lock: Some(lock) })
+    }
+
+    /// Opens a folder to look at it: nothing in it is made or changed, and every write is refused. Others may
+    /// look at the same time; a running node keeps it out.
+    pub fn open_read_only(path: impl Into<PathBuf>) -> Result<Self, DiskError> {
+        let path = path.into();
+        let name = path.display().to_string();
+        let folder = File::open(&path).map_err(|error| failure("open", &name, &error))?;
+        let lock = match File::open(path.join(LOCK_NAME)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(failure("open the lock", &name, &error)),
+        };
+        if let Some(lock) = &lock {
+            hold(lock.try_lock_shared(), &name)?;
+        }
+        Ok(Self { path, folder, is_direct: false, is_read_only: true, _lock: lock })
     }
 
     /// True when the file system reads and writes past the page cache: what is not so is slower.
@@ -78,10 +92,25 @@ impl FileDisk {
         Ok(known.f_bavail.saturating_mul(known.f_frsize))
     }
 
+    fn check_writable(&self, operation: &'static str, file: &str) -> Result<(), DiskError> {
+        if self.is_read_only {
+            let reason = "the folder is open for reading alone".to_owned();
+            return Err(DiskError::Io { operation, file: file.to_owned(), reason });
+        }
+        Ok(())
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn hold(tried: Result<(), TryLockError>, folder: &str) -> Result<(), DiskError> {
+    tried.map_err(|error| match error {
+        TryLockError::WouldBlock => DiskError::Locked { folder: folder.to_owned() },
+        TryLockError::Error(error) => failure("lock", folder, &error),
+    })
 }
 
 /// Tries a direct write: some file systems refuse the flag, others refuse the write.
@@ -142,6 +171,9 @@ fn failure(operation: &'static str, file: &str, error: &io::Error) -> DiskError 
 
 impl Disk for FileDisk {
     fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn DiskFile>, DiskError> {
+        if mode != OpenMode::Read {
+            self.check_writable("open for writing", name)?;
+        }
         let opened = options(mode, self.is_direct).open(self.path.join(name));
         let file = opened.map_err(|error| failure("open", name, &error))?;
         Ok(Arc::new(RealFile { name: name.to_owned(), file }))
@@ -165,10 +197,12 @@ impl Disk for FileDisk {
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
+        self.check_writable("remove", name)?;
         std::fs::remove_file(self.path.join(name)).map_err(|error| failure("remove", name, &error))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.check_writable("rename", from)?;
         let renamed = std::fs::rename(self.path.join(from), self.path.join(to));
         renamed.map_err(|error| failure("rename", from, &error))
     }
@@ -276,6 +310,27 @@ mod tests {
         assert!(matches!(error, DiskError::Locked { .. }), "{error}");
         drop(disk);
         FileDisk::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn looking_at_a_folder_changes_nothing_in_it_and_waits_for_no_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        assert!(matches!(FileDisk::open_read_only(&data), Err(DiskError::NotFound { .. })));
+        let disk = FileDisk::open(&data).unwrap();
+        disk.open("a", OpenMode::Create).unwrap().write_at(0, b"abc").unwrap();
+        assert!(matches!(FileDisk::open_read_only(&data), Err(DiskError::Locked { .. })));
+        drop(disk);
+        let looking = FileDisk::open_read_only(&data).unwrap();
+        let another = FileDisk::open_read_only(&data).unwrap();
+        let mut bytes = [0; 3];
+        another.open("a", OpenMode::Read).unwrap().read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"abc");
+        assert!(looking.open("a", OpenMode::Write).is_err());
+        assert!(looking.open("b", OpenMode::Create).is_err());
+        assert!(looking.remove("a").is_err());
+        assert!(looking.rename("a", "b").is_err());
+        assert!(matches!(FileDisk::open(&data), Err(DiskError::Locked { .. })), "nobody writes meanwhile");
     }
 
     #[test]
