@@ -7,7 +7,7 @@
 //! | 2 | wrong use: an argument, a file or an amount that cannot be read |
 //! | 3 | the server cannot be reached, or does not take this now |
 //! | 4 | what was asked for does not exist |
-//! | 5 | verification failed |
+//! | 5 | verification failed, or data on disk is damaged |
 
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ Exit codes:
   2  wrong use: an argument, a file or an amount that cannot be read
   3  the server cannot be reached, or does not take this now
   4  what was asked for does not exist
-  5  verification failed";
+  5  verification failed, or data on disk is damaged";
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]
@@ -42,6 +42,9 @@ pub(crate) enum Failure {
     /// A chain, a balance or a checksum is not what it has to be.
     #[error("verification failed: {0}")]
     Verification(String),
+    /// The disk does not hold what was written to it.
+    #[error("{0}")]
+    Damaged(String),
     /// Whoever read the output has read enough.
     #[error("the output was closed")]
     OutputClosed,
@@ -59,7 +62,7 @@ impl Failure {
             Self::Usage(_) => ExitCode::from(2),
             Self::Unavailable(_) => ExitCode::from(3),
             Self::NotFound(_) => ExitCode::from(4),
-            Self::Verification(_) => ExitCode::from(5),
+            Self::Verification(_) | Self::Damaged(_) => ExitCode::from(5),
         }
     }
 
@@ -75,8 +78,10 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Address { .. }
             | ClientError::Invalid { .. }
+            | ClientError::FailedPrecondition { .. }
             | ClientError::NameTooLong { .. }
             | ClientError::ChainTooLong { .. } => Self::Usage(text),
+            ClientError::Damaged { .. } => Self::Damaged(text),
             ClientError::NotFound { .. } => Self::NotFound(text),
             error if error.is_unavailable() => Self::Unavailable(text),
             error => Self::Other(error.into()),

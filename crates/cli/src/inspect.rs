@@ -39,7 +39,7 @@ pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
     let folder = args.folder.display();
     let disk = FileDisk::open(&args.folder)
         .map_err(|error| Failure::Unavailable(format!("{folder}: {error}; is the node stopped?")))?;
-    let damaged = |error: &dyn std::fmt::Display| Failure::Verification(format!("{folder}: {error}"));
+    let damaged = |error: &dyn std::fmt::Display| Failure::Damaged(format!("{folder}: {error}"));
     if let Some(segment) = &args.frames {
         return frames(format, &disk, segment);
     }
@@ -260,5 +260,5 @@ fn frames(format: Format, disk: &FileDisk, segment: &str) -> Result<(), Failure>
         ];
         output::table(&headings, &frames.iter().map(row).collect::<Vec<_>>(), "no frames")?;
     }
-    result.map_err(|error| Failure::Verification(error.to_string()))
+    result.map_err(|error| Failure::Damaged(error.to_string()))
 }

@@ -1,10 +1,13 @@
 //! `bezant start`: one node that serves until it is told to stop.
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
-use bezant_runtime::{Options, Running, StartReport};
+use bezant_runtime::{Options, Running, StartError, StartReport};
+use bezant_storage::disk::DiskError;
 use clap::Args;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -91,9 +94,22 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let running = tokio::task::spawn_blocking(move || bezant_runtime::start(&Options::new(data_dir)))
         .await
         .map_err(anyhow::Error::from)?
-        .map_err(|error| Failure::Unavailable(format!("{}: {error}", settings.data_dir.display())))?;
+        .map_err(|error| why_not(&settings.data_dir, &error))?;
     greet(address, &settings.data_dir, running.report())?;
     serve(listener, running, &mut stop).await
+}
+
+/// A folder that cannot be used now, or one that is damaged.
+fn why_not(data_dir: &Path, error: &StartError) -> Failure {
+    let text = format!("{}: {error}", data_dir.display());
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<DiskError>() || error.is::<io::Error>() {
+            return Failure::Unavailable(text);
+        }
+        cause = error.source();
+    }
+    Failure::Damaged(text)
 }
 
 /// Serves until the first signal, then stops in good order or, at a second one, at once.

@@ -35,10 +35,16 @@ pub enum ClientError {
         /// What the last try said.
         reason: String,
     },
-    /// The server takes no writes for now: its disk failed, or it is being stopped.
-    #[error("the server does not do this now: {reason}")]
+    /// What was asked about is not in a state that allows it, such as balances of an account without history.
+    #[error("this cannot be done: {reason}")]
     FailedPrecondition {
-        /// Its words.
+        /// The server's words on why not.
+        reason: String,
+    },
+    /// The server's disk does not hold what was written to it. It serves nothing else in its place.
+    #[error("the server's data is damaged: {reason}")]
+    Damaged {
+        /// Which file, where.
         reason: String,
     },
     /// The request is wrong in itself; trying again does not help.
@@ -84,10 +90,7 @@ pub enum ClientError {
 impl ClientError {
     /// True when nobody answered in time: the same call may succeed later.
     pub const fn is_unavailable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::DeadlineExceeded { .. } | Self::FailedPrecondition { .. }
-        )
+        matches!(self, Self::Unreachable { .. } | Self::DeadlineExceeded { .. })
     }
 
     /// What a status that is not worth another try stands for.
@@ -97,6 +100,7 @@ impl ClientError {
             tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Self::Invalid { reason },
             tonic::Code::NotFound => Self::NotFound { reason },
             tonic::Code::FailedPrecondition => Self::FailedPrecondition { reason },
+            tonic::Code::DataLoss => Self::Damaged { reason },
             tonic::Code::Unimplemented => Self::Protocol { reason },
             _ => Self::Server { reason },
         }

@@ -185,6 +185,30 @@ fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
 }
 
 #[test]
+fn a_damaged_log_is_named_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    node.done(&["pay", "alice", "bob", "1"]);
+    node.kill();
+    let is_log = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("log-");
+    let mut files = fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry"));
+    let log = files.find(is_log).expect("a log");
+    let mut bytes = fs::read(log.path()).expect("the log");
+    // Behind the segment's first block, which is its header.
+    let at = (4200..bytes.len()).find(|at| bytes[*at] != 0).expect("an entry");
+    bytes[at] ^= 1;
+    fs::write(log.path(), &bytes).expect("written");
+
+    let arguments = ["start", "--listen", "127.0.0.1:0", "--data-dir"];
+    let start = Answer::new(program().args(arguments).arg(folder.path()).output());
+    assert_eq!((start.code, start.stderr.lines().count()), (5, 1), "{}", start.stderr);
+    assert!(start.stderr.contains("log-") && start.stderr.contains("offset"), "{}", start.stderr);
+    let inspect = Answer::new(program().arg("inspect").arg(folder.path()).output());
+    assert_eq!((inspect.code, inspect.stderr.contains("offset")), (5, true), "{}", inspect.stderr);
+    assert_eq!(fs::read(log.path()).expect("the log"), bytes, "nothing was changed");
+}
+
+#[test]
 fn completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         let script = Answer::new(program().args(["completions", shell]).output()).stdout;
