@@ -144,7 +144,10 @@ async fn check_retry(client: &Client, told: &BTreeMap<TransferId, Nanos>) {
     }
     let after = client.books().await.expect("books");
     assert_eq!(after.ledgers, before.ledgers, "nothing moved");
-    assert!(after.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced), "debits equal credits: {after:?}");
+    assert!(
+        after.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced),
+        "debits equal credits: {after:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,7 +163,12 @@ async fn killed_again_and_again_nothing_acknowledged_is_lost() {
     let client = connect(&address).await;
     let accounts: Vec<NewAccount> = (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), 978, 1)).collect();
     assert!(
-        client.create_accounts(&accounts).await.expect("accounts").iter().all(bezant_client::AccountOutcome::is_done)
+        client
+            .create_accounts(&accounts)
+            .await
+            .expect("accounts")
+            .iter()
+            .all(bezant_client::AccountOutcome::is_done)
     );
 
     let told = Arc::new(Told::default());
