@@ -131,7 +131,8 @@ pub(crate) struct HistoryArgs {
   bezant account bounds alice --min -500.00
   bezant account bounds alice --min 0 --max none
 
-The balance is credits minus debits, counting what is reserved. A side that is not given stays as it is.")]
+The balance is credits minus debits, counting what is reserved. A side that is not
+given stays as it is.")]
 pub(crate) struct BoundsArgs {
     /// Id or name
     account: String,

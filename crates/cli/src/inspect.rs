@@ -21,7 +21,8 @@ use crate::output::{Align, Format};
   bezant inspect ./bezant-data --frames SEGMENT     every frame of one segment
   bezant inspect ./bezant-data -o json
 
-The node must be stopped. Ends with code 5 if anything is damaged: what, in which file and where.")]
+The node must be stopped. Ends with code 5 if anything is damaged, and says what, in
+which file and where.")]
 pub(crate) struct InspectArgs {
     /// Data folder of a stopped node
     folder: PathBuf,
@@ -32,12 +33,11 @@ pub(crate) struct InspectArgs {
 
 /// Looks.
 pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
-    // Opening makes the folder when it does not exist, which looking at it must not.
     if !args.folder.is_dir() {
         return Err(Failure::NotFound(format!("there is no folder {}", args.folder.display())));
     }
     let folder = args.folder.display();
-    let disk = FileDisk::open(&args.folder)
+    let disk = FileDisk::open_read_only(&args.folder)
         .map_err(|error| Failure::Unavailable(format!("{folder}: {error}; is the node stopped?")))?;
     let damaged = |error: &dyn std::fmt::Display| Failure::Damaged(format!("{folder}: {error}"));
     if let Some(segment) = &args.frames {

@@ -33,8 +33,9 @@ A file for --config:
   data_dir = \"/var/lib/bezant\"
   listen = \"127.0.0.1:7070\"
 
-A flag counts before the environment, the environment before the file. Ctrl-C or SIGTERM stops the node in good
-order; a second one ends it at once, and loses nothing that was acknowledged.")]
+A flag counts before the environment, the environment before the file. Ctrl-C or SIGTERM
+stops the node in good order; a second one ends it at once, and loses nothing that was
+acknowledged.")]
 pub(crate) struct StartArgs {
     /// Folder with everything that the node keeps [default: ./bezant-data]
     #[arg(long, env = "BEZANT_DATA_DIR", value_name = "DIR")]

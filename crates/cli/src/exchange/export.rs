@@ -20,8 +20,8 @@ use crate::session::Session;
   bezant export --format csv --to ledger.csv
   bezant verify --file ledger.jsonl
 
-Amounts are in minor units. Every line carries a checksum over itself and the line before; JSON Lines also
-hold the accounts and end in a line that counts them.")]
+Amounts are in minor units. Every line carries a checksum over itself and the line before;
+JSON Lines also hold the accounts and end in a line that counts them.")]
 pub(crate) struct ExportArgs {
     /// Id or name; everything when not given
     account: Option<String>,

@@ -30,9 +30,9 @@ pub(crate) enum ImportCommand {
   bezant import accounts accounts.jsonl
   bezant import accounts accounts.csv
 
-Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64, user_data_32,
-timestamp. An id and an asset or ledger must be there. A bound is minor units (-50000) or carries its asset
-(-500.00 EUR).
+Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64,
+user_data_32, timestamp. An id and an asset or ledger must be there. A bound is minor units
+(-50000) or carries its asset (-500.00 EUR).
 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
 
@@ -44,9 +44,9 @@ timestamp. An id and an asset or ledger must be there. A bound is minor units (-
   bezant import transfers transfers.jsonl
   bezant import transfers transfers.csv
 
-Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id, timeout_seconds,
-user_data_128, user_data_64, user_data_32, timestamp. An amount is minor units (1050) or carries its asset
-(10.50 EUR).
+Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id,
+timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. An amount is minor units
+(1050) or carries its asset (10.50 EUR).
 
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
 
