@@ -18,17 +18,16 @@ use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 use super::load::Load;
+use super::wire::{WINDOW_BYTES, Wire};
 
-/// Large enough that a full request and its answer never wait for a window update.
-const WINDOW_BYTES: u32 = 4 << 20;
 /// An answer of a query is at most so large.
 const REPLY_BYTES_MAX: usize = 16 << 20;
 /// Ids that are remembered for the questions after the load.
 const SAMPLE_MAX: usize = 4096;
-/// How long a request may take before the run is given up.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the server may answer nothing before the run is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// One connection to the server.
+/// A connection for questions and accounts.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     /// The calls of the service.
@@ -41,7 +40,7 @@ impl Connection {
         let channel = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("{url} is no address"))?
             .connect_timeout(Duration::from_secs(5))
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(PATIENCE)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
@@ -119,15 +118,24 @@ struct Progress {
 pub(super) async fn send_transfers(load: &Load, url: &str) -> Result<Outcome> {
     let mut connections = Vec::new();
     for _ in 0..load.clients {
-        connections.push(Connection::open(url).await?);
+        connections.push(Wire::open(url).await?);
     }
     let progress = Arc::new(Progress::default());
-    let bar = tokio::spawn(show(Arc::clone(&progress), load.transfers));
     let start = Instant::now();
     let mut clients = JoinSet::new();
     for (number, connection) in (0..).zip(connections) {
         clients.spawn(send(load.clone(), number, connection, Arc::clone(&progress)));
     }
+    let total = tokio::select! {
+        total = join(clients) => total?,
+        () = watch(&progress, load.transfers) => bail!("the server has answered nothing for {PATIENCE:?}"),
+    };
+    let elapsed = start.elapsed();
+    Ok(Outcome { elapsed, latencies: total.latencies, amount_sum: total.amount_sum, sample: total.sample })
+}
+
+/// What all clients together have done.
+async fn join(mut clients: JoinSet<Result<ClientOutcome>>) -> Result<ClientOutcome> {
     let mut total = ClientOutcome::new()?;
     while let Some(client) = clients.join_next().await {
         let client = client.context("a client failed")??;
@@ -135,9 +143,7 @@ pub(super) async fn send_transfers(load: &Load, url: &str) -> Result<Outcome> {
         total.amount_sum += client.amount_sum;
         total.sample.extend(client.sample);
     }
-    let elapsed = start.elapsed();
-    bar.abort();
-    Ok(Outcome { elapsed, latencies: total.latencies, amount_sum: total.amount_sum, sample: total.sample })
+    Ok(total)
 }
 
 #[derive(Debug)]
@@ -158,7 +164,7 @@ impl ClientOutcome {
 async fn send(
     load: Load,
     client: u64,
-    mut connection: Connection,
+    mut connection: Wire,
     progress: Arc<Progress>,
 ) -> Result<ClientOutcome> {
     let mut outcome = ClientOutcome::new()?;
@@ -206,17 +212,22 @@ fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> &'static str)
     Ok(())
 }
 
-/// Draws how far the load is, on a terminal; draws nothing elsewhere.
-async fn show(progress: Arc<Progress>, transfers: u64) {
+/// Draws how far the load is, on a terminal; returns when no answer has come for too long.
+async fn watch(progress: &Progress, transfers: u64) {
     let bar = ProgressBar::new(transfers);
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} transfers {per_sec} {eta}");
     if let Ok(style) = style {
         bar.set_style(style);
     }
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    loop {
+    let (mut seen, mut since) = (0, Instant::now());
+    while since.elapsed() < PATIENCE {
         ticks.tick().await;
-        bar.set_position(progress.answered.load(Ordering::Relaxed));
+        let answered = progress.answered.load(Ordering::Relaxed);
+        if answered != seen {
+            (seen, since) = (answered, Instant::now());
+        }
+        bar.set_position(answered);
     }
 }
 

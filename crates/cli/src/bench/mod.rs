@@ -13,6 +13,7 @@ mod load;
 mod queries;
 mod report;
 mod server;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

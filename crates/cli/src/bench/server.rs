@@ -1,11 +1,11 @@
 //! A server of the benchmark's own: a process of this same program on a fresh folder, which ends with it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -25,8 +25,38 @@ const SETTLE_TIMEOUT: Duration = Duration::from_mins(1);
 pub(super) struct OwnServer {
     folder: PathBuf,
     keep: bool,
+    process: Process,
+}
+
+/// What runs and what is known of it.
+#[derive(Debug)]
+struct Process {
     child: Child,
     url: String,
+    complaints: Complaints,
+}
+
+/// The end of what a server writes to its standard error: told when it fails, kept back when it does not.
+#[derive(Clone, Debug, Default)]
+struct Complaints(Arc<Mutex<String>>);
+
+impl Complaints {
+    /// Bytes that are kept.
+    const SIZE_MAX: usize = 4096;
+
+    fn push(&self, line: &str) {
+        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        text.push_str(line);
+        text.push('\n');
+        while text.len() > Self::SIZE_MAX {
+            let first_line = text.find('\n').map_or(text.len(), |end| end + 1);
+            text.drain(..first_line);
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).trim_end().to_owned()
+    }
 }
 
 impl OwnServer {
@@ -40,31 +70,30 @@ impl OwnServer {
             // Nothing but an empty folder or the leavings of a failed start: the error says more than they do.
             drop(fs::remove_dir_all(&folder));
         }
-        let (child, url) = started?;
-        Ok(Self { folder, keep, child, url })
+        Ok(Self { folder, keep, process: started? })
     }
 
     /// Where it listens.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.process.url
     }
 
     /// Ends it at once, as a crash would.
     pub(super) fn kill(&mut self) -> Result<()> {
-        self.child.kill().context("the server cannot be killed")?;
-        self.child.wait().context("the server does not end")?;
+        self.process.child.kill().context("the server cannot be killed")?;
+        self.process.child.wait().context("the server does not end")?;
         Ok(())
     }
 
     /// Starts it on the same folder after [`kill`](Self::kill).
     pub(super) fn start_again(&mut self) -> Result<()> {
-        (self.child, self.url) = spawn(&self.folder)?;
+        self.process = spawn(&self.folder)?;
         Ok(())
     }
 
     /// The most memory that it has held, in bytes; `None` where the system does not tell.
     pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).ok()?;
         peak_in(&status)
     }
 
@@ -86,13 +115,14 @@ impl OwnServer {
 
     /// Asks it to stop and waits for it; an error when it has failed, or has to be killed.
     pub(super) fn stop(mut self) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(self.process.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.context("the server has no process id")?, Signal::TERM)
             .context("the server cannot be asked to stop")?;
         let start = Instant::now();
         while start.elapsed() < STOP_TIMEOUT {
-            if let Some(status) = self.child.try_wait().context("the server does not end")? {
-                anyhow::ensure!(status.success(), "the server failed when it was asked to stop: {status}");
+            if let Some(status) = self.process.child.try_wait().context("the server does not end")? {
+                let complaints = self.process.complaints.text();
+                anyhow::ensure!(status.success(), "the server did not stop well: {status}\n{complaints}");
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -104,8 +134,8 @@ impl OwnServer {
 impl Drop for OwnServer {
     fn drop(&mut self) {
         // Both fail when there is nothing left to end or to remove, which is what is wanted.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        drop(self.process.child.kill());
+        drop(self.process.child.wait());
         if !self.keep {
             drop(fs::remove_dir_all(&self.folder));
         }
@@ -113,31 +143,38 @@ impl Drop for OwnServer {
 }
 
 /// Starts this program as a server on `folder` and reads from its output where it listens.
-fn spawn(folder: &Path) -> Result<(Child, String)> {
+fn spawn(folder: &Path) -> Result<Process> {
     let program = std::env::current_exe().context("this program does not know its own file")?;
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEZANT_")) {
         command.env_remove(name);
     }
     command.arg("start").arg("--data-dir").arg(folder).args(["--listen", "127.0.0.1:0"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("no process")?;
-    let output = child.stdout.take().context("the server has no output")?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("no process")?;
     let (sender, addresses) = mpsc::channel();
-    // Reads to the end, so that the server never waits for somebody to read what it prints.
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if let Some(address) = address_in(&line) {
-                // Only the first address counts, and nobody waits for a second one.
-                drop(sender.send(address));
-            }
+    for_each_line(child.stdout.take().context("the server has no output")?, move |line| {
+        if let Some(address) = address_in(line) {
+            // Only the first address counts, and nobody waits for a second one.
+            drop(sender.send(address));
         }
     });
+    let complaints = Complaints::default();
+    let kept = complaints.clone();
+    for_each_line(child.stderr.take().context("the server has no output")?, move |line| kept.push(line));
     if let Ok(address) = addresses.recv_timeout(START_TIMEOUT) {
-        return Ok((child, format!("http://{address}")));
+        return Ok(Process { child, url: format!("http://{address}"), complaints });
     }
     drop(child.kill());
     let status = child.wait().context("the server does not end")?;
-    bail!("it ended before it listened: {status}")
+    bail!("it ended before it listened: {status}\n{}", complaints.text())
+}
+
+/// Reads to the end on a thread, so that the server never waits for somebody to read what it prints.
+fn for_each_line(output: impl Read + Send + 'static, mut take: impl FnMut(&str) + Send + 'static) {
+    std::thread::spawn(move || {
+        BufReader::new(output).lines().map_while(Result::ok).for_each(|line| take(&line));
+    });
 }
 
 /// The address in a line such as `listening on http://127.0.0.1:7070`.
@@ -180,6 +217,16 @@ mod tests {
         assert_eq!(address_in("listens on 127.0.0.1:41873.").as_deref(), Some("127.0.0.1:41873"));
         assert_eq!(address_in("--listen 127.0.0.1:0"), None);
         assert_eq!(address_in("data under ./bezant-data"), None);
+    }
+
+    #[test]
+    fn complaints_keep_their_end() {
+        let complaints = Complaints::default();
+        (0..1000).for_each(|number| complaints.push(&format!("line {number}")));
+        let text = complaints.text();
+        assert!(
+            text.len() <= Complaints::SIZE_MAX && text.starts_with("line ") && text.ends_with("line 999")
+        );
     }
 
     #[test]
