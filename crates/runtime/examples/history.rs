@@ -122,7 +122,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if count > 0 {
             slowest = slowest.max(wall.elapsed());
             append_wall += wall.elapsed();
-            append_cpu += thread_time() - cpu;
+            append_cpu += thread_time().saturating_sub(cpu);
             backlog = backlog.max(history.unindexed_rows().movements);
         }
         if next.is_multiple_of(ENTRY_ROWS * 16) {

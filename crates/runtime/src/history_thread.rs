@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, mpsc};
 
+use rustix::process::setpriority_process;
+
 use bezant_ledger::LedgerRows;
 use bezant_node::Input;
 use bezant_storage::{Finished, History, HistoryError, Job};
@@ -80,8 +82,15 @@ impl HistoryThread {
     }
 }
 
+/// How much the building of runs yields to payments: index runs are wanted soon, answers at once.
+const INDEX_NICENESS: i32 = 10;
+
 /// Builds index runs until nobody can send jobs any more.
 pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
+    // On Linux a thread has a priority of its own.
+    if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), INDEX_NICENESS) {
+        tracing::debug!("the index thread keeps its priority: {error}");
+    }
     for job in jobs {
         if history.send(HistoryWork::Built(job.run())).is_err() {
             return;

@@ -85,18 +85,19 @@ impl LogThread {
 
     /// True when entries were written.
     fn write(&mut self, work: impl Iterator<Item = LogWork>) -> Result<bool, LogError> {
-        let mut bytes = 0;
+        let (mut entries, mut bytes) = (0, 0);
         let mut release = None;
         for work in work {
             match work {
                 LogWork::Append(entry) => {
+                    entries += 1;
                     bytes += entry.payload.len();
                     self.log.append(&entry)?;
                 }
                 LogWork::Release(index) => release = Some(index),
             }
         }
-        if bytes > 0 {
+        if entries > 0 {
             let start = Instant::now();
             let index = self.log.flush()?;
             drop(self.node.send(Message::Event(Input::Persisted(index))));
@@ -111,7 +112,7 @@ impl LogThread {
             self.prepare.try_send(()).unwrap_or_default();
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
-        Ok(bytes > 0)
+        Ok(entries > 0)
     }
 
     /// Tells the node when the disk is nearly full, and when it has room again.
