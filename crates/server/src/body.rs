@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bezant_api::{ErrorCode, Failure};
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -165,11 +166,18 @@ pub(crate) struct Outbound {
 
 #[derive(Debug)]
 enum Inner {
+    /// One message and the trailers after it.
+    Unary(Option<Bytes>, Option<HeaderMap>),
     Grpc(tonic::body::Body),
     Rest(axum::body::Body),
 }
 
 impl Outbound {
+    /// The body of an answer of gRPC that is one message.
+    pub(crate) fn unary(message: Bytes, trailers: HeaderMap, open: OpenRequest) -> Self {
+        Self { body: Inner::Unary(Some(message), Some(trailers)), _open: open }
+    }
+
     /// The body of an answer of gRPC.
     pub(crate) fn grpc(body: tonic::body::Body, open: OpenRequest) -> Self {
         Self { body: Inner::Grpc(body), _open: open }
@@ -190,6 +198,10 @@ impl Body for Outbound {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.body {
+            Inner::Unary(message, trailers) => {
+                let frame = message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+                Poll::Ready(frame.map(Ok))
+            }
             Inner::Grpc(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Inner::Rest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
@@ -197,6 +209,7 @@ impl Body for Outbound {
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
+            Inner::Unary(message, trailers) => message.is_none() && trailers.is_none(),
             Inner::Grpc(body) => body.is_end_stream(),
             Inner::Rest(body) => body.is_end_stream(),
         }
@@ -204,6 +217,7 @@ impl Body for Outbound {
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
+            Inner::Unary(..) => SizeHint::default(),
             Inner::Grpc(body) => body.size_hint(),
             Inner::Rest(body) => body.size_hint(),
         }

@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::door::Door;
@@ -24,6 +26,10 @@ use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUF
 pub(crate) struct Activity {
     /// Requests whose answers are not sent in full.
     open: AtomicUsize,
+    /// Those of them that are streams, which may be silent for long.
+    streams: AtomicUsize,
+    /// The peer takes no more bytes for now.
+    blocked: AtomicBool,
     /// Bytes moved since the clocks were last looked at.
     moved: AtomicBool,
     /// Bytes came, and no request has come out of them yet.
@@ -36,20 +42,34 @@ pub(crate) struct Activity {
 
 /// A request whose answer is not sent in full; tells its connection when dropped.
 #[derive(Debug)]
-pub(crate) struct OpenRequest(Arc<Activity>);
+pub(crate) struct OpenRequest {
+    activity: Arc<Activity>,
+    is_stream: bool,
+}
 
 impl OpenRequest {
     pub(crate) fn new(activity: &Arc<Activity>) -> Self {
         activity.open.fetch_add(1, Relaxed);
         activity.unanswered.store(false, Relaxed);
-        Self(Arc::clone(activity))
+        Self { activity: Arc::clone(activity), is_stream: false }
+    }
+
+    /// The answer is a stream without an end.
+    pub(crate) fn mark_stream(&mut self) {
+        if !self.is_stream {
+            self.is_stream = true;
+            self.activity.streams.fetch_add(1, Relaxed);
+        }
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.served.store(true, Relaxed);
-        self.0.open.fetch_sub(1, Relaxed);
+        self.activity.served.store(true, Relaxed);
+        if self.is_stream {
+            self.activity.streams.fetch_sub(1, Relaxed);
+        }
+        self.activity.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -119,6 +139,7 @@ impl AsyncWrite for Socket {
 
 impl Socket {
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        self.activity.blocked.store(result.is_pending(), Relaxed);
         if matches!(result, Poll::Ready(Ok(1..))) {
             self.activity.moved.store(true, Relaxed);
         }
@@ -142,9 +163,7 @@ pub(crate) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .max_frame_size(FRAME_SIZE_MAX)
         .max_send_buf_size(SEND_BUFFER_SIZE)
         .max_header_list_size(HEAD_SIZE_MAX)
-        .max_concurrent_streams(limits.streams_max)
-        .keep_alive_interval(limits.ping_interval)
-        .keep_alive_timeout(limits.ping_interval);
+        .max_concurrent_streams(limits.streams_max);
     builder
 }
 
@@ -175,7 +194,9 @@ impl Clocks {
         if activity.moved.swap(false, Relaxed) {
             self.moved_at = now;
         }
-        let is_used = activity.open.load(Relaxed) > 0;
+        let open = activity.open.load(Relaxed);
+        let is_used = open > 0;
+        let owes_bytes = open > activity.streams.load(Relaxed) || activity.blocked.load(Relaxed);
         if is_used || activity.served.swap(false, Relaxed) {
             self.used_at = now;
         }
@@ -184,7 +205,7 @@ impl Clocks {
         self.waits_since = is_head.then(|| self.waits_since.unwrap_or(now));
         let is_late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
         let has_no_head = self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout));
-        if has_no_head || is_late(self.moved_at, limits.stall_timeout) {
+        if has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
             Verdict::Cut
         } else if !is_used && is_late(self.used_at, limits.idle_timeout) {
             Verdict::Leave
@@ -195,6 +216,8 @@ impl Clocks {
 }
 
 /// Serves a connection until it ends, by itself or by a clock, or the server stops.
+///
+/// hyper's part is a task of its own, so that looking at clocks costs a request nothing.
 pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door) {
     let desk = Arc::clone(&door.desk);
     let limits = &desk.limits;
@@ -203,35 +226,42 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
     }
     let activity = Arc::clone(&door.activity);
     let socket = Socket { stream, activity: Arc::clone(&activity), has_read: false };
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
+    let (leave, leaves) = oneshot::channel();
+    let mut leave = Some(leave);
+    let mut serving = JoinSet::new();
+    serving.spawn(drive(socket, builder, door, leaves));
     let mut stopping = desk.stopping.subscribe();
-    let mut is_leaving = false;
     let mut clocks = Clocks::new(Instant::now());
     let mut ticks = interval(limits.check_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke off");
-                }
-                return;
-            }
-            _ = stopping.wait_for(|stopping| *stopping), if !is_leaving => {
-                is_leaving = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            now = ticks.tick() => match clocks.look(now, &activity, limits) {
-                Verdict::Stay => {}
-                Verdict::Leave if is_leaving => return,
-                Verdict::Leave => {
-                    is_leaving = true;
-                    clocks.used_at = now;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Verdict::Cut => return,
-            },
+        let verdict = tokio::select! {
+            _ = serving.join_next() => return,
+            _ = stopping.wait_for(|stopping| *stopping), if leave.is_some() => Verdict::Leave,
+            now = ticks.tick() => clocks.look(now, &activity, limits),
+        };
+        match verdict {
+            Verdict::Stay => {}
+            // Dropping the sender is the message; a connection that was told already is cut.
+            Verdict::Leave if leave.take().is_some() => clocks.used_at = Instant::now(),
+            Verdict::Leave | Verdict::Cut => return,
         }
+    }
+}
+
+/// Reads and writes, until the connection ends; told to leave, it finishes what is open.
+async fn drive(socket: Socket, builder: Builder<TokioExecutor>, door: Door, leaves: oneshot::Receiver<()>) {
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        _ = leaves => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
     }
 }
 
@@ -278,7 +308,12 @@ mod tests {
     fn a_peer_that_takes_nothing_is_cut_with_its_requests_open() {
         let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
-        let _open = OpenRequest::new(&activity);
-        assert_eq!(clocks.look(start + Duration::from_secs(90), &activity, &limits()), Verdict::Cut);
+        let mut open = OpenRequest::new(&activity);
+        let late = start + Duration::from_secs(90);
+        assert_eq!(clocks.look(late, &activity, &limits()), Verdict::Cut);
+        open.mark_stream();
+        assert_eq!(clocks.look(late, &activity, &limits()), Verdict::Stay, "a stream may be silent");
+        activity.blocked.store(true, Relaxed);
+        assert_eq!(clocks.look(late, &activity, &limits()), Verdict::Cut, "but not with bytes to send");
     }
 }

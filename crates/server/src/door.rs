@@ -9,7 +9,7 @@ use axum::Router;
 use axum::response::IntoResponse;
 use bezant_api::Failure;
 use bezant_api::v1::ledger_server::LedgerServer;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
@@ -26,6 +26,14 @@ use crate::metrics::{Api, Call};
 
 /// The path of every call of the ledger's service.
 const LEDGER_PATH: &str = "/bezant.v1.Ledger/";
+
+/// Calls of gRPC that answer without an end.
+const STREAMS: [&str; 4] = [
+    "/bezant.v1.Ledger/WatchEvents",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
 /// What all connections of a server share, and what is this one's own.
 #[derive(Clone, Debug)]
@@ -75,7 +83,7 @@ impl HyperService<Request<Incoming>> for Door {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Outbound>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let open = OpenRequest::new(&self.activity);
+        let mut open = OpenRequest::new(&self.activity);
         let is_grpc = grpc::is_grpc(request.headers());
         let admitted = Admission::new(&self.budget, &self.limits).and_then(|admission| {
             let admission = Arc::new(admission);
@@ -97,8 +105,24 @@ impl HyperService<Request<Incoming>> for Door {
             return Box::pin(async move {
                 let response = rest.call(request).await?;
                 drop(counted);
+                let kind = response.headers().get(header::CONTENT_TYPE);
+                if kind.is_some_and(|kind| kind == "text/event-stream") {
+                    open.mark_stream();
+                }
                 Ok(response.map(|body| Outbound::rest(body, open)))
             });
+        }
+        if request.uri().path() == grpc::fast::PATH {
+            let (head, body) = request.into_parts();
+            let answer = grpc::fast::submit(Arc::clone(&self.desk), head.headers, body, open);
+            return Box::pin(async move {
+                let response = answer.await;
+                drop(counted);
+                Ok(response)
+            });
+        }
+        if STREAMS.contains(&request.uri().path()) {
+            open.mark_stream();
         }
         let request = request.map(|body| body.map_err(to_status));
         if request.uri().path().starts_with(LEDGER_PATH) {

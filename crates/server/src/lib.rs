@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bezant_runtime::Handle;
 use prometheus_client::registry::Registry;
+use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -79,7 +80,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, desk.limits.keep_alive) => accepted,
             Some(_) = connections.join_next() => continue,
         };
         let Some((stream, place)) = accepted else { continue };
@@ -105,12 +106,14 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    keep_alive: Duration,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
-            // Small answers must not wait for more bytes; where it fails the connection only is slower.
-            drop(stream.set_nodelay(true));
+            if let Err(error) = prepare(&stream, keep_alive) {
+                tracing::debug!(%error, "a connection keeps the system's settings");
+            }
             Some((stream, place))
         }
         Err(error) => {
@@ -119,4 +122,11 @@ async fn accept(
             None
         }
     }
+}
+
+/// Small answers do not wait for more bytes, and a peer that is gone is found.
+fn prepare(stream: &TcpStream, keep_alive: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let asks = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&asks)
 }

@@ -29,13 +29,14 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// A connection without a request is closed after so long.
     pub idle_timeout: Duration,
-    /// A connection on which no byte moves, although requests are open, is cut after so long: the peer is
-    /// gone or reads nothing.
+    /// A connection on which no byte moves, although answers wait to be sent, is cut after so long: the peer
+    /// reads nothing. Longer than the latest deadline of a call. Streams of change events may be silent.
     pub stall_timeout: Duration,
     /// How often a connection looks at these clocks.
     pub check_interval: Duration,
-    /// HTTP/2 asks a silent peer for a sign of life after so long, and waits as long for it.
-    pub ping_interval: Duration,
+    /// The kernel asks a silent peer for a sign of life after so long, and ends the connection when three
+    /// questions, each after a quarter of it, stay without an answer. Costs a call nothing.
+    pub keep_alive: Duration,
     /// A deadline for calls that bring none.
     pub deadline_default: Duration,
     /// The latest deadline that a call may ask for.
@@ -80,7 +81,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_mins(1),
             stall_timeout: Duration::from_secs(90),
             check_interval: Duration::from_secs(2),
-            ping_interval: Duration::from_secs(20),
+            keep_alive: Duration::from_secs(20),
             deadline_default: Duration::from_secs(30),
             deadline_max: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),

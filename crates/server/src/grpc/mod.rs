@@ -1,5 +1,6 @@
 //! The gRPC service `bezant.v1.Ledger`, and the standard services for health and reflection.
 
+pub(crate) mod fast;
 mod health;
 mod read;
 mod watch;
@@ -52,8 +53,8 @@ pub(crate) fn standard(desk: Arc<Desk>) -> Result<Routes, tonic_reflection::serv
 }
 
 /// When the call must be answered: what `grpc-timeout` says, within the limits.
-fn deadline(metadata: &tonic::metadata::MetadataMap, limits: &Limits) -> Deadline {
-    let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+fn deadline(headers: &HeaderMap, limits: &Limits) -> Deadline {
+    let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     Instant::now().checked_add(timeout.unwrap_or(limits.deadline_default).min(limits.deadline_max))
 }
 
@@ -93,7 +94,7 @@ impl Service {
     where
         Work: Future<Output = Result<Output, Failure>>,
     {
-        let deadline = deadline(request.metadata(), &self.desk.limits);
+        let deadline = deadline(request.metadata().as_ref(), &self.desk.limits);
         let work = work(request.into_inner(), deadline);
         self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
     }
