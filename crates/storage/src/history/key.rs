@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn keys_are_part_of_the_format() {
-        assert_eq!(key(Kind::Id, 1), key(Kind::Id, 1));
-        assert_ne!(key(Kind::Id, 1), key(Kind::Id, 1 << 64));
+        assert_eq!(key(Kind::Id, 1), 0xe3f_0d53_f638);
+        assert_eq!(key(Kind::Resolution, 1), 0x31e_fca1_07a5);
+        assert_eq!(key(Kind::Id, 1 << 64), 0x705_fbcc_ac58);
     }
 }
