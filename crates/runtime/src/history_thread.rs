@@ -74,6 +74,8 @@ impl HistoryThread {
             }
             HistoryWork::Stop => {}
         }
+        let unindexed = self.history.unindexed_rows().movements;
+        self.shared.metrics.history_unindexed.set(gauge(unindexed));
         while let Some(job) = self.history.next_job() {
             self.shared.metrics.index_jobs_waiting.inc();
             drop(self.jobs.send(job));

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) checkpoint_seconds: Histogram,
     pub(crate) history_movements: Gauge,
     pub(crate) history_backlog: Gauge,
+    pub(crate) history_unindexed: Gauge,
     pub(crate) fetches: Counter,
     pub(crate) fetched_keys: Counter,
     pub(crate) index_jobs_waiting: Gauge,
@@ -52,6 +53,7 @@ impl Metrics {
             checkpoint_seconds: seconds(),
             history_movements: Gauge::default(),
             history_backlog: Gauge::default(),
+            history_unindexed: Gauge::default(),
             fetches: Counter::default(),
             fetched_keys: Counter::default(),
             index_jobs_waiting: Gauge::default(),
@@ -100,6 +102,11 @@ impl Metrics {
             "history_backlog",
             "Movements that the history has not taken",
             self.history_backlog.clone(),
+        );
+        registry.register(
+            "history_unindexed",
+            "Movements in memory that wait for their index",
+            self.history_unindexed.clone(),
         );
         registry.register("fetches", "Entries that needed rows of the history", self.fetches.clone());
         registry.register(

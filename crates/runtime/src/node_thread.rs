@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(10);
 const MESSAGES_MAX: usize = 4096;
 /// Movements that the history may lag behind; past it no entry is made until it has caught up. 336 bytes each.
 const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
+/// Movements that may wait in memory for their index; past it the same. About 270 MB.
+const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -146,7 +148,10 @@ impl NodeThread {
 
     /// Makes entries of what waits and passes on everything that the node wants done.
     fn work(&mut self) {
-        if self.shared.metrics.history_backlog.get() < HISTORY_BACKLOG_MAX {
+        let metrics = &self.shared.metrics;
+        let keeps_up = metrics.history_backlog.get() < HISTORY_BACKLOG_MAX
+            && metrics.history_unindexed.get() < HISTORY_UNINDEXED_MAX;
+        if keeps_up {
             self.node.propose(now());
         }
         let applied_before = self.node.applied();
