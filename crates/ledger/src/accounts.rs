@@ -57,16 +57,20 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     pub(crate) fn new(states: Vec<AccountState>, names: Vec<Name>) -> Self {
+        let mut by_id = HashTable::with_capacity(states.len());
+        for (place, state) in (0_u32..).zip(&states) {
+            by_id.insert_unique(hash_id(state.account.id.0), place, |at: &u32| {
+                hash_id(states[*at as usize].account.id.0)
+            });
+        }
+        // The accounts stay where they are: a second copy would take as much memory as all of them.
         let mut accounts = Self {
-            states: Snapshot::new(Vec::with_capacity(states.len())),
-            by_id: HashTable::with_capacity(states.len()),
+            states: Snapshot::new(states),
+            by_id,
             names: Snapshot::new(Vec::new()),
             by_name: HashTable::new(),
             name_of: FixedHashMap::default(),
         };
-        states.into_iter().for_each(|state| {
-            accounts.insert(state);
-        });
         names.into_iter().for_each(|name| accounts.set_name(name.place, name.bytes));
         accounts
     }

@@ -1,18 +1,33 @@
 //! Assets: ISO 4217 is built in, others are registered once and for good.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use bezant_types::{Asset, AssetStatus, ISO_4217, LedgerNumber, limits};
+use bezant_types::{Asset, AssetCode, AssetStatus, ISO_4217, LedgerNumber, limits};
 
-/// The registered assets, in the order in which they came.
-#[derive(Debug, Default)]
+/// The registered assets, and what finds them: a full request must not look at all of them for every event.
+#[derive(Debug)]
 pub(crate) struct Assets {
+    /// In the order in which they came.
     registered: Vec<Asset>,
+    /// Built-in and registered ones.
+    by_ledger: BTreeMap<LedgerNumber, Asset>,
+    /// Of both.
+    codes: BTreeSet<AssetCode>,
+}
+
+impl Default for Assets {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Assets {
-    pub(crate) const fn new(registered: Vec<Asset>) -> Self {
-        Self { registered }
+    pub(crate) fn new(registered: Vec<Asset>) -> Self {
+        let all = || built_in().chain(registered.iter().copied());
+        let by_ledger = all().map(|asset| (asset.ledger, asset)).collect();
+        let codes = all().map(|asset| asset.code).collect();
+        Self { registered, by_ledger, codes }
     }
 
     pub(crate) fn registered(&self) -> &[Asset] {
@@ -21,9 +36,7 @@ impl Assets {
 
     /// Built-in and registered ones in order of their ledgers.
     pub(crate) fn all(&self) -> Vec<Asset> {
-        let mut all: Vec<Asset> = built_in().chain(self.registered.iter().copied()).collect();
-        all.sort_unstable_by_key(|asset| asset.ledger);
-        all
+        self.by_ledger.values().copied().collect()
     }
 
     pub(crate) fn register(&mut self, asset: Asset) -> AssetStatus {
@@ -33,21 +46,18 @@ impl Assets {
         if asset.scale > limits::ASSET_SCALE_MAX {
             return AssetStatus::ScaleTooLarge;
         }
-        for other in built_in().chain(self.registered.iter().copied()) {
-            if other == asset {
-                return AssetStatus::Exists;
-            }
-            if other.ledger == asset.ledger {
-                return AssetStatus::LedgerTaken;
-            }
+        if let Some(other) = self.by_ledger.get(&asset.ledger) {
+            return if *other == asset { AssetStatus::Exists } else { AssetStatus::LedgerTaken };
         }
-        if built_in().chain(self.registered.iter().copied()).any(|other| other.code == asset.code) {
+        if self.codes.contains(&asset.code) {
             return AssetStatus::CodeTaken;
         }
         if self.registered.len() >= limits::ASSETS_MAX {
             return AssetStatus::TooManyAssets;
         }
         self.registered.push(asset);
+        self.by_ledger.insert(asset.ledger, asset);
+        self.codes.insert(asset.code);
         AssetStatus::Created
     }
 }
@@ -56,4 +66,34 @@ fn built_in() -> impl Iterator<Item = Asset> {
     ISO_4217.iter().filter_map(|(number, code, scale)| {
         Some(Asset { ledger: LedgerNumber(*number), code: code.parse().ok()?, scale: *scale })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn as_many_as_the_limit_are_told_apart_by_ledger_and_code() {
+        let asset = |number: u32| Asset {
+            ledger: LedgerNumber(1_000_000 + number),
+            code: format!("X{number}").parse().unwrap(),
+            scale: 2,
+        };
+        let mut assets = Assets::default();
+        let full = u32::try_from(limits::ASSETS_MAX).unwrap();
+        // Were all of them looked at for every one, this would take minutes.
+        for number in 0..full {
+            assert_eq!(assets.register(asset(number)), AssetStatus::Created, "asset {number}");
+        }
+        let mut again = Assets::new(assets.registered().to_vec());
+        for assets in [&mut assets, &mut again] {
+            assert_eq!(assets.register(asset(7)), AssetStatus::Exists);
+            assert_eq!(assets.register(Asset { scale: 3, ..asset(7) }), AssetStatus::LedgerTaken);
+            let renamed = Asset { ledger: LedgerNumber(999_999), ..asset(7) };
+            assert_eq!(assets.register(renamed), AssetStatus::CodeTaken);
+            assert_eq!(assets.register(asset(full)), AssetStatus::TooManyAssets);
+            assert_eq!(assets.all().len(), built_in().count() + limits::ASSETS_MAX);
+        }
+    }
 }

@@ -16,14 +16,14 @@ use bezant_codec::{
     DecodeError, Reader, account_from_bytes, account_to_bytes, transfer_from_bytes, transfer_to_bytes,
 };
 use bezant_rsm::RestoreError;
-use bezant_types::limits::NAME_SIZE_MAX;
+use bezant_types::limits::{NAME_SIZE_MAX, RECORD_SIZE};
 use bezant_types::{Asset, Bounds, Chain, Head, HistoryPosition, Nanos, TransferId};
 use bytes::{BufMut, BytesMut};
 
 use crate::Ledger;
 use crate::accounts::{AccountState, Accounts, Name};
 use crate::assets::Assets;
-use crate::operation::Event;
+use crate::operation::{Event, Operation};
 use crate::pending::PendingTransfers;
 use crate::window::Window;
 
@@ -102,13 +102,16 @@ impl Ledger {
         let reader = &mut Reader::new(checkpoint);
         let section = |section| move |_: DecodeError| RestoreError { section };
         let head = Heading::read(reader).map_err(section("head"))?;
-        let accounts = read_all(reader, head.accounts, read_account).map_err(section("accounts"))?;
+        let accounts =
+            read_all(reader, head.accounts, ACCOUNT_SIZE, read_account).map_err(section("accounts"))?;
         let places = accounts.len();
-        let names =
-            read_all(reader, head.names, |reader| read_name(reader, places)).map_err(section("names"))?;
-        let pending = read_all(reader, head.pending, |reader| Ok(transfer_from_bytes(&reader.array()?)))
+        let names = read_all(reader, head.names, 8 + NAME_SIZE_MAX, |reader| read_name(reader, places))
+            .map_err(section("names"))?;
+        let pending = read_all(reader, head.pending, RECORD_SIZE, |it| Ok(transfer_from_bytes(&it.array()?)))
             .map_err(section("pending"))?;
-        let assets = read_all(reader, head.assets, Asset::from_reader).map_err(section("assets"))?;
+        let assets =
+            read_all(reader, head.assets, Operation::RegisterAssets.event_size(), Asset::from_reader)
+                .map_err(section("assets"))?;
         if !reader.is_empty() {
             return Err(RestoreError { section: "end" });
         }
@@ -160,12 +163,20 @@ impl Heading {
     }
 }
 
+/// Reads `count` items of `size` bytes, into memory that holds just those.
 fn read_all<T>(
     reader: &mut Reader<'_>,
     count: u64,
+    size: usize,
     mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
-    (0..count).map(|_| read(reader)).collect()
+    // A number that the bytes do not bear out must not take memory.
+    let held = reader.rest().len() / size;
+    let mut items = Vec::with_capacity(usize::try_from(count).map_or(held, |count| count.min(held)));
+    for _ in 0..count {
+        items.push(read(reader)?);
+    }
+    Ok(items)
 }
 
 fn write_account(state: &AccountState, piece: &mut Vec<u8>) {

@@ -91,7 +91,10 @@ impl Window {
 
     /// Makes room for an entry of so many rows.
     pub(crate) fn begin_entry(&mut self, rows: usize) {
-        if self.generations[0].ids.len() >= GENERATION_ROWS {
+        // All rows count, not ids alone: an expiry has no id of its own and takes as much memory.
+        let start = self.generations[0].start;
+        let held = self.base.movements - start.movements + self.base.refusals - start.refusals;
+        if held >= GENERATION_ROWS as u64 {
             self.generations.swap(0, 1);
             self.generations[0].restart(self.base);
         }
@@ -101,6 +104,10 @@ impl Window {
     /// The rows of the entry, which is over.
     pub(crate) fn finish_entry(&mut self) -> (RowBatch<Movement>, RowBatch<Refusal>) {
         let position = self.position();
+        if self.movements.len() < self.movements.capacity() / 2 {
+            // Room was made for every event. Of a request sent again, few may have been new.
+            self.movements.shrink_to_fit();
+        }
         let movements = RowBatch::new(core::mem::take(&mut self.movements));
         let refusals = RowBatch::new(core::mem::take(&mut self.refusals));
         let current = &mut self.generations[0];
@@ -287,4 +294,51 @@ fn small(number: u64) -> u32 {
         .ok()
         .filter(|number| number & REFUSED == 0)
         .expect("invariant: a generation holds far fewer than 2^31 rows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_types::{Balances, Head, Nanos};
+
+    fn expiry(timestamp: u64) -> Movement {
+        Movement {
+            transfer: Transfer { id: TransferId(timestamp.into()), ..Transfer::default() },
+            kind: MovementKind::Expired,
+            timestamp: Nanos(timestamp),
+            debit: Balances::default(),
+            credit: Balances::default(),
+            debit_head: Head::NONE,
+            credit_head: Head::NONE,
+        }
+    }
+
+    #[test]
+    fn expiries_alone_do_not_grow_the_window_for_ever() {
+        let mut window = Window::new(HistoryPosition::default(), TransferId(0));
+        let mut timestamp = 0;
+        for _ in 0..12 {
+            window.begin_entry(8189);
+            for _ in 0..8189 {
+                timestamp += 1;
+                let movement = expiry(timestamp);
+                window.push_expiry(&movement);
+                window.push_resolution(movement.transfer, MovementKind::Expired);
+            }
+            window.finish_entry();
+        }
+        assert!(window.current_start().movements >= GENERATION_ROWS as u64, "a generation was begun");
+        assert!(window.generations.iter().all(|held| held.resolved.len() < GENERATION_ROWS + 8189));
+        assert_eq!(window.position().movements, 12 * 8189);
+    }
+
+    #[test]
+    fn an_entry_of_which_little_was_new_keeps_little() {
+        let mut window = Window::new(HistoryPosition::default(), TransferId(0));
+        window.begin_entry(8189);
+        window.push_expiry(&expiry(1));
+        let (movements, _) = window.finish_entry();
+        assert_eq!(movements.len(), 1);
+        assert!(movements.capacity() < 8, "{}", movements.capacity());
+    }
 }

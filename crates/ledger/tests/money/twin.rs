@@ -4,8 +4,6 @@
 //! ledger must be what the model was when the cut began, and must become, by the entries since, what the
 //! running one is, byte for byte.
 
-use std::sync::Arc;
-
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_rsm::{Command, Entry, StateMachine};
