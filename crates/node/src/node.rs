@@ -100,6 +100,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.applied
     }
 
+    /// Why no writes are taken; `None` while they are. A failure is for good, whatever comes after it.
+    pub fn read_only_reason(&self) -> Option<&str> {
+        self.failed.as_deref().or(self.pressure.as_deref())
+    }
+
     /// What must be done next; `None` when nothing is left to do.
     pub fn poll(&mut self) -> Option<Output<M>> {
         self.outputs.pop_front()
@@ -125,7 +130,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::CheckpointPieceTaken => self.handle_piece_taken(),
             Input::CheckpointWritten(index) => self.handle_checkpoint_written(index),
             Input::Failed { reason } => self.handle_failed(reason),
-            Input::Pressure(reason) => self.pressure = reason,
+            Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Tick => self.handle_tick(now),
         }
     }
@@ -161,7 +166,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     }
 
     fn refusal(&self) -> Option<Refusal> {
-        self.failed.as_ref().or(self.pressure.as_ref()).map(|reason| Refusal::ReadOnly(reason.clone()))
+        self.read_only_reason().map(|reason| Refusal::ReadOnly(String::from(reason)))
     }
 
     /// Asks for the rows that the entry needs, if it needs any.
@@ -250,6 +255,15 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         {
             self.own_command_waits = true;
             self.queue.push_own(command);
+        }
+    }
+
+    /// Who waits for a place in an entry hears at once that there is none: nothing was done for them.
+    fn handle_pressure(&mut self, reason: Option<String>) {
+        self.pressure = reason;
+        let Some(refusal) = self.refusal() else { return };
+        for ticket in self.queue.take_clients() {
+            self.outputs.push_back(Output::Refuse { ticket, refusal: refusal.clone() });
         }
     }
 

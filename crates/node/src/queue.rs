@@ -63,6 +63,15 @@ impl Queue {
         (tickets, commands)
     }
 
+    /// Everybody who waits; the node's own commands stay.
+    pub(crate) fn take_clients(&mut self) -> impl Iterator<Item = Ticket> {
+        let (clients, own): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.commands).into_iter().partition(|(ticket, _)| ticket.is_some());
+        self.bytes = own.iter().map(|(_, command)| command.body.len()).sum();
+        self.commands = own;
+        clients.into_iter().filter_map(|(ticket, _)| ticket)
+    }
+
     /// Everybody who waits; the queue is empty then.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Ticket> {
         self.bytes = 0;

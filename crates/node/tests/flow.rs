@@ -189,6 +189,23 @@ fn a_full_disk_refuses_for_now() {
 }
 
 #[test]
+fn who_waits_when_the_disk_fills_up_hears_of_it_at_once() {
+    let mut node = node(Counter { due_at: Some(Nanos(900)), ..Counter::default() }, usize::MAX);
+    request(&mut node, 1, 1);
+    node.propose(NOW);
+    node.handle(NOW, Input::Tick);
+    request(&mut node, 2, 1);
+    node.handle(NOW, Input::Pressure(Some("full".into())));
+    assert_eq!(drain(&mut node), ["append 1", "refuse 2 full"]);
+    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    assert_eq!(drain(&mut node), ["rows 1", "answer 1 at 1 time 1001"]);
+    // What time demands was not lost.
+    node.handle(NOW, Input::Pressure(None));
+    node.propose(NOW);
+    assert_eq!(drain(&mut node), ["append 2"]);
+}
+
+#[test]
 fn a_checkpoint_is_cut_in_pieces_and_frees_the_log() {
     let mut node = node(Counter::default(), 1);
     request(&mut node, 1, 1);

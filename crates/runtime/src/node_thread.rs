@@ -107,6 +107,9 @@ impl NodeThread {
                     self.node.handle(now(), Input::Request { ticket, command });
                 }
             }
+            // Who does not wait any more costs nothing.
+            Message::Query { reply, .. } if reply.is_closed() => {}
+            Message::Barrier { reply } if reply.is_closed() => {}
             Message::Query { query, reply } => {
                 let ticket = self.wait(Waiter::Query(reply));
                 self.node.handle(now(), Input::Query { ticket, query });
@@ -124,14 +127,11 @@ impl NodeThread {
     }
 
     fn take_event(&mut self, input: Input<Ledger>) {
-        let reason = match &input {
-            Input::Failed { reason } => Some(reason.clone()),
-            Input::Pressure(reason) => reason.clone(),
-            _ => None,
-        };
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
         self.node.handle(now(), input);
         if changes_health && self.stop_by.is_none() {
+            // The node says it, not the message: room on the disk does not mend one that failed.
+            let reason = self.node.read_only_reason().map(str::to_owned);
             self.shared.metrics.read_only.set(i64::from(reason.is_some()));
             self.shared
                 .health
@@ -242,4 +242,37 @@ fn now() -> Now {
 /// Times the applying of entries for the metrics.
 pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
     histogram.observe(seconds(since.elapsed()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use bezant_node::NodeOptions;
+    use bezant_storage::{History, MemoryDisk};
+
+    #[test]
+    fn room_on_the_disk_does_not_mend_one_that_failed() {
+        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let zero = LogIndex(0);
+        let node = Node::new(Ledger::new(), Solo::new(zero), zero, zero, 0, NodeOptions::default());
+        let workers = Workers {
+            log: mpsc::channel().0,
+            fetch: mpsc::channel().0,
+            history: mpsc::channel().0,
+            checkpoint: mpsc::channel().0,
+        };
+        let mut thread = NodeThread::new(node, Arc::clone(&shared), workers);
+        let read_only = |reason: &str| Health::ReadOnly { reason: reason.to_owned() };
+        let health = || shared.health.borrow().clone();
+        thread.take_event(Input::Pressure(Some("full".to_owned())));
+        assert_eq!(health(), read_only("full"));
+        thread.take_event(Input::Pressure(None));
+        assert_eq!(health(), Health::Serving);
+        thread.take_event(Input::Failed { reason: "broken".to_owned() });
+        thread.take_event(Input::Pressure(Some("full".to_owned())));
+        thread.take_event(Input::Pressure(None));
+        assert_eq!(health(), read_only("broken"));
+    }
 }
