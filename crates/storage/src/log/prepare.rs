@@ -4,7 +4,7 @@
 //! space that was merely reserved, because nothing but data must be written then. The work can be done by
 //! another thread than the one that writes the log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::segment::PREPARED_NAME;
 use super::walk::in_memory;
@@ -47,9 +47,14 @@ impl Preparer {
         }
     }
 
-    /// True when a file waits.
+    /// True when a file waits or is being made. Never waits itself: payments would wait for the zeros of a
+    /// whole segment.
     pub(super) fn is_prepared(&self) -> bool {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        match self.prepared.try_lock() {
+            Ok(prepared) => prepared.is_some(),
+            Err(TryLockError::Poisoned(prepared)) => prepared.into_inner().is_some(),
+            Err(TryLockError::WouldBlock) => true,
+        }
     }
 
     /// Removes what an earlier process prepared: it may have been begun and never finished.
@@ -84,5 +89,29 @@ impl Preparer {
             offset += size;
         }
         file.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::MemoryDisk;
+
+    #[test]
+    fn whoever_asks_does_not_wait_for_a_segment_that_is_being_made() {
+        let preparer = Preparer::new(Arc::new(MemoryDisk::new()), 64 << 10, 0);
+        assert!(!preparer.is_prepared());
+        // As `prepare` holds it while it writes.
+        let being_made = preparer.prepared.lock().unwrap();
+        let (reply, answer) = mpsc::channel();
+        let asking = preparer.clone();
+        std::thread::spawn(move || reply.send(asking.is_prepared()));
+        assert_eq!(answer.recv_timeout(Duration::from_secs(10)), Ok(true));
+        drop(being_made);
+        preparer.prepare().unwrap();
+        assert!(preparer.is_prepared());
     }
 }
