@@ -34,18 +34,26 @@ pub(crate) struct HistoryThread {
 }
 
 impl HistoryThread {
-    /// Runs until nobody can send work any more, or until the disk fails.
+    /// Runs until nobody can send work any more. When the disk fails, the rows of entries that were applied
+    /// before the node heard of it are still taken, into memory: readers wait for them.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
+        let mut has_failed = false;
         for work in work {
             if matches!(work, HistoryWork::Stop) {
                 return;
             }
-            if let Err(error) = self.take(work) {
+            if has_failed && !matches!(work, HistoryWork::Rows(_)) {
+                // Who waits for a flush hears that there is none.
+                continue;
+            }
+            if let Err(error) = self.take(work)
+                && !has_failed
+            {
+                has_failed = true;
                 let reason =
                     format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
                 tracing::error!("the history failed: {reason}");
                 drop(self.node.send(Message::Event(Input::Failed { reason })));
-                return;
             }
         }
     }
@@ -55,10 +63,13 @@ impl HistoryThread {
         match work {
             HistoryWork::Rows(rows) => {
                 let count = gauge(rows.movements.len() as u64);
-                let position = self.history.append(rows.movements, rows.refusals)?;
+                let appended = self.history.append(rows.movements, rows.refusals);
+                // Readers see the rows even when they could not be written.
+                let position = self.shared.reader.position();
                 metrics.history_backlog.dec_by(count);
                 metrics.history_movements.set(gauge(position.movements));
                 self.shared.visible.send_replace(MovementNumber(position.movements));
+                appended?;
             }
             HistoryWork::Flush(reply) => {
                 let position = self.history.flush()?;
@@ -97,5 +108,52 @@ pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<Histor
         if history.send(HistoryWork::Built(job.run())).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use bezant_storage::{FaultPlan, MemoryDisk};
+    use bezant_types::{Balances, Head, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId};
+
+    fn rows(numbers: std::ops::Range<u64>) -> HistoryWork {
+        let movement = |number: u64| Movement {
+            transfer: Transfer { id: TransferId(u128::from(number) + 1), ..Transfer::default() },
+            kind: MovementKind::SinglePhase,
+            timestamp: Nanos(number + 1),
+            debit: Balances::default(),
+            credit: Balances::default(),
+            debit_head: Head::NONE,
+            credit_head: Head::NONE,
+        };
+        let movements = RowBatch::new(numbers.map(movement).collect());
+        HistoryWork::Rows(LedgerRows { movements, refusals: RowBatch::default() })
+    }
+
+    #[test]
+    fn rows_that_were_acknowledged_are_seen_though_the_disk_failed() {
+        let disk = MemoryDisk::new();
+        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let (node, events) = mpsc::channel();
+        let (jobs, _no_index) = mpsc::channel();
+        let thread = HistoryThread { history, shared: Arc::clone(&shared), node, jobs };
+        let (to_thread, work) = mpsc::channel();
+        let (reply, flushed) = mpsc::channel();
+        // More than one write's worth, and an entry that was applied before the node heard of the failure.
+        disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
+        for work in [rows(0..4000), rows(4000..4010), HistoryWork::Flush(reply), HistoryWork::Stop] {
+            to_thread.send(work).unwrap();
+        }
+        thread.run(&work);
+        assert_eq!(*shared.visible.borrow(), MovementNumber(4010));
+        assert!(flushed.recv().is_err(), "nothing was made durable");
+        let failures = events.iter().filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
+        assert_eq!(failures.count(), 1, "it is said once");
+        let ids = vec![TransferId(1), TransferId(4010)];
+        let found = shared.reader.read(&bezant_storage::HistoryQuery::Transfers(ids)).unwrap();
+        assert_eq!(found.len(), 2);
     }
 }

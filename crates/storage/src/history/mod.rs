@@ -139,12 +139,17 @@ impl History {
     }
 
     /// Adds the rows of an entry, in order. Readers see them when this returns; durable after a flush.
+    ///
+    /// Readers see them after an error too, here or before: whoever was told that a row was applied can read
+    /// it, though nothing more is written. What is appended then stays in memory.
     pub fn append(
         &mut self,
         movements: RowBatch<Movement>,
         refusals: RowBatch<Refusal>,
     ) -> Result<HistoryPosition, HistoryError> {
-        self.guarded(|history| history.append_rows(movements, refusals))
+        let (new_movements, new_refusals) = (RowBatch::clone(&movements), RowBatch::clone(&refusals));
+        self.publish_rows(movements, refusals);
+        self.guarded(|history| history.append_rows(&new_movements, &new_refusals))
     }
 
     /// Makes everything durable that was appended before. Rows were mostly written already.
@@ -196,20 +201,25 @@ impl History {
         result
     }
 
-    fn append_rows(
-        &mut self,
-        movements: RowBatch<Movement>,
-        refusals: RowBatch<Refusal>,
-    ) -> Result<HistoryPosition, HistoryError> {
-        let movement_identities = identities(self.movements.next(), &movements);
-        let refusal_identities = identities(self.refusals.next(), &refusals);
-        self.movements.append(&movements)?;
-        self.refusals.append(&refusals)?;
-        self.publish_files()?;
+    /// Shows readers rows, in memory: they leave it when they are written and a run has taken their place.
+    fn publish_rows(&self, movements: RowBatch<Movement>, refusals: RowBatch<Refusal>) {
+        let next = self.shared.read().position();
+        let movement_identities = identities(next.movements, &movements);
+        let refusal_identities = identities(next.refusals, &refusals);
         let mut state = self.shared.write();
         state.movements.tail.push(movements, &movement_identities);
         state.refusals.tail.push(refusals, &refusal_identities);
-        Ok(state.position())
+    }
+
+    fn append_rows(
+        &mut self,
+        movements: &[Movement],
+        refusals: &[Refusal],
+    ) -> Result<HistoryPosition, HistoryError> {
+        self.movements.append(movements)?;
+        self.refusals.append(refusals)?;
+        self.publish_files()?;
+        Ok(self.position())
     }
 
     fn flush_rows(&mut self) -> Result<HistoryPosition, HistoryError> {
