@@ -125,8 +125,10 @@ pub(crate) struct Shared {
     /// Commands handed to the node and not answered, and the bytes of their bodies.
     commands: AtomicUsize,
     bytes: AtomicUsize,
+    /// Reads without an answer, over all handles.
+    reads_waiting: AtomicUsize,
     /// Places for reads of the history, which each hold a thread.
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
 }
 
 /// Commands without an answer, over all handles; more are refused. The node's own queue holds fewer, so that
@@ -136,6 +138,8 @@ const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
 const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;
 /// Reads of the history at the same time: each holds a thread and a few pages.
 const READS_MAX: usize = 16;
+/// Reads without an answer; more are refused.
+const READS_WAITING_MAX: usize = 4096;
 /// After so long, what waited is likely to be done.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -149,7 +153,8 @@ impl Shared {
             reader,
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            reads: Semaphore::new(READS_MAX),
+            reads_waiting: AtomicUsize::new(0),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
         }
     }
 }
@@ -174,6 +179,28 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.shared.commands.fetch_sub(1, Ordering::Relaxed);
         self.shared.bytes.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
+/// A read's place among those without an answer; given back when dropped.
+#[derive(Debug)]
+struct ReadAdmission<'shared>(&'shared Shared);
+
+impl<'shared> ReadAdmission<'shared> {
+    fn new(shared: &'shared Shared) -> Result<Self, ReadError> {
+        let waiting = shared.reads_waiting.fetch_add(1, Ordering::Relaxed);
+        let admission = Self(shared);
+        if waiting < READS_WAITING_MAX {
+            return Ok(admission);
+        }
+        shared.metrics.overloaded.inc();
+        Err(ReadError::Overloaded { retry_after: RETRY_AFTER })
+    }
+}
+
+impl Drop for ReadAdmission<'_> {
+    fn drop(&mut self) {
+        self.0.reads_waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -211,6 +238,7 @@ impl Handle {
         query: LedgerQuery,
         deadline: Option<Instant>,
     ) -> Result<LedgerAnswer, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
         let (reply, answer) = oneshot::channel();
         self.node.send(Message::Query { query, reply }).map_err(|_| ReadError::Stopping)?;
         match by(deadline, answer).await {
@@ -225,6 +253,7 @@ impl Handle {
         query: HistoryQuery,
         deadline: Option<Instant>,
     ) -> Result<HistoryAnswer, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
         match by(deadline, self.read_history(query)).await {
             Some(answer) => answer,
             None => Err(ReadError::DeadlineExceeded),
@@ -237,11 +266,15 @@ impl Handle {
         let position = answer.await.map_err(|_| ReadError::Stopping)?;
         let mut visible = self.shared.visible.subscribe();
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
-        let place = self.shared.reads.acquire().await.map_err(|_| ReadError::Stopping)?;
+        let places = Arc::clone(&self.shared.reads);
+        let place = places.acquire_owned().await.map_err(|_| ReadError::Stopping)?;
         let reader = self.shared.reader.clone();
-        let answer = tokio::task::spawn_blocking(move || reader.read(&query)).await;
-        drop(place);
-        match answer {
+        let read = move || {
+            // Held by the thread, which goes on when nobody waits for its answer any more.
+            let _place = place;
+            reader.read(&query)
+        };
+        match tokio::task::spawn_blocking(read).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(ReadError::Damaged { reason: error.to_string() }),
             Err(_) => Err(ReadError::Stopping),
@@ -274,5 +307,25 @@ async fn by<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output
     match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline.into(), future).await.ok(),
         None => Some(future.await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_storage::{History, MemoryDisk};
+
+    #[test]
+    fn reads_beyond_the_limit_are_refused_until_one_has_ended() {
+        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
+        let shared = Shared::new(Metrics::new(), history.reader());
+        let mut waiting: Vec<_> =
+            (0..READS_WAITING_MAX).map(|_| ReadAdmission::new(&shared).unwrap()).collect();
+        for _ in 0..3 {
+            let refused = ReadAdmission::new(&shared).unwrap_err();
+            assert_eq!(refused, ReadError::Overloaded { retry_after: RETRY_AFTER });
+        }
+        waiting.pop();
+        ReadAdmission::new(&shared).unwrap();
     }
 }
