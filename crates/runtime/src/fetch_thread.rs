@@ -1,4 +1,5 @@
-//! The thread that reads the old rows which entries need, while the log is being written.
+//! The thread that reads the old rows which entries need, while the log is being written. It alone waits for
+//! the history to catch up.
 
 use std::sync::{Arc, mpsc};
 
@@ -6,6 +7,7 @@ use bezant_node::Input;
 use bezant_rsm::Prefetch;
 use bezant_storage::{HistoryError, HistoryReader};
 use bezant_types::{FetchKey, Fetched, LogIndex};
+use tokio::runtime::Runtime;
 
 use crate::handle::{Message, Shared};
 
@@ -24,8 +26,18 @@ pub(crate) fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Re
 }
 
 /// Runs until nobody can send work any more, or until the history cannot be read.
-pub(crate) fn run(shared: &Arc<Shared>, work: &mpsc::Receiver<Fetch>, node: &mpsc::Sender<Message>) {
+pub(crate) fn run(
+    shared: &Arc<Shared>,
+    waiting: &Runtime,
+    work: &mpsc::Receiver<Fetch>,
+    node: &mpsc::Sender<Message>,
+) {
     for Fetch { index, prefetch } in work {
+        // A history that lags behind by more than the machine keeps in memory would be asked again and again.
+        // All rows up to the position were handed to it before, and it takes them even when its disk failed.
+        let mut visible = shared.visible.subscribe();
+        let caught_up = visible.wait_for(|_| shared.reader.position().reaches(prefetch.position));
+        drop(waiting.block_on(caught_up));
         match fetch(&shared.reader, &prefetch) {
             Ok(found) => drop(node.send(Message::Event(Input::Fetched { index, found }))),
             Err(error) => {
@@ -35,5 +47,42 @@ pub(crate) fn run(shared: &Arc<Shared>, work: &mpsc::Receiver<Fetch>, node: &mps
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history_thread::tests::movements;
+    use crate::metrics::Metrics;
+    use bezant_storage::{History, MemoryDisk};
+    use bezant_types::{HistoryPosition, MovementNumber, RowBatch, TransferId};
+    use std::time::Duration;
+
+    #[test]
+    fn a_fetch_waits_for_the_rows_that_it_must_see() {
+        let start = HistoryPosition::default();
+        let mut history = History::open(Arc::new(MemoryDisk::new()), start).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let (to_thread, work) = mpsc::channel();
+        let (node, events) = mpsc::channel();
+        let for_thread = Arc::clone(&shared);
+        let waiting = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let thread = std::thread::spawn(move || run(&for_thread, &waiting, &work, &node));
+        let position = HistoryPosition { movements: 10, refusals: 0 };
+        let prefetch = Prefetch { keys: vec![FetchKey::Transfer(TransferId(3))], position };
+        to_thread.send(Fetch { index: LogIndex(1), prefetch }).unwrap();
+        for part in [0..5, 5..10] {
+            let early = events.recv_timeout(Duration::from_millis(20));
+            assert!(early.is_err(), "rows are missing: {early:?}");
+            history.append(movements(part), RowBatch::default()).unwrap();
+            shared.visible.send_replace(MovementNumber(history.position().movements));
+        }
+        let Message::Event(Input::Fetched { index, found }) = events.recv().unwrap() else {
+            panic!("the rows were fetched")
+        };
+        assert_eq!((index, found.seen, found.transfers.len()), (LogIndex(1), position, 1));
+        drop(to_thread);
+        thread.join().unwrap();
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum HistoryWork {
     Flush(mpsc::Sender<HistoryPosition>),
     /// A checkpoint of that position is durable.
     Checkpointed(HistoryPosition),
+    /// The disk is nearly full, or has room again.
+    Pressure(bool),
     /// A run was built.
     Built(Result<Finished, HistoryError>),
     /// The node has ended: nothing comes any more that matters.
@@ -31,6 +33,8 @@ pub(crate) struct HistoryThread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: mpsc::Sender<Message>,
     pub(crate) jobs: mpsc::Sender<Job>,
+    /// No index is built: merging runs takes as much room as they have until a checkpoint has passed them.
+    pub(crate) is_pressed: bool,
 }
 
 impl HistoryThread {
@@ -83,11 +87,14 @@ impl HistoryThread {
                 metrics.index_jobs.inc();
                 metrics.index_jobs_waiting.dec();
             }
+            HistoryWork::Pressure(is_pressed) => self.is_pressed = is_pressed,
             HistoryWork::Stop => {}
         }
         let unindexed = self.history.unindexed_rows().movements;
         self.shared.metrics.history_unindexed.set(gauge(unindexed));
-        while let Some(job) = self.history.next_job() {
+        while !self.is_pressed
+            && let Some(job) = self.history.next_job()
+        {
             self.shared.metrics.index_jobs_waiting.inc();
             drop(self.jobs.send(job));
         }
@@ -112,13 +119,13 @@ pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<Histor
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use bezant_storage::{FaultPlan, MemoryDisk};
     use bezant_types::{Balances, Head, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId};
 
-    fn rows(numbers: std::ops::Range<u64>) -> HistoryWork {
+    pub(crate) fn movements(numbers: std::ops::Range<u64>) -> RowBatch<Movement> {
         let movement = |number: u64| Movement {
             transfer: Transfer { id: TransferId(u128::from(number) + 1), ..Transfer::default() },
             kind: MovementKind::SinglePhase,
@@ -128,8 +135,26 @@ mod tests {
             debit_head: Head::NONE,
             credit_head: Head::NONE,
         };
-        let movements = RowBatch::new(numbers.map(movement).collect());
-        HistoryWork::Rows(LedgerRows { movements, refusals: RowBatch::default() })
+        RowBatch::new(numbers.map(movement).collect())
+    }
+
+    fn rows(numbers: std::ops::Range<u64>) -> HistoryWork {
+        HistoryWork::Rows(LedgerRows { movements: movements(numbers), refusals: RowBatch::default() })
+    }
+
+    #[test]
+    fn no_index_is_built_while_the_disk_is_nearly_full() {
+        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let (to_index, jobs) = mpsc::channel();
+        let node = mpsc::channel().0;
+        let mut thread = HistoryThread { history, shared, node, jobs: to_index, is_pressed: false };
+        thread.take(HistoryWork::Pressure(true)).unwrap();
+        // A full run's worth.
+        thread.take(rows(0..98_304)).unwrap();
+        assert!(jobs.try_recv().is_err(), "an index takes room");
+        thread.take(HistoryWork::Pressure(false)).unwrap();
+        jobs.try_recv().unwrap().run().map(drop).unwrap();
     }
 
     #[test]
@@ -139,7 +164,7 @@ mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (node, events) = mpsc::channel();
         let (jobs, _no_index) = mpsc::channel();
-        let thread = HistoryThread { history, shared: Arc::clone(&shared), node, jobs };
+        let thread = HistoryThread { history, shared: Arc::clone(&shared), node, jobs, is_pressed: false };
         let (to_thread, work) = mpsc::channel();
         let (reply, flushed) = mpsc::channel();
         // More than one write's worth, and an entry that was applied before the node heard of the failure.

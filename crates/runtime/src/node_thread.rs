@@ -128,6 +128,9 @@ impl NodeThread {
 
     fn take_event(&mut self, input: Input<Ledger>) {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
+        if let Input::Pressure(reason) = &input {
+            send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
+        }
         self.node.handle(now(), input);
         if changes_health && self.stop_by.is_none() {
             // The node says it, not the message: room on the disk does not mend one that failed.

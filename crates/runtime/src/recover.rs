@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::fetch_thread::fetch;
 
-/// Why a node does not start. Nothing was changed.
+/// Why a node does not start. Nothing that was acknowledged was changed; the start can be tried again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {

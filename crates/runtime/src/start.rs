@@ -126,8 +126,13 @@ pub fn start(options: &Options) -> Result<Running, StartError> {
     let preparer = log.preparer();
 
     let log = LogThread { log, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
-    let history =
-        HistoryThread { history, shared: Arc::clone(&shared), node: to_node.clone(), jobs: to_jobs };
+    let history = HistoryThread {
+        history,
+        shared: Arc::clone(&shared),
+        node: to_node.clone(),
+        jobs: to_jobs,
+        is_pressed: false,
+    };
     let checkpoint = CheckpointThread {
         store,
         shared: Arc::clone(&shared),
@@ -136,12 +141,13 @@ pub fn start(options: &Options) -> Result<Running, StartError> {
     };
     let workers =
         Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
+    let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
     let for_fetch = (Arc::clone(&shared), to_node);
     let node = NodeThread::new(node, shared, workers);
     let threads = vec![
         spawn("log", move || log.run(&log_work))?,
         spawn("prepare", move || run_preparer(&preparer, &wishes))?,
-        spawn("fetch", move || fetch_thread::run(&for_fetch.0, &fetches, &for_fetch.1))?,
+        spawn("fetch", move || fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1))?,
         spawn("history", move || history.run(&history_work))?,
         spawn("index", move || run_jobs(&jobs, &to_history))?,
         spawn("checkpoint", move || checkpoint.run(&checkpoint_work))?,
