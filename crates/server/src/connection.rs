@@ -97,7 +97,10 @@ impl AsyncRead for Socket {
                 self.activity.is_http2.store(new.starts_with(b"PRI"), Relaxed);
             }
             self.activity.moved.store(true, Relaxed);
-            self.activity.unanswered.store(true, Relaxed);
+            // While a request is open, bytes are its body: they are no head that has to come to an end.
+            if self.activity.open.load(Relaxed) == 0 {
+                self.activity.unanswered.store(true, Relaxed);
+            }
         }
         result
     }

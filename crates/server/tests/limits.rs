@@ -70,6 +70,17 @@ async fn a_connection_without_requests_is_closed_after_its_time() {
     assert!(bytes.starts_with(b"HTTP/1.1 200"));
     assert!(start.elapsed() >= Duration::from_millis(550), "kept alive for its time: {:?}", start.elapsed());
 
+    // A body in a packet of its own is no head that stays away.
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /v1/assets HTTP/1.1\r\nhost: b\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+    while !server.get("/metrics").await.body.contains("bezant_requests_in_flight 2\n") {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(b"{}").await.unwrap();
+    let start = Instant::now();
+    assert!(closed(&mut stream).await.starts_with(b"HTTP/1.1 400"));
+    assert!(start.elapsed() >= Duration::from_millis(550), "kept alive for its time: {:?}", start.elapsed());
+
     let mut client = server.grpc().await;
     for _ in 0..2 {
         client.get_books(v1::GetBooksRequest {}).await.unwrap();
