@@ -75,7 +75,12 @@ pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let detail = "the header Idempotency-Key is there more than once: send one key";
+        return Err(Failure::new(ErrorCode::InvalidField, detail));
+    }
     let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_SIZE_MAX);
     key.map(|key| Some(key.to_owned())).ok_or_else(|| {
         let detail = format!("the header Idempotency-Key is 1 to {KEY_SIZE_MAX} visible ASCII characters");
@@ -165,6 +170,16 @@ fn failure_of(error: axum::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_key_is_taken_and_two_are_refused() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(key(&headers), Ok(None));
+        headers.append("idempotency-key", http::HeaderValue::from_static("a"));
+        assert_eq!(key(&headers), Ok(Some("a".to_owned())));
+        headers.append("idempotency-key", http::HeaderValue::from_static("b"));
+        assert_eq!(key(&headers).unwrap_err().code, ErrorCode::InvalidField);
+    }
 
     #[test]
     fn timeouts_are_seconds_or_milliseconds() {
