@@ -1,12 +1,16 @@
 //! Bodies of POST, PUT and PATCH, read into drafts of events.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use bezant_ledger::{ExtendedAccount, ExtendedTransfer};
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, Bounds, Head, LedgerNumber, Nanos, Transfer, TransferFlags,
     TransferId, limits,
 };
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::number::{Amount, SignedAmount, Text64};
@@ -38,6 +42,7 @@ pub struct AccountBody {
     /// The client's own key.
     pub user_data_32: u32,
     /// Least and greatest balance.
+    #[serde(deserialize_with = "bounds_object")]
     pub bounds: Option<BoundsBody>,
     /// Nanoseconds since the Unix epoch; only of imported accounts.
     pub timestamp: Text64,
@@ -166,17 +171,20 @@ pub fn parse_assets(body: &[u8]) -> Result<Batch<Asset>, Failure> {
 
 /// Reads the body of `PUT /v1/accounts/{account}/bounds`.
 pub fn parse_bounds(body: &[u8]) -> Result<Bounds, Failure> {
-    parse::<BoundsBody>(body).map(Bounds::from)
+    parse::<Object<BoundsBody>>(body).map(|body| Bounds::from(body.0))
 }
 
 /// Reads the body of `PUT /v1/accounts/{account}/name`.
 pub fn parse_name(body: &[u8]) -> Result<[u8; limits::NAME_SIZE_MAX], Failure> {
-    Ok(name_bytes(&parse::<NameBody>(body)?.name)?)
+    Ok(name_bytes(&parse::<Object<NameBody>>(body)?.0.name)?)
 }
 
 /// Reads the body of `POST /v1/transfers/{id}/post`; an empty one is `{}`.
 pub fn parse_resolution(body: &[u8]) -> Result<ResolutionBody, Failure> {
-    if body.is_empty() { Ok(ResolutionBody::default()) } else { parse(body) }
+    if body.is_empty() {
+        return Ok(ResolutionBody::default());
+    }
+    parse::<Object<_>>(body).map(|body| body.0)
 }
 
 fn parse_batch<Body: DeserializeOwned, Event>(
@@ -185,9 +193,9 @@ fn parse_batch<Body: DeserializeOwned, Event>(
 ) -> Result<Batch<Event>, Failure> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'[') {
-        return Ok(Batch { events: vec![read(parse(body)?)?], is_array: false });
+        return Ok(Batch { events: vec![read(parse::<Object<Body>>(body)?.0)?], is_array: false });
     }
-    let bodies: Vec<Body> = parse(body)?;
+    let bodies: Vec<Object<Body>> = parse(body)?;
     if bodies.is_empty() {
         return Err(Failure::new(ErrorCode::NoEvents, "the array is empty: send at least one object"));
     }
@@ -198,9 +206,37 @@ fn parse_batch<Body: DeserializeOwned, Event>(
     let events = bodies
         .into_iter()
         .enumerate()
-        .map(|(at, body)| read(body).map_err(|violation| violation.within(format_args!("[{at}]"))))
+        .map(|(at, body)| read(body.0).map_err(|violation| violation.within(format_args!("[{at}]"))))
         .collect::<Result<_, _>>()?;
     Ok(Batch { events, is_array: true })
+}
+
+/// A JSON object and nothing else. The derived reader would take an array, too, with the fields in the order in
+/// which they happen to be declared: a slip of a bracket would become an account.
+struct Object<Body>(Body);
+
+impl<'de, Body: DeserializeOwned> Deserialize<'de> for Object<Body> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<Body>(PhantomData<Body>);
+
+        impl<'de, Body: DeserializeOwned> Visitor<'de> for Fields<Body> {
+            type Value = Object<Body>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<Map: MapAccess<'de>>(self, map: Map) -> Result<Self::Value, Map::Error> {
+                Body::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+fn bounds_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BoundsBody>, D::Error> {
+    Ok(Option::<Object<BoundsBody>>::deserialize(deserializer)?.map(|body| body.0))
 }
 
 /// Reads JSON; an error names the place and the field.
@@ -350,6 +386,22 @@ mod tests {
         }
         let many = format!("[{}{{}}]", "{},".repeat(limits::EVENTS_MAX));
         assert_eq!(parse_transfers(many.as_bytes()).unwrap_err().code, ErrorCode::TooManyEvents);
+    }
+
+    #[test]
+    fn an_object_is_not_an_array_of_its_values() {
+        for body in [r#"[["7",null,978,null,1]]"#, r#"[{"bounds":["1","2"]}]"#, "[null]"] {
+            let error = parse_accounts(body.as_bytes()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidJson, "{body}");
+            assert!(error.detail.contains("expected an object"), "{}", error.detail);
+        }
+        assert!(parse_transfers(br#"[["7","1","2","5"]]"#).is_err());
+        assert!(parse_assets(br#"[[7,"GOLD",2]]"#).is_err());
+        assert!(parse_bounds(br#"["1","2"]"#).is_err());
+        assert!(parse_name(br#"["alice"]"#).is_err());
+        assert!(parse_resolution(br#"["1"]"#).is_err());
+        let batch = parse_accounts(br#"{"bounds":null}"#).unwrap();
+        assert_eq!(batch.events[0].event.bounds, Bounds::NONE);
     }
 
     #[test]
