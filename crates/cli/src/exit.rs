@@ -77,6 +77,7 @@ impl From<ClientError> for Failure {
         let text = error.to_string();
         match error {
             ClientError::Address { .. }
+            | ClientError::Scheme { .. }
             | ClientError::Invalid { .. }
             | ClientError::FailedPrecondition { .. }
             | ClientError::NameTooLong { .. }

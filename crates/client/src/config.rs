@@ -126,6 +126,10 @@ impl ClientBuilder {
     fn endpoint(&self, address: &str) -> Result<Endpoint, ClientError> {
         let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|source| ClientError::Address { address: address.to_owned(), source })?;
+        // Without a scheme it is http. Over https a caller counts on encryption, which is not there.
+        if endpoint.uri().scheme_str().is_some_and(|scheme| scheme != "http") {
+            return Err(ClientError::Scheme { address: address.to_owned() });
+        }
         endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
@@ -158,4 +162,21 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_asks_for_encryption_is_refused() {
+        let builder = Client::builder();
+        for plain in ["http://127.0.0.1:7070", "HTTP://h:1"] {
+            assert!(builder.endpoint(plain).is_ok(), "{plain}");
+        }
+        for other in ["https://127.0.0.1:7070", "ftp://h:1"] {
+            assert!(matches!(builder.endpoint(other), Err(ClientError::Scheme { .. })), "{other}");
+        }
+        assert!(matches!(builder.endpoint("http://"), Err(ClientError::Address { .. })));
+    }
 }

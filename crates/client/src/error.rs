@@ -15,6 +15,14 @@ pub enum ClientError {
         #[source]
         source: tonic::transport::Error,
     },
+    /// An address of a protocol that this client does not speak. It is not tried without encryption instead.
+    #[error(
+        "{address} asks for a protocol that is not spoken here: write it as http://HOST:PORT, without encryption"
+    )]
+    Scheme {
+        /// As it was given.
+        address: String,
+    },
     /// No address was given.
     #[error("no address was given: name at least one, such as http://127.0.0.1:7070")]
     NoAddress,
