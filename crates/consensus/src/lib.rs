@@ -62,14 +62,6 @@ pub enum Output {
     },
 }
 
-/// Why a proposal is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ProposeError {
-    /// This replica does not lead; the leader, where it is known.
-    NotLeader(Option<NodeId>),
-}
-
 /// How a group agrees.
 pub trait Engine {
     /// Takes what happened.

@@ -131,7 +131,11 @@ impl NodeThread {
         if let Input::Pressure(reason) = &input {
             send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
         }
+        let (applied_before, start) = (self.node.applied(), Instant::now());
         self.node.handle(now(), input);
+        if self.node.applied() != applied_before {
+            observe(&self.shared.metrics.apply_seconds, start);
+        }
         if changes_health && self.stop_by.is_none() {
             // The node says it, not the message: room on the disk does not mend one that failed.
             let reason = self.node.read_only_reason().map(str::to_owned);
@@ -242,7 +246,7 @@ fn now() -> Now {
     Now { wall: Nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(0)) }
 }
 
-/// Times the applying of entries for the metrics.
+/// Adds the time that went by to a metric.
 pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
     histogram.observe(seconds(since.elapsed()));
 }
@@ -251,11 +255,12 @@ pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogr
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use bezant_ledger::{Event, Operation};
     use bezant_node::NodeOptions;
     use bezant_storage::{History, MemoryDisk};
 
-    #[test]
-    fn room_on_the_disk_does_not_mend_one_that_failed() {
+    /// A node whose other threads have all ended.
+    fn alone() -> NodeThread {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
@@ -266,7 +271,13 @@ mod tests {
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };
-        let mut thread = NodeThread::new(node, Arc::clone(&shared), workers);
+        NodeThread::new(node, shared, workers)
+    }
+
+    #[test]
+    fn room_on_the_disk_does_not_mend_one_that_failed() {
+        let mut thread = alone();
+        let shared = Arc::clone(&thread.shared);
         let read_only = |reason: &str| Health::ReadOnly { reason: reason.to_owned() };
         let health = || shared.health.borrow().clone();
         thread.take_event(Input::Pressure(Some("full".to_owned())));
@@ -277,5 +288,24 @@ mod tests {
         thread.take_event(Input::Pressure(Some("full".to_owned())));
         thread.take_event(Input::Pressure(None));
         assert_eq!(health(), read_only("broken"));
+    }
+
+    #[test]
+    fn the_time_to_apply_is_measured() {
+        let mut thread = alone();
+        let asset = bezant_types::Asset {
+            ledger: bezant_types::LedgerNumber(100_000),
+            code: "POINTS".parse().unwrap(),
+            scale: 0,
+        };
+        let command = Operation::RegisterAssets.command(bezant_types::Asset::write_all(&[asset])).unwrap();
+        thread.node.handle(now(), Input::Request { ticket: Ticket(1), command });
+        thread.work();
+        thread.take_event(Input::Persisted(LogIndex(1)));
+        let mut registry = prometheus_client::registry::Registry::default();
+        thread.shared.metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.lines().any(|line| line == "bezant_apply_seconds_count 1"), "{text}");
     }
 }

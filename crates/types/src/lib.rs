@@ -30,5 +30,5 @@ pub use movement::{AccountBalance, Movement, MovementKind};
 pub use status::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, UnknownStatus,
 };
-pub use time::{Monotonic, Nanos};
+pub use time::Nanos;
 pub use transfer::{Transfer, TransferFlags};

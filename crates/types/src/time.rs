@@ -29,7 +29,3 @@ impl fmt::Debug for Nanos {
         write!(formatter, "Nanos({})", self.0)
     }
 }
-
-/// Nanoseconds on a clock that only goes forward and has no meaning outside one process: for timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Monotonic(pub u64);
