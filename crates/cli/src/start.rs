@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use bezant_runtime::{Options, Running, StartError, StartReport};
+use bezant_server::{Limits, ServerOptions};
 use bezant_storage::disk::DiskError;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -80,6 +82,44 @@ fn read_file(path: &Path) -> Result<FileSettings, Failure> {
     toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))
 }
 
+/// Open files that are kept for the node itself: its log, checkpoints and history. A client must not be able to
+/// take the last one by opening connections: a node that cannot open a file takes no writes any more.
+const FILES_KEPT: u64 = 256;
+
+/// The server's limits, with no more connections than the system allows files, less what the node needs.
+fn limits() -> Limits {
+    let defaults = Limits::default();
+    let wanted = u64::try_from(defaults.connections_max).unwrap_or(u64::MAX).saturating_add(FILES_KEPT);
+    let files = allow_files(wanted);
+    let connections_max = connections_for(files, defaults.connections_max);
+    if connections_max < defaults.connections_max {
+        tracing::warn!(
+            files,
+            connections_max,
+            "the limit of open files bounds the connections: see ulimit -n"
+        );
+    }
+    Limits { connections_max, ..defaults }
+}
+
+/// Raises the limit of open files to what is wanted, where the system lets us; the limit then.
+fn allow_files(wanted: u64) -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let (Some(current), most) = (now.current, now.maximum) else { return u64::MAX };
+    if current >= wanted {
+        return current;
+    }
+    let raised = most.map_or(wanted, |most| most.min(wanted));
+    let change = Rlimit { current: Some(raised), maximum: most };
+    if setrlimit(Resource::Nofile, change).is_ok() { raised } else { current }
+}
+
+/// Connections for which there are files: at least half of all are the node's where there are few.
+fn connections_for(files: u64, most: usize) -> usize {
+    let spare = files.saturating_sub(FILES_KEPT.min(files / 2)).max(1);
+    usize::try_from(spare).map_or(most, |spare| spare.min(most))
+}
+
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let file = args.config.as_deref().map(read_file).transpose()?;
@@ -120,8 +160,8 @@ async fn serve(listener: TcpListener, running: Running, stop: &mut StopSignals) 
         // The sender goes away only with the whole program.
         drop(told.await);
     };
-    let server =
-        bezant_server::serve(listener, running.handle(), bezant_server::ServerOptions::default(), shutdown);
+    let options = ServerOptions { limits: limits() };
+    let server = bezant_server::serve(listener, running.handle(), options, shutdown);
     let mut server = pin!(server);
     let early = tokio::select! {
         result = &mut server => Some(result),
@@ -209,6 +249,14 @@ mod tests {
             (Path::new("from-file"), LISTEN_DEFAULT)
         );
         assert_eq!(Settings::new(&args, FileSettings::default()).data_dir, Path::new(DATA_DIR_DEFAULT));
+    }
+
+    #[test]
+    fn connections_leave_files_for_the_node() {
+        let cases = [(u64::MAX, 4096), (4352, 4096), (4351, 4095), (1024, 768), (512, 256), (64, 32), (0, 1)];
+        for (files, connections) in cases {
+            assert_eq!(connections_for(files, 4096), connections, "{files} files");
+        }
     }
 
     #[test]
