@@ -329,7 +329,7 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
             transfer.id.to_string(),
             movement.kind.name().to_owned(),
             counterpart.to_string(),
-            format!("{sign}{}", unit.format(transfer.amount)),
+            unit.format_signed(sign, transfer.amount),
             unit.format_difference(after.credits_posted, after.debits_posted),
         ]);
     }

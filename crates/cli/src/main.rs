@@ -162,6 +162,14 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_amount_is_an_amount_to_refuse_and_no_flag() {
+        for line in ["pay a b -1 EUR", "transfer create a b -0.5", "transfer post 77 -8.25 EUR"] {
+            let words = ["bezant"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn every_command_has_an_example() {
         fn walk(command: &clap::Command, path: &str) {
             for subcommand in command.get_subcommands() {

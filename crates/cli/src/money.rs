@@ -76,6 +76,12 @@ impl Unit {
         self.asset.map_or_else(|| bound.to_string(), |asset| asset.format_signed(bound))
     }
 
+    /// An amount with the sign of its direction; nothing has none.
+    pub(crate) fn format_signed(&self, sign: &str, amount: u128) -> String {
+        let sign = if amount == 0 { "" } else { sign };
+        format!("{sign}{}", self.format(amount))
+    }
+
     /// `plus - minus`, as people read it.
     pub(crate) fn format_difference(&self, plus: u128, minus: u128) -> String {
         if plus >= minus { self.format(plus - minus) } else { format!("-{}", self.format(minus - plus)) }
@@ -174,6 +180,13 @@ mod tests {
         assert_eq!(split_amount("10.50", Some("EUR")).unwrap(), ("10.50", Some("EUR")));
         assert_eq!(split_amount("10.50", None).unwrap(), ("10.50", None));
         assert!(split_amount("10.50 EUR", Some("EUR")).is_err());
+    }
+
+    #[test]
+    fn nothing_has_no_sign() {
+        let euro = assets().by_code("EUR").unwrap();
+        assert_eq!(euro.format_signed("-", 150), "-1.50");
+        assert_eq!(euro.format_signed("-", 0), "0.00");
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) struct PayArgs {
     /// Who is paid: id or name
     to: String,
     /// How much, such as 10.50
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     /// Asset of the amount, such as EUR; that of the accounts when not given
     asset: Option<String>,
@@ -145,6 +146,7 @@ pub(crate) struct PostArgs {
     /// Id of the pending transfer
     pending_id: u128,
     /// How much; all when not given
+    #[arg(allow_negative_numbers = true)]
     amount: Option<String>,
     /// Asset of the amount
     asset: Option<String>,
