@@ -5,6 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use bezant_types::{
     Account, AccountId, AccountView, Bounds, Chain, ChainSide, Nanos, QueryFilter, limits::NAME_SIZE_MAX,
@@ -39,6 +40,15 @@ impl AccountState {
 pub(crate) struct Name {
     pub(crate) place: usize,
     pub(crate) bytes: [u8; NAME_SIZE_MAX],
+}
+
+/// A query by what accounts carry, on its way. Accounts have their places for good, so it can pause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountScan {
+    pub(crate) filter: QueryFilter,
+    /// Places that have not been looked at.
+    pub(crate) rest: Range<usize>,
+    pub(crate) found: Vec<AccountView>,
 }
 
 /// All accounts of the shard.
@@ -185,10 +195,10 @@ impl Accounts {
         }
     }
 
-    /// Accounts that carry what the filter asks for.
-    pub(crate) fn query(&self, filter: &QueryFilter) -> Vec<AccountView> {
+    /// The places of the accounts whose timestamps the filter allows.
+    pub(crate) fn range(&self, filter: &QueryFilter) -> Range<usize> {
         if !filter.is_valid() {
-            return Vec::new();
+            return 0..0;
         }
         let all = self.all();
         let from = all.partition_point(|state| state.account.timestamp < filter.timestamp_min);
@@ -197,13 +207,20 @@ impl Accounts {
         } else {
             all.partition_point(|state| state.account.timestamp <= filter.timestamp_max)
         };
-        let matches = |place: &usize| matches(&self.get(*place).account, filter);
-        let limit = filter.limit_capped();
-        if filter.reversed {
-            (from..to).rev().filter(matches).take(limit).map(|place| self.view(place)).collect()
-        } else {
-            (from..to).filter(matches).take(limit).map(|place| self.view(place)).collect()
+        from..to
+    }
+
+    /// Looks at up to `count` accounts of the scan; true when it is over.
+    pub(crate) fn step(&self, scan: &mut AccountScan, count: usize) -> bool {
+        let limit = scan.filter.limit_capped();
+        for _ in 0..count {
+            let next = if scan.filter.reversed { scan.rest.next_back() } else { scan.rest.next() };
+            let Some(place) = next.filter(|_| scan.found.len() < limit) else { return true };
+            if matches(&self.get(place).account, &scan.filter) {
+                scan.found.push(self.view(place));
+            }
         }
+        false
     }
 
     pub(crate) fn names_len(&self) -> usize {

@@ -33,6 +33,7 @@ mod snapshot;
 mod two_phase;
 mod window;
 
+pub use accounts::AccountScan;
 pub use machine::{Ledger, LedgerRows};
 pub use operation::{
     ASSET_SIZE, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event, ExtendedAccount, ExtendedTransfer,

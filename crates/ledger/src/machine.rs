@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use bezant_codec::records;
-use bezant_rsm::{Applied, Command, Entry, Prefetch, RestoreError, StateMachine};
+use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
     Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, LogIndex, Movement,
@@ -253,8 +253,8 @@ impl StateMachine for Ledger {
         self.pending.next_expiry()
     }
 
-    fn query(&self, query: LedgerQuery) -> LedgerAnswer {
-        self.answer(query)
+    fn query_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {
+        self.answer_step(query)
     }
 
     fn begin_checkpoint(&mut self) {

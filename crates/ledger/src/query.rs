@@ -4,9 +4,15 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bezant_rsm::Progress;
+
 use crate::Ledger;
+use crate::accounts::AccountScan;
 use crate::operation::name_to_bytes;
 use bezant_types::{AccountId, AccountView, Asset, HistoryPosition, LedgerNumber, Nanos, QueryFilter};
+
+/// Accounts that one step of a scan looks at: about a millisecond.
+const SCAN_ACCOUNTS: usize = 1 << 14;
 
 /// A question about accounts and assets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +23,8 @@ pub enum LedgerQuery {
     AccountsByName(Vec<String>),
     /// Accounts by what they carry, in order of their timestamps.
     QueryAccounts(QueryFilter),
+    /// The same on its way: made by the ledger alone.
+    ScanAccounts(AccountScan),
     /// The built-in and the registered assets, in order of their ledgers.
     Assets,
     /// Sums over all accounts, a row a ledger, in order of the ledgers.
@@ -74,19 +82,31 @@ impl LedgerTotals {
 }
 
 impl Ledger {
-    pub(crate) fn answer(&self, query: LedgerQuery) -> LedgerAnswer {
+    pub(crate) fn answer_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {
         let views = |places: &mut dyn Iterator<Item = usize>| {
             LedgerAnswer::Accounts(places.map(|place| self.accounts.view(place)).collect())
         };
-        match query {
+        Progress::Done(match query {
             LedgerQuery::Accounts(ids) => views(&mut ids.into_iter().filter_map(|id| self.accounts.find(id))),
             LedgerQuery::AccountsByName(names) => views(&mut names.iter().filter_map(|name| {
                 let bytes = name_to_bytes(name).filter(|_| !name.is_empty())?;
                 self.accounts.find_by_name(&bytes)
             })),
-            LedgerQuery::QueryAccounts(filter) => LedgerAnswer::Accounts(self.accounts.query(&filter)),
+            LedgerQuery::QueryAccounts(filter) => {
+                let rest = self.accounts.range(&filter);
+                return self.scan_step(AccountScan { filter, rest, found: Vec::new() });
+            }
+            LedgerQuery::ScanAccounts(scan) => return self.scan_step(scan),
             LedgerQuery::Assets => LedgerAnswer::Assets(self.assets.all()),
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+        })
+    }
+
+    fn scan_step(&self, mut scan: AccountScan) -> Progress<LedgerQuery, LedgerAnswer> {
+        if self.accounts.step(&mut scan, SCAN_ACCOUNTS) {
+            Progress::Done(LedgerAnswer::Accounts(scan.found))
+        } else {
+            Progress::More(LedgerQuery::ScanAccounts(scan))
         }
     }
 

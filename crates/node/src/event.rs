@@ -54,6 +54,9 @@ pub enum Input<M: StateMachine> {
     CheckpointPieceTaken,
     /// The checkpoint of that index is durable.
     CheckpointWritten(LogIndex),
+    /// The checkpoint of that index could not be written for want of room, and left nothing behind. The log
+    /// is kept, and another checkpoint is cut after as much log again.
+    CheckpointAbandoned(LogIndex),
     /// The disk failed. From now on the node answers reads only, for good.
     Failed {
         /// What happened, and what helps.

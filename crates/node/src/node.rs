@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{Engine, Input as EngineInput, LogEntry, Output as EngineOutput};
-use bezant_rsm::{Command, Entry, StateMachine};
+use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::limits::ENTRIES_IN_FLIGHT_MAX;
 use bezant_types::{LogIndex, Nanos, Term};
 
@@ -59,6 +59,8 @@ pub struct Node<M: StateMachine, E> {
     failed: Option<String>,
     /// Why no writes are taken, for now.
     pressure: Option<String>,
+    /// Queries that take long, on their way.
+    queries: VecDeque<(Ticket, M::Query)>,
     outputs: VecDeque<Output<M>>,
 }
 
@@ -86,6 +88,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             own_command_waits: false,
             failed: None,
             pressure: None,
+            queries: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -114,10 +117,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     pub fn handle(&mut self, now: Now, input: Input<M>) {
         match input {
             Input::Request { ticket, command } => self.handle_request(ticket, command),
-            Input::Query { ticket, query } => {
-                let answer = self.machine.query(query);
-                self.outputs.push_back(Output::QueryAnswer { ticket, answer });
-            }
+            Input::Query { ticket, query } => self.step_query(ticket, query),
             Input::Barrier { ticket } => {
                 let position = self.machine.position();
                 self.outputs.push_back(Output::BarrierPassed { ticket, position });
@@ -128,10 +128,32 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             }
             Input::Fetched { index, found } => self.handle_fetched(index, found),
             Input::CheckpointPieceTaken => self.handle_piece_taken(),
-            Input::CheckpointWritten(index) => self.handle_checkpoint_written(index),
+            Input::CheckpointWritten(index) => {
+                if self.end_checkpoint(index) {
+                    self.outputs.push_back(Output::Release(index));
+                }
+            }
+            Input::CheckpointAbandoned(index) => {
+                self.end_checkpoint(index);
+            }
             Input::Failed { reason } => self.handle_failed(reason),
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Tick => self.handle_tick(now),
+        }
+    }
+
+    /// Works on one of the queries that take long; true while there are any. Payments go on in between.
+    pub fn step_queries(&mut self) -> bool {
+        if let Some((ticket, query)) = self.queries.pop_front() {
+            self.step_query(ticket, query);
+        }
+        !self.queries.is_empty()
+    }
+
+    fn step_query(&mut self, ticket: Ticket, query: M::Query) {
+        match self.machine.query_step(query) {
+            Progress::Done(answer) => self.outputs.push_back(Output::QueryAnswer { ticket, answer }),
+            Progress::More(rest) => self.queries.push_back((ticket, rest)),
         }
     }
 
@@ -320,10 +342,12 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         }
     }
 
-    fn handle_checkpoint_written(&mut self, index: LogIndex) {
-        if index == self.checkpoints.index {
+    /// True when that is the checkpoint under way: another may follow then.
+    fn end_checkpoint(&mut self, index: LogIndex) -> bool {
+        let is_under_way = index == self.checkpoints.index;
+        if is_under_way {
             self.checkpoints.stage = Stage::Idle;
-            self.outputs.push_back(Output::Release(index));
         }
+        is_under_way
     }
 }

@@ -2,7 +2,7 @@
 
 use bezant_consensus::Solo;
 use bezant_node::{Input, Node, NodeOptions, Now, Output, Refusal, Ticket};
-use bezant_rsm::{Applied, Command, Entry, Prefetch, RestoreError, StateMachine};
+use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos};
 use bytes::Bytes;
 
@@ -64,8 +64,8 @@ impl StateMachine for Counter {
         self.due_at
     }
 
-    fn query(&self, (): ()) -> u64 {
-        self.events
+    fn query_step(&self, (): ()) -> Progress<(), u64> {
+        Progress::Done(self.events)
     }
 
     fn begin_checkpoint(&mut self) {
@@ -243,4 +243,21 @@ fn a_barrier_names_all_that_was_answered() {
     drain(&mut node);
     node.handle(NOW, Input::Barrier { ticket: Ticket(2) });
     assert_eq!(drain(&mut node), ["barrier 2 1"]);
+}
+
+#[test]
+fn a_checkpoint_without_room_keeps_the_log_and_another_follows() {
+    let mut node = node(Counter::default(), 1);
+    request(&mut node, 1, 1);
+    node.propose(NOW);
+    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::CheckpointPieceTaken);
+    drain(&mut node);
+    node.handle(NOW, Input::CheckpointAbandoned(LogIndex(1)));
+    assert_eq!(drain(&mut node), Vec::<String>::new(), "no log is released");
+    request(&mut node, 2, 1);
+    node.propose(NOW);
+    node.handle(NOW, Input::Persisted(LogIndex(2)));
+    let outputs = drain(&mut node);
+    assert!(outputs.contains(&"checkpoint begins 2".into()), "{outputs:?}");
 }

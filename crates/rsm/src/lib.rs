@@ -16,4 +16,4 @@ mod entry;
 mod machine;
 
 pub use entry::{Command, Entry, EntryError};
-pub use machine::{Applied, Prefetch, RestoreError, StateMachine};
+pub use machine::{Applied, Prefetch, Progress, RestoreError, StateMachine};

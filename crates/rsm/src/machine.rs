@@ -27,6 +27,15 @@ pub struct Prefetch<Key> {
     pub position: HistoryPosition,
 }
 
+/// How far a query has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress<Query, Answer> {
+    /// It is answered.
+    Done(Answer),
+    /// There is more to look at: ask again with this.
+    More(Query),
+}
+
 /// Bytes that are no checkpoint of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreError {
@@ -78,7 +87,18 @@ pub trait StateMachine: Sized + fmt::Debug {
     fn due_at(&self) -> Option<Nanos>;
 
     /// Answers from memory.
-    fn query(&self, query: Self::Query) -> Self::Answer;
+    fn query(&self, query: Self::Query) -> Self::Answer {
+        let mut query = query;
+        loop {
+            match self.query_step(query) {
+                Progress::Done(answer) => return answer,
+                Progress::More(rest) => query = rest,
+            }
+        }
+    }
+
+    /// Works on a query for about a millisecond: the answer, or the query with what it has found so far.
+    fn query_step(&self, query: Self::Query) -> Progress<Self::Query, Self::Answer>;
 
     /// Begins to cut a checkpoint of the state as it is now. Later changes do not show in it.
     fn begin_checkpoint(&mut self);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bezant_node::Input;
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
+use bezant_storage::disk::DiskError;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
 use crate::handle::{Message, Shared};
@@ -44,19 +45,27 @@ impl CheckpointThread {
             match work {
                 CheckpointWork::Begin { index, term } => {
                     start = Instant::now();
-                    writer = Some(self.store.begin(index, term)?);
+                    writer = self.unless_full(|store| store.begin(index, term))?;
                 }
                 CheckpointWork::Piece(piece) => {
-                    if let Some(writer) = &mut writer {
-                        writer.write(&piece)?;
+                    if let Some(unfinished) = &mut writer
+                        && self.unless_full(|_| unfinished.write(&piece))?.is_none()
+                    {
+                        writer = None;
                     }
                     drop(self.node.send(Message::Event(Input::CheckpointPieceTaken)));
                 }
                 CheckpointWork::End { index, time, position } => {
-                    let Some(writer) = writer.take() else { continue };
                     let Some(durable) = self.flush_history() else { return Ok(()) };
                     assert!(durable.reaches(position), "rows before the cut were handed over before it");
-                    writer.finish(position, time)?;
+                    let written = match writer.take() {
+                        Some(unfinished) => self.unless_full(|_| unfinished.finish(position, time))?,
+                        None => None,
+                    };
+                    if written.is_none() {
+                        drop(self.node.send(Message::Event(Input::CheckpointAbandoned(index))));
+                        continue;
+                    }
                     self.shared.metrics.checkpoints.inc();
                     self.shared.metrics.checkpoint_index.set(gauge(index.0));
                     observe(&self.shared.metrics.checkpoint_seconds, start);
@@ -66,6 +75,23 @@ impl CheckpointThread {
             }
         }
         Ok(())
+    }
+
+    /// Writes a part of a checkpoint. `None` when there is no room for it: then what was written so far is
+    /// removed, nothing is lost, and the log goes on without a checkpoint until there is room.
+    fn unless_full<T>(
+        &self,
+        write: impl FnOnce(&CheckpointStore) -> Result<T, CheckpointError>,
+    ) -> Result<Option<T>, CheckpointError> {
+        match write(&self.store) {
+            Ok(written) => Ok(Some(written)),
+            Err(CheckpointError::Disk(error @ DiskError::Full { .. })) => {
+                tracing::warn!("no checkpoint for now: {error}");
+                self.store.abandon()?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// `None` when the history has ended: it has told why.

@@ -42,6 +42,7 @@ impl HistoryThread {
     /// before the node heard of it are still taken, into memory: readers wait for them.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
         let mut has_failed = false;
+        self.hand_out_jobs();
         for work in work {
             if matches!(work, HistoryWork::Stop) {
                 return;
@@ -66,7 +67,7 @@ impl HistoryThread {
         let metrics = &self.shared.metrics;
         match work {
             HistoryWork::Rows(rows) => {
-                let count = gauge(rows.movements.len() as u64);
+                let count = gauge((rows.movements.len() + rows.refusals.len()) as u64);
                 let appended = self.history.append(rows.movements, rows.refusals);
                 // Readers see the rows even when they could not be written.
                 let position = self.shared.reader.position();
@@ -90,15 +91,19 @@ impl HistoryThread {
             HistoryWork::Pressure(is_pressed) => self.is_pressed = is_pressed,
             HistoryWork::Stop => {}
         }
-        let unindexed = self.history.unindexed_rows().movements;
-        self.shared.metrics.history_unindexed.set(gauge(unindexed));
+        let unindexed = self.history.unindexed_rows();
+        self.shared.metrics.history_unindexed.set(gauge(unindexed.movements + unindexed.refusals));
+        self.hand_out_jobs();
+        Ok(())
+    }
+
+    fn hand_out_jobs(&mut self) {
         while !self.is_pressed
             && let Some(job) = self.history.next_job()
         {
             self.shared.metrics.index_jobs_waiting.inc();
             drop(self.jobs.send(job));
         }
-        Ok(())
     }
 }
 

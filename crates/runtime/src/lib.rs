@@ -21,4 +21,4 @@ mod start;
 pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, ReadError};
 pub use recover::{Recovered, StartError, recover};
-pub use start::{Options, Running, StartReport, start};
+pub use start::{Options, Running, StartReport, start, start_on};

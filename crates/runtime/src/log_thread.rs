@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use bezant_consensus::LogEntry;
 use bezant_node::Input;
+use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogError, Preparer};
 use bezant_types::LogIndex;
 
-use crate::file_disk::FileDisk;
 use crate::handle::{Message, Shared};
 use crate::metrics::gauge;
 use crate::node_thread::observe;
@@ -30,7 +30,7 @@ pub(crate) enum LogWork {
 
 pub(crate) struct LogThread {
     pub(crate) log: Log,
-    pub(crate) disk: Arc<FileDisk>,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: mpsc::Sender<Message>,
     /// Wakes the thread that makes the next segment ready.

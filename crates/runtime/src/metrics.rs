@@ -100,12 +100,12 @@ impl Metrics {
         registry.register("history_movements", "Movements that can be read", self.history_movements.clone());
         registry.register(
             "history_backlog",
-            "Movements that the history has not taken",
+            "Rows that the history has not taken",
             self.history_backlog.clone(),
         );
         registry.register(
             "history_unindexed",
-            "Movements in memory that wait for their index",
+            "Rows in memory that wait for their index",
             self.history_unindexed.clone(),
         );
         registry.register("fetches", "Entries that needed rows of the history", self.fetches.clone());

@@ -24,9 +24,9 @@ use crate::metrics::{gauge, seconds};
 const TICK: Duration = Duration::from_millis(10);
 /// Messages handed over before entries are made, at most.
 const MESSAGES_MAX: usize = 4096;
-/// Movements that the history may lag behind; past it no entry is made until it has caught up. 336 bytes each.
+/// Rows that the history may lag behind; past it no entry is made until it has caught up. 336 bytes each.
 const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
-/// Movements that may wait in memory for their index; past it the same. About 270 MB.
+/// Rows that may wait in memory for their index; past it the same. About 270 MB.
 const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,8 +76,10 @@ impl NodeThread {
 
     fn serve(&mut self, messages: &mpsc::Receiver<Message>) {
         let mut next_tick = Instant::now() + TICK;
+        let mut has_queries = false;
         loop {
-            let timeout = next_tick.saturating_duration_since(Instant::now());
+            let until_tick = next_tick.saturating_duration_since(Instant::now());
+            let timeout = if has_queries { Duration::ZERO } else { until_tick };
             match messages.recv_timeout(timeout) {
                 Ok(message) => {
                     self.take(message);
@@ -90,6 +92,7 @@ impl NodeThread {
                 self.node.handle(now(), Input::Tick);
                 next_tick = Instant::now() + TICK;
             }
+            has_queries = self.node.step_queries();
             self.work();
             if self.stop_by.is_some_and(|by| self.waiters.is_empty() || Instant::now() >= by) {
                 return;
@@ -181,7 +184,8 @@ impl NodeThread {
             }
             Output::Rows(rows) => {
                 self.shared.metrics.entries.inc();
-                self.shared.metrics.history_backlog.inc_by(gauge(rows.movements.len() as u64));
+                let count = rows.movements.len() + rows.refusals.len();
+                self.shared.metrics.history_backlog.inc_by(gauge(count as u64));
                 send(&self.workers.history, HistoryWork::Rows(rows));
             }
             Output::Answer { ticket, index, time, results } => self.answer(ticket, index, time, results),

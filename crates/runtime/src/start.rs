@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bezant_consensus::Solo;
 use bezant_node::{Node, NodeOptions};
 use bezant_rsm::StateMachine;
+use bezant_storage::disk::Disk;
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_types::{HistoryPosition, LogIndex};
 
@@ -102,14 +103,24 @@ impl Drop for Running {
 pub fn start(options: &Options) -> Result<Running, StartError> {
     let begin = Instant::now();
     let disk = Arc::new(FileDisk::open(&options.data_dir)?);
+    let is_direct = disk.is_direct();
+    let mut running = start_on(disk, options)?;
+    running.report.is_direct = is_direct;
+    running.report.elapsed = begin.elapsed();
+    Ok(running)
+}
+
+/// Starts a node on any disk, a faulty one say; the folder of the options is not looked at.
+pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, StartError> {
+    let begin = Instant::now();
     let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, entries_replayed, cut } =
-        recover(Arc::<FileDisk>::clone(&disk), options.log)?;
+        recover(Arc::clone(&disk), options.log)?;
     let report = StartReport {
         checkpoint,
         entries_replayed,
         history: machine.position(),
         cut,
-        is_direct: disk.is_direct(),
+        is_direct: false,
         elapsed: begin.elapsed(),
     };
     let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));

@@ -96,6 +96,11 @@ impl CheckpointStore {
         CheckpointWriter::create(Arc::clone(&self.disk), index, term)
     }
 
+    /// Removes what was written of a checkpoint that will not be finished.
+    pub fn abandon(&self) -> Result<(), CheckpointError> {
+        Ok(self.remove_unfinished()?)
+    }
+
     /// Reads the newest checkpoint, if there is one, and removes what an earlier process left unfinished.
     pub fn load_newest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let newest = indexes(&*self.disk)?.last().map(|index| read::load(&*self.disk, *index)).transpose()?;

@@ -1,0 +1,127 @@
+//! The node with all its threads on a disk that fails or fills up: writes stop with a reason, reads go on,
+//! nothing that was acknowledged is lost, and room on the disk lets writes go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bezant_ledger::{Event, LedgerAnswer, LedgerQuery, Operation};
+use bezant_node::NodeOptions;
+use bezant_runtime::{ExecuteError, Handle, Health, Options, Running, start_on};
+use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
+use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
+
+/// No step may take longer.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+fn run(disk: &MemoryDisk) -> Running {
+    // Checkpoints come often, so that every kind of write is met.
+    let node = NodeOptions { checkpoint_interval_bytes: 200 << 10 };
+    let options = Options { node, ..Options::new("unused") };
+    start_on(Arc::new(disk.clone()), &options).expect("the disk opens")
+}
+
+async fn create_accounts(handle: &Handle) {
+    let account = |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+    let accounts: Vec<Account> = (1..=2).map(account).collect();
+    let command = Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("well formed");
+    handle.execute(command, None).await.expect("the disk is sound");
+}
+
+/// Pays 1 a hundred times; ids from `first`.
+async fn pay(handle: &Handle, first: u128) -> Result<(), ExecuteError> {
+    let transfers: Vec<Transfer> = (first..first + 100)
+        .map(|id| Transfer {
+            id: TransferId(id),
+            debit_account_id: AccountId(1),
+            credit_account_id: AccountId(2),
+            amount: 1,
+            ledger: LedgerNumber(1),
+            code: 1,
+            ..Transfer::default()
+        })
+        .collect();
+    let command = Operation::CreateTransfers.command(Event::write_all(&transfers)).expect("well formed");
+    let committed =
+        tokio::time::timeout(TIMEOUT, handle.execute(command, None)).await.expect("an answer comes")?;
+    assert!(
+        committed.results.as_chunks::<16>().0.iter().all(|result| result[8..12] == [0xff; 4]),
+        "all created"
+    );
+    Ok(())
+}
+
+/// Pays until a payment is not taken; how many transfers were acknowledged, and why it ended.
+async fn pay_until_refused(handle: &Handle, first: u128) -> (u128, ExecuteError) {
+    for round in 0..100_000 {
+        if let Err(error) = pay(handle, first + round * 100).await {
+            return (round * 100, error);
+        }
+    }
+    panic!("the fault never came");
+}
+
+async fn debits(handle: &Handle) -> u128 {
+    let query = LedgerQuery::Accounts(vec![AccountId(1)]);
+    let answer =
+        tokio::time::timeout(TIMEOUT, handle.query_ledger(query, None)).await.expect("an answer comes");
+    let LedgerAnswer::Accounts(accounts) = answer.expect("reads go on") else {
+        panic!("accounts were asked for")
+    };
+    accounts[0].account.debits_posted
+}
+
+async fn check_reads(handle: &Handle, acknowledged: u128) {
+    let debits = debits(handle).await;
+    assert!(debits >= acknowledged, "{debits} of {acknowledged} acknowledged");
+    if acknowledged > 0 {
+        let query = HistoryQuery::Transfers(vec![TransferId(1), TransferId(acknowledged)]);
+        let found =
+            tokio::time::timeout(TIMEOUT, handle.query_history(query, None)).await.expect("an answer comes");
+        assert_eq!(found.expect("reads go on").len(), 2, "acknowledged transfers are found");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_or_fsync_stops_writes_for_good_and_reads_go_on() {
+    for fail_after in [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144] {
+        let disk = MemoryDisk::new();
+        let running = run(&disk);
+        let handle = running.handle();
+        create_accounts(&handle).await;
+        let fail_at = Some(disk.counts().total() + fail_after);
+        disk.set_faults(FaultPlan { fail_at, ..FaultPlan::default() });
+        let (acknowledged, error) = pay_until_refused(&handle, 1).await;
+        assert!(matches!(&error, ExecuteError::ReadOnly { reason } if !reason.is_empty()), "{error}");
+        assert!(matches!(handle.health(), Health::ReadOnly { .. }), "the node says so");
+        assert!(pay(&handle, 1 << 64).await.is_err(), "it stays so");
+        check_reads(&handle, acknowledged).await;
+        tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
+
+        let mended = disk.crash(fail_after);
+        let running = run(&mended);
+        check_reads(&running.handle(), acknowledged).await;
+        pay(&running.handle(), 1 << 64).await.expect("a mended disk takes writes");
+        tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_until_there_is_room() {
+    let disk = MemoryDisk::new();
+    let running = run(&disk);
+    let handle = running.handle();
+    create_accounts(&handle).await;
+    pay(&handle, 1).await.expect("there is room");
+    disk.set_faults(FaultPlan { capacity_bytes: Some(600 << 20), ..FaultPlan::default() });
+    let (more, error) = pay_until_refused(&handle, 101).await;
+    assert!(matches!(&error, ExecuteError::ReadOnly { reason } if reason.contains("full")), "{error}");
+    check_reads(&handle, 100 + more).await;
+
+    disk.set_faults(FaultPlan::default());
+    let mut health = handle.watch_health();
+    let serving = health.wait_for(|health| *health == Health::Serving);
+    tokio::time::timeout(TIMEOUT, serving).await.expect("writes go on").expect("the node runs");
+    pay(&handle, 1 << 64).await.expect("there is room again");
+    check_reads(&handle, 100 + more).await;
+    tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
+}
