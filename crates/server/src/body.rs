@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use crate::answer::Hold;
 use crate::connection::OpenRequest;
 use crate::limits::Limits;
 
@@ -162,6 +163,8 @@ pub(crate) struct Outbound {
     body: Inner,
     /// Given back when the answer has been sent or given up.
     _open: OpenRequest,
+    /// The memory of the answer; what is sent carries it on. `None` for a refusal at the door.
+    hold: Option<Arc<Hold>>,
 }
 
 #[derive(Debug)]
@@ -175,17 +178,23 @@ enum Inner {
 impl Outbound {
     /// The body of an answer of gRPC that is one message.
     pub(crate) fn unary(message: Bytes, trailers: HeaderMap, open: OpenRequest) -> Self {
-        Self { body: Inner::Unary(Some(message), Some(trailers)), _open: open }
+        Self { body: Inner::Unary(Some(message), Some(trailers)), _open: open, hold: None }
     }
 
     /// The body of an answer of gRPC.
     pub(crate) fn grpc(body: tonic::body::Body, open: OpenRequest) -> Self {
-        Self { body: Inner::Grpc(body), _open: open }
+        Self { body: Inner::Grpc(body), _open: open, hold: None }
     }
 
     /// The body of an answer of REST.
     pub(crate) fn rest(body: axum::body::Body, open: OpenRequest) -> Self {
-        Self { body: Inner::Rest(body), _open: open }
+        Self { body: Inner::Rest(body), _open: open, hold: None }
+    }
+
+    /// With the memory that it holds until its last byte is sent.
+    pub(crate) fn held(mut self, hold: Arc<Hold>) -> Self {
+        self.hold = Some(hold);
+        self
     }
 }
 
@@ -197,14 +206,17 @@ impl Body for Outbound {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match &mut self.body {
+        let this = &mut *self;
+        let frame = match &mut this.body {
             Inner::Unary(message, trailers) => {
                 let frame = message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
             Inner::Grpc(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Inner::Rest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
-        }
+        };
+        let Some(hold) = &this.hold else { return frame };
+        frame.map_ok(|frame| frame.map_data(|data| hold.attach(data)))
     }
 
     fn is_end_stream(&self) -> bool {

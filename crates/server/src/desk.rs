@@ -4,18 +4,20 @@
 //! node. It remembers what never changes (the id of a name, the asset of a ledger) and nothing else.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bezant_api::assets::AssetBook;
 use bezant_api::{AccountDraft, AccountReference, ErrorCode, Failure, TransferDraft, Violation};
 use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswer, LedgerQuery, Operation};
-use bezant_runtime::{Committed, Handle};
+use bezant_runtime::{Committed, ExecuteError, Handle};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, limits};
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
 
+use crate::answer;
 use crate::failure;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
@@ -38,6 +40,8 @@ pub(crate) struct Desk {
     names: RwLock<HashMap<String, AccountId>>,
     assets: RwLock<(Arc<AssetBook>, Option<Instant>)>,
     ids: Mutex<Generator>,
+    /// Ledgers that the books had when they were last shown.
+    books_rows: AtomicUsize,
 }
 
 impl Desk {
@@ -51,6 +55,7 @@ impl Desk {
             names: RwLock::default(),
             assets: RwLock::new((Arc::new(AssetBook::default()), None)),
             ids: Mutex::new(Generator::new()),
+            books_rows: AtomicUsize::new(0),
         }
     }
 
@@ -75,6 +80,10 @@ impl Desk {
         records: Bytes,
         deadline: Deadline,
     ) -> Result<Committed, Failure> {
+        // The node looks at the deadline only once it waits: what is late already is not begun.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(failure::of_write(&ExecuteError::DeadlineExceeded));
+        }
         let command =
             operation.command(records).map_err(|error| failure::of_records(error, operation.event_size()))?;
         let committed =
@@ -195,6 +204,18 @@ impl Desk {
         query: LedgerQuery,
         deadline: Deadline,
     ) -> Result<Vec<AccountView>, Failure> {
+        let reserved = answer::reserve(account_rows_max(&query))?;
+        let accounts = self.find_accounts(query, deadline).await?;
+        reserved.settle(accounts.len());
+        Ok(accounts)
+    }
+
+    /// The same for the desk itself: they are no part of an answer.
+    async fn find_accounts(
+        &self,
+        query: LedgerQuery,
+        deadline: Deadline,
+    ) -> Result<Vec<AccountView>, Failure> {
         match self.ask(query, deadline).await? {
             LedgerAnswer::Accounts(accounts) => Ok(accounts),
             _ => Err(failure::internal("the ledger answered another question")),
@@ -203,10 +224,22 @@ impl Desk {
 
     /// The whole ledger in a few numbers.
     pub(crate) async fn books(&self, deadline: Deadline) -> Result<Books, Failure> {
-        match self.ask(LedgerQuery::Books, deadline).await? {
-            LedgerAnswer::Books(books) => Ok(books),
-            _ => Err(failure::internal("the ledger answered another question")),
-        }
+        let reserved = answer::reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
+        let LedgerAnswer::Books(books) = self.ask(LedgerQuery::Books, deadline).await? else {
+            return Err(failure::internal("the ledger answered another question"));
+        };
+        self.books_rows.store(books.ledgers.len(), Relaxed);
+        reserved.settle(books.ledgers.len());
+        Ok(books)
+    }
+
+    /// All assets, as of now, for an answer that lists them.
+    pub(crate) async fn list_assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
+        let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).0.iter().count();
+        let reserved = answer::reserve(known)?;
+        let assets = self.assets(deadline).await?;
+        reserved.settle(assets.iter().count());
+        Ok(assets)
     }
 
     /// All assets, as of now.
@@ -253,7 +286,11 @@ impl Desk {
         query: HistoryQuery,
         deadline: Deadline,
     ) -> Result<HistoryAnswer, Failure> {
-        self.handle.query_history(query, deadline).await.map_err(|error| failure::of_read(&error))
+        let reserved = answer::reserve(history_rows_max(&query))?;
+        let rows = self.handle.query_history(query, deadline).await;
+        let rows = rows.map_err(|error| failure::of_read(&error))?;
+        reserved.settle(rows.len());
+        Ok(rows)
     }
 
     async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
@@ -281,7 +318,7 @@ impl Desk {
         }
         if !unknown.is_empty() {
             let unknown = unknown.into_iter().collect();
-            let views = self.accounts(LedgerQuery::AccountsByName(unknown), deadline).await?;
+            let views = self.find_accounts(LedgerQuery::AccountsByName(unknown), deadline).await?;
             let mut known = self.names.write().unwrap_or_else(PoisonError::into_inner);
             for view in views {
                 if known.len() >= NAMES_MAX {
@@ -319,6 +356,27 @@ pub(crate) fn at_place(mut failure: Failure, at: usize) -> Failure {
     failure.violations =
         failure.violations.into_iter().map(|violation| violation.within(format_args!("[{at}]"))).collect();
     failure
+}
+
+/// Rows that the answer to a question about accounts may have.
+fn account_rows_max(query: &LedgerQuery) -> usize {
+    match query {
+        LedgerQuery::Accounts(ids) => ids.len(),
+        LedgerQuery::AccountsByName(names) => names.len(),
+        LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
+        LedgerQuery::ScanAccounts(_) => limits::RESULTS_MAX,
+        LedgerQuery::Assets | LedgerQuery::Books => 0,
+    }
+}
+
+/// Rows that the answer to a question about the history may have.
+fn history_rows_max(query: &HistoryQuery) -> usize {
+    match query {
+        HistoryQuery::Transfers(ids) => ids.len(),
+        HistoryQuery::AccountTransfers(filter) => filter.limit_capped(),
+        HistoryQuery::QueryTransfers(filter) => filter.limit_capped(),
+        HistoryQuery::Movements(filter) => filter.limit_capped(),
+    }
 }
 
 fn account_not_found(reference: &AccountReference) -> Failure {

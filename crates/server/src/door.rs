@@ -10,12 +10,14 @@ use axum::response::IntoResponse;
 use bezant_api::Failure;
 use bezant_api::v1::ledger_server::LedgerServer;
 use http::{Request, Response, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
 use tonic::service::Routes;
 use tower::Service as _;
 
+use crate::answer::{self, ANSWER_COST, Hold, STREAM_COST};
 use crate::body::{Admission, Budget, Inbound, Outbound};
 use crate::connection::{Activity, OpenRequest};
 use crate::desk::Desk;
@@ -41,6 +43,7 @@ pub(crate) struct Door {
     pub(crate) desk: Arc<Desk>,
     pub(crate) activity: Arc<Activity>,
     budget: Arc<Budget>,
+    answers: Arc<answer::Budget>,
     limits: Arc<Limits>,
     ledger: LedgerServer<Service>,
     standard: Routes,
@@ -52,6 +55,7 @@ impl Door {
         Self {
             activity: Arc::default(),
             budget: Arc::default(),
+            answers: Arc::default(),
             limits: Arc::new(desk.limits.clone()),
             ledger: grpc::ledger(Arc::clone(&desk)),
             standard,
@@ -85,13 +89,16 @@ impl HyperService<Request<Incoming>> for Door {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut open = OpenRequest::new(&self.activity);
         let is_grpc = grpc::is_grpc(request.headers());
+        let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
+        let cost = if is_stream { STREAM_COST } else { ANSWER_COST };
         let admitted = Admission::new(&self.budget, &self.limits).and_then(|admission| {
+            let hold = Hold::new(&self.answers, cost, &self.limits)?;
             let admission = Arc::new(admission);
             let (head, body) = request.into_parts();
             let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(&self.limits))?;
-            Ok((admission, Request::from_parts(head, inbound)))
+            Ok((admission, hold, Request::from_parts(head, inbound)))
         });
-        let (admission, request) = match admitted {
+        let (admission, hold, request) = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
                 let response = self.refuse(failure, is_grpc, open);
@@ -103,43 +110,51 @@ impl HyperService<Request<Incoming>> for Door {
             let mut rest = self.rest.clone();
             let request = request.map(axum::body::Body::new);
             return Box::pin(async move {
-                let response = rest.call(request).await?;
+                let response = hold.scope(rest.call(request)).await?;
                 drop(counted);
                 let kind = response.headers().get(header::CONTENT_TYPE);
                 if kind.is_some_and(|kind| kind == "text/event-stream") {
                     open.mark_stream();
+                    hold.set(STREAM_COST);
+                } else if let Some(size) = response.body().size_hint().exact() {
+                    hold.set(ANSWER_COST.saturating_add(size_in_memory(size)));
                 }
-                Ok(response.map(|body| Outbound::rest(body, open)))
+                Ok(response.map(|body| Outbound::rest(body, open).held(hold)))
             });
         }
         if request.uri().path() == grpc::fast::PATH {
             let (head, body) = request.into_parts();
             let answer = grpc::fast::submit(Arc::clone(&self.desk), head.headers, body, open);
             return Box::pin(async move {
-                let response = answer.await;
+                let response = hold.scope(answer).await;
                 drop(counted);
-                Ok(response)
+                Ok(response.map(|body| body.held(hold)))
             });
         }
-        if STREAMS.contains(&request.uri().path()) {
+        if is_stream {
             open.mark_stream();
         }
         let request = request.map(|body| body.map_err(to_status));
         if request.uri().path().starts_with(LEDGER_PATH) {
             let answer = self.ledger.clone().call(request);
             return Box::pin(async move {
-                let response = answer.await?;
+                let response = hold.scope(answer).await?;
                 drop(counted);
-                Ok(response.map(|body| Outbound::grpc(body, open)))
+                Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
         }
         let mut standard = self.standard.clone();
         Box::pin(async move {
-            let response = standard.call(request).await?;
+            let response = hold.scope(standard.call(request)).await?;
             drop(counted);
-            Ok(response.map(|body| Outbound::grpc(body, open)))
+            Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
         })
     }
+}
+
+/// Bytes of memory behind so many bytes of a body: it was written into a buffer that doubles as it grows.
+fn size_in_memory(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(2)
 }
 
 /// Counts a request while it is being answered.

@@ -7,6 +7,7 @@
 //! Always holds: what a client can make grow or wait has a limit ([`Limits`]), and at it the client is told
 //! so. Never: this room does not know how the node keeps money, and nothing here decides about it.
 
+mod answer;
 mod body;
 mod changes;
 mod connection;

@@ -14,6 +14,10 @@ pub struct Limits {
     pub body_size_max: usize,
     /// Bytes of all bodies that are being received or waited for, over all connections: a memory budget.
     pub body_bytes_max: usize,
+    /// Bytes of all answers that are being made or wait for their peer to read them, over all connections: a
+    /// memory budget. 32 of the largest reads fit at once; a read past it is told to come back. Small answers and
+    /// those of writes may fill as much again.
+    pub answer_bytes_max: usize,
     /// Requests in flight over all connections: twice what the node's queue takes, so that the queue is what
     /// refuses in the normal case.
     pub requests_max: usize,
@@ -21,7 +25,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests in flight on one HTTP/2 connection; the client waits past it. 64 busy callers fit twice.
     pub streams_max: u32,
-    /// Streams of change events, over all connections: each reads the history on its own.
+    /// Streams of change events, each of which reads the history on its own, and of health, over all connections.
     pub watchers_max: usize,
     /// The first bytes, and the head of a request, must be there after so long.
     pub head_timeout: Duration,
@@ -72,6 +76,7 @@ impl Default for Limits {
         Self {
             body_size_max: REQUEST_SIZE_MAX + BODY_SLACK,
             body_bytes_max: 256 << 20,
+            answer_bytes_max: 256 << 20,
             requests_max: 16_384,
             connections_max: 4096,
             streams_max: 128,

@@ -6,12 +6,17 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bezant_api::v1;
+use bezant_api::v1::ledger_client::LedgerClient;
+use bezant_codec::account_to_bytes;
 use bezant_server::Limits;
+use bezant_types::{Account, AccountId, LedgerNumber};
 use bytes::Bytes;
 use common::{Server, read_answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tonic::Code;
+use tonic::transport::Endpoint;
 use tonic_types::StatusExt;
 
 /// The clocks of production, sped up.
@@ -217,4 +222,56 @@ async fn a_stop_lets_what_is_in_flight_end_and_takes_nothing_new() {
     let answer = read_answer(&mut stream).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_are_bounded() {
+    const ROWS: u32 = 8000;
+    let server = Server::start_with(Limits { answer_bytes_max: 32 << 20, ..short() }).await;
+    let records: Vec<u8> = (1..=u128::from(ROWS))
+        .flat_map(|id| {
+            let ledger = LedgerNumber(978);
+            account_to_bytes(&Account { id: AccountId(id), ledger, code: 1, ..Account::default() })
+        })
+        .collect();
+    let mut client = server.grpc().await;
+    client.submit(v1::SubmitRequest { operation: 1, records: records.into() }).await.unwrap();
+    let query = v1::QueryFilter { limit: ROWS, ..v1::QueryFilter::default() };
+    let read = client.query_accounts(query).await.unwrap().into_inner();
+    assert_eq!(read.accounts.len(), 8000);
+
+    // With a window of nothing a client takes heads, and no answer.
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+        deaf.push(LedgerClient::new(endpoint.initial_stream_window_size(0).connect().await.unwrap()));
+    }
+    let mut calls = JoinSet::new();
+    for client in &deaf {
+        for _ in 0..8 {
+            let (mut client, query) = (client.clone(), query);
+            calls.spawn(async move { client.query_accounts(query).await });
+        }
+    }
+    // 4 of 24 fit in the budget: the others end, with the reason.
+    for _ in 0..20 {
+        let ended = tokio::time::timeout(Duration::from_secs(20), calls.join_next()).await;
+        let status = ended.expect("what has no room is refused").unwrap().unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.get_error_details().retry_info().is_some(), "{status}");
+    }
+    let status = client.query_accounts(query).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert_eq!(server.get("/v1/accounts?limit=1000").await.code(), "overloaded");
+    let account = r#"{"id":"9000","ledger":978,"code":1}"#;
+    assert_eq!(server.post("/v1/accounts", account).await.status, 201, "writes go on");
+
+    drop((deaf, calls));
+    let again = async {
+        while client.query_accounts(query).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the room comes back");
+    server.stop().await;
 }

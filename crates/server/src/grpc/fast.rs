@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use prost::Message;
 
 use super::{deadline, write};
+use crate::answer;
 use crate::body::{Inbound, Outbound, collect};
 use crate::connection::OpenRequest;
 use crate::desk::Desk;
@@ -34,7 +35,9 @@ pub(crate) async fn submit(
     let deadline = deadline(&headers, &desk.limits);
     let work = async {
         let request = decode(collect(body).await?)?;
-        write::submit(&desk, request, deadline).await
+        let reply = write::submit(&desk, request, deadline).await?;
+        answer::raise(answer::ANSWER_COST.saturating_add(reply.results.len().saturating_mul(2)));
+        Ok(reply)
     };
     match desk.observe(Api::Grpc, Call::Submit, work).await {
         Ok(reply) => {

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bezant_api::Failure;
 use bezant_runtime::Health as NodeHealth;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status, async_trait};
@@ -10,6 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use crate::desk::Desk;
+use crate::failure::to_status;
 
 /// The names that can be asked for: the server as a whole, and its service.
 const SERVICES: [&str; 2] = ["", "bezant.v1.Ledger"];
@@ -52,9 +54,17 @@ impl health_server::Health for Health {
             let status = ServingStatus::ServiceUnknown.into();
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(HealthCheckResponse { status })))));
         }
+        let place = Arc::clone(&self.desk.watchers)
+            .try_acquire_owned()
+            .map_err(|_| to_status(Failure::overloaded("too many streams", self.desk.limits.retry_after)))?;
         let changes = WatchStream::new(self.desk.handle.watch_health()).map(Some);
         let stops = WatchStream::from_changes(self.desk.stopping.subscribe()).map(|_| None);
         let until_stop = changes.merge(stops).map_while(|health| health);
-        Ok(Response::new(Box::pin(until_stop.map(|health| Ok(response(&health))))))
+        let responses = until_stop.map(move |health| {
+            // The place is given back with the stream.
+            let _place = &place;
+            Ok(response(&health))
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 }

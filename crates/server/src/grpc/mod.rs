@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_server::HealthServer;
 use v1::ledger_server::{Ledger, LedgerServer};
 
+use crate::answer;
 use crate::desk::{Deadline, Desk};
 use crate::failure::to_status;
 use crate::limits::Limits;
@@ -84,18 +85,25 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 impl Service {
-    /// Does the work of a call, counts it, and tells a failure as gRPC does.
+    /// Does the work of a call whose reply is encoded in `size` bytes, counts it, and tells a failure as gRPC does.
     async fn call<Input, Output, Work>(
         &self,
         call: Call,
         request: Request<Input>,
         work: impl FnOnce(Input, Deadline) -> Work,
+        size: impl FnOnce(&Output) -> usize,
     ) -> Result<Response<Output>, Status>
     where
         Work: Future<Output = Result<Output, Failure>>,
     {
         let deadline = deadline(request.metadata().as_ref(), &self.desk.limits);
         let work = work(request.into_inner(), deadline);
+        let work = async {
+            let reply = work.await?;
+            // The message, and the buffer that it is encoded into.
+            answer::raise(answer::ANSWER_COST.saturating_add(size(&reply).saturating_mul(3)));
+            Ok(reply)
+        };
         self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
     }
 }
@@ -108,7 +116,8 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::$request>,
             ) -> Result<Response<v1::$reply>, Status> {
-                self.call(Call::$call, request, |input, deadline| $module::$method(&self.desk, input, deadline)).await
+                let work = |input, deadline| $module::$method(&self.desk, input, deadline);
+                self.call(Call::$call, request, work, prost::Message::encoded_len).await
             })+
 
             type WatchEventsStream = watch::ChangeStream;
@@ -117,7 +126,8 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                self.call(Call::WatchEvents, request, |input, _| std::future::ready(watch::watch_events(&self.desk, input))).await
+                let work = |input, _| std::future::ready(watch::watch_events(&self.desk, input));
+                self.call(Call::WatchEvents, request, work, |_| 0).await
             }
         }
     };

@@ -101,7 +101,7 @@ pub(super) async fn list_assets(
     _: v1::ListAssetsRequest,
     deadline: Deadline,
 ) -> Result<v1::ListAssetsReply, Failure> {
-    let assets = desk.assets(deadline).await?;
+    let assets = desk.list_assets(deadline).await?;
     Ok(v1::ListAssetsReply { assets: assets.iter().copied().map(v1::Asset::from).collect() })
 }
 

@@ -21,7 +21,7 @@ type Answer = Result<Response, Refused>;
 pub(super) async fn assets(context: Context) -> Answer {
     let desk = &context.desk;
     let work = async {
-        let assets = desk.assets(context.deadline).await?;
+        let assets = desk.list_assets(context.deadline).await?;
         json(StatusCode::OK, &assets.iter().map(AssetReply::from).collect::<Vec<_>>())
     };
     Ok(desk.observe(Api::Rest, Call::ListAssets, work).await?)
