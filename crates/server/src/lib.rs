@@ -23,14 +23,14 @@ mod shared;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bezant_runtime::Handle;
 use prometheus_client::registry::Registry;
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
@@ -58,6 +58,8 @@ pub enum ServeError {
 
 /// After a failed accept (no file handles left, say) nothing tells when it will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log hears that connections cannot be accepted.
+const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` is ready, then finishes what is in flight, within the limit for it.
 pub async fn serve(
@@ -77,6 +79,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(desk.limits.connections_max));
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut warned_at = None;
     tracing::debug!(%address, "serving");
     loop {
         let accepted = tokio::select! {
@@ -84,7 +87,17 @@ pub async fn serve(
             accepted = accept(&listener, &places, desk.limits.keep_alive) => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn_at_most_once_a_second(&mut warned_at, &error);
+                // Not in the select above, where every connection that ends would cut the pause short.
+                tokio::select! {
+                    () = &mut shutdown => break,
+                    () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
+                }
+            }
+        };
         let (builder, door) = (builder.clone(), door.of_connection());
         let metrics = Arc::clone(&desk.metrics);
         connections.spawn(async move {
@@ -108,20 +121,20 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     keep_alive: Duration,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            if let Err(error) = prepare(&stream, keep_alive) {
-                tracing::debug!(%error, "a connection keeps the system's settings");
-            }
-            Some((stream, place))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    if let Err(error) = prepare(&stream, keep_alive) {
+        tracing::debug!(%error, "a connection keeps the system's settings");
+    }
+    Ok((stream, place))
+}
+
+/// What does not work stays so for a while, and the log need not hear it ten times a second.
+fn warn_at_most_once_a_second(warned_at: &mut Option<Instant>, error: &io::Error) {
+    if warned_at.is_none_or(|warned_at| warned_at.elapsed() >= WARN_INTERVAL) {
+        tracing::warn!(%error, "a connection could not be accepted");
+        *warned_at = Some(Instant::now());
     }
 }
 
