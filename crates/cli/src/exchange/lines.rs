@@ -1,8 +1,8 @@
 //! The text of an export: one record a line, each sealed to all lines before it.
 //!
 //! JSON Lines (`bezant-export/1`): a first line that says whose history it is, the accounts, the movements in
-//! commit order, and a last line that counts them. CSV: a line with the names of the columns, then the
-//! movements.
+//! commit order, and a last line that counts them. CSV: a line with the names of the columns, the
+//! movements, and a last line `end,COUNT` that counts them.
 //!
 //! Every line ends in a checksum, 16 hexadecimal digits: CRC-64/NVME over the checksum of the line before
 //! (8 bytes little-endian, 0 for the first) and the bytes of this line in front of the checksum's field. So
@@ -20,6 +20,8 @@ use crate::exit::Failure;
 
 /// The format that this program writes and reads.
 const FORMAT: &str = "bezant-export/1";
+/// How the last line of a CSV file begins: no position of a movement does.
+const CSV_END: &str = "end,";
 /// A line of this size at the most: a row of CSV or JSON is about 2 KiB.
 const LINE_SIZE_MAX: usize = 64 << 10;
 
@@ -110,8 +112,9 @@ impl<Sink: Write> LineWriter<Sink> {
 
     /// Ends the file.
     pub(crate) fn end(mut self, end: End) -> Result<(), Failure> {
-        if self.format == FileFormat::Jsonl {
-            self.record(&Record::End(end))?;
+        match self.format {
+            FileFormat::Jsonl => self.record(&Record::End(end))?,
+            FileFormat::Csv => self.csv_line(&format!("{CSV_END}{}", end.movements))?,
         }
         self.sink.flush()?;
         Ok(())
@@ -146,6 +149,14 @@ fn columns() -> Result<String, Failure> {
     let movement =
         bezant_codec::movement_from_bytes(&[0; bezant_codec::MOVEMENT_SIZE]).map_err(anyhow::Error::from)?;
     csv_text(&MovementRow::new(MovementNumber(0), &movement), true)
+}
+
+/// The last line of a CSV file.
+fn csv_end(text: &[u8]) -> Result<Record, String> {
+    let count = text.get(CSV_END.len()..).unwrap_or_default();
+    let movements = std::str::from_utf8(count).ok().and_then(|count| count.parse().ok());
+    let movements = movements.ok_or_else(|| "its count is no number".to_owned())?;
+    Ok(Record::End(End { accounts: 0, movements, is_exact: false }))
 }
 
 /// A line that is not what its checksum says, or cannot be read.
@@ -213,6 +224,7 @@ impl<Source: BufRead> LineReader<Source> {
                 whole.push(b'}');
                 serde_json::from_slice(&whole).map_err(|error| error.to_string())
             }
+            FileFormat::Csv if text.starts_with(CSV_END.as_bytes()) => csv_end(&text),
             FileFormat::Csv => csv::ReaderBuilder::new()
                 .has_headers(false)
                 .from_reader(text.as_slice())

@@ -20,7 +20,7 @@ fn file(format: FileFormat, views: &[AccountView], rows: &[(MovementNumber, Move
 fn verify(bytes: &[u8]) -> Result<Report, Failure> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    verify_file(&file.path().to_path_buf(), None)
+    verify_file(file.path(), None)
 }
 
 fn fails(bytes: &[u8]) -> bool {
@@ -52,9 +52,11 @@ fn every_flipped_bit_of_the_file_is_found() {
 #[test]
 fn a_cut_file_is_found() {
     let (rows, views) = history();
-    let bytes = file(FileFormat::Jsonl, &views, &rows);
-    for size in 0..bytes.len() {
-        assert!(fails(&bytes[..size]), "cut after {size} bytes");
+    for format in [FileFormat::Jsonl, FileFormat::Csv] {
+        let bytes = file(format, &views, &rows);
+        for size in 0..bytes.len() {
+            assert!(fails(&bytes[..size]), "{format:?}: cut after {size} bytes");
+        }
     }
 }
 

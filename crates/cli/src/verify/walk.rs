@@ -295,6 +295,11 @@ impl Walk {
         self.accounts.get(&id).map(|walked| (walked.spends, walked.receipts))
     }
 
+    /// Every account: as it is known from elsewhere, and the sums that its rows make.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (AccountId, Option<&AccountView>, &Balances)> {
+        self.accounts.iter().map(|(id, walked)| (*id, walked.expected.as_ref(), &walked.balances))
+    }
+
     /// The accounts that were met and are not known from elsewhere.
     pub(crate) fn unknown_accounts(&self) -> Vec<AccountId> {
         self.accounts.iter().filter(|(_, walked)| walked.expected.is_none()).map(|(id, _)| *id).collect()
