@@ -20,8 +20,9 @@ use crate::session::Session;
   bezant export --format csv --to ledger.csv
   bezant verify --file ledger.jsonl
 
-Amounts are in minor units. Every line carries a checksum over itself and the line before;
-JSON Lines also hold the accounts and end in a line that counts them.")]
+Amounts are in minor units. Every line carries a checksum over itself and the line before, and
+the last line counts the movements. JSON Lines also hold the accounts: of everything, they are
+what `bezant import history` rebuilds a ledger from. CSV is for archives and spreadsheets.")]
 pub(crate) struct ExportArgs {
     /// Id or name; everything when not given
     account: Option<String>,

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::history::{self, HistoryArgs};
 use super::input::{Fields, account, transfer};
 use crate::exit::Failure;
 use crate::json::Text;
@@ -37,7 +38,9 @@ user_data_32, timestamp. An id and an asset or ledger must be there. A bound is 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
 
   id,name,asset,flags
-  1001,alice,EUR,history")]
+  1001,alice,EUR,history
+
+An export is not read here: see `bezant import history`.")]
     Accounts(FileArgs),
     /// Create transfers from a file
     #[command(after_help = "Examples:
@@ -51,8 +54,12 @@ timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. An amount
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
 
   id,from,to,amount
-  1,alice,bob,10.50 EUR")]
+  1,alice,bob,10.50 EUR
+
+An export is not read here: see `bezant import history`.")]
     Transfers(FileArgs),
+    /// Rebuild a ledger from an export of everything
+    History(HistoryArgs),
 }
 
 /// What to import.
@@ -86,11 +93,14 @@ struct Summary {
 impl ImportCommand {
     /// Does it.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let (Self::Accounts(args) | Self::Transfers(args)) = &self;
-        let mut import = Import::open(session, args)?;
-        match self {
-            Self::Accounts(_) => import.accounts().await?,
-            Self::Transfers(_) => import.transfers().await?,
+        let mut import = match &self {
+            Self::Accounts(args) | Self::Transfers(args) => Import::open(session, args)?,
+            Self::History(args) => return history::run(session, args).await,
+        };
+        if matches!(self, Self::Accounts(_)) {
+            import.accounts().await?;
+        } else {
+            import.transfers().await?;
         }
         import.finish()
     }
@@ -269,6 +279,12 @@ impl Source {
             Box::new(File::open(path).map_err(cannot)?)
         };
         let mut reader = BufReader::new(file);
+        if is_export(reader.fill_buf()?) {
+            return Err(Failure::Usage(format!(
+                "{} is an export: `bezant import history` rebuilds a ledger from one of everything, in JSON Lines",
+                path.display()
+            )));
+        }
         let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
         if first == Some(b'{') {
             return Ok(Self::Json { lines: reader.lines(), line: 0 });
@@ -297,6 +313,11 @@ impl Source {
             }
         }
     }
+}
+
+/// True of the beginning of what `bezant export` writes.
+fn is_export(text: &[u8]) -> bool {
+    text.starts_with(b"{\"type\":\"export\"") || text.starts_with(b"position,timestamp,kind,")
 }
 
 /// True of the flags that a row is chained to the next by.

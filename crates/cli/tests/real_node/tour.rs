@@ -215,3 +215,64 @@ fn completions_are_printed() {
         assert!(script.contains("bezant") && script.contains("verify"), "{shell}");
     }
 }
+
+/// The four sums of every account of a node, by id.
+fn sums(node: &Node) -> std::collections::BTreeMap<String, String> {
+    json_lines(&node.done(&["account", "list", "-o", "json"]))
+        .into_iter()
+        .map(|account| (account["id"].to_string(), account["balances"].to_string()))
+        .collect()
+}
+
+#[test]
+fn an_export_rebuilds_the_ledger() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let files = tempfile::tempdir().expect("a folder");
+    let source = with_accounts(folders[0].path());
+    let path = files.path().join("all.jsonl");
+    let path = path.to_str().expect("text");
+    let target = Node::start(folders[1].path());
+    source.done(&["pay", "alice", "bob", "10", "--id", "10"]);
+    // What an import leaves that breaks off after the first row.
+    source.done(&["export", "--to", path]);
+    assert!(target.done(&["import", "history", path]).contains("1 movements imported, 0 there"));
+    source.done(&["account", "create", "carol", "--asset", "EUR"]);
+    source.done(&["transfer", "create", "alice", "bob", "3", "--id", "11", "--pending", "--expires-in", "1"]);
+    source.done(&["transfer", "create", "alice", "bob", "4", "--id", "12", "--pending"]);
+    source.done(&["transfer", "create", "alice", "bob", "5", "--id", "13", "--pending"]);
+    source.done(&[
+        "transfer",
+        "create",
+        "bob",
+        "alice",
+        "6",
+        "--id",
+        "14",
+        "--pending",
+        "--expires-in",
+        "999",
+    ]);
+    source.done(&["transfer", "post", "12", "2.50"]);
+    source.done(&["transfer", "void", "13"]);
+    source.done(&["account", "bounds", "bob", "--max", "50"]);
+    let is_expired = || json(&source.done(&["books", "-o", "json"]))["pending"] == 1;
+    let start = std::time::Instant::now();
+    while !is_expired() {
+        assert!(start.elapsed().as_secs() < 20, "the reserve of a second expires");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    source.done(&["export", "--to", path]);
+    assert!(target.fails(2, &["import", "accounts", path]).contains("import history"));
+    for before in [1, 8] {
+        let answer = target.done(&["import", "history", path]);
+        assert!(answer.contains(&format!("{} movements imported, {before} there", 8 - before)), "{answer}");
+    }
+    assert_eq!(sums(&source), sums(&target));
+    assert!(target.done(&["verify", "--all"]).contains("verified"));
+    let bob = json(&target.done(&["account", "show", "bob", "-o", "json"]));
+    assert_eq!(bob["bounds"]["maximum"], "5000");
+    target.done(&["pay", "alice", "bob", "1", "--id", "99"]);
+    assert!(target.fails(2, &["import", "history", path]).contains("neither empty"));
+    source.done(&["export", "alice", "--to", path]);
+    assert!(target.fails(2, &["import", "history", path]).contains("alone"));
+}

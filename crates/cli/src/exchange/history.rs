@@ -1,0 +1,311 @@
+//! `bezant import history`: a ledger rebuilt from an export of everything, with its ids and timestamps.
+//!
+//! The file is verified first, seals and chains; nothing is sent of one that does not verify. Then accounts
+//! and rows are sent in their order, flagged `imported`. A row of the export is a row of the ledger: so the
+//! length of the ledger's history says where an import that broke off goes on, and the row there must be the
+//! export's. A reserve that expired is voided at the moment of its expiry, by a void whose id is made from
+//! the reserve's; so rows and sums stay the same. At the end the sums of every account are compared.
+//!
+//! Bounds are set last: those of an export are the newest ones, and older rows need not keep them. Heads
+//! differ from the source's, since the flag and the timeout are part of what is hashed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use bezant_api::idempotency::{IdKind, derive_id};
+use bezant_client::{
+    Account, AccountFlags, AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, Movement,
+    MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer, TransferFlags,
+    TransferId,
+};
+use bezant_types::limits::EVENTS_MAX;
+use clap::Args;
+use serde::Serialize;
+
+use super::lines::{LineReader, Record};
+use crate::exit::Failure;
+use crate::output;
+use crate::output::Format;
+use crate::session::Session;
+use crate::verify::{Checked, check_file};
+
+/// Which export to rebuild.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant export --to ledger.jsonl
+  bezant import history ledger.jsonl --server http://127.0.0.1:7080
+
+Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified
+first. Accounts and transfers keep their ids and timestamps and get the flag imported; one
+that breaks off is simply started again. At the end all balances are compared.
+
+What differs from the source: the heads of the hash chains; assets of your own, which no
+export holds (register them as they were); the flag linked, which is dropped. An expiry
+becomes a void of the same moment. A reserve that is still pending no longer expires: post
+or void it.")]
+pub(crate) struct HistoryArgs {
+    /// Export of everything, in JSON Lines
+    file: PathBuf,
+}
+
+/// What was rebuilt.
+#[derive(Debug, Serialize)]
+struct Rebuilt {
+    accounts: usize,
+    movements: u64,
+    /// Rows that were there from an earlier try.
+    movements_before: u64,
+    /// Reserves that are still pending: they no longer expire.
+    pending: u64,
+}
+
+/// Rebuilds it.
+pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
+    let checked = check_file(&args.file, None)?;
+    let accounts = accounts_of(&checked)?;
+    let total = checked.walk.movements();
+    let before = session.client.books().await?.history.movements;
+    let missing = missing_accounts(session, &accounts).await?;
+    if before > total {
+        return Err(not_empty(&format!("it holds {before} movements, the export {total}")));
+    }
+    let mut rows = Rows::open(&args.file)?;
+    rows.skip_those_there(session, before).await?;
+    create_accounts(session, &missing).await?;
+    let bar = output::progress(total, "movements");
+    bar.set_position(before);
+    while let Some(batch) = rows.batch()? {
+        create_transfers(session, &batch).await?;
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    for view in accounts.values().filter(|view| !view.bounds.is_none()) {
+        let outcome = session.client.set_bounds(view.account.id, view.bounds).await?;
+        if outcome.status != bezant_client::AccountChangeStatus::Created {
+            return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+        }
+    }
+    compare(session, &checked).await?;
+    let pending = session.client.books().await?.pending;
+    let rebuilt = Rebuilt { accounts: accounts.len(), movements: total, movements_before: before, pending };
+    if session.output == Format::Json {
+        return output::json(&rebuilt);
+    }
+    let new = total.saturating_sub(before);
+    output::line(&format!(
+        "{} accounts, {new} movements imported, {before} there before; all balances agree",
+        accounts.len()
+    ))?;
+    if pending > 0 {
+        output::note(&format!(
+            "{pending} reserves are still pending and no longer expire: post or void them"
+        ));
+    }
+    Ok(())
+}
+
+fn not_empty(what: &str) -> Failure {
+    Failure::Usage(format!(
+        "the ledger is neither empty nor an unfinished import of this file: {what}; start one with an empty \
+         folder"
+    ))
+}
+
+/// The accounts of an export of everything, by their place in time.
+fn accounts_of(checked: &Checked) -> Result<BTreeMap<Nanos, AccountView>, Failure> {
+    if let Some(id) = checked.account {
+        return Err(Failure::Usage(format!("this is the export of account {id} alone: export everything")));
+    }
+    if !checked.has_accounts {
+        return Err(Failure::Usage(
+            "an export in CSV holds no accounts: export with --format jsonl".to_owned(),
+        ));
+    }
+    if let Some(id) = checked.walk.unknown_accounts().first() {
+        return Err(Failure::Usage(format!(
+            "account {id} was created while the export was made and is not in it: export again"
+        )));
+    }
+    let views = checked.walk.accounts().filter_map(|(_, expected, _)| expected);
+    Ok(views.map(|view| (view.account.timestamp, view.clone())).collect())
+}
+
+/// The accounts that the ledger does not have yet. All that it has must be the export's.
+async fn missing_accounts(
+    session: &Session,
+    accounts: &BTreeMap<Nanos, AccountView>,
+) -> Result<Vec<NewAccount>, Failure> {
+    let mut missing = accounts.clone();
+    let mut pages = session.client.query_accounts_paged(QueryFilter::default());
+    while let Some(view) = pages.next().await? {
+        let id = view.account.id;
+        if missing.remove(&view.account.timestamp).is_none_or(|expected| expected.account.id != id) {
+            return Err(not_empty(&format!("account {id} is not the export's")));
+        }
+    }
+    Ok(missing.into_values().map(|view| imported_account(&view)).collect())
+}
+
+/// The account as it was created: without sums and bounds, and open unless it never was.
+fn imported_account(view: &AccountView) -> NewAccount {
+    let flags = view.account.flags.without(AccountFlags::LINKED).union(AccountFlags::IMPORTED);
+    let is_unused = view.spends.sequence == 0 && view.receipts.sequence == 0;
+    let flags = if is_unused { flags } else { flags.without(AccountFlags::CLOSED) };
+    let account = Account {
+        flags,
+        debits_pending: 0,
+        debits_posted: 0,
+        credits_pending: 0,
+        credits_posted: 0,
+        ..view.account
+    };
+    NewAccount::from(account).name(view.name.as_str())
+}
+
+/// The transfer that makes this row of the history in another ledger.
+fn imported_transfer(movement: &Movement) -> NewTransfer {
+    let transfer = &movement.transfer;
+    if movement.kind == MovementKind::Expired {
+        let key = format!("bezant export: expiry of {}", transfer.id);
+        let id = TransferId(derive_id(IdKind::Transfer, &key, 0));
+        let void = NewTransfer::void(id, transfer.id);
+        let flags = void.transfer.flags.union(TransferFlags::IMPORTED);
+        return NewTransfer::from(Transfer { flags, timestamp: movement.timestamp, ..void.transfer });
+    }
+    let flags = transfer.flags.without(TransferFlags::LINKED).union(TransferFlags::IMPORTED);
+    NewTransfer::from(Transfer { flags, timeout_seconds: 0, ..*transfer })
+}
+
+async fn create_accounts(session: &Session, accounts: &[NewAccount]) -> Result<(), Failure> {
+    for batch in accounts.chunks(EVENTS_MAX) {
+        let outcomes = session.client.create_accounts(batch).await?;
+        if let Some((new, outcome)) = batch.iter().zip(outcomes).find(|(_, outcome)| !outcome.is_done()) {
+            let status: CreateAccountStatus = outcome.status;
+            return Err(refused(&format!("account {}", new.account.id), status.name(), status.meaning()));
+        }
+    }
+    Ok(())
+}
+
+async fn create_transfers(session: &Session, batch: &[NewTransfer]) -> Result<(), Failure> {
+    let outcomes = session.client.create_transfers(batch).await?;
+    if let Some((new, outcome)) = batch.iter().zip(outcomes).find(|(_, outcome)| !outcome.is_done()) {
+        let status: CreateTransferStatus = outcome.status;
+        return Err(refused(&format!("transfer {}", new.transfer.id), status.name(), status.meaning()));
+    }
+    Ok(())
+}
+
+fn refused(what: &str, name: &str, meaning: &str) -> Failure {
+    Failure::Refused(format!("{what}: {name}: {meaning} Begin again with an empty folder."))
+}
+
+/// The rows of a file that was verified, from the first on.
+struct Rows {
+    reader: LineReader<BufReader<File>>,
+}
+
+impl Rows {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path)
+            .map_err(|error| Failure::NotFound(format!("{} cannot be read: {error}", path.display())))?;
+        Ok(Self { reader: LineReader::new(BufReader::new(file))? })
+    }
+
+    fn next(&mut self) -> Result<Option<NewTransfer>, Failure> {
+        while let Some(record) = self.reader.record()? {
+            let Record::Movement(row) = record else { continue };
+            let (_, movement) = row.movement().ok_or_else(|| {
+                Failure::Verification(format!("line {}: an unknown kind of movement", self.reader.line()))
+            })?;
+            return Ok(Some(imported_transfer(&movement)));
+        }
+        Ok(None)
+    }
+
+    /// Passes over the first `count` rows, the last of which the ledger must have in the same place.
+    async fn skip_those_there(&mut self, session: &Session, count: u64) -> Result<(), Failure> {
+        let Some(newest) = count.checked_sub(1) else { return Ok(()) };
+        let mut skipped = None;
+        for _ in 0..count {
+            skipped = self.next()?;
+        }
+        let found = session.client.movements(MovementNumber(newest), 1).await?;
+        let found = found.first().map(|(_, movement)| (movement.transfer.id, movement.timestamp));
+        let expected = skipped.map(|new| (new.transfer.id, new.transfer.timestamp));
+        if found == expected {
+            return Ok(());
+        }
+        Err(not_empty(&format!("its movement {newest} is not the export's")))
+    }
+
+    /// As many rows as one request carries; `None` behind the last.
+    fn batch(&mut self) -> Result<Option<Vec<NewTransfer>>, Failure> {
+        let mut batch = Vec::new();
+        while batch.len() < EVENTS_MAX {
+            let Some(new) = self.next()? else { break };
+            batch.push(new);
+        }
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
+    }
+}
+
+/// An error unless the ledger's accounts have the sums to which the rows of the export add up.
+async fn compare(session: &Session, checked: &Checked) -> Result<(), Failure> {
+    let mut rebuilt: BTreeMap<AccountId, AccountView> = BTreeMap::new();
+    let mut pages = session.client.query_accounts_paged(QueryFilter::default());
+    while let Some(view) = pages.next().await? {
+        rebuilt.insert(view.account.id, view);
+    }
+    for (id, _, expected) in checked.walk.accounts() {
+        let found = rebuilt.remove(&id).map(|view| view.account.balances());
+        if found != Some(*expected) {
+            return Err(Failure::Verification(format!(
+                "account {id} has {found:?}, the export makes it {expected:?}"
+            )));
+        }
+    }
+    rebuilt.keys().next().map_or(Ok(()), |id| {
+        Err(Failure::Verification(format!("account {id} was created during the import")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_becomes_a_void_of_its_moment_with_the_same_id_each_time() {
+        let transfer = Transfer {
+            id: TransferId(7),
+            amount: 5,
+            flags: TransferFlags::PENDING,
+            timeout_seconds: 1,
+            timestamp: Nanos(10),
+            ..Transfer::default()
+        };
+        let mut bytes = [0; bezant_codec::MOVEMENT_SIZE];
+        bytes[328] = 4;
+        let movement = bezant_codec::movement_from_bytes(&bytes).unwrap();
+        let expiry = Movement { transfer, kind: MovementKind::Expired, timestamp: Nanos(99), ..movement };
+        let void = imported_transfer(&expiry).transfer;
+        assert_eq!(void, imported_transfer(&expiry).transfer);
+        assert_eq!((void.pending_id, void.timestamp, void.timeout_seconds), (TransferId(7), Nanos(99), 0));
+        assert!(void.flags.contains(TransferFlags::VOID_PENDING.union(TransferFlags::IMPORTED)));
+        let reserve = imported_transfer(&Movement { kind: MovementKind::Pending, ..expiry }).transfer;
+        assert_eq!((reserve.id, reserve.timestamp, reserve.timeout_seconds), (TransferId(7), Nanos(10), 0));
+    }
+
+    #[test]
+    fn an_account_that_a_transfer_closed_is_created_open() {
+        let mut view = AccountView::default();
+        view.account.flags = AccountFlags::CLOSED;
+        assert!(imported_account(&view).account.flags.contains(AccountFlags::CLOSED), "from the beginning");
+        view.spends.sequence = 1;
+        view.account.debits_pending = 3;
+        let account = imported_account(&view).account;
+        assert_eq!((account.flags, account.debits_pending), (AccountFlags::IMPORTED, 0));
+    }
+}
