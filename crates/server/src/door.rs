@@ -21,7 +21,7 @@ use crate::answer::{self, ANSWER_COST, Hold, STREAM_COST};
 use crate::body::{Admission, Budget, Inbound, Outbound};
 use crate::connection::{Activity, OpenRequest};
 use crate::desk::Desk;
-use crate::failure::{Refused, to_status};
+use crate::failure::{Refused, to_status, with_reason};
 use crate::grpc::{self, Service};
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
@@ -135,17 +135,18 @@ impl HyperService<Request<Incoming>> for Door {
             open.mark_stream();
         }
         let request = request.map(|body| body.map_err(to_status));
-        if request.uri().path().starts_with(LEDGER_PATH) {
+        let path = request.uri().path().to_owned();
+        if path.starts_with(LEDGER_PATH) {
             let answer = self.ledger.clone().call(request);
             return Box::pin(async move {
-                let response = hold.scope(answer).await?;
+                let response = with_reason(hold.scope(answer).await?, &path);
                 drop(counted);
                 Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
         }
         let mut standard = self.standard.clone();
         Box::pin(async move {
-            let response = hold.scope(standard.call(request)).await?;
+            let response = with_reason(hold.scope(standard.call(request)).await?, &path);
             drop(counted);
             Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
         })

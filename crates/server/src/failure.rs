@@ -68,6 +68,34 @@ pub(crate) fn to_status(failure: Failure) -> Status {
     Status::with_error_details(failure.code.grpc_code(), failure.detail, details)
 }
 
+/// The answer with a stable code, where the machinery of gRPC refused the request by itself: it knows no codes.
+///
+/// The standard services say in their own way what they do not know.
+pub(crate) fn with_reason(
+    response: http::Response<tonic::body::Body>,
+    path: &str,
+) -> http::Response<tonic::body::Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let is_standard = path.starts_with("/grpc.");
+    let has_reason = status.code() == tonic::Code::Ok || !status.details().is_empty();
+    let failure = match status.code() {
+        _ if has_reason => return response,
+        tonic::Code::Unimplemented if status.message().is_empty() => {
+            let detail =
+                format!("there is no call {path}: ask the reflection service, or see bezant.v1.Ledger");
+            Failure::new(ErrorCode::RouteNotFound, detail)
+        }
+        tonic::Code::OutOfRange if !is_standard => Failure::new(ErrorCode::RequestTooLarge, status.message()),
+        // What could not be decoded: a fault of our own would have come with its code.
+        tonic::Code::Internal | tonic::Code::Unimplemented if !is_standard => {
+            let detail = format!("the message cannot be read: {}", status.message());
+            Failure::new(ErrorCode::InvalidMessage, detail)
+        }
+        _ => return response,
+    };
+    to_status(failure).into_http()
+}
+
 /// A failure on its way out of a REST handler, as problem+json.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Failure);

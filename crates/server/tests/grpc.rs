@@ -8,9 +8,13 @@ use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, result_from_bytes, transf
 use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, TransferId};
 use bytes::Bytes;
 use common::Server;
-use tonic::Code;
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
 use tonic_types::StatusExt;
@@ -134,6 +138,30 @@ async fn errors_carry_their_details() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_machinery_refuses_has_a_code_too() {
+    let server = Server::start().await;
+    let call = async |path: &'static str, message: &'static [u8]| {
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+        let mut client = Grpc::new(endpoint.connect().await.unwrap());
+        client.ready().await.unwrap();
+        let request = v1::SubmitReply { results: Bytes::from_static(message), ..Default::default() };
+        let codec = ProstCodec::<v1::SubmitReply, v1::SubmitReply>::default();
+        client.unary(Request::new(request), PathAndQuery::from_static(path), codec).await.unwrap_err()
+    };
+    let reason = |status: &Status| status.get_error_details().error_info().map(|info| info.reason.clone());
+    for path in ["/bezant.v1.Ledger/Burn", "/bezant.v2.Ledger/Submit"] {
+        let status = call(path, b"").await;
+        assert_eq!(status.code(), Code::Unimplemented, "{status}");
+        assert_eq!(reason(&status).as_deref(), Some("route_not_found"), "{path}");
+    }
+    // Field 3 is bytes in what is sent, and a number in what the call takes.
+    let status = call("/bezant.v1.Ledger/QueryTransfers", b"\xff\xff").await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(reason(&status).as_deref(), Some("invalid_message"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn change_events_stream_from_a_position_and_end_with_the_server() {
     let mut server = Server::start().await;
     server.two_accounts().await;
@@ -157,11 +185,7 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_are_there() {
     let server = Server::start().await;
-    let channel = tonic::transport::Endpoint::new(format!("http://{}", server.address))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
+    let channel = Endpoint::new(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
     let mut health = HealthClient::new(channel.clone());
     let request = HealthCheckRequest { service: "bezant.v1.Ledger".to_owned() };
     assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
