@@ -104,6 +104,10 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Fills `buffer` from `offset`. In direct mode: offset, size and memory aligned to [`BLOCK_SIZE`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
+    /// Says that these bytes will be read soon, so that many reads can be under way at once. Changes nothing
+    /// else, and may do nothing.
+    fn expect_read(&self, _offset: u64, _size: u64) {}
+
     /// Writes all of `bytes` at `offset`. In direct mode: offset, size and memory aligned to [`BLOCK_SIZE`].
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 

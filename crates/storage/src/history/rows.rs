@@ -73,6 +73,13 @@ impl<R: Row> RowFiles<R> {
         self.files.len() as u64
     }
 
+    /// Says that this page will be read soon.
+    pub(crate) fn expect_page(&self, page: u64) {
+        if let Some(file) = self.files.get(place(page / self.layout.file_pages)) {
+            file.expect_read(page % self.layout.file_pages * PAGE_SIZE, PAGE_SIZE);
+        }
+    }
+
     /// Reads pages from `first` on, as many as `buffer` holds, all of one file, and checks them.
     pub(crate) fn read_pages(&self, first: u64, buffer: &mut [u8]) -> Result<(), HistoryError> {
         let number = first / self.layout.file_pages;

@@ -29,6 +29,11 @@ pub(crate) struct View<R> {
     pub(crate) end: u64,
 }
 
+/// Rows that a scan looks for before it reads them: few at first, since a query may want only one.
+const AHEAD_MIN: usize = 4;
+/// The most; each may be a page of its own, and a disk does so many reads at once.
+const AHEAD_MAX: usize = 256;
+
 /// The page of rows that was read last.
 #[derive(Debug)]
 pub(crate) struct LastPage {
@@ -204,28 +209,48 @@ impl<R: Row> View<R> {
         let mut sources: Vec<_> = groups.iter().map(|group| Source::new(run, group)).collect();
         sources.sort_by_cached_key(Source::page_count);
         let mut left = range;
+        let mut candidates = Vec::with_capacity(AHEAD_MAX);
+        let mut ahead = AHEAD_MIN;
         while !left.is_empty() {
-            let from = if reversed { left.end - 1 } else { left.start };
-            let found = match common_row(&mut sources, from - start, reversed) {
-                Ok(Some(row)) if left.contains(&(start + row)) => start + row,
-                Ok(_) => return Ok(true),
-                Err(error) => {
-                    serious(run, error)?;
-                    // Without sources every row is looked at.
-                    sources.clear();
-                    continue;
+            candidates.clear();
+            while candidates.len() < ahead && !left.is_empty() {
+                let from = if reversed { left.end - 1 } else { left.start };
+                match common_row(&mut sources, from - start, reversed) {
+                    Ok(Some(row)) if left.contains(&(start + row)) => {
+                        let found = start + row;
+                        candidates.push(found);
+                        left = if reversed { left.start..found } else { found + 1..left.end };
+                    }
+                    Ok(_) => left = 0..0,
+                    Err(error) => {
+                        serious(run, error)?;
+                        // Without sources every row is looked at.
+                        sources.clear();
+                    }
                 }
-            };
-            let row = self.row(found, last)?;
-            if matches(&row, groups) && !take(found, row) {
-                return Ok(false);
             }
-            if reversed {
-                left.end = found;
-            } else {
-                left.start = found + 1;
+            self.expect_rows(&candidates);
+            for found in &candidates {
+                let row = self.row(*found, last)?;
+                if matches(&row, groups) && !take(*found, row) {
+                    return Ok(false);
+                }
             }
+            ahead = (ahead * 2).min(AHEAD_MAX);
         }
         Ok(true)
+    }
+
+    /// Lets the disk begin with the pages of these rows: one after the other they cost a wait each.
+    fn expect_rows(&self, numbers: &[u64]) {
+        let mut expected = None;
+        for page in
+            numbers.iter().filter(|number| **number < self.tail_first).map(|number| number / R::PER_PAGE)
+        {
+            if expected != Some(page) {
+                self.files.expect_page(page);
+            }
+            expected = Some(page);
+        }
     }
 }
