@@ -379,6 +379,16 @@ fn history_rows_max(query: &HistoryQuery) -> usize {
     }
 }
 
+/// A failure of an event that was sent alone: it has no place.
+pub(crate) fn without_place(mut failure: Failure) -> Failure {
+    for violation in &mut failure.violations {
+        if let Some(field) = violation.field.strip_prefix("[0].") {
+            violation.field = field.to_owned();
+        }
+    }
+    failure
+}
+
 fn account_not_found(reference: &AccountReference) -> Failure {
     let account = match reference {
         AccountReference::None => "no account was named".to_owned(),

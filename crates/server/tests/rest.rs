@@ -54,7 +54,12 @@ async fn refusals_are_problems_with_the_status_as_code() {
     assert_eq!((same.status, same.code().as_str()), (422, "accounts_must_be_different"));
     let unknown = send(&body.replace(r#""10""#, r#""12""#).replace(r#""2""#, r#""carol""#)).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (422, "name_not_found"));
-    assert_eq!(unknown.json()["errors"][0]["field"], "[0].credit_account");
+    assert_eq!(unknown.json()["errors"][0]["field"], "credit_account");
+    let stream = server.get("/v1/events/stream?limit=5").await;
+    assert_eq!(
+        (stream.code().as_str(), &stream.json()["errors"][0]["field"]),
+        ("invalid_query", &"limit".into())
+    );
     let asset = send(&body.replace("EUR", "GOLD")).await;
     assert_eq!((asset.status, asset.code().as_str()), (422, "asset_not_found"));
     let field = send(r#"{"id":"10","colour":"red"}"#).await;

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::number::{Amount, Text64};
 use crate::cursor::{self, CursorError, Fingerprint};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{ErrorCode, Failure, Violation};
 
 /// Rows of a page unless told.
 const LIMIT_DEFAULT: u32 = 100;
@@ -103,8 +103,25 @@ pub struct EventsQuery {
 
 /// Reads the parameters of a list.
 pub fn parse_query<Query: DeserializeOwned>(text: &str) -> Result<Query, Failure> {
-    serde_urlencoded::from_str(text)
-        .map_err(|error| Failure::new(ErrorCode::InvalidQuery, format!("the query cannot be read: {error}")))
+    serde_urlencoded::from_str(text).map_err(|error| {
+        // The reader does not say where it was: every parameter may stand alone, so that one is found which fails.
+        let wrong =
+            text.split('&').find_map(|pair| Some((pair, serde_urlencoded::from_str::<Query>(pair).err()?)));
+        let Some((pair, error)) = wrong else {
+            return Failure::new(ErrorCode::InvalidQuery, format!("the query cannot be read: {error}"));
+        };
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let what = match error.to_string() {
+            what if what.contains("invalid digit") || what.contains("empty string") => {
+                "expected a whole number, in digits only".to_owned()
+            }
+            what if what.contains("number too large") => "the number is too large".to_owned(),
+            what if what.contains("`true` or `false`") => "expected true or false".to_owned(),
+            what => what,
+        };
+        let violations = vec![Violation::new(name, what.clone())];
+        Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, format!("{pair}: {what}")) }
+    })
 }
 
 /// Rows of the page that was asked for.
@@ -242,7 +259,13 @@ mod tests {
         for wrong in ["limt=5", "limit=-1", "reversed=yes", "user_data_64=1e3", "code=70000"] {
             let failure = parse_query::<AccountsQuery>(wrong).unwrap_err();
             assert_eq!(failure.code, ErrorCode::InvalidQuery, "{wrong}");
+            let detail = parse_query::<AccountsQuery>(&format!("ledger=978&{wrong}")).unwrap_err().detail;
+            assert!(detail.starts_with(&format!("{wrong}: ")), "{detail}");
         }
+        let failure = parse_query::<AccountsQuery>("reversed=yes").unwrap_err();
+        assert_eq!(failure.violations, [Violation::new("reversed", "expected true or false")]);
+        let failure = parse_query::<AccountsQuery>("limit=1&limit=2").unwrap_err();
+        assert!(failure.detail.contains("duplicate field `limit`"), "{}", failure.detail);
         let failure = parse_query::<HistoryQuery>("side=left").unwrap_err();
         assert!(failure.detail.contains("unknown variant `left`"), "{}", failure.detail);
     }

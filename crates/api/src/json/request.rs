@@ -48,7 +48,8 @@ pub struct AccountBody {
     pub timestamp: Text64,
 }
 
-/// Least and greatest balance in minor units, both inclusive; left out or null = no limit.
+/// Least and greatest balance in minor units, both inclusive; left out or null = no limit, also where the account
+/// had one: both are replaced.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BoundsBody {
@@ -239,12 +240,20 @@ fn bounds_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bo
     Ok(Option::<Object<BoundsBody>>::deserialize(deserializer)?.map(|body| body.0))
 }
 
+/// The reader's words with the range of a number in place of its type in Rust.
+fn with_ranges(detail: &str) -> String {
+    let ranges = [("u8", u8::MAX.into()), ("u16", u16::MAX.into()), ("u32", u32::MAX)];
+    ranges.iter().fold(detail.to_owned(), |detail, (kind, max)| {
+        detail.replace(&format!("expected {kind}"), &format!("expected a whole number from 0 to {max}"))
+    })
+}
+
 /// Reads JSON; an error names the place and the field.
 fn parse<Body: DeserializeOwned>(body: &[u8]) -> Result<Body, Failure> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let detail = error.into_inner().to_string();
+        let detail = with_ranges(&error.into_inner().to_string());
         let is_place = path != ".";
         let violations =
             if is_place { vec![Violation::new(path.clone(), detail.clone())] } else { Vec::new() };
@@ -368,6 +377,10 @@ mod tests {
             (br#"{"colour":1}"#, "unknown field `colour`"),
             (br#"{"amount":1050}"#, "amount: invalid type: integer `1050`, expected a string of digits"),
             (br#"[{"amount":"1"},{"amount":"x"}]"#, "[1].amount"),
+            (
+                br#"{"code":70000}"#,
+                "code: invalid value: integer `70000`, expected a whole number from 0 to 65535",
+            ),
             (br#"{"debit_account":"1"}"#, "amount: is missing"),
             (br#"[{"flags":["pendin"]}]"#, "[0].flags: there is no flag 'pendin'"),
             (br#"{"amount":"1","ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),

@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::context::{Account, Context, JsonBody, Parameters};
 use super::{batch_reply, json, single_reply};
+use crate::desk::without_place;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 use crate::shared::{balances_of, check_keeps_history};
@@ -39,7 +40,11 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
             draft.event.account.id = AccountId(context.id(IdKind::Account, at));
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.account.id.0).collect();
-        let (operation, committed) = desk.create_accounts(batch.events, context.deadline).await?;
+        let is_array = batch.is_array;
+        let (operation, committed) = desk
+            .create_accounts(batch.events, context.deadline)
+            .await
+            .map_err(|failure| if is_array { failure } else { without_place(failure) })?;
         match (batch.is_array, ids.first()) {
             (false, Some(id)) => single_reply(operation, *id, &committed, Some(format!("/v1/accounts/{id}"))),
             _ => batch_reply(operation, &ids, &committed),

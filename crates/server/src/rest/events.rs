@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Problem};
-use bezant_api::{ErrorCode, Failure};
+use bezant_api::{ErrorCode, Failure, Violation};
 use bezant_storage::HistoryQuery as Rows;
 use bezant_types::{MovementFilter, MovementNumber, Nanos};
 use http::{HeaderMap, StatusCode, header};
@@ -82,6 +82,11 @@ pub(super) async fn stream(
 ) -> Answer {
     let desk = Arc::clone(&context.desk);
     let work = async {
+        if query.limit.is_some() {
+            let what = "a stream has no limit: ask /v1/events for pages";
+            let violations = vec![Violation::new("limit", what)];
+            return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
+        }
         let from = match headers.get("last-event-id") {
             Some(value) => Some(after(value.as_bytes())?),
             None => query.from,

@@ -15,7 +15,7 @@ use http::StatusCode;
 
 use super::context::{Context, JsonBody, Parameters, Transfer};
 use super::{batch_reply, json, single_reply};
-use crate::desk::{Deadline, Desk};
+use crate::desk::{Deadline, Desk, without_place};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -41,7 +41,11 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
             draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at));
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.transfer.id.0).collect();
-        let committed = desk.create_transfers(batch.events, context.deadline).await?;
+        let is_array = batch.is_array;
+        let committed = desk
+            .create_transfers(batch.events, context.deadline)
+            .await
+            .map_err(|failure| if is_array { failure } else { without_place(failure) })?;
         match (batch.is_array, ids.first()) {
             (false, Some(id)) => {
                 let location = Some(format!("/v1/transfers/{id}"));
@@ -141,7 +145,7 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
             asset: None,
             has_id: true,
         };
-        let committed = desk.create_transfers(vec![draft], context.deadline).await?;
+        let committed = desk.create_transfers(vec![draft], context.deadline).await.map_err(without_place)?;
         let location = Some(format!("/v1/transfers/{id}"));
         single_reply(Operation::CreateTransfers, id, &committed, location)
     };
