@@ -14,6 +14,9 @@ use crate::json::{Text, moment};
 use crate::output;
 use crate::output::{Align, Format};
 
+/// The file that every folder has in which a node ever worked.
+const LOCK_NAME: &str = "lock";
+
 /// What to look at.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -22,7 +25,7 @@ use crate::output::{Align, Format};
   bezant inspect ./bezant-data -o json
 
 The node must be stopped. Ends with code 5 if anything is damaged, and says what, in
-which file and where.")]
+which file and where; with code 4 if the folder holds no data of Bezant.")]
 pub(crate) struct InspectArgs {
     /// Data folder of a stopped node
     folder: PathBuf,
@@ -41,6 +44,9 @@ pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Unavailable(format!("{folder}: {error}; is the node stopped?")))?;
     let damaged = |error: &dyn std::fmt::Display| Failure::Damaged(format!("{folder}: {error}"));
     if let Some(segment) = &args.frames {
+        if !args.folder.join(segment).is_file() {
+            return Err(Failure::NotFound(format!("there is no segment {segment} in {folder}")));
+        }
         return frames(format, &disk, segment);
     }
     let checkpoints = checkpoint::inspect(&disk).map_err(|error| damaged(&error))?;
@@ -51,6 +57,9 @@ pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
         .max()
         .unwrap_or(LogIndex(0));
     let log = log::inspect(&disk, newest).map_err(|error| damaged(&error))?;
+    if checkpoints.is_empty() && log.segments.is_empty() && !args.folder.join(LOCK_NAME).exists() {
+        return Err(Failure::NotFound(format!("{folder} holds no data of Bezant")));
+    }
     match format {
         Format::Table => print_tables(&checkpoints, &log)?,
         Format::Json => print_json(&checkpoints, &log)?,

@@ -126,10 +126,13 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let settings = Settings::new(args, file.unwrap_or_default());
     // Signals count from here on, so that one during recovery is not lost.
     let mut stop = StopSignals::new()?;
-    let listener = TcpListener::bind(&settings.listen).await.map_err(|error| {
-        let listen = &settings.listen;
-        Failure::Unavailable(format!("cannot listen on {listen}: {error}; --listen takes another address"))
-    })?;
+    if settings.data_dir.exists() && !settings.data_dir.is_dir() {
+        let path = settings.data_dir.display();
+        return Err(Failure::Usage(format!("{path} is no folder: --data-dir takes the folder of a node")));
+    }
+    let listener = TcpListener::bind(&settings.listen)
+        .await
+        .map_err(|error| why_not_listening(&settings.listen, &error))?;
     let address = listener.local_addr()?;
     let data_dir = settings.data_dir.clone();
     let running = tokio::task::spawn_blocking(move || bezant_runtime::start(&Options::new(data_dir)))
@@ -138,6 +141,16 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
         .map_err(|error| why_not(&settings.data_dir, &error))?;
     greet(address, &settings.data_dir, running.report())?;
     serve(listener, running, &mut stop).await
+}
+
+/// An address that is none, or one that cannot be had now.
+fn why_not_listening(listen: &str, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::InvalidInput {
+        return Failure::Usage(format!(
+            "{listen:?} is no address to listen on: {error}; write --listen HOST:PORT, such as 127.0.0.1:7070"
+        ));
+    }
+    Failure::Unavailable(format!("cannot listen on {listen}: {error}; --listen takes another address"))
 }
 
 /// A folder that cannot be used now, or one that is damaged.

@@ -332,8 +332,10 @@ async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
 }
 
 async fn void(session: &Session, args: &VoidArgs) -> Result<(), Failure> {
+    // Asked for first, so that a wrong number does not use up an id.
+    let pending = find(session, TransferId(args.pending_id)).await?;
     let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
-    submit(session, NewTransfer::void(id, TransferId(args.pending_id))).await
+    submit(session, NewTransfer::void(id, pending.id)).await
 }
 
 fn parse_head(text: &str) -> Result<Head, String> {

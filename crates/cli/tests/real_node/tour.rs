@@ -78,6 +78,8 @@ fn what_goes_wrong_is_one_line_and_a_code() {
     says(4, &["account", "show", "99"], &["99"]);
     says(4, &["transfer", "show", "99"], &["99"]);
     says(4, &["transfer", "post", "99"], &["99"]);
+    says(4, &["transfer", "post", "99", "1", "EUR"], &["99"]);
+    says(4, &["transfer", "void", "99"], &["99"]);
     says(4, &["verify", "--file", "/nowhere"], &["/nowhere"]);
     says(2, &["account", "name", "tokyo", "123"], &["digits"]);
     says(1, &["account", "name", "tokyo", "alice"], &["name_"]);
@@ -85,6 +87,21 @@ fn what_goes_wrong_is_one_line_and_a_code() {
     says(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
     let unknown = Answer::new(program().arg("fly").output());
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+
+    let file = folder.path().join("lock");
+    let file = file.to_str().expect("text");
+    for arguments in [
+        &["--listen", "nonsense"][..],
+        &["--listen", ":99999"],
+        &["--listen", "127.0.0.1:0", "--data-dir", file],
+    ] {
+        let wrong = Answer::new(program().arg("start").args(arguments).output());
+        assert_eq!((wrong.code, wrong.stderr.lines().count()), (2, 1), "{}", wrong.stderr);
+    }
+    let nothing = tempfile::tempdir().expect("a folder");
+    let inspected = Answer::new(program().arg("inspect").arg(nothing.path()).output());
+    assert_eq!((inspected.code, inspected.stderr.lines().count()), (4, 1), "{}", inspected.stderr);
+    assert!(inspected.stderr.contains("no data of Bezant"), "{}", inspected.stderr);
 
     // A second node on the same port, and one on the same folder.
     let port = node.url.trim_start_matches("http://");
