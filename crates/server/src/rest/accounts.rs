@@ -26,10 +26,10 @@ type Answer = Result<Response, Refused>;
 /// each. With an `Idempotency-Key`, accounts without an id get one that follows from the key.
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
-    request_body(content = bezant_api::json::AccountBody, description = "One account, or an array of up to 8189"),
+    request_body(content = super::openapi::OneOrMany<bezant_api::json::AccountBody>, description = "One account, or an array of up to 8189"),
     responses(
         (status = 201, description = "Created", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = bezant_api::json::BatchReply),
+        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
@@ -182,7 +182,9 @@ pub(super) async fn history(
     Ok(desk.observe(Api::Rest, Call::GetAccountMovements, work).await?)
 }
 
-/// Change the least and greatest balance of an account
+/// Replace the least and greatest balance of an account
+///
+/// PUT and PATCH do the same: a side that is left out has no limit afterwards.
 #[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsBody,

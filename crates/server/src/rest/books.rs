@@ -29,10 +29,10 @@ pub(super) async fn assets(context: Context) -> Answer {
 
 /// Register assets: give ledgers a code and a scale
 #[utoipa::path(post, path = "/v1/assets", tag = "Assets",
-    request_body(content = bezant_api::json::AssetBody, description = "One asset, or an array of up to 8189"),
+    request_body(content = super::openapi::OneOrMany<bezant_api::json::AssetBody>, description = "One asset, or an array of up to 8189"),
     responses(
         (status = 201, description = "Registered", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = bezant_api::json::BatchReply),
+        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answer {

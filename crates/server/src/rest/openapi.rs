@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use bezant_api::{ErrorCode, json};
 use bytes::Bytes;
-use utoipa::OpenApi;
+use serde::Serialize;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Required};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{accounts, books, events, transfers};
 
@@ -42,9 +46,59 @@ struct Document;
 /// The page's frame; its script reads `/openapi.json` and needs nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
 
+/// What a POST takes: one object, or an array of up to 8189.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the document describes it, and nobody makes one")]
+pub(super) enum OneOrMany<Body> {
+    /// Answered with what became of it.
+    One(Body),
+    /// Answered with a status for each.
+    Many(Vec<Body>),
+}
+
+/// What became of one object, or of each of an array.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the document describes it, and nobody makes one")]
+pub(super) enum OneOrBatch {
+    /// Of one object.
+    One(json::EventReply),
+    /// Of an array.
+    Batch(json::BatchReply),
+}
+
 /// The document as JSON.
 pub(super) fn document() -> Bytes {
-    Document::openapi().to_json().unwrap_or_default().into()
+    let mut document = Document::openapi();
+    for (path, item) in &mut document.paths.paths {
+        item.patch = item.put.clone().map(|mut patch| {
+            patch.operation_id = patch.operation_id.map(|id| format!("{id}_by_patch"));
+            patch
+        });
+        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.patch].into_iter().flatten()
+        {
+            operation.parameters.get_or_insert_default().push(timeout_header().into());
+            let is_resolution = path.ends_with("/post") || path.ends_with("/void");
+            if let Some(RefOr::T(body)) = operation.request_body.as_mut().filter(|_| is_resolution) {
+                body.required = Some(Required::False);
+            }
+        }
+    }
+    document.to_json().unwrap_or_default().into()
+}
+
+/// The header that every call takes.
+fn timeout_header() -> Parameter {
+    ParameterBuilder::new()
+        .name("Request-Timeout")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "When to answer at the latest: seconds (5) or milliseconds (250ms), up to 60 s; 30 s unless told",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+(s|ms)?$"))))
+        .build()
 }
 
 /// The page, with the table of error codes.
@@ -61,6 +115,8 @@ pub(super) fn page() -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -80,6 +136,54 @@ mod tests {
                 .take_while(|letter| *letter != '"')
                 .collect();
             assert!(schemas.contains_key(&name), "{name} is named and missing");
+        }
+    }
+
+    #[test]
+    fn the_document_has_the_routes_of_the_router_and_no_others() {
+        let routes = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
+        let of_router: BTreeSet<String> = routes
+            .flat_map(|route| {
+                let (path, handlers) = route.split_once('"').unwrap();
+                let handlers = handlers.replace([' ', '.'], ",");
+                let methods = ["get", "put", "post", "patch", "delete"].into_iter();
+                methods
+                    .filter(|method| handlers.contains(&format!(",{method}(")))
+                    .map(|method| format!("{method} /v1{path}"))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(of_router.len(), 20, "{of_router:?}");
+        let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
+        let mut of_document = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let parameters = operation["parameters"].to_string();
+                assert!(parameters.contains("\"Request-Timeout\""), "{method} {path}");
+                of_document.insert(format!("{method} {path}"));
+            }
+        }
+        assert_eq!(of_document, of_router);
+    }
+
+    #[test]
+    fn one_object_or_an_array_is_taken_and_a_resolution_may_be_empty() {
+        let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
+        let (paths, schemas) = (&document["paths"], &document["components"]["schemas"]);
+        let one_of = |place: &serde_json::Value| {
+            let schema = &place["content"]["application/json"]["schema"];
+            let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+            let schema = name.map_or(schema, |name| &schemas[name]);
+            schema["oneOf"].as_array().map_or(0, Vec::len)
+        };
+        for path in ["/v1/accounts", "/v1/transfers", "/v1/assets"] {
+            let post = &paths[path]["post"];
+            assert_eq!((one_of(&post["requestBody"]), one_of(&post["responses"]["200"])), (2, 2), "{path}");
+        }
+        for path in ["/v1/transfers/{id}/post", "/v1/transfers/{id}/void"] {
+            let post = &paths[path]["post"];
+            assert_eq!(post["requestBody"]["required"], false, "{path}");
+            assert!(post["responses"]["200"].is_object(), "{path}");
         }
     }
 

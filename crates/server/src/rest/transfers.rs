@@ -27,10 +27,10 @@ type Answer = Result<Response, Refused>;
 /// each. With an `Idempotency-Key`, transfers without an id get one that follows from the key.
 #[utoipa::path(post, path = "/v1/transfers", tag = "Transfers",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
-    request_body(content = bezant_api::json::TransferBody, description = "One transfer, or an array of up to 8189"),
+    request_body(content = super::openapi::OneOrMany<bezant_api::json::TransferBody>, description = "One transfer, or an array of up to 8189"),
     responses(
         (status = 201, description = "Created", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = bezant_api::json::BatchReply),
+        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
@@ -103,6 +103,7 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
     request_body(content = ResolutionBody, description = "May be empty: posts all of it"),
     responses(
         (status = 201, description = "Posted", body = bezant_api::json::EventReply),
+        (status = 200, description = "It exists already: a retry", body = bezant_api::json::EventReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
@@ -116,6 +117,7 @@ pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body
     request_body(content = ResolutionBody, description = "May be empty"),
     responses(
         (status = 201, description = "Voided", body = bezant_api::json::EventReply),
+        (status = 200, description = "It exists already: a retry", body = bezant_api::json::EventReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn void(context: Context, Transfer(id): Transfer, JsonBody(body): JsonBody) -> Answer {
