@@ -11,7 +11,7 @@ use crate::flags::parse_account_flags;
 use crate::json::{AccountJson, MovementJson, moment};
 use crate::money::Unit;
 use crate::output::{Align, Format};
-use crate::session::{Session, parse_account_id};
+use crate::session::{Session, parse_account_id, parse_u128};
 use crate::{output, transfer};
 
 /// Accounts
@@ -54,7 +54,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     code: u16,
     /// Id; drawn when not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_u128)]
     id: Option<u128>,
     /// Rules of the account, separated by commas
     #[arg(long, value_name = "FLAGS", value_parser = parse_account_flags, default_value = "")]
@@ -66,7 +66,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
     max: Option<String>,
     /// Key of your own, 128 bits
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
     /// Key of your own, 64 bits
     #[arg(long, default_value_t = 0, value_name = "N")]

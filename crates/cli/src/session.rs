@@ -97,8 +97,14 @@ pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure>
     if !text.bytes().all(|letter| letter.is_ascii_digit()) {
         return Ok(None);
     }
-    let id = text.parse().map_err(|_| Failure::Usage(format!("the id {text} does not fit in 128 bits")))?;
-    Ok(Some(AccountId(id)))
+    parse_u128(text)
+        .map(|id| Some(AccountId(id)))
+        .map_err(|what| Failure::Usage(format!("the id {text}: {what}")))
+}
+
+/// Reads an id or a key of 128 bits; the error names the range.
+pub(crate) fn parse_u128(text: &str) -> Result<u128, String> {
+    text.parse().map_err(|_| format!("it is no integer from 0 to {}", u128::MAX))
 }
 
 /// Reads `500ms`, `10s`, `2m`; a bare number is seconds.

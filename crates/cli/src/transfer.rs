@@ -11,7 +11,7 @@ use crate::json::{TransferJson, moment};
 use crate::money::{Assets, Unit, split_amount};
 use crate::output;
 use crate::output::{Align, Format};
-use crate::session::Session;
+use crate::session::{Session, parse_u128};
 
 /// Transfers
 #[derive(Debug, Subcommand)]
@@ -45,7 +45,7 @@ pub(crate) struct PayArgs {
     /// Asset of the amount, such as EUR; that of the accounts when not given
     asset: Option<String>,
     /// Id; drawn when not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_u128)]
     id: Option<u128>,
     /// Category of your own, 1 to 65535
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -78,7 +78,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "HEAD", value_parser = parse_head)]
     prev_hash: Option<Head>,
     /// Key of your own, 128 bits
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
     /// Key of your own, 64 bits
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -94,7 +94,7 @@ pub(crate) struct CreateArgs {
   bezant transfer show 77 78 -o json")]
 pub(crate) struct ShowArgs {
     /// Ids
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = parse_u128)]
     ids: Vec<u128>,
 }
 
@@ -121,7 +121,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     code: u16,
     /// Only with that key of your own
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
     /// Only with that key of your own
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
@@ -144,6 +144,7 @@ pub(crate) struct QueryArgs {
   bezant transfer post 77 8.25 EUR    a part; the rest is released")]
 pub(crate) struct PostArgs {
     /// Id of the pending transfer
+    #[arg(value_parser = parse_u128)]
     pending_id: u128,
     /// How much; all when not given
     #[arg(allow_negative_numbers = true)]
@@ -151,7 +152,7 @@ pub(crate) struct PostArgs {
     /// Asset of the amount
     asset: Option<String>,
     /// Id; drawn when not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_u128)]
     id: Option<u128>,
 }
 
@@ -161,9 +162,10 @@ pub(crate) struct PostArgs {
   bezant transfer void 77")]
 pub(crate) struct VoidArgs {
     /// Id of the pending transfer
+    #[arg(value_parser = parse_u128)]
     pending_id: u128,
     /// Id; drawn when not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_u128)]
     id: Option<u128>,
 }
 

@@ -19,6 +19,7 @@ use super::history::{self, HistoryArgs};
 use super::input::{Fields, account, transfer};
 use crate::exit::Failure;
 use crate::json::Text;
+use crate::money::Assets;
 use crate::output;
 use crate::output::Format;
 use crate::session::Session;
@@ -33,7 +34,8 @@ pub(crate) enum ImportCommand {
 
 Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64,
 user_data_32, timestamp. An id and an asset or ledger must be there. A bound is minor units
-(-50000) or carries its asset (-500.00 EUR).
+(-50000), or has a point and takes its asset from the field asset (-500.00) or carries it
+(-500.00 EUR). Minor units and points do not mix in one file.
 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
 
@@ -49,7 +51,8 @@ An export is not read here: see `bezant import history`.")]
 
 Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id,
 timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. An amount is minor units
-(1050) or carries its asset (10.50 EUR).
+(1050), or has a point and takes its asset from the field asset (10.50) or carries it
+(10.50 EUR). Minor units and points do not mix in one file: 10 beside 10.50 is refused.
 
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
 
@@ -115,6 +118,8 @@ struct Import<'session> {
     refused: Option<BufWriter<File>>,
     summary: Summary,
     bar: ProgressBar,
+    /// How the file writes amounts whose asset has a column: true = with a point. `None` = not known yet.
+    has_points: Option<bool>,
 }
 
 impl<'session> Import<'session> {
@@ -131,14 +136,30 @@ impl<'session> Import<'session> {
             refused: None,
             summary: Summary::default(),
             bar: output::progress(0, "rows"),
+            has_points: None,
         })
+    }
+
+    /// The next row, which writes its amounts as the rows before it.
+    fn row(&mut self, assets: &Assets) -> Result<Option<(u64, Fields)>, Failure> {
+        let row = self.source.next()?;
+        if let Some((line, fields)) = &row {
+            for has_point in fields.notations(assets) {
+                if *self.has_points.get_or_insert(has_point) != has_point {
+                    let what = "an amount in minor units and one with a point stand in the same file: write all of \
+                                them in one way, such as 10.00";
+                    return Err(at_line(*line, what));
+                }
+            }
+        }
+        Ok(row)
     }
 
     async fn accounts(&mut self) -> Result<(), Failure> {
         let assets = self.session.assets().await?;
         let mut batch: Vec<(u64, NewAccount)> = Vec::new();
         loop {
-            let row = self.source.next()?;
+            let row = self.row(assets)?;
             let is_end = row.is_none();
             if let Some((line, fields)) = row {
                 batch.push((line, account(&fields, assets).map_err(|what| at_line(line, &what))?));
@@ -165,7 +186,7 @@ impl<'session> Import<'session> {
         let mut names = Names::default();
         let mut batch: Vec<(u64, Fields)> = Vec::new();
         loop {
-            let row = self.source.next()?;
+            let row = self.row(assets)?;
             let is_end = row.is_none();
             let is_open = row.as_ref().is_some_and(|(_, fields)| fields.is_linked());
             batch.extend(row);

@@ -13,6 +13,26 @@ use crate::flags::{parse_account_flags, parse_transfer_flags};
 use crate::money::{Assets, Unit};
 use crate::session::parse_account_id;
 
+/// An integer with a range that an error can name.
+pub(crate) trait Integer: FromStr {
+    /// From the least to the greatest.
+    const RANGE: &str;
+}
+
+macro_rules! integers {
+    ($($integer:ty: $range:literal),*) => {
+        $(impl Integer for $integer { const RANGE: &str = $range; })*
+    };
+}
+
+integers! {
+    u16: "0 to 65535",
+    u32: "0 to 4294967295",
+    u64: "0 to 18446744073709551615",
+    u128: "0 to 340282366920938463463374607431768211455",
+    i128: "-2^127 to 2^127 - 1"
+}
+
 /// Fields of an account.
 const ACCOUNT_FIELDS: &[&str] = &[
     "id",
@@ -92,14 +112,28 @@ impl Fields {
             .filter(|text| !text.bytes().all(|letter| letter.is_ascii_digit()))
     }
 
-    fn integer<T: FromStr>(&self, name: &str, otherwise: T) -> Result<T, String> {
-        let Some(text) = self.text(name) else { return Ok(otherwise) };
-        text.parse().map_err(|_| format!("{name} is {text:?}, which is no integer of its range"))
+    fn integer<T: Integer>(&self, name: &str, otherwise: T) -> Result<T, String> {
+        if self.text(name).is_none() { Ok(otherwise) } else { self.required(name) }
     }
 
-    fn required<T: FromStr>(&self, name: &str) -> Result<T, String> {
+    fn required<T: Integer>(&self, name: &str) -> Result<T, String> {
         let text = self.text(name).ok_or_else(|| format!("{name} is missing"))?;
-        text.parse().map_err(|_| format!("{name} is {text:?}, which is no integer of its range"))
+        text.parse().map_err(|_| format!("{name} is {text:?}, which is no integer from {}", T::RANGE))
+    }
+
+    /// Amounts or bounds of this row that take their asset from its column, and are no zero: true = with a
+    /// point, false = minor units. Empty where the asset has no minor units, so that both mean the same.
+    pub(crate) fn notations(&self, assets: &Assets) -> impl Iterator<Item = bool> {
+        let unit = self.text("asset").and_then(|code| assets.by_code(code).ok());
+        let has_minor_units = unit.and_then(|unit| unit.asset).is_some_and(|asset| asset.scale > 0);
+        let names = if has_minor_units { ["amount", "minimum", "maximum"].as_slice() } else { &[] };
+        names
+            .iter()
+            .filter_map(|name| self.text(name))
+            .filter(|text| {
+                with_asset(text).is_none() && text.bytes().any(|digit| matches!(digit, b'1'..=b'9'))
+            })
+            .map(|text| text.contains('.'))
     }
 
     fn check_names(&self, known: &[&str]) -> Result<(), String> {
@@ -125,9 +159,15 @@ fn with_asset(text: &str) -> Option<(&str, &str)> {
     text.split_once(' ').map(|(amount, code)| (amount, code.trim()))
 }
 
+/// Splits an amount from its asset: written in it, or, for `10.50`, in the column of assets.
+fn amount_and_code<'row>(fields: &'row Fields, text: &'row str) -> Option<(&'row str, &'row str)> {
+    let column = || fields.text("asset").filter(|_| text.contains('.')).map(|code| (text, code));
+    with_asset(text).or_else(column)
+}
+
 fn bound(fields: &Fields, name: &str, assets: &Assets, unit: Unit, limit: i128) -> Result<i128, String> {
     let Some(text) = fields.text(name) else { return Ok(limit) };
-    let Some((amount, code)) = with_asset(text) else { return fields.required(name) };
+    let Some((amount, code)) = amount_and_code(fields, text) else { return fields.required(name) };
     let asked = assets.by_code(code).map_err(|error| error.to_string())?;
     if asked != unit {
         return Err(format!("{name} is in {code}, the account holds {}", unit.label()));
@@ -177,7 +217,7 @@ pub(crate) fn transfer(
     };
     let given = fields.unit(assets)?;
     let amount_text = fields.text("amount");
-    let (amount, unit) = match amount_text.and_then(with_asset) {
+    let (amount, unit) = match amount_text.and_then(|text| amount_and_code(fields, text)) {
         Some((amount, code)) => {
             let unit = assets.by_code(code).map_err(|error| error.to_string())?;
             if given.is_some_and(|given| given != unit) {
@@ -243,6 +283,15 @@ mod tests {
         assert_eq!(new.transfer.amount, 1050);
         assert_eq!(new.transfer.debit_account_id, AccountId(1));
         assert!(transfer(&row("10.50"), &assets(), &names).is_err(), "a point without an asset");
+        let mut column = row("1.50");
+        column.0.insert("asset".to_owned(), "EUR".to_owned());
+        assert_eq!(transfer(&column, &assets(), &names).unwrap().transfer.amount, 150);
+        assert_eq!(column.notations(&assets()).collect::<Vec<_>>(), [true]);
+        column.0.insert("amount".to_owned(), "150".to_owned());
+        assert_eq!(transfer(&column, &assets(), &names).unwrap().transfer.amount, 150, "minor units");
+        assert_eq!(column.notations(&assets()).collect::<Vec<_>>(), [false]);
+        column.0.insert("code".to_owned(), "65536".to_owned());
+        assert!(transfer(&column, &assets(), &names).unwrap_err().contains("0 to 65535"));
         assert!(transfer(&row("1050"), &assets(), &names).is_err(), "no asset at all");
         assert!(transfer(&row("1 EUR"), &assets(), &BTreeMap::new()).is_err(), "an unknown name");
     }

@@ -16,7 +16,7 @@ use crate::exit::Failure;
 use crate::json::Text;
 use crate::output;
 use crate::output::Format;
-use crate::session::{Global, Session, parse_account_id};
+use crate::session::{Global, Session, parse_account_id, parse_u128};
 use walk::{Broken, Covered, Scope, Walk};
 
 /// What to verify.
@@ -41,7 +41,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Whose rows a CSV file holds; everybody's when not given
-    #[arg(long, value_name = "ID", requires = "file")]
+    #[arg(long, value_name = "ID", requires = "file", value_parser = parse_u128)]
     of: Option<u128>,
 }
 

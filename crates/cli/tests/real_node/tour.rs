@@ -165,6 +165,14 @@ fn imports_resume_and_list_what_was_refused() {
         (&refused["line"], &refused["status"]),
         (&Value::from(3), &Value::from("balance_out_of_bounds"))
     );
+    let column =
+        write("column.csv", "id,from,to,amount,asset\n21,bob,alice,1.50,EUR\n22,bob,alice,2.00,EUR\n");
+    assert!(node.done(&["import", "transfers", &column]).contains("2 created"));
+    let shown = node.done(&["transfer", "show", "21", "-o", "json"]);
+    assert_eq!(json(&shown)["amount"], "150");
+    let mixed = write("mixed.csv", "id,from,to,amount,asset\n31,bob,alice,1.50,EUR\n32,bob,alice,2,EUR\n");
+    assert!(node.fails(2, &["import", "transfers", &mixed]).contains("line 3"));
+    node.fails(4, &["transfer", "show", "31"]);
     let wrong = write("wrong.csv", "id,from,to,amount\n7,alice,bob,1.234 EUR\n");
     assert!(node.fails(2, &["import", "transfers", &wrong]).contains("line 2"));
 }
