@@ -1,4 +1,5 @@
-//! Records as JSON. Integers of 64 and 128 bits are strings, amounts are minor units, heads are hexadecimal.
+//! Records as JSON, in the words of REST. Integers of 64 and 128 bits are strings, amounts are minor units, heads
+//! are hexadecimal.
 
 use bezant_client::{
     AccountView, Asset, Balances, Books, Bounds, Chain, Head, Movement, MovementNumber, Nanos, Transfer,
@@ -124,7 +125,8 @@ pub(crate) struct TransferJson {
     ledger: u32,
     code: u16,
     flags: Vec<&'static str>,
-    pending_id: Option<Text<u128>>,
+    /// "0" = none.
+    pending_id: Text<u128>,
     timeout_seconds: u32,
     user_data_128: Text<u128>,
     user_data_64: Text<u64>,
@@ -144,7 +146,7 @@ impl TransferJson {
             ledger: transfer.ledger.0,
             code: transfer.code,
             flags: transfer.flags.names().collect(),
-            pending_id: (transfer.pending_id.0 != 0).then_some(Text(transfer.pending_id.0)),
+            pending_id: Text(transfer.pending_id.0),
             timeout_seconds: transfer.timeout_seconds,
             user_data_128: Text(transfer.user_data_128),
             user_data_64: Text(transfer.user_data_64),
@@ -205,7 +207,7 @@ pub(crate) struct BooksJson {
     movements: u64,
     refusals: u64,
     pending: u64,
-    is_balanced: bool,
+    balanced: bool,
     ledgers: Vec<LedgerTotalsJson>,
 }
 
@@ -215,11 +217,7 @@ pub(crate) struct LedgerTotalsJson {
     ledger: u32,
     asset: Option<String>,
     accounts: u64,
-    debits_pending: Text<u128>,
-    debits_posted: Text<u128>,
-    credits_pending: Text<u128>,
-    credits_posted: Text<u128>,
-    is_balanced: bool,
+    balances: BalancesJson,
 }
 
 impl BooksJson {
@@ -229,11 +227,12 @@ impl BooksJson {
             ledger: totals.ledger.0,
             asset: asset_code(assets.unit(totals.ledger)),
             accounts: totals.accounts,
-            debits_pending: Text(totals.debits_pending),
-            debits_posted: Text(totals.debits_posted),
-            credits_pending: Text(totals.credits_pending),
-            credits_posted: Text(totals.credits_posted),
-            is_balanced: totals.is_balanced(),
+            balances: BalancesJson {
+                debits_pending: Text(totals.debits_pending),
+                debits_posted: Text(totals.debits_posted),
+                credits_pending: Text(totals.credits_pending),
+                credits_posted: Text(totals.credits_posted),
+            },
         };
         Self {
             time: Text(books.time),
@@ -241,7 +240,7 @@ impl BooksJson {
             movements: books.history.movements,
             refusals: books.history.refusals,
             pending: books.pending,
-            is_balanced: books.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced),
+            balanced: books.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced),
             ledgers: books.ledgers.iter().map(totals).collect(),
         }
     }

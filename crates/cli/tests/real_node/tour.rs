@@ -50,7 +50,7 @@ fn money_moves_and_everything_verifies() {
     let positions: Vec<_> = events.iter().filter_map(|event| event["position"].as_u64()).collect();
     assert_eq!(positions, [1, 2, 3, 4]);
     let books = json(&node.done(&["books", "-o", "json"]));
-    assert_eq!((&books["movements"], &books["is_balanced"]), (&Value::from(5), &Value::from(true)));
+    assert_eq!((&books["movements"], &books["balanced"]), (&Value::from(5), &Value::from(true)));
 
     assert!(node.done(&["verify", "--all"]).contains("5 transfers in 5 movements, 2 accounts"));
     let verified = json(&node.done(&["verify", "alice", "-o", "json"]));
