@@ -406,7 +406,7 @@ fn advice(operation: Operation, number: u32) -> &'static str {
     let is_transfer = matches!(operation, Operation::CreateTransfers | Operation::CreateTransfersExtended);
     let transfer = CreateTransferStatus::from_number(number).ok().filter(|_| is_transfer);
     if transfer.is_some_and(CreateTransferStatus::uses_up_id) {
-        return "The id is used up: put right what is wrong, then send it with a new id.";
+        return "Put right what is wrong, then send it with a new id.";
     }
     match status_of(operation, number).0 {
         "linked_event_failed" => "Look at the status of the other events of the chain.",
