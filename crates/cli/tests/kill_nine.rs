@@ -1,8 +1,8 @@
 //! A real server is killed with signal 9 under load, again and again, while clients retry until they know.
 //!
 //! Afterwards every transfer that was acknowledged is there once, with the timestamp that was told, the
-//! books balance, and `bezant verify --all` is clean. `BEZANT_KILLS` sets how often (default 3):
-//! `BEZANT_KILLS=10 cargo test --release -p bezant-cli --test kill_nine`.
+//! books balance, and `bezant verify --all` is clean. `BEZANT_KILLS` sets how often (default 10):
+//! `BEZANT_KILLS=100 cargo test --release -p bezant-cli --test kill_nine`.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -153,7 +153,7 @@ async fn check_retry(client: &Client, told: &BTreeMap<TransferId, Nanos>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_again_and_again_nothing_acknowledged_is_lost() {
     let kills =
-        std::env::var("BEZANT_KILLS").map_or(3, |kills| kills.parse().expect("BEZANT_KILLS is a number"));
+        std::env::var("BEZANT_KILLS").map_or(10, |kills| kills.parse().expect("BEZANT_KILLS is a number"));
     let folder = tempfile::tempdir().expect("a folder");
     let address = {
         let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
