@@ -13,6 +13,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::{Method, Request, StatusCode, Uri, Version};
 use prost::Message;
 use tokio::net::TcpStream;
+use tonic::Status;
 
 /// Large enough that a full request and its answer never wait for a window update.
 pub(super) const WINDOW_BYTES: u32 = 4 << 20;
@@ -125,9 +126,9 @@ fn check_status(headers: &HeaderMap, is_end: bool) -> Result<()> {
         Some(b"0") => Ok(()),
         None if !is_end => Ok(()),
         None => bail!("the answer has no status"),
-        Some(status) => {
-            let text = headers.get("grpc-message").map_or(&b""[..], HeaderValue::as_bytes);
-            bail!("status {}: {}", String::from_utf8_lossy(status), String::from_utf8_lossy(text))
+        Some(_) => {
+            let status = Status::from_header_map(headers).context("the answer has no status")?;
+            bail!("status {}: {}", i32::from(status.code()), status.message())
         }
     }
 }
@@ -158,7 +159,7 @@ mod tests {
         check_status(&headers, false).unwrap();
         check_status(&headers, true).unwrap_err();
         headers.insert("grpc-status", HeaderValue::from_static("8"));
-        headers.insert("grpc-message", HeaderValue::from_static("overloaded"));
-        assert_eq!(check_status(&headers, false).unwrap_err().to_string(), "status 8: overloaded");
+        headers.insert("grpc-message", HeaderValue::from_static("too%20much"));
+        assert_eq!(check_status(&headers, false).unwrap_err().to_string(), "status 8: too much");
     }
 }
