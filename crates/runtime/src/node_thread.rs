@@ -245,7 +245,7 @@ fn send<T>(worker: &mpsc::Sender<T>, work: T) {
 }
 
 /// What the machine's clock shows; 0 before 1970.
-fn now() -> Now {
+pub(crate) fn now() -> Now {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now { wall: Nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(0)) }
 }

@@ -10,7 +10,7 @@ use bezant_node::{Node, NodeOptions};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_types::{HistoryPosition, LogIndex};
+use bezant_types::{HistoryPosition, LogIndex, Nanos};
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::fetch_thread;
@@ -19,7 +19,7 @@ use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, run_jobs};
 use crate::log_thread::{LogThread, run_preparer};
 use crate::metrics::Metrics;
-use crate::node_thread::{NodeThread, Workers};
+use crate::node_thread::{NodeThread, Workers, now};
 use crate::recover::{Recovered, StartError, recover};
 
 /// Where a node lives and how it behaves.
@@ -115,6 +115,7 @@ pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, Start
     let begin = Instant::now();
     let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, entries_replayed, cut } =
         recover(Arc::clone(&disk), options.log)?;
+    warn_of_clock(machine.time());
     let report = StartReport {
         checkpoint,
         entries_replayed,
@@ -165,6 +166,21 @@ pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, Start
         spawn("node", move || node.run(&messages))?,
     ];
     Ok(Running { handle, report, threads })
+}
+
+/// A machine's clock may be so far behind cluster time without anybody being told.
+const CLOCK_TOLERANCE_NANOS: u64 = 60 * Nanos::PER_SECOND;
+
+/// Cluster time stands nearly still until the clock has caught up, and timeouts with it: worth a word.
+fn warn_of_clock(cluster_time: Nanos) {
+    let behind = cluster_time.0.saturating_sub(now().wall.0);
+    if behind > CLOCK_TOLERANCE_NANOS {
+        tracing::warn!(
+            "this machine's clock is {} s behind cluster time: check it; until it has caught up, pending \
+             transfers expire late",
+            behind / Nanos::PER_SECOND
+        );
+    }
 }
 
 /// A panic in a core thread means that an invariant is broken: the process ends, and the log tells the next
