@@ -200,7 +200,8 @@ mod tests {
         assert_eq!(found("docs/formats/log.md", "see [this](../../README.md)\n"), [""; 0]);
         let home = ["", "home", "me", "notes"].join("/");
         assert_eq!(found("README.md", &format!("cp {home} .\n")).len(), 1);
-        assert_eq!(found("README.md", "https://example.org/home/page and $DIR/work/one\n"), [""; 0]);
+        let below = ["$DIR", "work", "one"].join("/");
+        assert_eq!(found("README.md", &format!("https://example.org/home/page and {below}\n")), [""; 0]);
     }
 
     #[test]
