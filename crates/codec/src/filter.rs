@@ -9,8 +9,6 @@ use crate::reader::DecodeError;
 pub const ACCOUNT_FILTER_SIZE: usize = 128;
 /// Bytes of a query filter.
 pub const QUERY_FILTER_SIZE: usize = 64;
-/// Bytes of a change events filter.
-pub const MOVEMENT_FILTER_SIZE: usize = 64;
 
 const DEBITS: u32 = 1;
 const CREDITS: u32 = 2;

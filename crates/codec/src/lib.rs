@@ -18,8 +18,8 @@ mod record;
 
 pub use checksum::{Checksum, checksum, checksum_seeded};
 pub use filter::{
-    ACCOUNT_FILTER_SIZE, MOVEMENT_FILTER_SIZE, QUERY_FILTER_SIZE, account_filter_from_bytes,
-    account_filter_to_bytes, query_filter_from_bytes, query_filter_to_bytes,
+    ACCOUNT_FILTER_SIZE, QUERY_FILTER_SIZE, account_filter_from_bytes, account_filter_to_bytes,
+    query_filter_from_bytes, query_filter_to_bytes,
 };
 pub use movement::{MOVEMENT_SIZE, movement_from_bytes, movement_to_bytes};
 pub use reader::{DecodeError, Reader};
