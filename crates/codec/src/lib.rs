@@ -9,6 +9,7 @@
 //! [`Transfer`]: bezant_types::Transfer
 #![deny(clippy::float_arithmetic)]
 
+mod batches;
 mod checksum;
 mod field;
 mod filter;
@@ -16,6 +17,7 @@ mod movement;
 mod reader;
 mod record;
 
+pub use batches::{Batches, put_trailer, trailer_size};
 pub use checksum::{Checksum, checksum, checksum_seeded};
 pub use filter::{
     ACCOUNT_FILTER_SIZE, QUERY_FILTER_SIZE, account_filter_from_bytes, account_filter_to_bytes,

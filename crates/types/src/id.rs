@@ -47,6 +47,14 @@ identifier! {
     NodeId(u64)
 }
 identifier! {
+    /// A client that keeps a session: chosen by it at random, once a process. 0 is refused.
+    ClientId(u128)
+}
+identifier! {
+    /// A client's session: the index of the log entry that opened it, so a later one is greater. 0 means "none".
+    SessionNumber(u64)
+}
+identifier! {
     /// Position of a movement in the history of a shard, counted from 0 without gaps.
     MovementNumber(u64)
 }

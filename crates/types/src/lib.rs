@@ -24,7 +24,10 @@ pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, C
 pub use asset::{Asset, AssetCode, AssetError};
 pub use fetch::{FetchKey, Fetched, FetchedTransfer, HistoryPosition, Refusal, Resolution, RowBatch};
 pub use filter::{AccountFilter, AccountFilterFlags, MovementFilter, QueryFilter};
-pub use id::{AccountId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, Term, TransferId};
+pub use id::{
+    AccountId, ClientId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, SessionNumber, Term,
+    TransferId,
+};
 pub use iso4217::ISO_4217;
 pub use movement::{AccountBalance, Movement, MovementKind};
 pub use status::{

@@ -35,8 +35,13 @@ pub const ASSET_CODE_SIZE_MAX: usize = 16;
 pub const ASSETS_MAX: usize = 100_000;
 /// Pending transfers that wait for post, void or expiry at the same time; each holds 192 bytes of memory.
 pub const PENDING_MAX: usize = 16 << 20;
+/// Sessions of clients that are remembered; at one more the one unused for longest is evicted, and its client told so.
+pub const SESSIONS_MAX: usize = 1024;
+/// Bytes of the replies that sessions keep for a retry; past it the same. Room for 256 of the largest.
+pub const SESSION_BYTES_MAX: usize = 256 << 20;
 /// Reserves that one expiry step releases.
 pub const EXPIRE_MAX: usize = 8189;
 
 const _: () = assert!(EVENTS_MAX * RECORD_SIZE <= REQUEST_SIZE_MAX - 256, "a full request fits");
 const _: () = assert!(ENTRY_EVENTS_MAX >= EVENTS_MAX, "an entry holds at least one full request");
+const _: () = assert!(SESSION_BYTES_MAX >= 2 * REQUEST_SIZE_MAX, "the newest reply is always kept");
