@@ -14,6 +14,8 @@ extern crate alloc;
 
 mod entry;
 mod machine;
+mod sessions;
 
 pub use entry::{Command, Entry, EntryError};
 pub use machine::{Applied, Prefetch, Progress, RestoreError, StateMachine};
+pub use sessions::{Admission, Context, Session, SessionRequest, Sessions};

@@ -1,0 +1,297 @@
+//! Sessions: a client's request is done once, and a retry finds the reply that the first try had.
+//!
+//! A client opens a session and numbers its requests 1, 2, 3 and so on, one at a time; each names the *context*
+//! of the reply before it. The table keeps each session's last request and the whole reply to it, as bytes that
+//! mean nothing here. It is part of the replicated state: every replica admits, answers and forgets alike, a
+//! checkpoint carries it, and so a retry after a restart or at another leader gets the same bytes.
+//!
+//! Always holds: a request is admitted at most once; sessions and the bytes of their replies stay within
+//! [`SESSIONS_MAX`] and [`SESSION_BYTES_MAX`], and past them the session that was unused for longest goes first.
+//!
+//! Source: "Viewstamped Replication Revisited" (Liskov, Cowling 2012), section 4.1, the client table.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bezant_types::limits::{SESSION_BYTES_MAX, SESSIONS_MAX};
+use bezant_types::{ClientId, LogIndex, Nanos, SessionNumber};
+use bytes::Bytes;
+
+/// Names a reply: the request that follows it must send it back. 0 stands before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Context(pub u128);
+
+impl Context {
+    /// The context of the reply to what was done at that index and time: no other reply of the session has it.
+    pub const fn new(index: LogIndex, time: Nanos) -> Self {
+        Self((index.0 as u128) << 64 | time.0 as u128)
+    }
+}
+
+/// What a client says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SessionRequest {
+    /// Who.
+    pub client: ClientId,
+    /// The session that it believes to have; 0 to open one.
+    pub session: SessionNumber,
+    /// Counts the session's requests from 1 on; 0 opens the session.
+    pub number: u32,
+    /// The version that the client speaks; the same for a whole session.
+    pub release: u32,
+    /// Tells two requests of one number apart: a retry has the same.
+    pub checksum: u128,
+    /// The context of the last reply that the client has seen.
+    pub parent: Context,
+}
+
+/// What is to be done with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is new: do it, then [`complete`](Sessions::complete) it.
+    Execute,
+    /// It was done before, and this was the reply.
+    Reply(Bytes),
+    /// It is old, or comes from a client that is confused: nothing is done and nobody is told.
+    Ignore,
+    /// There is no such session, or not any more: the client must be told that it is evicted.
+    NoSession,
+    /// The client has opened a later session since: the same.
+    SessionTooLow,
+    /// The client has changed its version within the session: the same.
+    ReleaseMismatch,
+}
+
+/// One client's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Whose.
+    pub client: ClientId,
+    /// Greater than that of any session opened before.
+    pub number: SessionNumber,
+    /// The client's version.
+    pub release: u32,
+    /// The last request that was done; 0 when none was since the session was opened.
+    pub request: u32,
+    /// Of that request.
+    pub checksum: u128,
+    /// Of the reply.
+    pub context: Context,
+    /// The reply to that request.
+    pub reply: Bytes,
+}
+
+/// All sessions, in the order in which they were last used.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    /// By the moment of their last use, a counter that only grows.
+    by_use: BTreeMap<u64, Session>,
+    uses: BTreeMap<ClientId, u64>,
+    next_use: u64,
+    reply_bytes: usize,
+}
+
+impl Sessions {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.by_use.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_use.is_empty()
+    }
+
+    /// All of them, the one unused for longest first: the order in which [`restore`](Self::restore) wants them.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_use.values()
+    }
+
+    /// Sessions as they were: in the order of [`iter`](Self::iter). `None` when a client has two.
+    pub fn restore(sessions: Vec<Session>) -> Option<Self> {
+        let mut table = Self::default();
+        for session in sessions {
+            if table.uses.contains_key(&session.client) {
+                return None;
+            }
+            table.insert(session);
+        }
+        Some(table)
+    }
+
+    /// Says what to do with a request; changes nothing.
+    pub fn admit(&self, request: &SessionRequest) -> Admission {
+        let Some(session) = self.uses.get(&request.client).and_then(|at| self.by_use.get(at)) else {
+            return if request.number == 0 { Admission::Execute } else { Admission::NoSession };
+        };
+        let is_retry = request.number == session.request && request.checksum == session.checksum;
+        if request.number == 0 {
+            // The bytes that opened the session are the only ones that may open it again.
+            return if is_retry { Admission::Reply(session.reply.clone()) } else { Admission::Ignore };
+        }
+        if request.session < session.number {
+            return Admission::SessionTooLow;
+        }
+        if request.session > session.number {
+            return Admission::Ignore;
+        }
+        if request.release != session.release {
+            return Admission::ReleaseMismatch;
+        }
+        if is_retry {
+            return Admission::Reply(session.reply.clone());
+        }
+        // Numbers may be left out: a read that was answered without the log has one and changes nothing here.
+        // What counts is that the client has seen the last reply of this table, which its parent proves.
+        let is_next = request.number > session.request && request.parent == session.context;
+        if is_next { Admission::Execute } else { Admission::Ignore }
+    }
+
+    /// Keeps the reply to a request that was [admitted](Admission::Execute) and done at `index`, and evicts what is
+    /// too much. Number 0 opens a session with the index as its number.
+    ///
+    /// # Panics
+    /// When the request was not admitted.
+    pub fn complete(&mut self, request: &SessionRequest, index: LogIndex, context: Context, reply: Bytes) {
+        assert!(self.admit(request) == Admission::Execute, "only what was admitted is done");
+        let before = self.remove(request.client);
+        let number = before.map_or(SessionNumber(index.0), |session| session.number);
+        self.insert(Session {
+            client: request.client,
+            number,
+            release: request.release,
+            request: request.number,
+            checksum: request.checksum,
+            context,
+            reply,
+        });
+        self.evict();
+    }
+
+    fn insert(&mut self, session: Session) {
+        self.reply_bytes += session.reply.len();
+        self.uses.insert(session.client, self.next_use);
+        self.by_use.insert(self.next_use, session);
+        self.next_use += 1;
+    }
+
+    fn remove(&mut self, client: ClientId) -> Option<Session> {
+        let at = self.uses.remove(&client)?;
+        let session = self.by_use.remove(&at)?;
+        self.reply_bytes -= session.reply.len();
+        Some(session)
+    }
+
+    fn evict(&mut self) {
+        while self.len() > SESSIONS_MAX || self.reply_bytes > SESSION_BYTES_MAX {
+            let Some((_, oldest)) = self.by_use.pop_first() else { return };
+            self.uses.remove(&oldest.client);
+            self.reply_bytes -= oldest.reply.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(client: u128) -> SessionRequest {
+        SessionRequest {
+            client: ClientId(client),
+            release: 17,
+            checksum: client ^ 0xabcd,
+            ..Default::default()
+        }
+    }
+
+    fn reply(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    /// A table in which client 1 has session 5 and has had "one" for its request 1.
+    fn table() -> (Sessions, SessionRequest) {
+        let mut sessions = Sessions::default();
+        let first = open(1);
+        assert_eq!(sessions.admit(&first), Admission::Execute);
+        sessions.complete(&first, LogIndex(5), Context(50), reply("opened"));
+        assert_eq!(sessions.admit(&first), Admission::Reply(reply("opened")));
+        let request = SessionRequest {
+            session: SessionNumber(5),
+            number: 1,
+            checksum: 11,
+            parent: Context(50),
+            ..first
+        };
+        assert_eq!(sessions.admit(&request), Admission::Execute);
+        sessions.complete(&request, LogIndex(6), Context(60), reply("one"));
+        (sessions, request)
+    }
+
+    #[test]
+    fn a_retry_finds_the_reply_and_nothing_else_is_done_twice() {
+        let (sessions, request) = table();
+        assert_eq!(sessions.admit(&request), Admission::Reply(reply("one")));
+        let other = SessionRequest { checksum: 12, ..request };
+        assert_eq!(sessions.admit(&other), Admission::Ignore, "the same number with another content");
+        assert_eq!(sessions.admit(&open(1)), Admission::Ignore, "the session was opened long ago");
+        let next = SessionRequest { number: 2, checksum: 22, parent: Context(60), ..request };
+        assert_eq!(sessions.admit(&next), Admission::Execute);
+        let blind = SessionRequest { parent: Context(50), ..next };
+        assert_eq!(sessions.admit(&blind), Admission::Ignore, "it has not seen the last reply");
+        let later = SessionRequest { number: 9, ..next };
+        assert_eq!(sessions.admit(&later), Admission::Execute, "reads without the log lie between");
+    }
+
+    #[test]
+    fn a_client_without_its_session_is_told() {
+        let (sessions, request) = table();
+        let next = SessionRequest { number: 2, checksum: 22, parent: Context(60), ..request };
+        let cases = [
+            (SessionRequest { client: ClientId(2), ..next }, Admission::NoSession),
+            (SessionRequest { session: SessionNumber(4), ..next }, Admission::SessionTooLow),
+            (SessionRequest { session: SessionNumber(6), ..next }, Admission::Ignore),
+            (SessionRequest { release: 18, ..next }, Admission::ReleaseMismatch),
+        ];
+        for (request, admission) in cases {
+            assert_eq!(sessions.admit(&request), admission, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn the_session_unused_for_longest_goes_first() {
+        let (mut sessions, request) = table();
+        for client in 2..=SESSIONS_MAX as u128 {
+            sessions.complete(&open(client), LogIndex(100), Context(1), reply("x"));
+        }
+        let next = SessionRequest { number: 2, checksum: 22, parent: Context(60), ..request };
+        sessions.complete(&next, LogIndex(101), Context(70), reply("two"));
+        sessions.complete(&open(9999), LogIndex(102), Context(1), reply("x"));
+        assert_eq!(sessions.len(), SESSIONS_MAX);
+        let of_2 = SessionRequest { session: SessionNumber(100), number: 1, ..open(2) };
+        assert_eq!(sessions.admit(&of_2), Admission::NoSession, "client 2 was unused for longest");
+        assert_eq!(sessions.admit(&next), Admission::Reply(reply("two")), "client 1 was used since");
+    }
+
+    #[test]
+    fn large_replies_push_old_ones_out() {
+        let mut sessions = Sessions::default();
+        let large = Bytes::from(alloc::vec![0; SESSION_BYTES_MAX / 2]);
+        for client in 1..=3 {
+            sessions.complete(&open(client), LogIndex(1), Context(1), large.clone());
+        }
+        let clients: Vec<ClientId> = sessions.iter().map(|session| session.client).collect();
+        assert_eq!(clients, [ClientId(2), ClientId(3)]);
+    }
+
+    #[test]
+    fn sessions_come_back_in_their_order() {
+        let (mut sessions, _) = table();
+        sessions.complete(&open(2), LogIndex(9), Context(1), reply("x"));
+        let all: Vec<Session> = sessions.iter().cloned().collect();
+        let restored = Sessions::restore(all.clone()).unwrap();
+        assert_eq!(restored.iter().cloned().collect::<Vec<_>>(), all);
+        assert_eq!(restored.reply_bytes, sessions.reply_bytes);
+        let twice = alloc::vec![all[0].clone(), all[0].clone()];
+        assert!(Sessions::restore(twice).is_none());
+    }
+}
