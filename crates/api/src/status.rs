@@ -22,7 +22,11 @@ pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'s
         }
         Operation::CreateTransfers | Operation::CreateTransfersExtended => read!(CreateTransferStatus),
         Operation::SetBounds | Operation::SetName => read!(AccountChangeStatus),
-        Operation::RegisterAssets | Operation::Expire => read!(AssetStatus),
+        Operation::RegisterAssets
+        | Operation::Expire
+        | Operation::OpenSession
+        | Operation::SessionCreate
+        | Operation::SessionReply => read!(AssetStatus),
     }
     .unwrap_or(("unknown", "The status is not known to this program."))
 }

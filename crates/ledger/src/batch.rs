@@ -6,7 +6,10 @@
 use alloc::vec::Vec;
 
 use bezant_codec::{Reader, result_to_bytes};
-use bezant_types::{EventResult, Nanos, limits::RESULT_SIZE};
+use bezant_types::{
+    EventResult, Nanos,
+    limits::{RECORD_SIZE, RESULT_SIZE},
+};
 use bytes::{Bytes, BytesMut};
 
 use crate::Ledger;
@@ -49,6 +52,8 @@ pub(crate) struct BatchStatuses {
 /// An event that creates something and may be linked to the next.
 pub(crate) trait BatchEvent: Event + Copy {
     const STATUSES: BatchStatuses;
+    /// Bytes of one event.
+    const SIZE: usize;
 
     fn is_linked(&self) -> bool;
 
@@ -64,14 +69,28 @@ pub(crate) trait BatchEvent: Event + Copy {
     fn refuse(&self, ledger: &mut Ledger, outcome: Outcome);
 }
 
-/// Results of a batch as they go to the client.
-struct Results {
+/// Results as they go to the client, of one batch after the other.
+pub(crate) struct Results {
     bytes: BytesMut,
+    /// Where those of the batch that is being worked off begin.
+    batch_start: usize,
 }
 
 impl Results {
     fn with_capacity(events: usize) -> Self {
-        Self { bytes: BytesMut::with_capacity(events * RESULT_SIZE) }
+        Self::with_head(&[], events)
+    }
+
+    /// Results with something before them.
+    pub(crate) fn with_head(head: &[u8], events: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(head.len() + events * RESULT_SIZE);
+        bytes.extend_from_slice(head);
+        Self { batch_start: bytes.len(), bytes }
+    }
+
+    /// The bytes for the client.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes.freeze()
     }
 
     fn push(&mut self, outcome: Outcome) {
@@ -79,9 +98,10 @@ impl Results {
         self.bytes.extend_from_slice(&result_to_bytes(result));
     }
 
-    /// Everything from event `first` on failed with its chain; timestamps stay.
+    /// Everything from event `first` of the batch on failed with its chain; timestamps stay.
     fn fail_from(&mut self, first: usize, status: u32) {
-        for result in self.bytes[first * RESULT_SIZE..].chunks_exact_mut(RESULT_SIZE) {
+        let start = self.batch_start + first * RESULT_SIZE;
+        for result in self.bytes[start..].chunks_exact_mut(RESULT_SIZE) {
             result[8..12].copy_from_slice(&status.to_le_bytes());
         }
     }
@@ -99,18 +119,30 @@ enum Chain {
 }
 
 impl Ledger {
-    /// Works off the events of one command; `first` is the timestamp of its first event.
+    /// Works off a command that is one batch; `first` is the timestamp of its first event.
+    pub(crate) fn apply_command_batch<E: BatchEvent>(
+        &mut self,
+        body: &[u8],
+        first: Nanos,
+        found: &Found,
+    ) -> Bytes {
+        let mut results = Results::with_capacity(body.len() / RECORD_SIZE + 1);
+        self.apply_batch::<E>(body, first, found, &mut results);
+        results.into_bytes()
+    }
+
+    /// Works off the events of one batch; `first` is the timestamp of its first event.
     pub(crate) fn apply_batch<E: BatchEvent>(
         &mut self,
         body: &[u8],
         first: Nanos,
-        events: u64,
         found: &Found,
-    ) -> Bytes {
+        results: &mut Results,
+    ) {
+        results.batch_start = results.bytes.len();
         let mut reader = Reader::new(body);
-        let mut results = Results::with_capacity(body.len() / 128 + 1);
-        // What lies between this and the entry's time belongs to the events of later requests.
-        let last = Nanos(first.0 + events - 1);
+        // What lies between this and the entry's time belongs to the events of later batches and requests.
+        let last = Nanos((first.0 + (body.len() / E::SIZE) as u64).saturating_sub(1));
         let mut chain = Chain::None;
         let mut batch_is_imported = None;
         let mut timestamp = first;
@@ -154,7 +186,6 @@ impl Ledger {
             timestamp = Nanos(timestamp.0 + 1);
             at += 1;
         }
-        results.bytes.freeze()
     }
 }
 

@@ -4,21 +4,25 @@
 //!
 //! | section | bytes | content |
 //! |---|---|---|
-//! | head | 128 | `BZLEDGER`, version u32 = 1, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, zero 32 |
+//! | head | 128 | `BZLEDGER`, version u32 = 2, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, zero 24 |
 //! | accounts | 240 each | record 128, minimum i128, maximum i128, spends (sequence u64, head 32), receipts the same; in order of creation |
 //! | names | 72 each | place of the account u64, name 64; in the order given |
 //! | pending | 128 each | the record; in order of their timestamps |
 //! | assets | 32 each | registered ones, as in the operation; in the order registered |
+//! | sessions | 80 and the reply each | client u128, checksum u128, context u128, session u64, request u32, release u32, size of the reply u64, zero u64, the reply; unused for longest first |
+//!
+//! Version 1 had no sessions; its bytes are otherwise the same, and it is still read.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bezant_codec::{
     DecodeError, Reader, account_from_bytes, account_to_bytes, transfer_from_bytes, transfer_to_bytes,
 };
-use bezant_rsm::RestoreError;
+use bezant_rsm::{Context, RestoreError, Session, Sessions};
 use bezant_types::limits::{NAME_SIZE_MAX, RECORD_SIZE};
-use bezant_types::{Asset, Bounds, Chain, Head, HistoryPosition, Nanos, TransferId};
-use bytes::{BufMut, BytesMut};
+use bezant_types::{Asset, Bounds, Chain, ClientId, Head, HistoryPosition, Nanos, SessionNumber, TransferId};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::Ledger;
 use crate::accounts::{AccountState, Accounts, Name};
@@ -28,20 +32,32 @@ use crate::pending::PendingTransfers;
 use crate::window::Window;
 
 const MAGIC: &[u8; 8] = b"BZLEDGER";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Before there were sessions.
+const VERSION_WITHOUT_SESSIONS: u32 = 1;
 const HEAD_SIZE: usize = 128;
 const ACCOUNT_SIZE: usize = 240;
+/// Of a session without its reply.
+const SESSION_SIZE: usize = 80;
 
 /// How far a checkpoint has been read out.
 #[derive(Debug)]
 pub(crate) enum Cut {
-    /// The head, made when the cut began, and the assets.
-    Head(Vec<u8>, Vec<u8>),
-    Accounts(Vec<u8>),
-    Names(Vec<u8>),
-    Pending(Vec<u8>),
-    /// What is left: the assets.
-    Assets(Vec<u8>),
+    /// The head, made when the cut began, and the end.
+    Head(Vec<u8>, End),
+    Accounts(End),
+    Names(End),
+    Pending(End),
+    Assets(End),
+    Sessions(End),
+}
+
+/// What comes last, as it was when the cut began.
+#[derive(Debug)]
+pub(crate) struct End {
+    assets: Vec<u8>,
+    /// The one unused for longest first. Replies are shared, not copied.
+    sessions: VecDeque<Session>,
 }
 
 impl Ledger {
@@ -61,10 +77,12 @@ impl Ledger {
         head.put_u64_le(self.accounts.names_len() as u64);
         head.put_u64_le(self.pending.len() as u64);
         head.put_u64_le(self.assets.registered().len() as u64);
+        head.put_u64_le(self.sessions.len() as u64);
         head.put_bytes(0, HEAD_SIZE - head.len());
         let mut assets = BytesMut::new();
         self.assets.registered().iter().for_each(|asset| asset.write(&mut assets));
-        self.cut = Some(Cut::Head(head, assets.into()));
+        let end = End { assets: assets.into(), sessions: self.sessions.iter().cloned().collect() };
+        self.cut = Some(Cut::Head(head, end));
         self.accounts.begin_cut();
         self.pending.begin_cut();
     }
@@ -72,27 +90,38 @@ impl Ledger {
     pub(crate) fn poll_cut(&mut self, size: usize) -> Option<Vec<u8>> {
         let mut piece = Vec::with_capacity(size);
         let (next, piece) = match self.cut.take()? {
-            Cut::Head(head, assets) => (Some(Cut::Accounts(assets)), head),
-            Cut::Accounts(assets) => {
+            Cut::Head(head, end) => (Some(Cut::Accounts(end)), head),
+            Cut::Accounts(end) => {
                 let count = size / ACCOUNT_SIZE + 1;
                 let has_more = self.accounts.poll_states_cut(count, |state| write_account(state, &mut piece));
-                (Some(if has_more { Cut::Accounts(assets) } else { Cut::Names(assets) }), piece)
+                (Some(if has_more { Cut::Accounts(end) } else { Cut::Names(end) }), piece)
             }
-            Cut::Names(assets) => {
+            Cut::Names(end) => {
                 let count = size / NAME_SIZE_MAX + 1;
                 let has_more = self.accounts.poll_names_cut(count, |name| {
                     piece.put_u64_le(name.place as u64);
                     piece.put_slice(&name.bytes);
                 });
-                (Some(if has_more { Cut::Names(assets) } else { Cut::Pending(assets) }), piece)
+                (Some(if has_more { Cut::Names(end) } else { Cut::Pending(end) }), piece)
             }
-            Cut::Pending(assets) => {
+            Cut::Pending(end) => {
                 let count = size / 128 + 1;
                 let has_more =
                     self.pending.poll_cut(count, |transfer| piece.put_slice(&transfer_to_bytes(transfer)));
-                (Some(if has_more { Cut::Pending(assets) } else { Cut::Assets(assets) }), piece)
+                (Some(if has_more { Cut::Pending(end) } else { Cut::Assets(end) }), piece)
             }
-            Cut::Assets(assets) => (None, assets),
+            Cut::Assets(mut end) => {
+                let assets = core::mem::take(&mut end.assets);
+                (Some(Cut::Sessions(end)), assets)
+            }
+            Cut::Sessions(mut end) => {
+                while piece.len() <= size
+                    && let Some(session) = end.sessions.pop_front()
+                {
+                    write_session(&session, &mut piece);
+                }
+                ((!end.sessions.is_empty()).then_some(Cut::Sessions(end)), piece)
+            }
         };
         self.cut = next;
         Some(piece)
@@ -112,6 +141,9 @@ impl Ledger {
         let assets =
             read_all(reader, head.assets, Operation::RegisterAssets.event_size(), Asset::from_reader)
                 .map_err(section("assets"))?;
+        let sessions =
+            read_all(reader, head.sessions, SESSION_SIZE, read_session).map_err(section("sessions"))?;
+        let sessions = Sessions::restore(sessions).ok_or(RestoreError { section: "sessions" })?;
         if !reader.is_empty() {
             return Err(RestoreError { section: "end" });
         }
@@ -123,6 +155,7 @@ impl Ledger {
             assets: Assets::new(assets),
             window: Window::new(head.position, head.id_max),
             last_movement_timestamp: head.last_movement_timestamp,
+            sessions,
             time: head.time,
             scope: None,
             cut: None,
@@ -139,6 +172,7 @@ struct Heading {
     names: u64,
     pending: u64,
     assets: u64,
+    sessions: u64,
 }
 
 impl Heading {
@@ -146,7 +180,8 @@ impl Heading {
         if reader.array()? != *MAGIC {
             return Err(DecodeError::Value);
         }
-        if reader.u32()? != VERSION || reader.u32()? != 0 {
+        let version = reader.u32()?;
+        if !matches!(version, VERSION_WITHOUT_SESSIONS | VERSION) || reader.u32()? != 0 {
             return Err(DecodeError::Version);
         }
         let head = Self {
@@ -158,8 +193,12 @@ impl Heading {
             names: reader.u64()?,
             pending: reader.u64()?,
             assets: reader.u64()?,
+            sessions: reader.u64()?,
         };
-        if reader.array()? == [0; 32] { Ok(head) } else { Err(DecodeError::Reserved) }
+        if reader.array()? != [0; 24] || (version == VERSION_WITHOUT_SESSIONS && head.sessions != 0) {
+            return Err(DecodeError::Reserved);
+        }
+        Ok(head)
     }
 }
 
@@ -197,6 +236,32 @@ fn read_account(reader: &mut Reader<'_>) -> Result<AccountState, DecodeError> {
     };
     let (spends, receipts) = (chain()?, chain()?);
     Ok(AccountState { account, bounds, spends, receipts })
+}
+
+fn write_session(session: &Session, piece: &mut Vec<u8>) {
+    piece.put_u128_le(session.client.0);
+    piece.put_u128_le(session.checksum);
+    piece.put_u128_le(session.context.0);
+    piece.put_u64_le(session.number.0);
+    piece.put_u32_le(session.request);
+    piece.put_u32_le(session.release);
+    piece.put_u64_le(session.reply.len() as u64);
+    piece.put_u64_le(0);
+    piece.put_slice(&session.reply);
+}
+
+fn read_session(reader: &mut Reader<'_>) -> Result<Session, DecodeError> {
+    let client = ClientId(reader.u128()?);
+    let checksum = reader.u128()?;
+    let context = Context(reader.u128()?);
+    let number = SessionNumber(reader.u64()?);
+    let (request, release) = (reader.u32()?, reader.u32()?);
+    let size = usize::try_from(reader.u64()?).map_err(|_| DecodeError::Value)?;
+    if reader.u64()? != 0 {
+        return Err(DecodeError::Reserved);
+    }
+    let reply = Bytes::copy_from_slice(reader.take(size)?);
+    Ok(Session { client, number, release, request, checksum, context, reply })
 }
 
 fn read_name(reader: &mut Reader<'_>, places: usize) -> Result<Name, DecodeError> {

@@ -1,14 +1,15 @@
 //! Creating accounts: the checks in the contract's order.
 
 use bezant_types::{
-    Account, AccountFlags, Bounds, CreateAccountStatus as Status, Nanos, limits::NAME_SIZE_MAX,
+    Account, AccountFlags, Bounds, CreateAccountStatus as Status, Nanos,
+    limits::{NAME_SIZE_MAX, RECORD_SIZE},
 };
 
 use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
-use crate::operation::{ExtendedAccount, name_from_bytes};
+use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes};
 
 /// What an extended request asks for besides the record.
 struct Extension<'event> {
@@ -18,6 +19,7 @@ struct Extension<'event> {
 
 impl BatchEvent for Account {
     const STATUSES: BatchStatuses = STATUSES;
+    const SIZE: usize = RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.flags.contains(AccountFlags::LINKED)
@@ -40,6 +42,7 @@ impl BatchEvent for Account {
 
 impl BatchEvent for ExtendedAccount {
     const STATUSES: BatchStatuses = STATUSES;
+    const SIZE: usize = EXTENDED_ACCOUNT_SIZE;
 
     fn is_linked(&self) -> bool {
         self.account.is_linked()

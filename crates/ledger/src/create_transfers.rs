@@ -2,20 +2,24 @@
 //!
 //! Post and void, which work on a pending transfer, stand in `two_phase`.
 
+use bezant_codec::{DecodeError, Reader};
 use bezant_types::{
     CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos, Refusal, Transfer,
     TransferFlags, TransferId, limits,
 };
+
+use bytes::BytesMut;
 
 use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::chain::next_head;
 use crate::found::Found;
-use crate::operation::ExtendedTransfer;
+use crate::operation::{EXTENDED_TRANSFER_SIZE, Event, ExtendedTransfer};
 
 impl BatchEvent for Transfer {
     const STATUSES: BatchStatuses = STATUSES;
+    const SIZE: usize = limits::RECORD_SIZE;
 
     fn is_linked(&self) -> bool {
         self.flags.contains(TransferFlags::LINKED)
@@ -40,6 +44,7 @@ impl BatchEvent for Transfer {
 
 impl BatchEvent for ExtendedTransfer {
     const STATUSES: BatchStatuses = STATUSES;
+    const SIZE: usize = EXTENDED_TRANSFER_SIZE;
 
     fn is_linked(&self) -> bool {
         self.transfer.is_linked()
@@ -59,6 +64,51 @@ impl BatchEvent for ExtendedTransfer {
 
     fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
         refuse(ledger, self.transfer.id, outcome);
+    }
+}
+
+/// A transfer of a client that knows only the statuses of the field's common model: what the bounds of an account
+/// refuse, it hears as the nearest of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClassicTransfer(Transfer);
+
+impl Event for ClassicTransfer {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Transfer::from_reader(reader).map(Self)
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        self.0.write(bytes);
+    }
+}
+
+impl BatchEvent for ClassicTransfer {
+    const STATUSES: BatchStatuses = STATUSES;
+    const SIZE: usize = limits::RECORD_SIZE;
+
+    fn is_linked(&self) -> bool {
+        self.0.is_linked()
+    }
+
+    fn is_imported(&self) -> bool {
+        self.0.is_imported()
+    }
+
+    fn timestamp(&self) -> Nanos {
+        self.0.timestamp
+    }
+
+    fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation {
+        match self.0.create(ledger, timestamp, found) {
+            Creation::Refused(number) if number == Status::BalanceOutOfBounds.number() => {
+                Creation::Refused(ledger.status_of_bounds(&self.0).number())
+            }
+            creation => creation,
+        }
+    }
+
+    fn refuse(&self, ledger: &mut Ledger, outcome: Outcome) {
+        self.0.refuse(ledger, outcome);
     }
 }
 
@@ -142,6 +192,21 @@ pub(crate) struct Places {
 }
 
 impl Ledger {
+    /// Which side's bounds have just refused a transfer: `exceeds_credits` for the debit account's minimum,
+    /// `exceeds_debits` for the credit account's maximum.
+    fn status_of_bounds(&self, transfer: &Transfer) -> Status {
+        let state = |id| self.accounts.find(id).map(|place| self.accounts.get(place));
+        let (Some(debit), Some(credit)) =
+            (state(transfer.debit_account_id), state(transfer.credit_account_id))
+        else {
+            return Status::ExceedsCredits;
+        };
+        // Reserved or posted, an amount counts alike for the minimum.
+        let mut after = debit.account.balances();
+        after.debits_posted = after.debits_posted.saturating_add(amount_to_move(transfer, debit, credit));
+        if debit.bounds.is_under_minimum(&after) { Status::ExceedsCredits } else { Status::ExceedsDebits }
+    }
+
     /// A transfer that stands for itself: single-phase or pending.
     fn move_money(&mut self, transfer: &Transfer, prev_hash: Head, timestamp: Nanos) -> Result<(), Status> {
         check_fields(transfer)?;

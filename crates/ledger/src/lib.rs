@@ -29,6 +29,7 @@ mod operation;
 mod pending;
 mod query;
 mod scope;
+mod session;
 mod snapshot;
 mod two_phase;
 mod window;
@@ -40,3 +41,4 @@ pub use operation::{
     Operation, SET_BOUNDS_SIZE, SET_NAME_SIZE, SetBounds, SetName, name_from_bytes, name_to_bytes,
 };
 pub use query::{Books, LedgerAnswer, LedgerQuery, LedgerTotals};
+pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use bezant_codec::records;
-use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
+use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
     Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, LogIndex, Movement,
@@ -23,6 +23,7 @@ use crate::operation::{
 use crate::pending::PendingTransfers;
 use crate::query::{LedgerAnswer, LedgerQuery};
 use crate::scope::Scope;
+use crate::session;
 use crate::window::Window;
 
 /// Accounts and transfers of one shard.
@@ -34,6 +35,7 @@ pub struct Ledger {
     pub(crate) window: Window,
     /// Of the newest row; imported transfers must lie after it.
     pub(crate) last_movement_timestamp: Nanos,
+    pub(crate) sessions: Sessions,
     /// Cluster time of the last entry.
     pub(crate) time: Nanos,
     /// The linked chain that is being applied.
@@ -66,23 +68,23 @@ impl Ledger {
             assets: Assets::default(),
             window: Window::new(HistoryPosition::default(), bezant_types::TransferId(0)),
             last_movement_timestamp: Nanos(0),
+            sessions: Sessions::default(),
             time: Nanos(0),
             scope: None,
             cut: None,
         }
     }
 
-    fn apply_command(&mut self, command: &Command, first: Nanos, found: &Found) -> Bytes {
+    fn apply_command(&mut self, index: LogIndex, command: &Command, first: Nanos, found: &Found) -> Bytes {
         let body = &command.body;
-        let events = u64::from(command.events);
         match Operation::from_number(command.operation) {
-            Some(Operation::CreateAccounts) => self.apply_batch::<Account>(body, first, events, found),
-            Some(Operation::CreateTransfers) => self.apply_batch::<Transfer>(body, first, events, found),
+            Some(Operation::CreateAccounts) => self.apply_command_batch::<Account>(body, first, found),
+            Some(Operation::CreateTransfers) => self.apply_command_batch::<Transfer>(body, first, found),
             Some(Operation::CreateAccountsExtended) => {
-                self.apply_batch::<ExtendedAccount>(body, first, events, found)
+                self.apply_command_batch::<ExtendedAccount>(body, first, found)
             }
             Some(Operation::CreateTransfersExtended) => {
-                self.apply_batch::<ExtendedTransfer>(body, first, events, found)
+                self.apply_command_batch::<ExtendedTransfer>(body, first, found)
             }
             Some(operation @ Operation::SetBounds) => {
                 apply_each(body, first, operation.event_size(), |_, event| {
@@ -108,6 +110,9 @@ impl Ledger {
                 self.expire(first, usize::try_from(command.events).unwrap_or(EXPIRE_MAX));
                 Bytes::new()
             }
+            Some(
+                operation @ (Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply),
+            ) => self.apply_session(operation, index, command, first, found),
             // Written by a version that knows more: the same nothing on every replica.
             None => Bytes::new(),
         }
@@ -187,8 +192,21 @@ impl Ledger {
                     }
                 }
             }
+            Some(Operation::SessionCreate) => {
+                let (operation, records) = session::records_of(&command.body);
+                if operation == Some(Operation::CreateAccounts) {
+                    records.for_each(|record| prefetch_account(record, keys));
+                } else {
+                    records.for_each(|record| self.prefetch_transfer(record, keys));
+                }
+            }
             Some(
-                Operation::SetBounds | Operation::SetName | Operation::RegisterAssets | Operation::Expire,
+                Operation::SetBounds
+                | Operation::SetName
+                | Operation::RegisterAssets
+                | Operation::Expire
+                | Operation::OpenSession
+                | Operation::SessionReply,
             )
             | None => {}
         }
@@ -224,7 +242,7 @@ impl StateMachine for Ledger {
         Prefetch { keys, position: self.window.current_start() }
     }
 
-    fn apply(&mut self, _index: LogIndex, entry: &Entry, fetched: Fetched) -> Option<Applied<LedgerRows>> {
+    fn apply(&mut self, index: LogIndex, entry: &Entry, fetched: Fetched) -> Option<Applied<LedgerRows>> {
         if !self.window.covers(fetched.seen) {
             return None;
         }
@@ -236,7 +254,7 @@ impl StateMachine for Ledger {
         let mut first = Nanos(entry.time.0 - events + 1);
         let mut results = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
-            results.push(self.apply_command(command, first, &found));
+            results.push(self.apply_command(index, command, first, &found));
             first = Nanos(first.0 + u64::from(command.events));
         }
         let (movements, refusals) = self.window.finish_entry();

@@ -10,8 +10,11 @@
 //! | set name | 6 | 80 | account id u128, name 64 filled up with zeros |
 //! | register assets | 7 | 32 | ledger u32, scale u8, zero 3, code 16 filled up with zeros, zero 8 |
 //! | expire | 8 | 0 | none; only the cluster itself sends it |
+//! | open session | 9 | 0 | see `session`; only doors with sessions send these three |
+//! | session create | 10 | 0 | a head, then accounts or transfers in batches |
+//! | session reply | 11 | 0 | a head, then the reply to a read |
 //!
-//! The result of every operation but `expire` is 16 bytes an event, see `codec::result_to_bytes`.
+//! The result of the first seven is 16 bytes an event, see `codec::result_to_bytes`.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_rsm::Command;
@@ -51,6 +54,12 @@ pub enum Operation {
     RegisterAssets = 7,
     /// Releases the reserves whose time ran out.
     Expire = 8,
+    /// Opens the session of a client.
+    OpenSession = 9,
+    /// Creates accounts or transfers, once, for a client with a session.
+    SessionCreate = 10,
+    /// Keeps the reply to a read of a client with a session.
+    SessionReply = 11,
 }
 
 impl Operation {
@@ -65,6 +74,9 @@ impl Operation {
             6 => Self::SetName,
             7 => Self::RegisterAssets,
             8 => Self::Expire,
+            9 => Self::OpenSession,
+            10 => Self::SessionCreate,
+            11 => Self::SessionReply,
             _ => return None,
         })
     }
@@ -80,10 +92,13 @@ impl Operation {
             Self::SetName => "set_name",
             Self::RegisterAssets => "register_assets",
             Self::Expire => "expire",
+            Self::OpenSession => "open_session",
+            Self::SessionCreate => "session_create",
+            Self::SessionReply => "session_reply",
         }
     }
 
-    /// Bytes of one event; 0 for an operation that clients cannot send.
+    /// Bytes of one event; 0 for an operation that is no plain row of events from a client.
     pub const fn event_size(self) -> usize {
         match self {
             Self::CreateAccounts | Self::CreateTransfers => RECORD_SIZE,
@@ -92,12 +107,12 @@ impl Operation {
             Self::SetBounds => SET_BOUNDS_SIZE,
             Self::SetName => SET_NAME_SIZE,
             Self::RegisterAssets => ASSET_SIZE,
-            Self::Expire => 0,
+            Self::Expire | Self::OpenSession | Self::SessionCreate | Self::SessionReply => 0,
         }
     }
 
     /// The command of a client with those events; an error when the size is no multiple of an event's,
-    /// when there are none or more than [`limits::EVENTS_MAX`], or when clients cannot send it.
+    /// when there are none or more than [`limits::EVENTS_MAX`], or when clients cannot send it so.
     pub fn command(self, body: Bytes) -> Result<Command, DecodeError> {
         let size = self.event_size();
         if size == 0

@@ -99,6 +99,8 @@ pub enum Output<M: StateMachine> {
         index: LogIndex,
         /// Timestamp of its last event.
         time: Nanos,
+        /// How many events the command had.
+        events: u32,
         /// The machine's answer.
         results: Bytes,
     },

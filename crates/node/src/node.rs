@@ -257,7 +257,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             match ticket {
                 Some(ticket) => {
                     let (ticket, index, time) = (*ticket, done.index, Nanos(time));
-                    self.outputs.push_back(Output::Answer { ticket, index, time, results });
+                    let events = command.events;
+                    self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
                 }
                 None => self.own_command_waits = false,
             }

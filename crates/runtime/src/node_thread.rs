@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bezant_consensus::Solo;
 use bezant_ledger::{Ledger, LedgerAnswer};
 use bezant_node::{Input, Node, Now, Output, Refusal, Ticket};
-use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use bezant_types::{HistoryPosition, Nanos};
 use tokio::sync::oneshot;
 
 use crate::checkpoint_thread::CheckpointWork;
@@ -188,7 +188,13 @@ impl NodeThread {
                 self.shared.metrics.history_backlog.inc_by(gauge(count as u64));
                 send(&self.workers.history, HistoryWork::Rows(rows));
             }
-            Output::Answer { ticket, index, time, results } => self.answer(ticket, index, time, results),
+            Output::Answer { ticket, index, time, events, results } => {
+                self.shared.metrics.commands.inc();
+                self.shared.metrics.events.inc_by(u64::from(events));
+                if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
+                    answer(reply, Ok(Committed { index, time, results }));
+                }
+            }
             Output::Refuse { ticket, refusal } => {
                 if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
                     answer(reply, Err(self.error(refusal)));
@@ -212,14 +218,6 @@ impl NodeThread {
                 send(&self.workers.checkpoint, CheckpointWork::End { index, time, position });
             }
             Output::Release(index) => send(&self.workers.log, LogWork::Release(index)),
-        }
-    }
-
-    fn answer(&mut self, ticket: Ticket, index: LogIndex, time: Nanos, results: bytes::Bytes) {
-        self.shared.metrics.commands.inc();
-        self.shared.metrics.events.inc_by((results.len() / bezant_types::limits::RESULT_SIZE) as u64);
-        if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
-            answer(reply, Ok(Committed { index, time, results }));
         }
     }
 
@@ -262,6 +260,7 @@ mod tests {
     use bezant_ledger::{Event, Operation};
     use bezant_node::NodeOptions;
     use bezant_storage::{History, MemoryDisk};
+    use bezant_types::LogIndex;
 
     /// A node whose other threads have all ended.
     fn alone() -> NodeThread {

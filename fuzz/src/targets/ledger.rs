@@ -123,7 +123,11 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
     let ids = match operation {
         CreateTransfers | CreateTransfersExtended => 5,
         CreateAccounts | CreateAccountsExtended | Operation::SetBounds | Operation::SetName => 1,
-        Operation::RegisterAssets | Operation::Expire => 0,
+        Operation::RegisterAssets
+        | Operation::Expire
+        | Operation::OpenSession
+        | Operation::SessionCreate
+        | Operation::SessionReply => 0,
     };
     for id in record.chunks_exact_mut(16).take(ids) {
         id[1..].fill(0);

@@ -10,5 +10,6 @@ mod history;
 mod model;
 mod property;
 mod script;
+mod session;
 mod twin;
 mod window;

@@ -218,6 +218,9 @@ fn status_name(operation: Operation, result: EventResult) -> &'static str {
         }
         Operation::SetBounds | Operation::SetName => AccountChangeStatus::from_number(number).unwrap().name(),
         Operation::RegisterAssets | Operation::Expire => AssetStatus::from_number(number).unwrap().name(),
+        Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply => {
+            panic!("scripts have no sessions")
+        }
     }
 }
 

@@ -75,6 +75,9 @@ impl Model {
                 self.expire(first, command.events);
                 Vec::new()
             }
+            Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply => {
+                panic!("the model knows no sessions: see the tests in `session`")
+            }
         }
     }
 

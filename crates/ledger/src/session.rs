@@ -1,0 +1,370 @@
+//! Requests of clients that keep a session: who asks stands before the events, and a retry is not applied again.
+//!
+//! Three operations carry them. Their body begins with the head of 80 bytes ([`SessionHead`]); little-endian:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 16 | client |
+//! | 16 | 16 | checksum of the request |
+//! | 32 | 16 | parent: the context of the reply before |
+//! | 48 | 8 | session; 0 to open one |
+//! | 56 | 4 | number of the request; 0 to open a session |
+//! | 60 | 4 | release of the client |
+//! | 64 | 4 | view, for the reply |
+//! | 68 | 2 | number of batches |
+//! | 70 | 2 | operation that the batches are for |
+//! | 72 | 8 | zero |
+//!
+//! After it, *open session* has nothing; *session create* has the events, with the trailer of `codec::batches`
+//! behind them unless it is one batch; *session reply* has the reply to a read, which was done
+//! before and is put in the log so that a retry finds it.
+//!
+//! The answer to each of them begins with 32 bytes ([`SessionAnswer`]): outcome u8 (0 reply, 1 ignored, 2 no session,
+//! 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. A reply's body follows:
+//! 16 bytes an event, or what a read found.
+
+use bezant_codec::{Batches, DecodeError, Reader};
+use bezant_rsm::{Admission, Command, Context, SessionRequest};
+use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE, RESULT_SIZE};
+use bezant_types::{Account, ClientId, LogIndex, Nanos, SessionNumber};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::Ledger;
+use crate::batch::{BatchEvent, Results};
+use crate::create_transfers::ClassicTransfer;
+use crate::found::Found;
+use crate::operation::Operation;
+
+/// Bytes before the events of a request with a session.
+pub const SESSION_HEAD_SIZE: usize = 80;
+/// Bytes before the body of an answer to such a request.
+pub const SESSION_ANSWER_SIZE: usize = 32;
+
+/// Who asks, and what the events are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SessionHead {
+    /// Client, session, number and what tells a retry.
+    pub request: SessionRequest,
+    /// Goes into the reply: the view in which the request was taken.
+    pub view: u32,
+    /// How many batches the events are in; 0 where there are no events.
+    pub batches: u16,
+    /// [`Operation::CreateAccounts`] or [`Operation::CreateTransfers`] for a *session create*, else free.
+    pub operation: u16,
+}
+
+impl SessionHead {
+    /// The bytes of the head.
+    pub fn to_bytes(&self) -> [u8; SESSION_HEAD_SIZE] {
+        let mut bytes = [0; SESSION_HEAD_SIZE];
+        let mut rest = &mut bytes[..];
+        rest.put_u128_le(self.request.client.0);
+        rest.put_u128_le(self.request.checksum);
+        rest.put_u128_le(self.request.parent.0);
+        rest.put_u64_le(self.request.session.0);
+        rest.put_u32_le(self.request.number);
+        rest.put_u32_le(self.request.release);
+        rest.put_u32_le(self.view);
+        rest.put_u16_le(self.batches);
+        rest.put_u16_le(self.operation);
+        bytes
+    }
+
+    /// Reads the head.
+    pub fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let client = ClientId(reader.u128()?);
+        let checksum = reader.u128()?;
+        let parent = Context(reader.u128()?);
+        let session = SessionNumber(reader.u64()?);
+        let (number, release) = (reader.u32()?, reader.u32()?);
+        let request = SessionRequest { client, session, number, release, checksum, parent };
+        let head = Self { request, view: reader.u32()?, batches: reader.u16()?, operation: reader.u16()? };
+        if reader.array::<8>()? == [0; 8] { Ok(head) } else { Err(DecodeError::Reserved) }
+    }
+
+    /// The command that opens a session.
+    pub fn open(&self) -> Command {
+        Command {
+            operation: Operation::OpenSession as u16,
+            events: 0,
+            body: Bytes::copy_from_slice(&self.to_bytes()),
+        }
+    }
+
+    /// The command that keeps the reply to a read.
+    pub fn reply(&self, reply: &[u8]) -> Command {
+        let mut body = BytesMut::with_capacity(SESSION_HEAD_SIZE + reply.len());
+        body.put_slice(&self.to_bytes());
+        body.put_slice(reply);
+        Command { operation: Operation::SessionReply as u16, events: 0, body: body.freeze() }
+    }
+
+    /// The command that creates accounts or transfers; `body` is the head and the events, in one piece. An error
+    /// when they are not what the head says.
+    pub fn create(body: Bytes) -> Result<Command, DecodeError> {
+        let create = SessionCreate::decode(&body)?;
+        let events = create.events_count();
+        if events > EVENTS_MAX {
+            return Err(DecodeError::Size);
+        }
+        let events = u32::try_from(events).map_err(|_| DecodeError::Size)?;
+        Ok(Command { operation: Operation::SessionCreate as u16, events, body })
+    }
+}
+
+/// What became of a request with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SessionOutcome {
+    /// The reply follows, new or from before.
+    Reply = 0,
+    /// Nothing was done, and the client is not to be told.
+    Ignored = 1,
+    /// The client is evicted: it has no session.
+    NoSession = 2,
+    /// The client is evicted: it has opened a later session since.
+    SessionTooLow = 3,
+    /// The client is evicted: it has changed its release.
+    ReleaseMismatch = 4,
+}
+
+impl SessionOutcome {
+    const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Reply,
+            1 => Self::Ignored,
+            2 => Self::NoSession,
+            3 => Self::SessionTooLow,
+            4 => Self::ReleaseMismatch,
+            _ => return None,
+        })
+    }
+}
+
+/// The first bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionAnswer {
+    /// What became of the request.
+    pub outcome: SessionOutcome,
+    /// As in the request that was done.
+    pub view: u32,
+    /// The entry that did it.
+    pub index: LogIndex,
+    /// Timestamp of its last event.
+    pub time: Nanos,
+}
+
+impl SessionAnswer {
+    /// The context that the reply has, and the next request must name.
+    pub const fn context(&self) -> Context {
+        Context::new(self.index, self.time)
+    }
+
+    /// The bytes of the answer's head.
+    pub fn to_bytes(&self) -> [u8; SESSION_ANSWER_SIZE] {
+        let mut bytes = [0; SESSION_ANSWER_SIZE];
+        let mut rest = &mut bytes[..];
+        rest.put_u32_le(u32::from(self.outcome as u8));
+        rest.put_u32_le(self.view);
+        rest.put_u64_le(self.index.0);
+        rest.put_u64_le(self.time.0);
+        bytes
+    }
+
+    /// Reads the head of an answer.
+    pub fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let outcome = u8::try_from(reader.u32()?).ok().and_then(SessionOutcome::from_number);
+        let answer = Self {
+            outcome: outcome.ok_or(DecodeError::Value)?,
+            view: reader.u32()?,
+            index: LogIndex(reader.u64()?),
+            time: Nanos(reader.u64()?),
+        };
+        if reader.u64()? == 0 { Ok(answer) } else { Err(DecodeError::Reserved) }
+    }
+}
+
+/// What the batches create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Creates {
+    Accounts,
+    Transfers,
+}
+
+/// A *session create* as it lies in its body.
+#[derive(Clone, Copy, Debug)]
+struct SessionCreate<'body> {
+    creates: Creates,
+    events: Events<'body>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Events<'body> {
+    One(&'body [u8]),
+    Many(Batches<'body>),
+}
+
+impl<'body> SessionCreate<'body> {
+    fn decode(body: &'body [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let head = SessionHead::from_reader(&mut reader)?;
+        let creates = match Operation::from_number(head.operation) {
+            Some(Operation::CreateAccounts) => Creates::Accounts,
+            Some(Operation::CreateTransfers) => Creates::Transfers,
+            _ => return Err(DecodeError::Value),
+        };
+        let rest = reader.rest();
+        let events = if head.batches == 1 {
+            if !rest.len().is_multiple_of(RECORD_SIZE) {
+                return Err(DecodeError::Size);
+            }
+            Events::One(rest)
+        } else {
+            let batches = Batches::decode(rest, RECORD_SIZE)?;
+            if batches.count() != usize::from(head.batches) {
+                return Err(DecodeError::Size);
+            }
+            Events::Many(batches)
+        };
+        Ok(Self { creates, events })
+    }
+
+    fn batches(&self) -> impl Iterator<Item = &'body [u8]> + use<'body> {
+        let (one, many) = match self.events {
+            Events::One(events) => (Some(events), None),
+            Events::Many(batches) => (None, Some(batches.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn events_count(&self) -> usize {
+        match self.events {
+            Events::One(events) => events.len() / RECORD_SIZE,
+            Events::Many(batches) => batches.records(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Applies an operation with a session. `first` is the timestamp of its first event, if it has any.
+    pub(crate) fn apply_session(
+        &mut self,
+        operation: Operation,
+        index: LogIndex,
+        command: &Command,
+        first: Nanos,
+        found: &Found,
+    ) -> Bytes {
+        let body = &command.body;
+        let mut reader = Reader::new(body);
+        // Only this program writes these commands, after it has read them once: others are never applied.
+        let Ok(head) = SessionHead::from_reader(&mut reader) else { return Bytes::new() };
+        let time = Nanos((first.0 + u64::from(command.events)).saturating_sub(1).max(1));
+        let answer = SessionAnswer { outcome: SessionOutcome::Reply, view: head.view, index, time };
+        let refused = |outcome| Bytes::copy_from_slice(&SessionAnswer { outcome, ..answer }.to_bytes());
+        match self.sessions.admit(&head.request) {
+            Admission::Execute => {}
+            Admission::Reply(reply) => return reply,
+            Admission::Ignore => return refused(SessionOutcome::Ignored),
+            Admission::NoSession => return refused(SessionOutcome::NoSession),
+            Admission::SessionTooLow => return refused(SessionOutcome::SessionTooLow),
+            Admission::ReleaseMismatch => return refused(SessionOutcome::ReleaseMismatch),
+        }
+        let reply = if operation == Operation::SessionCreate {
+            let Ok(create) = SessionCreate::decode(body) else { return Bytes::new() };
+            let mut results = Results::with_head(&answer.to_bytes(), create.events_count());
+            match create.creates {
+                Creates::Accounts => self.apply_batches::<Account>(&create, first, found, &mut results),
+                Creates::Transfers => {
+                    self.apply_batches::<ClassicTransfer>(&create, first, found, &mut results);
+                }
+            }
+            results.into_bytes()
+        } else {
+            Bytes::from([&answer.to_bytes()[..], reader.rest()].concat())
+        };
+        self.sessions.complete(&head.request, index, answer.context(), reply.clone());
+        reply
+    }
+
+    fn apply_batches<E: BatchEvent>(
+        &mut self,
+        create: &SessionCreate<'_>,
+        first: Nanos,
+        found: &Found,
+        results: &mut Results,
+    ) {
+        let mut first = first;
+        for batch in create.batches() {
+            self.apply_batch::<E>(batch, first, found, results);
+            first = Nanos(first.0 + (batch.len() / RECORD_SIZE) as u64);
+        }
+    }
+}
+
+/// The records of all batches of a *session create*, for what must be fetched: none when it cannot be read.
+pub(crate) fn records_of(body: &[u8]) -> (Option<Operation>, impl Iterator<Item = &[u8; RECORD_SIZE]>) {
+    let create = SessionCreate::decode(body).ok();
+    let operation = create.map(|create| match create.creates {
+        Creates::Accounts => Operation::CreateAccounts,
+        Creates::Transfers => Operation::CreateTransfers,
+    });
+    let batches = create.into_iter().flat_map(|create| create.batches());
+    (operation, batches.flat_map(|batch| batch.as_chunks::<RECORD_SIZE>().0))
+}
+
+const _: () =
+    assert!(RESULT_SIZE * 2 == SESSION_ANSWER_SIZE, "results stay aligned behind the answer's head");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> SessionHead {
+        SessionHead {
+            request: SessionRequest {
+                client: ClientId(1),
+                session: SessionNumber(2),
+                number: 3,
+                release: 4,
+                checksum: 5,
+                parent: Context(6),
+            },
+            view: 7,
+            batches: 8,
+            operation: 2,
+        }
+    }
+
+    #[test]
+    fn heads_and_answers_come_back_as_they_went() {
+        let mut bytes = head().to_bytes();
+        assert_eq!(SessionHead::from_reader(&mut Reader::new(&bytes)), Ok(head()));
+        bytes[79] = 1;
+        assert_eq!(SessionHead::from_reader(&mut Reader::new(&bytes)), Err(DecodeError::Reserved));
+        for number in 0..5 {
+            let outcome = SessionOutcome::from_number(number).unwrap();
+            let answer = SessionAnswer { outcome, view: 1, index: LogIndex(2), time: Nanos(3) };
+            assert_eq!(SessionAnswer::from_reader(&mut Reader::new(&answer.to_bytes())), Ok(answer));
+        }
+        assert_eq!(SessionOutcome::from_number(5), None);
+    }
+
+    #[test]
+    fn a_create_counts_its_events_and_refuses_what_is_no_whole_record() {
+        let body = |batches, operation, events: &[u8]| {
+            let head = SessionHead { batches, operation, ..head() };
+            Bytes::from([&head.to_bytes()[..], events].concat())
+        };
+        assert_eq!(SessionHead::create(body(1, 2, &[0; 256])).unwrap().events, 2);
+        assert_eq!(SessionHead::create(body(1, 1, &[])).unwrap().events, 0);
+        let mut many = alloc::vec![0; 384];
+        bezant_codec::put_trailer(&mut many, &[1, 2], RECORD_SIZE);
+        assert_eq!(SessionHead::create(body(2, 2, &many)).unwrap().events, 3);
+        assert!(SessionHead::create(body(3, 2, &many)).is_err(), "the head says three batches");
+        assert!(SessionHead::create(body(1, 2, &[0; 255])).is_err(), "half a record");
+        assert!(SessionHead::create(body(1, 9, &[0; 128])).is_err(), "no operation that creates");
+        assert!(SessionHead::create(body(1, 2, &alloc::vec![0; 8190 * 128])).is_err(), "too many");
+        assert!(SessionHead::create(Bytes::from_static(&[0; 79])).is_err(), "half a head");
+    }
+}

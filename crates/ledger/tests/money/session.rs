@@ -1,0 +1,262 @@
+//! Sessions: a request is applied once, its retry gets the same bytes, batches do not reach into each other,
+//! and all that survives a checkpoint.
+
+use bezant_codec::{Reader, put_trailer, records, result_from_bytes};
+use bezant_ledger::{
+    Event, ExtendedAccount, Ledger, LedgerAnswer, LedgerQuery, Operation, SESSION_ANSWER_SIZE, SessionAnswer,
+    SessionHead, SessionOutcome, name_to_bytes,
+};
+use bezant_rsm::{Command, Context, Entry, SessionRequest, StateMachine};
+use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE, SESSIONS_MAX};
+use bezant_types::{
+    Account, AccountFlags, AccountId, Bounds, ClientId, CreateTransferStatus, EventResult, Fetched,
+    LedgerNumber, LogIndex, Nanos, SessionNumber, Transfer, TransferFlags, TransferId,
+};
+use bytes::Bytes;
+
+use crate::twin::read_checkpoint;
+
+const CREATED: u32 = u32::MAX;
+
+/// A ledger whose history is never needed: ids grow.
+#[derive(Debug, Default)]
+struct Bench {
+    ledger: Ledger,
+    index: u64,
+}
+
+impl Bench {
+    /// Applies a command in an entry of its own: its answer, and how many rows it made.
+    fn apply(&mut self, command: Command) -> (Bytes, usize) {
+        self.index += 1;
+        let entry = Entry { time: Nanos(self.index * 1_000_000), commands: vec![command] };
+        let entry = Entry::decode(&entry.encode()).unwrap();
+        let found = Fetched::from(self.ledger.position());
+        let mut applied = self.ledger.apply(LogIndex(self.index), &entry, found).unwrap();
+        (applied.results.pop().unwrap(), applied.rows.movements.len() + applied.rows.refusals.len())
+    }
+}
+
+/// A client as the official ones are: it numbers its requests and names the reply before.
+#[derive(Clone, Copy, Debug)]
+struct Client(SessionHead);
+
+impl Client {
+    fn open(bench: &mut Bench, id: u128) -> Self {
+        let mut client = Self(SessionHead {
+            request: SessionRequest {
+                client: ClientId(id),
+                release: 17,
+                checksum: id,
+                ..SessionRequest::default()
+            },
+            ..SessionHead::default()
+        });
+        let answer = read(&bench.apply(client.0.open()).0).0;
+        assert_eq!(answer.outcome, SessionOutcome::Reply);
+        client.0.request.session = SessionNumber(answer.index.0);
+        client.0.request.parent = answer.context();
+        client
+    }
+
+    /// The next request, with those batches.
+    fn create(&mut self, operation: Operation, batches: &[&[Vec<u8>]]) -> Command {
+        let mut events: Vec<u8> = batches.concat().concat();
+        self.0.request.number += 1;
+        self.0.request.checksum += 1_000;
+        self.0.batches = u16::try_from(batches.len()).unwrap();
+        self.0.operation = operation as u16;
+        if batches.len() != 1 {
+            let sizes: Vec<usize> = batches.iter().map(|batch| batch.len()).collect();
+            put_trailer(&mut events, &sizes, RECORD_SIZE);
+        }
+        SessionHead::create(Bytes::from([&self.0.to_bytes()[..], &events].concat())).unwrap()
+    }
+
+    fn has_seen(&mut self, answer: &SessionAnswer) {
+        self.0.request.parent = answer.context();
+    }
+}
+
+fn read(bytes: &[u8]) -> (SessionAnswer, Vec<EventResult>) {
+    let mut reader = Reader::new(bytes);
+    let answer = SessionAnswer::from_reader(&mut reader).unwrap();
+    let results = records::<RESULT_SIZE>(reader.rest()).unwrap_or_default();
+    (answer, results.iter().map(result_from_bytes).collect())
+}
+
+fn statuses(bytes: &[u8]) -> Vec<u32> {
+    read(bytes).1.iter().map(|result| result.status).collect()
+}
+
+fn account(id: u128) -> Account {
+    Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() }
+}
+
+fn transfer(id: u128, amount: u128, flags: TransferFlags) -> Transfer {
+    Transfer {
+        id: TransferId(id),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        amount,
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags,
+        ..Transfer::default()
+    }
+}
+
+fn event<E: Event>(event: E) -> Vec<u8> {
+    E::write_all(&[event]).to_vec()
+}
+
+fn payment(id: u128) -> Vec<u8> {
+    event(transfer(id, 5, TransferFlags::NONE))
+}
+
+/// A ledger with the accounts 1 and 2, and a client with a session that has created them.
+fn bench_with_accounts() -> (Bench, Client) {
+    let mut bench = Bench::default();
+    let mut client = Client::open(&mut bench, 77);
+    let accounts = client.create(Operation::CreateAccounts, &[&[event(account(1))], &[event(account(2))]]);
+    let answer = bench.apply(accounts).0;
+    assert_eq!(statuses(&answer), [CREATED, CREATED]);
+    client.has_seen(&read(&answer).0);
+    (bench, client)
+}
+
+fn debits_posted(ledger: &Ledger) -> u128 {
+    let LedgerAnswer::Accounts(views) = ledger.query(LedgerQuery::Accounts(vec![AccountId(1)])) else {
+        panic!("accounts are asked for");
+    };
+    views[0].account.debits_posted
+}
+
+#[test]
+fn events_of_batches_get_the_timestamps_of_one_row() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let command = client.create(Operation::CreateTransfers, &[&[payment(1), payment(2)], &[], &[payment(3)]]);
+    let (answer, results) = read(&bench.apply(command).0);
+    let last = bench.index * 1_000_000;
+    let expected =
+        [last - 2, last - 1, last].map(|time| EventResult { timestamp: Nanos(time), status: CREATED });
+    assert_eq!(results, expected);
+    assert_eq!((answer.index.0, answer.time.0), (bench.index, last), "the reply has the last event's time");
+}
+
+#[test]
+fn a_chain_does_not_reach_into_the_next_batch() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let linked = |id| event(transfer(id, 5, TransferFlags::LINKED));
+    let command = client.create(
+        Operation::CreateTransfers,
+        &[&[payment(1), linked(2)], &[payment(3)], &[linked(4), payment(4), payment(5)], &[payment(6)]],
+    );
+    let open = CreateTransferStatus::LinkedEventChainOpen.number();
+    let failed = CreateTransferStatus::LinkedEventFailed.number();
+    let different = CreateTransferStatus::ExistsWithDifferentFlags.number();
+    let answer = bench.apply(command).0;
+    assert_eq!(statuses(&answer), [CREATED, open, CREATED, failed, different, CREATED, CREATED]);
+}
+
+#[test]
+fn a_retry_gets_the_same_bytes_and_moves_nothing_also_after_a_checkpoint() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
+    let (first, rows) = bench.apply(command.clone());
+    assert_eq!((statuses(&first), rows), (vec![CREATED], 1));
+    assert_eq!(bench.apply(command.clone()), (first.clone(), 0));
+
+    for piece_size in [1, 64, 1 << 20] {
+        let checkpoint = read_checkpoint(&mut bench.ledger, piece_size);
+        bench.ledger = Ledger::restore(&checkpoint).unwrap();
+        assert_eq!(read_checkpoint(&mut bench.ledger, piece_size), checkpoint);
+        assert_eq!(bench.apply(command.clone()), (first.clone(), 0), "pieces of {piece_size}");
+    }
+    assert_eq!(debits_posted(&bench.ledger), 5);
+}
+
+#[test]
+fn a_checkpoint_shows_the_sessions_as_they_were_when_it_began() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
+    let first = bench.apply(command.clone()).0;
+    client.has_seen(&read(&first).0);
+    bench.ledger.begin_checkpoint();
+    let mut bytes = bench.ledger.poll_checkpoint(64).unwrap();
+    let later = client.create(Operation::CreateTransfers, &[&[payment(2)]]);
+    bench.apply(later);
+    bytes.extend(std::iter::from_fn(|| bench.ledger.poll_checkpoint(64)).flatten());
+    let mut restored = Bench { ledger: Ledger::restore(&bytes).unwrap(), index: bench.index };
+    assert_eq!(restored.apply(command), (first, 0));
+}
+
+#[test]
+fn the_reply_to_a_read_is_kept_like_any_other() {
+    let (mut bench, client) = bench_with_accounts();
+    let mut request = client.0;
+    request.request.number += 1;
+    request.request.checksum += 1;
+    let (first, rows) = bench.apply(request.reply(b"what was found"));
+    assert_eq!((&first[SESSION_ANSWER_SIZE..], rows), (&b"what was found"[..], 0));
+    let (again, _) = bench.apply(request.reply(b"what would be found now"));
+    assert_eq!(again, first);
+}
+
+#[test]
+fn a_client_without_its_session_hears_why() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
+    let mut outcome = |head: SessionHead| {
+        let body = [&head.to_bytes()[..], &payment(1)].concat();
+        let (answer, rows) = bench.apply(SessionHead::create(Bytes::from(body)).unwrap());
+        assert_eq!((answer.len(), rows), (SESSION_ANSWER_SIZE, 0));
+        read(&answer).0.outcome
+    };
+    let with = |change: fn(&mut SessionRequest)| {
+        let mut head = client.0;
+        change(&mut head.request);
+        head
+    };
+    assert_eq!(outcome(with(|it| it.client.0 += 1)), SessionOutcome::NoSession);
+    assert_eq!(outcome(with(|it| it.session.0 -= 1)), SessionOutcome::SessionTooLow);
+    assert_eq!(outcome(with(|it| it.session.0 += 1)), SessionOutcome::Ignored);
+    assert_eq!(outcome(with(|it| it.release += 1)), SessionOutcome::ReleaseMismatch);
+    assert_eq!(outcome(with(|it| it.parent = Context(1))), SessionOutcome::Ignored);
+    assert_eq!(outcome(with(|it| it.number -= 1)), SessionOutcome::Ignored);
+    assert_eq!(statuses(&bench.apply(command).0), [CREATED], "the right one is still taken");
+}
+
+#[test]
+fn the_session_unused_for_longest_is_evicted() {
+    let (mut bench, mut client) = bench_with_accounts();
+    for id in 0..SESSIONS_MAX as u128 {
+        Client::open(&mut bench, 1_000 + id);
+    }
+    let command = client.create(Operation::CreateTransfers, &[&[payment(1)]]);
+    assert_eq!(read(&bench.apply(command).0).0.outcome, SessionOutcome::NoSession);
+    assert_eq!(debits_posted(&bench.ledger), 0);
+}
+
+#[test]
+fn bounds_refuse_with_the_nearest_status_that_such_a_client_knows() {
+    let mut bench = Bench::default();
+    let bounded = |id, minimum, maximum| ExtendedAccount {
+        account: Account { flags: AccountFlags::NONE, ..account(id) },
+        bounds: Bounds { minimum, maximum },
+        name: name_to_bytes("").unwrap(),
+    };
+    let accounts = ExtendedAccount::write_all(&[bounded(1, -10, i128::MAX), bounded(2, i128::MIN, 7)]);
+    let created = bench.apply(Operation::CreateAccountsExtended.command(accounts).unwrap()).0;
+    assert_eq!(created.len(), 2 * RESULT_SIZE);
+    let mut client = Client::open(&mut bench, 77);
+    let pay = |id, amount| event(transfer(id, amount, TransferFlags::NONE));
+    let command = client.create(
+        Operation::CreateTransfers,
+        &[&[pay(1, 11), pay(2, 8), pay(3, 7), event(transfer(4, 4, TransferFlags::PENDING)), pay(1, 11)]],
+    );
+    let minimum = CreateTransferStatus::ExceedsCredits.number();
+    let maximum = CreateTransferStatus::ExceedsDebits.number();
+    let used_up = CreateTransferStatus::IdAlreadyFailed.number();
+    assert_eq!(statuses(&bench.apply(command).0), [minimum, maximum, CREATED, minimum, used_up]);
+}
