@@ -11,6 +11,7 @@ pub(crate) const ORDER: &[&str] = &[
     "storage",
     "node",
     "runtime",
+    "tigerbeetle",
     "api",
     "server",
     "client",
@@ -21,6 +22,11 @@ pub(crate) const ORDER: &[&str] = &[
 pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     ("storage", &["rsm", "ledger"], "rows and entries are stored without knowing the rules behind them"),
+    (
+        "tigerbeetle",
+        &["rsm", "ledger", "consensus", "storage", "node", "runtime"],
+        "a protocol is bytes: what a request does is the server's to say",
+    ),
     (
         "api",
         &["consensus", "storage", "node", "runtime"],

@@ -2,12 +2,11 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use bezant_runtime::{Options, Running, StartError, StartReport};
-use bezant_server::{Limits, ServerOptions};
+use bezant_server::{Limits, Listeners, ServerOptions};
 use bezant_storage::disk::DiskError;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -30,10 +29,12 @@ const DATA_DIR_DEFAULT: &str = "./bezant-data";
   bezant start --data-dir /var/lib/bezant --listen 0.0.0.0:7070
   bezant start --config bezant.toml
   bezant start --listen 127.0.0.1:0        any free port; it is printed
+  bezant start --tigerbeetle-listen 127.0.0.1:3001        also for TigerBeetle's clients
 
 A file for --config:
   data_dir = \"/var/lib/bezant\"
   listen = \"127.0.0.1:7070\"
+  tigerbeetle_listen = \"127.0.0.1:3001\"
 
 A flag counts before the environment, the environment before the file. Ctrl-C or SIGTERM
 stops the node in good order; a second one ends it at once, and loses nothing that was
@@ -45,6 +46,12 @@ pub(crate) struct StartArgs {
     /// Address to listen on [default: 127.0.0.1:7070]
     #[arg(long, env = "BEZANT_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Address to listen on for TigerBeetle's clients of the 0.17 line [default: none]
+    #[arg(long, env = "BEZANT_TIGERBEETLE_LISTEN", value_name = "ADDRESS")]
+    tigerbeetle_listen: Option<String>,
+    /// Cluster that those clients must name [default: 0]
+    #[arg(long, env = "BEZANT_TIGERBEETLE_CLUSTER", value_name = "NUMBER")]
+    tigerbeetle_cluster: Option<u128>,
     /// TOML file with the same settings
     #[arg(long, env = "BEZANT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -56,6 +63,32 @@ pub(crate) struct StartArgs {
 struct FileSettings {
     data_dir: Option<PathBuf>,
     listen: Option<String>,
+    tigerbeetle_listen: Option<String>,
+    /// A string may hold what a number in TOML cannot.
+    tigerbeetle_cluster: Option<ClusterNumber>,
+}
+
+/// A number of up to 128 bits: as a number where it fits in 63, else as a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ClusterText")]
+struct ClusterNumber(u128);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ClusterText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<ClusterText> for ClusterNumber {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: ClusterText) -> Result<Self, Self::Error> {
+        Ok(Self(match text {
+            ClusterText::Number(number) => number.into(),
+            ClusterText::Text(text) => text.parse()?,
+        }))
+    }
 }
 
 /// What counts in the end.
@@ -63,6 +96,8 @@ struct FileSettings {
 struct Settings {
     data_dir: PathBuf,
     listen: String,
+    tigerbeetle_listen: Option<String>,
+    tigerbeetle_cluster: u128,
 }
 
 impl Settings {
@@ -72,6 +107,11 @@ impl Settings {
         Self {
             data_dir: data_dir.unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
             listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
+            tigerbeetle_listen: args.tigerbeetle_listen.clone().or(file.tigerbeetle_listen),
+            tigerbeetle_cluster: args
+                .tigerbeetle_cluster
+                .or_else(|| file.tigerbeetle_cluster.map(|cluster| cluster.0))
+                .unwrap_or(0),
         }
     }
 }
@@ -130,27 +170,37 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
         let path = settings.data_dir.display();
         return Err(Failure::Usage(format!("{path} is no folder: --data-dir takes the folder of a node")));
     }
-    let listener = TcpListener::bind(&settings.listen)
-        .await
-        .map_err(|error| why_not_listening(&settings.listen, &error))?;
-    let address = listener.local_addr()?;
+    let listeners = listen(&settings).await?;
     let data_dir = settings.data_dir.clone();
     let running = tokio::task::spawn_blocking(move || bezant_runtime::start(&Options::new(data_dir)))
         .await
         .map_err(anyhow::Error::from)?
         .map_err(|error| why_not(&settings.data_dir, &error))?;
-    greet(address, &settings.data_dir, running.report())?;
-    serve(listener, running, &mut stop).await
+    greet(&listeners, &settings.data_dir, running.report())?;
+    serve(listeners, running, &mut stop).await
+}
+
+/// Takes the addresses before anything else, so that a second node on them says so at once.
+async fn listen(settings: &Settings) -> Result<Listeners, Failure> {
+    let bind = async |flag, address: &str| {
+        TcpListener::bind(address).await.map_err(|error| why_not_listening(flag, address, &error))
+    };
+    let http = bind("--listen", &settings.listen).await?;
+    let tigerbeetle = match &settings.tigerbeetle_listen {
+        Some(address) => Some((bind("--tigerbeetle-listen", address).await?, settings.tigerbeetle_cluster)),
+        None => None,
+    };
+    Ok(Listeners { http, tigerbeetle })
 }
 
 /// An address that is none, or one that cannot be had now.
-fn why_not_listening(listen: &str, error: &io::Error) -> Failure {
+fn why_not_listening(flag: &str, listen: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::InvalidInput {
         return Failure::Usage(format!(
-            "{listen:?} is no address to listen on: {error}; write --listen HOST:PORT, such as 127.0.0.1:7070"
+            "{listen:?} is no address to listen on: {error}; write {flag} HOST:PORT, such as 127.0.0.1:7070"
         ));
     }
-    Failure::Unavailable(format!("cannot listen on {listen}: {error}; --listen takes another address"))
+    Failure::Unavailable(format!("cannot listen on {listen}: {error}; {flag} takes another address"))
 }
 
 /// A folder that cannot be used now, or one that is damaged.
@@ -167,14 +217,14 @@ fn why_not(data_dir: &Path, error: &StartError) -> Failure {
 }
 
 /// Serves until the first signal, then stops in good order or, at a second one, at once.
-async fn serve(listener: TcpListener, running: Running, stop: &mut StopSignals) -> Result<(), Failure> {
+async fn serve(listeners: Listeners, running: Running, stop: &mut StopSignals) -> Result<(), Failure> {
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
         // The sender goes away only with the whole program.
         drop(told.await);
     };
     let options = ServerOptions { limits: limits() };
-    let server = bezant_server::serve(listener, running.handle(), options, shutdown);
+    let server = bezant_server::serve(listeners, running.handle(), options, shutdown);
     let mut server = pin!(server);
     let early = tokio::select! {
         result = &mut server => Some(result),
@@ -198,9 +248,13 @@ async fn serve(listener: TcpListener, running: Running, stop: &mut StopSignals) 
     }
 }
 
-fn greet(address: SocketAddr, data_dir: &Path, report: &StartReport) -> Result<(), Failure> {
+fn greet(listeners: &Listeners, data_dir: &Path, report: &StartReport) -> Result<(), Failure> {
     let history = report.history.movements;
+    let address = listeners.http.local_addr()?;
     output::line(&format!("bezant {} listens on http://{address}", env!("CARGO_PKG_VERSION")))?;
+    if let Some((listener, cluster)) = &listeners.tigerbeetle {
+        output::line(&format!("TigerBeetle clients: {}, cluster {cluster}", listener.local_addr()?))?;
+    }
     let way =
         if report.is_direct { "direct I/O" } else { "buffered I/O: this file system has no direct I/O" };
     output::line(&format!("data in {} ({way})", data_dir.display()))?;
@@ -252,11 +306,23 @@ mod tests {
 
     #[test]
     fn a_flag_counts_before_the_file_and_the_file_before_the_default() {
-        let file = || FileSettings { data_dir: Some("from-file".into()), listen: None };
-        let args = StartArgs { data_dir: Some("from-flag".into()), listen: None, config: None };
-        assert_eq!(Settings::new(&args, file()).data_dir, Path::new("from-flag"));
-        let args = StartArgs { data_dir: None, listen: None, config: None };
+        let file = || FileSettings {
+            data_dir: Some("from-file".into()),
+            tigerbeetle_cluster: Some(ClusterNumber(7)),
+            ..FileSettings::default()
+        };
+        let args = StartArgs {
+            data_dir: Some("from-flag".into()),
+            listen: None,
+            tigerbeetle_listen: None,
+            tigerbeetle_cluster: Some(8),
+            config: None,
+        };
         let settings = Settings::new(&args, file());
+        assert_eq!((settings.data_dir.as_path(), settings.tigerbeetle_cluster), (Path::new("from-flag"), 8));
+        let args = StartArgs { data_dir: None, tigerbeetle_cluster: None, ..args };
+        let settings = Settings::new(&args, file());
+        assert_eq!(settings.tigerbeetle_cluster, 7);
         assert_eq!(
             (settings.data_dir.as_path(), settings.listen.as_str()),
             (Path::new("from-file"), LISTEN_DEFAULT)
@@ -270,6 +336,18 @@ mod tests {
         for (files, connections) in cases {
             assert_eq!(connections_for(files, 4096), connections, "{files} files");
         }
+    }
+
+    #[test]
+    fn a_cluster_is_a_number_or_a_string_with_one() {
+        let cluster = |text: &str| {
+            toml::from_str::<FileSettings>(&format!("tigerbeetle_cluster = {text}\n"))
+                .ok()
+                .and_then(|file| file.tigerbeetle_cluster)
+        };
+        assert_eq!(cluster("7"), Some(ClusterNumber(7)));
+        assert_eq!(cluster(&format!("\"{}\"", u128::MAX)), Some(ClusterNumber(u128::MAX)));
+        assert_eq!((cluster("-1"), cluster("\"x\"")), (None, None));
     }
 
     #[test]

@@ -5,11 +5,8 @@
 
 use alloc::vec::Vec;
 
-use bezant_codec::{Reader, result_to_bytes};
-use bezant_types::{
-    EventResult, Nanos,
-    limits::{RECORD_SIZE, RESULT_SIZE},
-};
+use bezant_codec::{Reader, put_trailer, result_to_bytes};
+use bezant_types::{EventResult, Nanos, limits::RESULT_SIZE};
 use bytes::{Bytes, BytesMut};
 
 use crate::Ledger;
@@ -77,19 +74,21 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    fn with_capacity(events: usize) -> Self {
-        Self::with_head(&[], events)
-    }
-
-    /// Results with something before them.
-    pub(crate) fn with_head(head: &[u8], events: usize) -> Self {
-        let mut bytes = BytesMut::with_capacity(head.len() + events * RESULT_SIZE);
+    /// Results, and whatever follows them, of `size` bytes, with something before them.
+    pub(crate) fn with_head(head: &[u8], size: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(head.len() + size);
         bytes.extend_from_slice(head);
         Self { batch_start: bytes.len(), bytes }
     }
 
     /// The bytes for the client.
     pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes.freeze()
+    }
+
+    /// The bytes for a client that sent batches of those sizes.
+    pub(crate) fn into_batches(mut self, sizes: &[usize]) -> Bytes {
+        put_trailer(&mut self.bytes, sizes, RESULT_SIZE);
         self.bytes.freeze()
     }
 
@@ -126,7 +125,7 @@ impl Ledger {
         first: Nanos,
         found: &Found,
     ) -> Bytes {
-        let mut results = Results::with_capacity(body.len() / RECORD_SIZE + 1);
+        let mut results = Results::with_head(&[], body.len() / E::SIZE * RESULT_SIZE);
         self.apply_batch::<E>(body, first, found, &mut results);
         results.into_bytes()
     }
@@ -215,7 +214,7 @@ pub(crate) fn apply_each<E: Event>(
     mut apply: impl FnMut(&[u8], Result<E, bezant_codec::DecodeError>) -> u32,
 ) -> Bytes {
     let events: Vec<&[u8]> = body.chunks(event_size).collect();
-    let mut results = Results::with_capacity(events.len());
+    let mut results = Results::with_head(&[], events.len() * RESULT_SIZE);
     for (event, timestamp) in events.into_iter().zip(first.0..) {
         let status = apply(event, E::from_reader(&mut Reader::new(event)));
         results.push(Outcome { status, timestamp: Nanos(timestamp) });

@@ -20,14 +20,16 @@
 //! before and is put in the log so that a retry finds it.
 //!
 //! The answer to each of them begins with 32 bytes ([`SessionAnswer`]): outcome u8 (0 reply, 1 ignored, 2 no session,
-//! 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. A reply's body follows:
-//! 16 bytes an event, or what a read found.
+//! 3 session too low, 4 release mismatch), zero 3, view u32, index u64, time u64, zero 8. A reply's body follows: 16
+//! bytes an event, in the batches of the request with their trailer, or what a read found.
 
-use bezant_codec::{Batches, DecodeError, Reader};
+use alloc::vec::Vec;
+
+use bezant_codec::{Batches, DecodeError, Reader, trailer_size};
 use bezant_rsm::{Admission, Command, Context, SessionRequest};
 use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{Account, ClientId, LogIndex, Nanos, SessionNumber};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::Ledger;
 use crate::batch::{BatchEvent, Results};
@@ -91,12 +93,9 @@ impl SessionHead {
         }
     }
 
-    /// The command that keeps the reply to a read.
-    pub fn reply(&self, reply: &[u8]) -> Command {
-        let mut body = BytesMut::with_capacity(SESSION_HEAD_SIZE + reply.len());
-        body.put_slice(&self.to_bytes());
-        body.put_slice(reply);
-        Command { operation: Operation::SessionReply as u16, events: 0, body: body.freeze() }
+    /// The command that keeps the reply to a read; `body` is the head and the reply, in one piece.
+    pub const fn reply(body: Bytes) -> Command {
+        Command { operation: Operation::SessionReply as u16, events: 0, body }
     }
 
     /// The command that creates accounts or transfers; `body` is the head and the events, in one piece. An error
@@ -237,6 +236,20 @@ impl<'body> SessionCreate<'body> {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// How many events each batch has.
+    fn sizes(&self) -> Vec<usize> {
+        self.batches().map(|batch| batch.len() / RECORD_SIZE).collect()
+    }
+
+    /// Bytes of the results and their trailer.
+    fn results_size(&self) -> usize {
+        let batches = match self.events {
+            Events::One(_) => 1,
+            Events::Many(batches) => batches.count(),
+        };
+        self.events_count() * RESULT_SIZE + trailer_size(batches, RESULT_SIZE)
+    }
+
     fn events_count(&self) -> usize {
         match self.events {
             Events::One(events) => events.len() / RECORD_SIZE,
@@ -272,14 +285,14 @@ impl Ledger {
         }
         let reply = if operation == Operation::SessionCreate {
             let Ok(create) = SessionCreate::decode(body) else { return Bytes::new() };
-            let mut results = Results::with_head(&answer.to_bytes(), create.events_count());
+            let mut results = Results::with_head(&answer.to_bytes(), create.results_size());
             match create.creates {
                 Creates::Accounts => self.apply_batches::<Account>(&create, first, found, &mut results),
                 Creates::Transfers => {
                     self.apply_batches::<ClassicTransfer>(&create, first, found, &mut results);
                 }
             }
-            results.into_bytes()
+            results.into_batches(&create.sizes())
         } else {
             Bytes::from([&answer.to_bytes()[..], reader.rest()].concat())
         };

@@ -64,6 +64,11 @@ impl Door {
         }
     }
 
+    /// The memory of answers, for the doors beside this one.
+    pub(crate) fn answers(&self) -> Arc<answer::Budget> {
+        Arc::clone(&self.answers)
+    }
+
     /// The door of one connection.
     pub(crate) fn of_connection(&self) -> Self {
         Self { activity: Arc::default(), ..self.clone() }

@@ -23,6 +23,14 @@ pub struct Limits {
     pub requests_max: usize,
     /// Open connections. Each holds some tens of KiB; past it new ones wait in the system's backlog.
     pub connections_max: usize,
+    /// Open connections of TigerBeetle's clients, slow and idle ones included; past it new ones wait in the system's
+    /// backlog.
+    pub frame_connections_max: usize,
+    /// Bytes of large frames of such clients that are being received or worked on: a memory budget. Past it a
+    /// frame is read when there is room.
+    pub frame_bytes_max: usize,
+    /// Such a connection on which nothing comes is closed after so long; its clients ping every 30 seconds.
+    pub frame_idle_timeout: Duration,
     /// Requests in flight on one HTTP/2 connection; the client waits past it. 64 busy callers fit twice.
     pub streams_max: u32,
     /// Streams of change events, each of which reads the history on its own, and of health, over all connections.
@@ -79,6 +87,9 @@ impl Default for Limits {
             answer_bytes_max: 256 << 20,
             requests_max: 16_384,
             connections_max: 4096,
+            frame_connections_max: 1024,
+            frame_bytes_max: 512 << 20,
+            frame_idle_timeout: Duration::from_mins(5),
             streams_max: 128,
             watchers_max: 256,
             head_timeout: Duration::from_secs(5),

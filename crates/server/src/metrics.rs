@@ -21,11 +21,12 @@ use prometheus_client::registry::Registry;
 pub(crate) enum Api {
     Grpc,
     Rest,
+    TigerBeetle,
 }
 
 macro_rules! calls {
     ($($call:ident = $text:literal,)+) => {
-        /// What was called; the same in both protocols.
+        /// What was called; the same in all protocols.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Call {
             $($call,)+
@@ -53,10 +54,11 @@ calls! {
     GetBooks = "get_books",
     GetMovements = "get_movements",
     WatchEvents = "watch_events",
+    Register = "register",
     Other = "other",
 }
 
-const APIS: [&str; 2] = ["grpc", "rest"];
+const APIS: [&str; 3] = ["grpc", "rest", "tigerbeetle"];
 const ROWS: usize = APIS.len() * CALLS.len();
 /// One for `ok`, one for each error code.
 const OUTCOMES: usize = 1 + ErrorCode::ALL.len();
@@ -86,6 +88,10 @@ pub(crate) struct Metrics {
     pub(crate) requests: AtomicI64,
     pub(crate) connections: AtomicI64,
     pub(crate) watchers: AtomicI64,
+    /// Frames of TigerBeetle's clients that ended their connection.
+    pub(crate) frames_refused: AtomicU64,
+    /// Those that made no sense and were dropped.
+    pub(crate) frames_dropped: AtomicU64,
 }
 
 impl Metrics {
@@ -98,6 +104,8 @@ impl Metrics {
             requests: AtomicI64::new(0),
             connections: AtomicI64::new(0),
             watchers: AtomicI64::new(0),
+            frames_refused: AtomicU64::new(0),
+            frames_dropped: AtomicU64::new(0),
         }
     }
 
@@ -142,6 +150,12 @@ impl Metrics {
         add("bezant_events", "Events of writes, by what became of them", Shown::Events);
         add("bezant_requests_in_flight", "Calls being answered", Shown::Requests);
         add("bezant_connections_open", "Connections being served", Shown::Connections);
+        add(
+            "bezant_tigerbeetle_frames_refused",
+            "Damaged or foreign frames, each of which ended its connection",
+            Shown::FramesRefused,
+        );
+        add("bezant_tigerbeetle_frames_dropped", "Frames that made no sense", Shown::FramesDropped);
         add("bezant_watchers", "Streams of change events being served", Shown::Watchers);
     }
 }
@@ -155,6 +169,8 @@ enum Shown {
     Requests,
     Connections,
     Watchers,
+    FramesRefused,
+    FramesDropped,
 }
 
 /// One part of the metrics, as the registry wants it.
@@ -173,16 +189,24 @@ impl EncodeMetric for Table {
             Shown::Requests => encoder.encode_gauge(&self.metrics.requests.load(Relaxed)),
             Shown::Connections => encoder.encode_gauge(&self.metrics.connections.load(Relaxed)),
             Shown::Watchers => encoder.encode_gauge(&self.metrics.watchers.load(Relaxed)),
+            Shown::FramesRefused => encode_counter(&mut encoder, &self.metrics.frames_refused),
+            Shown::FramesDropped => encode_counter(&mut encoder, &self.metrics.frames_dropped),
         }
     }
 
     fn metric_type(&self) -> MetricType {
         match self.of {
-            Shown::Outcomes | Shown::Events => MetricType::Counter,
+            Shown::Outcomes | Shown::Events | Shown::FramesRefused | Shown::FramesDropped => {
+                MetricType::Counter
+            }
             Shown::Durations => MetricType::Histogram,
             Shown::Requests | Shown::Connections | Shown::Watchers => MetricType::Gauge,
         }
     }
+}
+
+fn encode_counter(encoder: &mut MetricEncoder<'_>, counter: &AtomicU64) -> fmt::Result {
+    encoder.encode_counter::<NoLabelSet, _, u64>(&counter.load(Relaxed), None)
 }
 
 /// The names of a row: protocol and call.

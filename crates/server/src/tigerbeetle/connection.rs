@@ -1,0 +1,172 @@
+//! One connection: frame after frame, one request at a time.
+//!
+//! A client has one request in flight, so nothing is gained by reading ahead; and a client that sends more than it
+//! reads is held up by its own connection.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use bezant_api::{ErrorCode, Failure};
+use bezant_tigerbeetle::message::{PING, REQUEST, Reason};
+use bezant_tigerbeetle::{Operation, Ping, Pong, Request};
+use bezant_types::ClientId;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::clients::Turn;
+use super::create::Shape;
+use super::inbound::{Closed, Frame, Inbound};
+use super::outbound::Outcome;
+use super::request::{Work, check};
+use super::{Door, VIEW};
+use crate::answer::Hold;
+use crate::metrics::{Api, Call};
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(mut stream: TcpStream, door: &Door) {
+    let number = door.connections.fetch_add(1, Relaxed);
+    let mut connection = Connection { door, number, client: None, hold: None };
+    let closed = connection.run(&mut stream).await;
+    if let Some(client) = connection.client {
+        door.clients.leave(client, number);
+    }
+    match closed {
+        Closed::ByClient | Closed::Stopping => tracing::debug!(%closed, "a connection ended"),
+        Closed::Broken(_) | Closed::Late(_) => tracing::debug!(%closed, "a connection was lost"),
+        // A client that means another cluster waits for ever: its owner should find out why.
+        Closed::Frame(_) | Closed::Cluster(..) => {
+            door.desk.metrics.frames_refused.fetch_add(1, Relaxed);
+            tracing::warn!("a connection of a TigerBeetle client was closed: {closed}");
+        }
+    }
+}
+
+struct Connection<'door> {
+    door: &'door Door,
+    number: u64,
+    /// Who was last heard on it.
+    client: Option<ClientId>,
+    /// The memory of the answer that is being sent.
+    hold: Option<Arc<Hold>>,
+}
+
+impl Connection<'_> {
+    async fn run(&mut self, stream: &mut TcpStream) -> Closed {
+        let mut inbound = Inbound::default();
+        loop {
+            let frame = match inbound.next(stream, self.door).await {
+                Ok(frame) => frame,
+                Err(closed) => return closed,
+            };
+            let answered = self.answer(stream, frame).await;
+            self.hold = None;
+            if let Err(closed) = answered {
+                return closed;
+            }
+        }
+    }
+
+    /// Answers a frame; what makes no sense is dropped, as the protocol wants it.
+    async fn answer(&mut self, stream: &mut TcpStream, frame: Frame) -> Result<(), Closed> {
+        match frame.header.command {
+            PING => {
+                if let Some(ping) = Ping::read(&frame.header) {
+                    let pong = Pong { time: ping.time, view: VIEW }.to_bytes(self.door.cluster);
+                    return self.send(stream.write_all(&pong)).await;
+                }
+            }
+            REQUEST => {
+                // A view that this server has not reached is another server's.
+                let request = Request::read(&frame.header).filter(|request| request.view <= VIEW);
+                if let Some(request) = request {
+                    let outcome = self.answer_request(&request, frame).await;
+                    return self.send(outcome.write(stream)).await;
+                }
+            }
+            _ => {}
+        }
+        self.door.desk.metrics.frames_dropped.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// A peer that takes nothing for too long is cut.
+    async fn send(&self, write: impl Future<Output = std::io::Result<()>>) -> Result<(), Closed> {
+        let limit = self.door.desk.limits.stall_timeout;
+        timeout(limit, write).await.map_err(|_| Closed::Late(limit))?.map_err(Closed::Broken)
+    }
+
+    async fn answer_request(&mut self, request: &Request, frame: Frame) -> Outcome {
+        if let Some(before) = self.client.replace(request.client).filter(|before| *before != request.client) {
+            self.door.clients.leave(before, self.number);
+        }
+        match self.door.clients.enter(request.client, request.checksum, self.number) {
+            Turn::New(tell) => {
+                let outcome = self.work(request, frame).await;
+                if matches!(outcome, Outcome::Frame { .. }) {
+                    tell.send_replace(Some(outcome.clone()));
+                }
+                outcome
+            }
+            Turn::Retry(mut outcome) => {
+                let known = outcome.wait_for(Option::is_some).await;
+                known.ok().and_then(|known| known.clone()).unwrap_or(Outcome::Silence)
+            }
+        }
+    }
+
+    /// Does the work of a request and counts it.
+    async fn work(&mut self, request: &Request, frame: Frame) -> Outcome {
+        let begun = Instant::now();
+        let metrics = &self.door.desk.metrics;
+        let done = match check(request, frame.body()) {
+            Ok(Work::Register) => self.door.register(request).await,
+            Ok(Work::Create(operation, batches)) => {
+                let shape = Shape::new(operation, &batches, frame.body().len());
+                self.door.create(request, frame, shape).await
+            }
+            Ok(Work::Read(question)) => self.door.read(request, question).await.map(|(outcome, hold)| {
+                self.hold = Some(hold);
+                outcome
+            }),
+            Err(reason) => Ok(self.evict(request, reason)),
+        };
+        let (outcome, error) = match done {
+            Ok(outcome) => (outcome, None),
+            Err(failure) => (Outcome::Silence, Some(told(&failure))),
+        };
+        metrics.call(Api::TigerBeetle, call_of(request.operation), begun.elapsed(), error);
+        outcome
+    }
+
+    fn evict(&self, request: &Request, reason: Reason) -> Outcome {
+        let (client, release, name) = (request.client, request.release, reason.name());
+        tracing::warn!(%client, %release, "a TigerBeetle client is evicted: {name}");
+        Outcome::evicted(request, reason, self.door.cluster)
+    }
+}
+
+/// This protocol has no errors: the client will send its request again, and the server's log says why it must.
+fn told(failure: &Failure) -> ErrorCode {
+    if failure.code != ErrorCode::Stopping {
+        tracing::warn!("a request of a TigerBeetle client stays without an answer: {}", failure.detail);
+    }
+    failure.code
+}
+
+fn call_of(operation: u8) -> Call {
+    match Operation::from_number(operation) {
+        Some(Operation::Register) => Call::Register,
+        Some(Operation::GetChangeEvents) => Call::GetMovements,
+        Some(Operation::LookupAccounts) => Call::LookupAccounts,
+        Some(Operation::LookupTransfers) => Call::LookupTransfers,
+        Some(Operation::GetAccountTransfers) => Call::GetAccountTransfers,
+        Some(Operation::GetAccountBalances) => Call::GetAccountBalances,
+        Some(Operation::QueryAccounts) => Call::QueryAccounts,
+        Some(Operation::QueryTransfers) => Call::QueryTransfers,
+        Some(Operation::CreateAccounts) => Call::CreateAccounts,
+        Some(Operation::CreateTransfers) => Call::CreateTransfers,
+        None => Call::Other,
+    }
+}

@@ -1,0 +1,106 @@
+//! Writes: the records of a request go into the log where they lie.
+
+use std::time::Instant;
+
+use bezant_codec::{Batches, Reader};
+use bezant_ledger::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
+use bezant_rsm::Command;
+use bezant_runtime::Committed;
+use bezant_types::limits::RESULT_SIZE;
+
+use super::Door;
+use super::inbound::Frame;
+use super::outbound::Outcome;
+use super::request::head;
+use bezant_tigerbeetle::Request;
+
+use crate::failure;
+use bezant_api::{ErrorCode, Failure};
+
+/// Where the records of a request lie, as its batches say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    operation: bezant_ledger::Operation,
+    batches: u16,
+    events: usize,
+    /// Bytes of the body that go into the log: a single batch needs no trailer.
+    size: usize,
+}
+
+impl Shape {
+    pub(super) fn new(operation: bezant_ledger::Operation, batches: &Batches<'_>, body_size: usize) -> Self {
+        let count = batches.count();
+        Self {
+            operation,
+            batches: u16::try_from(count).expect("invariant: the number of batches is 16 bits wide"),
+            events: batches.records(),
+            size: if count == 1 { batches.payload().len() } else { body_size },
+        }
+    }
+}
+
+impl Door {
+    /// Opens a session.
+    pub(super) async fn register(&self, request: &Request) -> Result<Outcome, Failure> {
+        let committed = self.execute(head(request).open()).await?;
+        Ok(Outcome::of_answer(request, &committed.results, self.cluster))
+    }
+
+    /// Creates accounts or transfers.
+    pub(super) async fn create(
+        &self,
+        request: &Request,
+        frame: Frame,
+        shape: Shape,
+    ) -> Result<Outcome, Failure> {
+        let head = SessionHead { batches: shape.batches, operation: shape.operation as u16, ..head(request) };
+        let body = frame.into_body_with_head(&head.to_bytes(), shape.size);
+        let command = SessionHead::create(body)
+            .map_err(|_| failure::internal("a request that was taken is no command"))?;
+        let committed = self.execute(command).await?;
+        self.count_results(&committed, shape);
+        Ok(Outcome::of_answer(request, &committed.results, self.cluster))
+    }
+
+    /// What became of events is counted once: not for a retry that was answered from the log.
+    fn count_results(&self, committed: &Committed, shape: Shape) {
+        let answer = SessionAnswer::from_reader(&mut Reader::new(&committed.results));
+        let is_new = answer
+            .is_ok_and(|answer| answer.outcome == SessionOutcome::Reply && answer.index == committed.index);
+        let end = SESSION_ANSWER_SIZE + shape.events * RESULT_SIZE;
+        if is_new && let Some(results) = committed.results.get(SESSION_ANSWER_SIZE..end) {
+            self.desk.metrics.results(shape.operation, results);
+        }
+    }
+
+    /// Puts a command in the log.
+    pub(super) async fn execute(&self, command: Command) -> Result<Committed, Failure> {
+        let patience = self.patience();
+        loop {
+            match self.desk.handle.execute(command.clone(), Some(patience)).await {
+                Ok(committed) => return Ok(committed),
+                Err(error) => wait_for_room(failure::of_write(&error), patience).await?,
+            }
+        }
+    }
+
+    /// When a request that found no room is given up, and its client has to send it again.
+    pub(super) fn patience(&self) -> Instant {
+        Instant::now() + self.desk.limits.deadline_default
+    }
+}
+
+/// Waits as long as an overloaded node asks for; any other failure comes back. This protocol has no word for
+/// "retry after", so the door waits in the client's place.
+pub(super) async fn wait_for_room(failure: Failure, patience: Instant) -> Result<(), Failure> {
+    match failure.retry_after {
+        Some(retry_after) if failure.code == ErrorCode::Overloaded && Instant::now() < patience => {
+            tokio::time::sleep(retry_after).await;
+            Ok(())
+        }
+        _ => Err(failure),
+    }
+}
+
+const _: () =
+    assert!(SESSION_HEAD_SIZE <= bezant_tigerbeetle::HEADER_SIZE, "the head takes the header's place");

@@ -1,0 +1,27 @@
+//! TigerBeetle's client protocol as bytes, as its clients of the 0.17 line speak it.
+//!
+//! A frame is a header of 256 bytes and a body of at most 1,048,320, back to back on plain TCP; all integers are
+//! little-endian ([`frame`]). A client sends pings and requests, a server pongs, replies and evictions
+//! ([`message`]). A request names an operation and carries its events, most of them in batches ([`operation`]).
+//! [`Client`] is the other end, as strict as the official ones, for tests and for measuring.
+//!
+//! Always holds: every reader here is total; bytes from a socket are an error, never a panic. Never: a socket, a
+//! clock, or knowledge of what an operation does.
+//!
+//! Source: the protocol as observed on the official clients and server of version 0.17.9.
+
+mod checksum;
+mod client;
+mod event;
+pub mod frame;
+pub mod message;
+pub mod operation;
+mod release;
+
+pub use checksum::checksum;
+pub use client::{Client, ClientError, Received};
+pub use event::{CHANGE_EVENT_SIZE, CHANGE_FILTER_SIZE, change_event_to_bytes, change_filter_from_bytes};
+pub use frame::{BODY_SIZE_MAX, FrameError, HEADER_SIZE, Header, MESSAGE_SIZE_MAX};
+pub use message::{Eviction, Ping, Pong, Reply, Request};
+pub use operation::Operation;
+pub use release::Release;

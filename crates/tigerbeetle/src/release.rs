@@ -1,0 +1,41 @@
+//! Versions of clients, and which of them are served.
+
+use core::fmt;
+
+/// A version: major in the upper 16 bits, then minor, then patch, 8 bits each. Never 0 on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Release(pub u32);
+
+impl Release {
+    /// The version of those numbers.
+    pub const fn new(major: u16, minor: u8, patch: u8) -> Self {
+        Self((major as u32) << 16 | (minor as u32) << 8 | patch as u32)
+    }
+
+    /// The first client whose requests are what this program reads.
+    pub const OLDEST: Self = Self::new(0, 17, 0);
+    /// The last of that line.
+    pub const NEWEST: Self = Self::new(0, 17, u8::MAX);
+    /// The version that this program was compared with; servers show it to clients.
+    pub const OWN: Self = Self::new(0, 17, 9);
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [patch, minor, low, high] = self.0.to_le_bytes();
+        write!(formatter, "{}.{minor}.{patch}", u16::from_le_bytes([low, high]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_and_readable() {
+        assert_eq!(Release::new(0, 17, 9).to_string(), "0.17.9");
+        assert_eq!(Release::new(65535, 0, 0).to_string(), "65535.0.0");
+        assert!(Release::new(0, 16, 78) < Release::OLDEST && Release::new(0, 18, 0) > Release::NEWEST);
+        assert_eq!(Release::OWN.0.to_le_bytes(), [9, 17, 0, 0]);
+    }
+}
