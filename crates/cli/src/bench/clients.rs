@@ -11,14 +11,15 @@ use bezant_api::v1::ledger_client::LedgerClient;
 use bezant_codec::{records, result_from_bytes};
 use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
 use bezant_types::{CreateAccountStatus, CreateTransferStatus, TransferId};
-use bytes::Bytes;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
+use super::Target;
+use super::grpc::WINDOW_BYTES;
 use super::load::Load;
-use super::wire::{WINDOW_BYTES, Wire};
+use super::wire::{Records, Wire};
 
 /// An answer of a query is at most so large.
 const REPLY_BYTES_MAX: usize = 16 << 20;
@@ -67,24 +68,16 @@ impl Connection {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
-
-    /// The results of a request, 16 bytes an event.
-    async fn submit(&mut self, operation: v1::Operation, records: Bytes) -> Result<Bytes> {
-        let request = v1::SubmitRequest { operation: operation.into(), records };
-        let reply = self.calls.submit(request).await;
-        let reply = reply.map_err(|status| anyhow::anyhow!("{}: {}", status.code(), status.message()))?;
-        Ok(reply.into_inner().results)
-    }
 }
 
 /// Creates the accounts of the load; an error when one of them is refused.
-pub(super) async fn create_accounts(load: &Load, connection: &mut Connection) -> Result<()> {
+pub(super) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<()> {
     let batch = u64::try_from(EVENTS_MAX).unwrap_or(1);
     let mut first = 0;
     while first < load.accounts {
         let count = batch.min(load.accounts - first);
         let records = load.accounts_from(first, count);
-        let results = connection.submit(v1::Operation::CreateAccounts, records).await?;
+        let results = wire.submit(Records::Accounts, records).await?;
         check_results(&results, count, |status| {
             CreateAccountStatus::from_number(status).map_or("unknown status", CreateAccountStatus::name)
         })
@@ -115,10 +108,10 @@ struct Progress {
 }
 
 /// Sends all transfers of the load; an error when one of them is refused.
-pub(super) async fn send_transfers(load: &Load, url: &str) -> Result<Outcome> {
+pub(super) async fn send_transfers(load: &Load, target: &Target) -> Result<Outcome> {
     let mut connections = Vec::new();
-    for _ in 0..load.clients {
-        connections.push(Wire::open(url).await?);
+    for number in 0..load.clients {
+        connections.push(Wire::open(target, number).await?);
     }
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
@@ -178,7 +171,7 @@ async fn send(
     let mut next = take();
     while let Some(((records, id), count)) = next {
         let start = Instant::now();
-        let call = connection.submit(v1::Operation::CreateTransfers, records);
+        let call = connection.submit(Records::Transfers, records);
         // The call is polled first: the next request is made while this one is on its way.
         let (results, following) = tokio::join!(biased; call, async { take() });
         let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -3,7 +3,7 @@
 //! A client's generator writes records straight into the bytes of the next request. Equal seed, run and
 //! number of clients make equal ids, accounts and amounts.
 
-use bezant_codec::{account_to_bytes, transfer_to_bytes};
+use bezant_codec::{account_to_bytes, put_trailer, transfer_to_bytes};
 use bezant_types::limits::RECORD_SIZE;
 use bezant_types::{
     Account, AccountFlags, AccountId, LedgerNumber, Nanos, Transfer, TransferFlags, TransferId,
@@ -35,11 +35,14 @@ pub(super) struct Load {
     has_history: bool,
     seed: u64,
     id_base: u128,
+    /// Requests end in the trailer of one batch.
+    has_trailer: bool,
 }
 
 impl Load {
-    /// The load that the arguments describe; ids of different runs differ.
-    pub(super) fn new(args: &BenchArgs, run: u64) -> Self {
+    /// The load that the arguments describe; ids of different runs differ. With a trailer, requests are bodies of
+    /// TigerBeetle's protocol.
+    pub(super) fn new(args: &BenchArgs, run: u64, has_trailer: bool) -> Self {
         Self {
             accounts: args.accounts,
             transfers: args.transfers,
@@ -50,6 +53,7 @@ impl Load {
             has_history: args.history,
             seed: args.seed,
             id_base: u128::from(run) << 64,
+            has_trailer,
         }
     }
 
@@ -70,7 +74,14 @@ impl Load {
                 ..Account::default()
             }));
         }
+        self.put_trailer(&mut bytes, count);
         bytes.freeze()
+    }
+
+    fn put_trailer(&self, bytes: &mut BytesMut, count: u64) {
+        if self.has_trailer {
+            put_trailer(bytes, &[usize::try_from(count).unwrap_or(0)], RECORD_SIZE);
+        }
     }
 
     /// What one client sends.
@@ -95,7 +106,7 @@ impl Generator<'_> {
     /// one of them.
     pub(super) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
         // Reuses the memory of the batch before, once the transport has let it go.
-        self.bytes.reserve(usize::try_from(count).unwrap_or(0) * RECORD_SIZE);
+        self.bytes.reserve((usize::try_from(count).unwrap_or(0) + 1) * RECORD_SIZE);
         let mut id = TransferId(0);
         for number in first..first + count {
             let transfer = self.transfer(number);
@@ -103,6 +114,7 @@ impl Generator<'_> {
             self.amount_sum += transfer.amount;
             self.bytes.put_slice(&transfer_to_bytes(&transfer));
         }
+        self.load.put_trailer(&mut self.bytes, count);
         (self.bytes.split().freeze(), id)
     }
 
@@ -193,6 +205,7 @@ mod tests {
             has_history: false,
             seed: 7,
             id_base: 1 << 64,
+            has_trailer: false,
         }
     }
 

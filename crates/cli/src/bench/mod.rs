@@ -9,6 +9,8 @@
 
 mod books;
 mod clients;
+mod frames;
+mod grpc;
 mod load;
 mod queries;
 mod report;
@@ -28,6 +30,7 @@ use clients::Connection;
 use load::Load;
 use report::Report;
 use server::OwnServer;
+use wire::Wire;
 
 /// How large the benchmark is, and where it runs.
 #[derive(Clone, Debug, Args)]
@@ -37,7 +40,9 @@ use server::OwnServer;
     bezant bench --id-order random --json           random ids, figures as JSON\n  \
     bezant bench --batch 1 --clients 64 --transfers 500000   single payments\n  \
     bezant bench --transfers 5000000 --restart      and the time of a restart after kill -9\n  \
-    bezant bench --server http://127.0.0.1:7070     a server that runs already")]
+    bezant bench --server http://127.0.0.1:7070     a server that runs already\n  \
+    bezant bench --tigerbeetle                      through the door for TigerBeetle's clients\n  \
+    bezant bench --tigerbeetle=127.0.0.1:3000       a TigerBeetle, or a Bezant, that runs already (cluster 0)")]
 pub(crate) struct BenchArgs {
     /// Accounts to create
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..))]
@@ -66,6 +71,9 @@ pub(crate) struct BenchArgs {
     /// Kills the server at the end and measures how long it takes to answer again
     #[arg(long)]
     restart: bool,
+    /// Speaks TigerBeetle's protocol; with an address, to the server there, whichever it is
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    tigerbeetle: Option<String>,
     /// Folder in which the server's data folder is made: chooses the disk
     #[arg(long, value_name = "DIR", default_value = ".")]
     data_dir: PathBuf,
@@ -101,36 +109,73 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitC
     let server = server
         .filter(|url| !is_from_environment(url))
         .map(|url| if url.contains("://") { url } else { format!("http://{url}") });
-    let own = if server.is_none() {
-        Some(OwnServer::start(&args.data_dir, args.keep).context("the server cannot be started")?)
+    anyhow::ensure!(
+        server.is_none() || args.tigerbeetle.is_none(),
+        "--server speaks gRPC: write --tigerbeetle=ADDRESS for a server that speaks TigerBeetle's protocol"
+    );
+    let foreign = args.tigerbeetle.clone().filter(|address| !address.is_empty());
+    let own = if server.is_none() && foreign.is_none() {
+        let speaks_frames = args.tigerbeetle.is_some();
+        let own = OwnServer::start(&args.data_dir, args.keep, speaks_frames);
+        Some(own.context("the server cannot be started")?)
     } else {
         anyhow::ensure!(!args.restart, "--restart kills the server: it works with the benchmark's own only");
         None
     };
-    let url = own.as_ref().map(|own| own.url().to_owned()).or(server).unwrap_or_default();
-    let report = measure(&args, &url, own).await?;
+    let url = own.as_ref().map(|own| own.url().to_owned()).or(server);
+    let frames = own.as_ref().and_then(|own| own.frames().map(str::to_owned)).or(foreign);
+    let report = measure(&args, &Target { url, frames }, own).await?;
     report.print(args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the load goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// For gRPC; `None` for a server that is known by its frames alone.
+    url: Option<String>,
+    /// For TigerBeetle's protocol: then the load goes there.
+    frames: Option<String>,
+}
+
+impl Target {
+    fn name(&self) -> &str {
+        self.frames.as_deref().or(self.url.as_deref()).unwrap_or_default()
+    }
+}
+
 /// The benchmark, step by step.
-async fn measure(args: &BenchArgs, url: &str, mut own: Option<OwnServer>) -> Result<Report> {
-    let load = Load::new(args, run_number(own.is_some()));
-    let mut connection = Connection::open_retrying(url, Duration::from_secs(30)).await?;
-    let before = BooksBefore::read(&mut connection).await?;
-    clients::create_accounts(&load, &mut connection).await?;
+async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) -> Result<Report> {
+    let load = Load::new(args, run_number(own.is_some()), target.frames.is_some());
+    let mut connection = match &target.url {
+        Some(url) => Some(Connection::open_retrying(url, Duration::from_secs(30)).await?),
+        None => None,
+    };
+    let before = match &mut connection {
+        Some(connection) => Some(BooksBefore::read(connection).await?),
+        None => None,
+    };
+    let mut wire = Wire::open(target, load.clients).await?;
+    clients::create_accounts(&load, &mut wire).await?;
 
-    let outcome = clients::send_transfers(&load, url).await?;
-    before.check(&mut connection, &load, &outcome).await?;
-
-    let queries = queries::ask(&load, args, &mut connection, &outcome.sample).await?;
-    let mut report = Report::new(args, url, &outcome, queries);
+    let outcome = clients::send_transfers(&load, target).await?;
+    if let Wire::Frames(frames) = &mut wire {
+        frames.check(&load, &outcome).await?;
+    }
+    let mut queries = Vec::new();
+    if let (Some(connection), Some(before)) = (&mut connection, before) {
+        before.check(connection, &load, &outcome).await?;
+        queries = queries::ask(&load, args, connection, &outcome.sample).await?;
+    }
+    let mut report = Report::new(args, target, &outcome, queries);
     if let Some(own) = &mut own {
         report.server_memory_peak_bytes = own.memory_peak_bytes();
         let disk = own.disk_bytes_settled();
         report.disk_bytes = Some(disk);
         report.disk_bytes_per_transfer = Some(disk / args.transfers);
-        if args.restart {
+        if args.restart
+            && let Some(before) = before
+        {
             report.restart_microseconds = Some(restart(own, &load, before, &outcome).await?);
         }
     }

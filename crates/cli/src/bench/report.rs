@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use super::clients::Outcome;
 use super::queries::QueryFigures;
-use super::{BenchArgs, IdOrder};
+use super::{BenchArgs, IdOrder, Target};
 
 /// Everything that one run measured. Field names carry the units.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     version: &'static str,
     server: String,
+    protocol: &'static str,
     processors: usize,
     accounts: u64,
     transfers: u64,
@@ -65,7 +66,12 @@ impl Latency {
 
 impl Report {
     /// The figures of the load and of the questions.
-    pub(super) fn new(args: &BenchArgs, server: &str, outcome: &Outcome, queries: Vec<QueryFigures>) -> Self {
+    pub(super) fn new(
+        args: &BenchArgs,
+        target: &Target,
+        outcome: &Outcome,
+        queries: Vec<QueryFigures>,
+    ) -> Self {
         let queries = queries.into_iter().map(|figures| QueryReport {
             name: figures.name,
             count: figures.latencies.len(),
@@ -74,7 +80,8 @@ impl Report {
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            server: server.to_owned(),
+            server: target.name().to_owned(),
+            protocol: if target.frames.is_some() { "tigerbeetle" } else { "grpc" },
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             accounts: args.accounts,
             transfers: args.transfers,
@@ -112,12 +119,13 @@ impl Report {
         };
         writeln!(
             out,
-            "{} transfers, {} a request, {} client(s), {order} ids, {} accounts, {} processors",
+            "{} transfers, {} a request, {} client(s), {order} ids, {} accounts, {} processors, {}",
             thousands(self.transfers),
             thousands(self.batch),
             self.clients,
             thousands(self.accounts),
-            self.processors
+            self.processors,
+            if self.protocol == "grpc" { "gRPC" } else { "TigerBeetle's protocol" }
         )?;
         writeln!(out)?;
         writeln!(out, "{:<36} {:>12}", "transfers a second", thousands(self.transfers_per_second))?;

@@ -33,6 +33,8 @@ pub(super) struct OwnServer {
 struct Process {
     child: Child,
     url: String,
+    /// Of the door for TigerBeetle's clients.
+    frames: Option<String>,
     complaints: Complaints,
 }
 
@@ -61,11 +63,11 @@ impl Complaints {
 
 impl OwnServer {
     /// Makes a fresh folder inside `parent` and starts a server on it.
-    pub(super) fn start(parent: &Path, keep: bool) -> Result<Self> {
+    pub(super) fn start(parent: &Path, keep: bool, speaks_frames: bool) -> Result<Self> {
         let folder = parent.join(format!("bezant-bench-{}", std::process::id()));
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        let started = spawn(&folder);
+        let started = spawn(&folder, speaks_frames);
         if started.is_err() {
             // Nothing but an empty folder or the leavings of a failed start: the error says more than they do.
             drop(fs::remove_dir_all(&folder));
@@ -78,6 +80,11 @@ impl OwnServer {
         &self.process.url
     }
 
+    /// Where it listens for TigerBeetle's clients, if it does.
+    pub(super) fn frames(&self) -> Option<&str> {
+        self.process.frames.as_deref()
+    }
+
     /// Ends it at once, as a crash would.
     pub(super) fn kill(&mut self) -> Result<()> {
         self.process.child.kill().context("the server cannot be killed")?;
@@ -87,7 +94,7 @@ impl OwnServer {
 
     /// Starts it on the same folder after [`kill`](Self::kill).
     pub(super) fn start_again(&mut self) -> Result<()> {
-        self.process = spawn(&self.folder)?;
+        self.process = spawn(&self.folder, self.process.frames.is_some())?;
         Ok(())
     }
 
@@ -143,27 +150,35 @@ impl Drop for OwnServer {
 }
 
 /// Starts this program as a server on `folder` and reads from its output where it listens.
-fn spawn(folder: &Path) -> Result<Process> {
+fn spawn(folder: &Path, speaks_frames: bool) -> Result<Process> {
     let program = std::env::current_exe().context("this program does not know its own file")?;
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEZANT_")) {
         command.env_remove(name);
     }
     command.arg("start").arg("--data-dir").arg(folder).args(["--listen", "127.0.0.1:0"]);
+    if speaks_frames {
+        command.args(["--tigerbeetle-listen", "127.0.0.1:0"]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("no process")?;
     let (sender, addresses) = mpsc::channel();
     for_each_line(child.stdout.take().context("the server has no output")?, move |line| {
         if let Some(address) = address_in(line) {
-            // Only the first address counts, and nobody waits for a second one.
+            // The first is that of gRPC, the second that of the other door; nobody waits for more.
             drop(sender.send(address));
         }
     });
     let complaints = Complaints::default();
     let kept = complaints.clone();
     for_each_line(child.stderr.take().context("the server has no output")?, move |line| kept.push(line));
-    if let Ok(address) = addresses.recv_timeout(START_TIMEOUT) {
-        return Ok(Process { child, url: format!("http://{address}"), complaints });
+    let address = || addresses.recv_timeout(START_TIMEOUT).ok();
+    if let Some(http) = address()
+        && let frames = speaks_frames.then(address)
+        && frames != Some(None)
+    {
+        let (url, frames) = (format!("http://{http}"), frames.flatten());
+        return Ok(Process { child, url, frames, complaints });
     }
     drop(child.kill());
     let status = child.wait().context("the server does not end")?;
