@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bezant_api::v1::ledger_client::LedgerClient;
 use bezant_runtime::{Options, Running};
-use bezant_server::{Limits, ServerOptions, serve};
+use bezant_server::{Limits, Listeners, ServerOptions, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,10 +16,13 @@ use tonic::transport::Channel;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Of the door for TigerBeetle's clients.
+    pub(crate) tigerbeetle: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
     node: Option<Running>,
-    _folder: TempDir,
+    folder: TempDir,
+    limits: Limits,
 }
 
 pub(crate) struct Answer {
@@ -46,15 +49,33 @@ impl Server {
     pub(crate) async fn start_with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let node = bezant_runtime::start(&Options::new(folder.path())).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::serve(node, folder, limits).await
+    }
+
+    /// Serves a node that runs already.
+    pub(crate) async fn serve(node: Running, folder: TempDir, limits: Limits) -> Self {
+        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let frames = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, tigerbeetle) = (http.local_addr().unwrap(), frames.local_addr().unwrap());
         let (shutdown, stopped) = oneshot::channel::<()>();
-        let (handle, options) = (node.handle(), ServerOptions { limits });
+        let (handle, options) = (node.handle(), ServerOptions { limits: limits.clone() });
+        let listeners = Listeners { http, tigerbeetle: Some((frames, 0)) };
         let serving = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
-            serve(listener, handle, options, stopped).await.unwrap();
+            serve(listeners, handle, options, stopped).await.unwrap();
         });
-        Self { address, shutdown: Some(shutdown), serving, node: Some(node), _folder: folder }
+        let (shutdown, node) = (Some(shutdown), Some(node));
+        Self { address, tigerbeetle, shutdown, serving, node, folder, limits }
+    }
+
+    /// Stops everything and starts it again on the same folder, on other ports.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.begin_stop();
+        self.serving.await.unwrap();
+        let node = self.node.take().unwrap();
+        tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
+        let node = bezant_runtime::start(&Options::new(self.folder.path())).unwrap();
+        Self::serve(node, self.folder, self.limits).await
     }
 
     /// Stops the server, then the node.

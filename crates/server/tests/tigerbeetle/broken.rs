@@ -1,0 +1,188 @@
+//! What no client should send, and clients that are slow, idle or many: silence, an end of the connection, or
+//! patience, as the protocol has it; and the server goes on for everybody else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bezant_runtime::{Options, start_on};
+use bezant_server::Limits;
+use bezant_storage::{FaultPlan, MemoryDisk};
+use bezant_tigerbeetle::frame::Header;
+use bezant_tigerbeetle::{HEADER_SIZE, Operation, Ping, Release, checksum};
+use bezant_types::{ClientId, SessionNumber};
+use tokio::io::AsyncWriteExt;
+
+use crate::common::Server;
+use crate::peer::{CREATED, Peer, account, body, ids_to_bytes, statuses, transfer};
+
+/// The checksum of a header that was changed.
+fn reseal(frame: &mut [u8]) {
+    let sum = checksum(&frame[16..HEADER_SIZE]).to_le_bytes();
+    frame[..16].copy_from_slice(&sum);
+}
+
+/// Sends bytes, then a ping: true when the ping is answered and nothing before it.
+async fn is_silent(peer: &mut Peer, frame: &[u8]) -> bool {
+    let ping = Ping { client: ClientId(5), time: 99, session: SessionNumber(0) };
+    peer.stream.write_all(frame).await.unwrap();
+    peer.stream.write_all(&ping.to_bytes(0, Release::OWN)).await.unwrap();
+    let answer = peer.next_frame().await.expect("the connection stays");
+    answer[114] == 4
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_dropped_and_the_connection_stays() {
+    let server = Server::start().await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    let old = peer.request.clone();
+    peer.lookup_accounts(&[1]).await;
+    assert!(is_silent(&mut peer, &old).await, "an old request");
+    let events = body(Operation::LookupAccounts, &[ids_to_bytes(&[1])]);
+    let good = peer.frame(Operation::LookupAccounts, &events);
+    let changes: [(&str, usize, u8); 11] = [
+        ("a byte that must be zero", 16, 1),
+        ("another in the first half", 127, 1),
+        ("one of the request's own", 255, 1),
+        ("another protocol", 112, 1),
+        ("a command of replicas", 114, 6),
+        ("a reply", 114, 8),
+        ("a timestamp", 184, 1),
+        ("another parent", 128, 0xee),
+        ("a session that is not opened yet", 183, 0xff),
+        ("a view that is not reached", 104, 200),
+        ("a number that the session has passed", 192, 1),
+    ];
+    for (what, at, value) in changes {
+        let mut frame = good.clone();
+        assert_ne!(frame[at], value, "{what}");
+        frame[at] = value;
+        reseal(&mut frame);
+        assert!(is_silent(&mut peer, &frame).await, "{what}");
+    }
+    peer.exchange(good).await.unwrap();
+    assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "the session goes on");
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("bezant_tigerbeetle_frames_dropped_total 8"), "{metrics}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_and_foreign_frames_end_the_connection_and_nothing_else() {
+    let server = Server::start().await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    let events = body(Operation::LookupAccounts, &[ids_to_bytes(&[1])]);
+    let good = peer.frame(Operation::LookupAccounts, &events);
+    let mut broken = Vec::new();
+    for at in [0, 20, 90, 200, good.len() - 1] {
+        let mut frame = good.clone();
+        frame[at] ^= 1;
+        broken.push(frame);
+    }
+    for (at, value) in [(80, 1), (96, 0), (99, 0xff)] {
+        let mut frame = good.clone();
+        frame[at] = value;
+        reseal(&mut frame);
+        broken.push(frame);
+    }
+    broken.push(b"GET / HTTP/1.1\r\nhost: bezant\r\n\r\n".repeat(20));
+    for frame in broken {
+        let mut other = Peer::connect(&server, 1, Release::OWN).await;
+        // A server that has seen enough may close before it has read all.
+        drop(other.stream.write_all(&frame).await);
+        assert_eq!(other.next_frame().await, None, "{:?}", &frame[..100]);
+    }
+    peer.exchange(good).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_may_come_in_any_pieces() {
+    let server = Server::start().await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    let request =
+        peer.frame(Operation::LookupAccounts, &body(Operation::LookupAccounts, &[ids_to_bytes(&[1])]));
+    for byte in &request {
+        peer.stream.write_all(&[*byte]).await.unwrap();
+    }
+    peer.request = request;
+    peer.take_reply().await.unwrap();
+    let ping = Ping { client: ClientId(1), time: 1, session: SessionNumber(0) }.to_bytes(0, Release::OWN);
+    let frames = [&ping[..], &peer.request.clone(), &ping[..], &ping[..100]].concat();
+    peer.stream.write_all(&frames).await.unwrap();
+    let commands = [peer.next_frame().await, peer.next_frame().await, peer.next_frame().await]
+        .map(|frame| frame.unwrap()[114]);
+    assert_eq!(commands, [4, 8, 4]);
+    peer.stream.write_all(&ping[100..]).await.unwrap();
+    assert_eq!(peer.next_frame().await.unwrap()[114], 4);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_slow_and_idle_clients_hold_nobody_up() {
+    let server = Server::start().await;
+    let mut working = Peer::open(&server, 1).await;
+    working.two_accounts().await;
+    let mut others = Vec::new();
+    for number in 0..300_u128 {
+        let mut other = Peer::open(&server, 100 + number).await;
+        let sent = [0, 100, 300_000][usize::try_from(number % 3).unwrap()];
+        if sent > 0 {
+            let events =
+                vec![transfer(1, 1); 8_000].iter().flat_map(bezant_codec::transfer_to_bytes).collect();
+            let body = body(Operation::CreateTransfers, &[events]);
+            let request = other.frame(Operation::CreateTransfers, &body);
+            other.stream.write_all(&request[..sent]).await.unwrap();
+        }
+        others.push(other);
+    }
+    let begin = Instant::now();
+    for round in 0..50 {
+        let transfers: Vec<_> = (0..100).map(|at| transfer(1_000 + round * 100 + at, 1)).collect();
+        assert!(statuses(&working.create_transfers(&transfers).await).iter().all(|it| *it == CREATED));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(8), "held up for {:?}", begin.elapsed());
+    assert_eq!(others[0].lookup_accounts(&[1]).await[0].debits_posted, 5_000, "idle ones are served too");
+    drop(others);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_does_not_end_and_a_connection_without_pings_are_cut() {
+    let limits = Limits {
+        head_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_millis(200),
+        frame_idle_timeout: Duration::from_millis(400),
+        ..Limits::default()
+    };
+    let server = Server::start_with(limits).await;
+    let ping = Ping { client: ClientId(1), time: 1, session: SessionNumber(0) }.to_bytes(0, Release::OWN);
+    let header = Header::new(5, 0, 0, Release::OWN, [0; 128]).seal(&[0; 100_000]);
+    for begin in [&[][..], &ping[..1], &ping[..255], &header, &[&header[..], &[0; 50_000]].concat()] {
+        let mut peer = Peer::connect(&server, 1, Release::OWN).await;
+        peer.stream.write_all(begin).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(peer.next_frame().await, None);
+        assert!(start.elapsed() < Duration::from_secs(3), "{} bytes held {:?}", begin.len(), start.elapsed());
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_takes_no_writes_still_answers_reads() {
+    let disk = MemoryDisk::new();
+    let node = start_on(Arc::new(disk.clone()), &Options::new("unused")).unwrap();
+    let server = Server::serve(node, tempfile::tempdir().unwrap(), Limits::default()).await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    disk.set_faults(FaultPlan { fail_at: Some(disk.counts().total() + 1), ..FaultPlan::default() });
+    let events = body(Operation::CreateAccounts, &[bezant_codec::account_to_bytes(&account(3)).to_vec()]);
+    let write = peer.client.clone().request(Operation::CreateAccounts, &events);
+    assert!(is_silent(&mut peer, &[&write[..], &events].concat()).await, "a write has no answer");
+    for _ in 0..3 {
+        assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "reads go on");
+    }
+    server.stop().await;
+}
