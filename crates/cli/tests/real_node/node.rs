@@ -16,7 +16,7 @@ pub(crate) struct Node {
 /// The built program, without what the environment would say to it.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bezant"));
-    for name in ["BEZANT_SERVER", "BEZANT_TIMEOUT", "BEZANT_DATA_DIR", "BEZANT_LISTEN", "BEZANT_CONFIG"] {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEZANT_")) {
         command.env_remove(name);
     }
     command
@@ -25,9 +25,15 @@ pub(crate) fn program() -> Command {
 impl Node {
     /// Starts it and waits until it says where it listens.
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(folder: &Path, arguments: &[&str]) -> Self {
         let mut child = program()
             .args(["start", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");

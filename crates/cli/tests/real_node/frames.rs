@@ -1,0 +1,137 @@
+//! A client of TigerBeetle's protocol whose server is killed with signal 9 in the middle of its requests: each is done
+//! once, and a retry at the next server gets the bytes that the first one sent.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bezant_codec::{Batches, account_from_bytes, account_to_bytes, put_trailer, records, transfer_to_bytes};
+use bezant_tigerbeetle::{Client, HEADER_SIZE, Header, Operation, Received, Release};
+use bezant_types::{Account, AccountId, ClientId, LedgerNumber, Transfer, TransferId};
+
+use crate::node::Node;
+
+/// Kills of a run.
+const KILLS: u32 = 12;
+/// Transfers of a request.
+const EVENTS: u128 = 200;
+
+fn connect(node: &Node) -> TcpStream {
+    let address = node.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
+    let address = address.split(',').next().unwrap_or_default();
+    let stream = TcpStream::connect(address).expect("the door is open");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+    stream
+}
+
+fn read_frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut frame = vec![0; HEADER_SIZE];
+    stream.read_exact(&mut frame)?;
+    let header = Header::read(frame.first_chunk().expect("a header")).expect("a sound header");
+    frame.resize(HEADER_SIZE + header.body_size(), 0);
+    stream.read_exact(&mut frame[HEADER_SIZE..])?;
+    Ok(frame)
+}
+
+fn body(operation: Operation, records: Vec<u8>) -> Vec<u8> {
+    let mut body = records;
+    let size = operation.event_size();
+    let count = body.len() / size;
+    put_trailer(&mut body, &[count], size);
+    body
+}
+
+fn payments(first: u128) -> Vec<u8> {
+    let transfer = |id| Transfer {
+        id: TransferId(id),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        amount: 1,
+        ledger: LedgerNumber(1),
+        code: 1,
+        ..Transfer::default()
+    };
+    (first..first + EVENTS).flat_map(|id| transfer_to_bytes(&transfer(id))).collect()
+}
+
+/// One session over many connections.
+struct Peer {
+    client: Client,
+    stream: TcpStream,
+}
+
+impl Peer {
+    fn request(&mut self, operation: Operation, records: Vec<u8>) -> Vec<u8> {
+        let body = body(operation, records);
+        [&self.client.request(operation, &body)[..], &body].concat()
+    }
+
+    /// Sends a request, as often as it is asked to; the one reply that comes to each.
+    fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
+        self.stream.write_all(request).expect("the server takes it");
+        read_frame(&mut self.stream).expect("the server answers")
+    }
+
+    fn take(&mut self, reply: &[u8]) {
+        let header = reply.first_chunk().expect("a header");
+        let received = self.client.receive(header, &reply[HEADER_SIZE..]);
+        assert!(matches!(received, Ok(Received::Reply(_))), "{received:?}");
+    }
+
+    fn done(&mut self, operation: Operation, records: Vec<u8>) -> Vec<u8> {
+        let request = self.request(operation, records);
+        let reply = self.exchange(&request);
+        self.take(&reply);
+        let batches = Batches::decode(&reply[HEADER_SIZE..], operation.result_size()).expect("batches");
+        batches.payload().to_vec()
+    }
+}
+
+#[test]
+fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || Node::start_with(folder.path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
+    let mut node = start();
+    let mut peer = Peer { client: Client::new(ClientId(7), 0, Release::OWN), stream: connect(&node) };
+    let register = peer.client.register();
+    let opened = peer.exchange(&register);
+    peer.take(&opened);
+    let account = |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+    let accounts = [1, 2].map(account).iter().flat_map(account_to_bytes).collect();
+    assert_eq!(peer.done(Operation::CreateAccounts, accounts).len(), 32);
+
+    for kill in 0..KILLS {
+        let first = 1 + u128::from(kill) * 1_000_000;
+        peer.done(Operation::CreateTransfers, payments(first));
+        let request = peer.request(Operation::CreateTransfers, payments(first + 500_000));
+        // Every other time the client hears the answer before the server dies; else nobody knows how far it came.
+        let heard = (kill % 2 == 0).then(|| peer.exchange(&request));
+        if heard.is_none() {
+            peer.stream.write_all(&request).expect("the server takes it");
+            std::thread::yield_now();
+        }
+        node.kill();
+        node = start();
+        peer.stream = connect(&node);
+        let again = peer.exchange(&request);
+        assert!(heard.is_none_or(|heard| heard == again), "the bytes of the first reply");
+        peer.stream = connect(&node);
+        assert_eq!(peer.exchange(&request), again, "and on another connection");
+        peer.take(&again);
+        let statuses = Batches::decode(&again[HEADER_SIZE..], 16).expect("batches").payload().to_vec();
+        assert!(
+            statuses.chunks(16).all(|result| result[8..12] == [0xff; 4]),
+            "each was created by this request"
+        );
+    }
+    let found = peer.done(Operation::LookupAccounts, [1_u128, 2].map(u128::to_le_bytes).concat());
+    let posted: Vec<_> = records(&found)
+        .expect("accounts")
+        .iter()
+        .map(account_from_bytes)
+        .map(|account| (account.debits_posted, account.credits_posted))
+        .collect();
+    let sum = u128::from(KILLS) * 2 * EVENTS;
+    assert_eq!(posted, [(sum, 0), (0, sum)], "every request was done once");
+    node.done(&["verify", "--all"]);
+}
