@@ -5,12 +5,16 @@
 //! the records. Records are shrunk to few ids, ledgers and small amounts unless a switch says otherwise, so
 //! that they meet each other.
 
-use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerRows, LedgerTotals, Operation};
-use bezant_rsm::{Command, Entry, StateMachine};
-use bezant_types::limits::RESULT_SIZE;
+use bezant_codec::{Reader, put_trailer};
+use bezant_ledger::{
+    Ledger, LedgerAnswer, LedgerQuery, LedgerRows, LedgerTotals, Operation, SessionAnswer, SessionHead,
+    SessionOutcome,
+};
+use bezant_rsm::{Command, Entry, SessionRequest, StateMachine};
+use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{
-    FetchKey, Fetched, FetchedTransfer, HistoryPosition, LogIndex, Movement, MovementKind, MovementNumber,
-    Nanos, Refusal, Resolution,
+    ClientId, FetchKey, Fetched, FetchedTransfer, HistoryPosition, LogIndex, Movement, MovementKind,
+    MovementNumber, Nanos, Refusal, Resolution, SessionNumber,
 };
 use bytes::Bytes;
 
@@ -23,6 +27,8 @@ pub(super) const TARGET: Target =
 const COMMANDS_MAX: usize = 64;
 /// Switch: records are taken as they are.
 const RAW: u8 = 1;
+/// Switch: accounts and transfers come by a session, in two batches; the request is sent twice.
+const SESSION: u8 = 4;
 /// Switch: timestamps are left in the records, as imported events have them.
 const TIMESTAMPS: u8 = 2;
 
@@ -64,6 +70,14 @@ fn seeds() -> Vec<Vec<u8>> {
     let payment_after = [transfer(12, 1, 2, 1, 0), vec![7; 32]].concat();
     vec![
         [accounts.clone(), command(Operation::CreateTransfers, 0, &payments)].concat(),
+        {
+            let mut by_session =
+                [accounts.clone(), command(Operation::CreateTransfers, 0, &two_phase)].concat();
+            by_session[2] |= SESSION;
+            let at = accounts.len() + 2;
+            by_session[at] |= SESSION;
+            by_session
+        },
         [
             accounts.clone(),
             command(Operation::CreateTransfers, 3, &two_phase),
@@ -110,7 +124,9 @@ fn run(input: &[u8]) {
         }
         bench.time.0 += u64::from(*seconds) * 1_000_000_000;
         bench.expire();
-        if let Ok(command) = operation.command(Bytes::from(body)) {
+        if switches & SESSION != 0 && size == RECORD_SIZE {
+            bench.apply_by_session(operation, body);
+        } else if let Ok(command) = operation.command(Bytes::from(body)) {
             bench.apply(command);
         }
     }
@@ -160,6 +176,8 @@ struct Bench {
     index: u64,
     movements: Vec<Movement>,
     refusals: Vec<Refusal>,
+    /// The only client's last request.
+    head: SessionHead,
 }
 
 impl Bench {
@@ -173,6 +191,43 @@ impl Bench {
     fn apply(&mut self, command: Command) {
         let is_answered = command.operation != Operation::Expire as u16;
         let events = usize::try_from(command.events).expect("invariant: at most 8189 events");
+        let size: usize = self.apply_any(command).iter().map(Bytes::len).sum();
+        assert!(!is_answered || size == events * RESULT_SIZE, "{size} bytes of results for {events} events");
+    }
+
+    /// A request of the only client, and the same again: answered alike, and without a row.
+    fn apply_by_session(&mut self, operation: Operation, mut body: Vec<u8>) {
+        if self.head.request.client.0 == 0 {
+            self.head.request =
+                SessionRequest { client: ClientId(1), release: 1, ..SessionRequest::default() };
+            self.take_answer(self.head.open());
+        }
+        let events = body.len() / RECORD_SIZE;
+        put_trailer(&mut body, &[events / 2, events - events / 2], RECORD_SIZE);
+        self.head.request.number += 1;
+        self.head.request.checksum += 1;
+        let head = SessionHead { batches: 2, operation: operation as u16, ..self.head };
+        let body = Bytes::from([&head.to_bytes()[..], &body].concat());
+        let command = SessionHead::create(body).expect("two batches of whole records");
+        let first = self.take_answer(command.clone());
+        let rows = self.position();
+        assert_eq!(self.apply_any(command), [first], "a retry gets the same bytes");
+        assert_eq!(self.position(), rows, "and does nothing");
+    }
+
+    /// Applies a request that is new, and remembers its reply.
+    fn take_answer(&mut self, command: Command) -> Bytes {
+        let reply = self.apply_any(command).pop().expect("an answer");
+        let answer = SessionAnswer::from_reader(&mut Reader::new(&reply)).expect("an answer's head");
+        assert_eq!(answer.outcome, SessionOutcome::Reply, "the request is the next one");
+        if self.head.request.session.0 == 0 {
+            self.head.request.session = SessionNumber(answer.index.0);
+        }
+        self.head.request.parent = answer.context();
+        reply
+    }
+
+    fn apply_any(&mut self, command: Command) -> Vec<Bytes> {
         self.time.0 += u64::from(command.events) + 1;
         self.index += 1;
         let entry = Entry { time: self.time, commands: vec![command] };
@@ -180,13 +235,12 @@ impl Bench {
         let found = self.fetch(&keys);
         let applied = self.ledger.apply(LogIndex(self.index), &entry, found);
         let applied = applied.expect("what was just found is fresh");
-        let size: usize = applied.results.iter().map(Bytes::len).sum();
-        assert!(!is_answered || size == events * RESULT_SIZE, "{size} bytes of results for {entry:?}");
         let LedgerRows { movements, refusals } = applied.rows;
         self.movements.extend_from_slice(&movements);
         self.refusals.extend_from_slice(&refusals);
         assert!(self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp), "time only grows");
         self.check_books();
+        applied.results
     }
 
     fn check_books(&self) {

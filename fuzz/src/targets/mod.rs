@@ -7,6 +7,7 @@ mod entry;
 mod json;
 mod ledger;
 mod log;
+mod tigerbeetle;
 
 /// A parser under fire.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,8 @@ pub const TARGETS: &[Target] = &[
     json::BODIES,
     json::QUERIES,
     json::CURSORS,
+    tigerbeetle::FRAMES,
+    tigerbeetle::BODIES,
 ];
 
 /// The target with that name.
