@@ -159,8 +159,8 @@ async fn a_frame_that_does_not_end_and_a_connection_without_pings_are_cut() {
     };
     let server = Server::start_with(limits).await;
     let ping = Ping { client: ClientId(1), time: 1, session: SessionNumber(0) }.to_bytes(0, Release::OWN);
-    let header = Header::new(5, 0, 0, Release::OWN, [0; 128]).seal(&[0; 100_000]);
-    for begin in [&[][..], &ping[..1], &ping[..255], &header, &[&header[..], &[0; 50_000]].concat()] {
+    let header = Header::new(5, 0, 0, Release::OWN, [0; 128]).seal(&vec![0; 100_000]);
+    for begin in [&[][..], &ping[..1], &ping[..255], &header, &[&header[..], &vec![0; 50_000]].concat()] {
         let mut peer = Peer::connect(&server, 1, Release::OWN).await;
         peer.stream.write_all(begin).await.unwrap();
         let start = Instant::now();
