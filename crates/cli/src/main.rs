@@ -14,6 +14,7 @@ mod events;
 mod exchange;
 mod exit;
 mod flags;
+mod frames;
 mod inspect;
 mod json;
 mod money;

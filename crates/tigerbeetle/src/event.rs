@@ -15,8 +15,8 @@
 
 use bezant_codec::Reader;
 use bezant_types::{
-    Account, AccountFlags, Balances, Movement, MovementFilter, MovementKind, MovementNumber, Nanos,
-    TransferFlags,
+    Account, AccountFlags, AccountId, Balances, Head, LedgerNumber, Movement, MovementFilter, MovementKind,
+    MovementNumber, Nanos, Transfer, TransferFlags, TransferId,
 };
 use bytes::BufMut;
 
@@ -35,6 +35,16 @@ pub fn change_filter_from_bytes(bytes: &[u8; CHANGE_FILTER_SIZE]) -> Option<Move
         limit: reader.u32().ok()?,
     };
     (reader.array().ok()? == [0; 44]).then_some(filter)
+}
+
+/// Writes a filter.
+pub fn change_filter_to_bytes(filter: &MovementFilter) -> [u8; CHANGE_FILTER_SIZE] {
+    let mut bytes = [0; CHANGE_FILTER_SIZE];
+    let mut rest = &mut bytes[..];
+    rest.put_u64_le(filter.timestamp_min.0);
+    rest.put_u64_le(filter.timestamp_max.0);
+    rest.put_u32_le(filter.limit);
+    bytes
 }
 
 /// Writes a movement and its accounts, which may have changed since: what never changes is taken from them, the
@@ -71,6 +81,48 @@ pub fn change_event_to_bytes(
     bytes
 }
 
+/// Reads a change event; the heads of its accounts' chains, which the protocol does not have, are none. `None` when
+/// the kind is unknown.
+pub fn change_event_from_bytes(bytes: &[u8; CHANGE_EVENT_SIZE]) -> Option<Movement> {
+    let mut reader = Reader::new(bytes);
+    let mut transfer = Transfer {
+        id: TransferId(reader.u128().ok()?),
+        amount: reader.u128().ok()?,
+        pending_id: TransferId(reader.u128().ok()?),
+        user_data_128: reader.u128().ok()?,
+        user_data_64: reader.u64().ok()?,
+        user_data_32: reader.u32().ok()?,
+        timeout_seconds: reader.u32().ok()?,
+        code: reader.u16().ok()?,
+        flags: TransferFlags(reader.u16().ok()?),
+        ledger: LedgerNumber(reader.u32().ok()?),
+        ..Transfer::default()
+    };
+    let kind = MovementKind::from_number(reader.u8().ok()?)?;
+    reader.take(39).ok()?;
+    let debit;
+    let credit;
+    (transfer.debit_account_id, debit) = read_account(&mut reader)?;
+    (transfer.credit_account_id, credit) = read_account(&mut reader)?;
+    let timestamp = Nanos(reader.u64().ok()?);
+    transfer.timestamp = Nanos(reader.u64().ok()?);
+    let (debit_head, credit_head) = (Head::NONE, Head::NONE);
+    Some(Movement { transfer, kind, timestamp, debit, credit, debit_head, credit_head })
+}
+
+/// The id and the balances of an account; what else there is of it is passed over.
+fn read_account(reader: &mut Reader<'_>) -> Option<(AccountId, Balances)> {
+    let id = AccountId(reader.u128().ok()?);
+    let balances = Balances {
+        debits_pending: reader.u128().ok()?,
+        debits_posted: reader.u128().ok()?,
+        credits_pending: reader.u128().ok()?,
+        credits_posted: reader.u128().ok()?,
+    };
+    reader.take(32).ok()?;
+    Some((id, balances))
+}
+
 fn put_account(rest: &mut impl BufMut, account: &Account, balances: &Balances, flags: AccountFlags) {
     rest.put_u128_le(account.id.0);
     rest.put_u128_le(balances.debits_pending);
@@ -100,8 +152,6 @@ fn flags_after(now: AccountFlags, movement: &Movement, closing: TransferFlags) -
 
 #[cfg(test)]
 mod tests {
-    use bezant_types::{AccountId, Head, LedgerNumber, Transfer, TransferId};
-
     use super::*;
 
     fn movement(kind: MovementKind, flags: TransferFlags) -> Movement {
@@ -165,6 +215,23 @@ mod tests {
     }
 
     #[test]
+    fn an_event_comes_back_as_it_went() {
+        let event = movement(MovementKind::Posted, TransferFlags::POST_PENDING);
+        let event = Movement {
+            transfer: Transfer {
+                debit_account_id: AccountId(100),
+                credit_account_id: AccountId(200),
+                ..event.transfer
+            },
+            ..event
+        };
+        let mut bytes = change_event_to_bytes(&event, &account(100), &account(200));
+        assert_eq!(change_event_from_bytes(&bytes), Some(event));
+        bytes[88] = 5;
+        assert_eq!(change_event_from_bytes(&bytes), None);
+    }
+
+    #[test]
     fn an_account_is_closed_after_the_movement_that_closed_it_and_open_before() {
         let closed = |kind, flags, now: AccountFlags| {
             let debit = Account { flags: now, ..account(1) };
@@ -184,6 +251,7 @@ mod tests {
         (bytes[0], bytes[8], bytes[16]) = (1, 2, 3);
         let filter = change_filter_from_bytes(&bytes).unwrap();
         assert_eq!((filter.timestamp_min, filter.timestamp_max, filter.limit), (Nanos(1), Nanos(2), 3));
+        assert_eq!(change_filter_to_bytes(&filter), bytes);
         bytes[63] = 1;
         assert_eq!(change_filter_from_bytes(&bytes), None);
     }

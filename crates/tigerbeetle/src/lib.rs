@@ -20,7 +20,10 @@ mod release;
 
 pub use checksum::checksum;
 pub use client::{Client, ClientError, Received};
-pub use event::{CHANGE_EVENT_SIZE, CHANGE_FILTER_SIZE, change_event_to_bytes, change_filter_from_bytes};
+pub use event::{
+    CHANGE_EVENT_SIZE, CHANGE_FILTER_SIZE, change_event_from_bytes, change_event_to_bytes,
+    change_filter_from_bytes, change_filter_to_bytes,
+};
 pub use frame::{BODY_SIZE_MAX, FrameError, HEADER_SIZE, Header, MESSAGE_SIZE_MAX};
 pub use message::{Eviction, Ping, Pong, Reply, Request};
 pub use operation::Operation;

@@ -2,9 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use bezant_api::v1;
+use bezant_codec::{account_from_bytes, put_trailer, records};
+use bezant_tigerbeetle::Operation;
+use bezant_tigerbeetle::operation::ID_SIZE;
+use bezant_types::limits::{EVENTS_MAX, RECORD_SIZE};
 
 use super::clients::{Connection, Outcome};
 use super::load::{LEDGER, Load};
+use crate::frames::Frames;
 
 /// The books before the load.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,33 @@ impl BooksBefore {
         );
         Ok(())
     }
+}
+
+/// An error unless the accounts of the load hold exactly what was sent, and debits equal credits.
+pub(super) async fn check_accounts(frames: &mut Frames, load: &Load, outcome: &Outcome) -> Result<()> {
+    let (mut count, mut debits, mut credits) = (0_u64, 0_u128, 0_u128);
+    let numbers: Vec<u64> = (0..load.accounts).collect();
+    for numbers in numbers.chunks(EVENTS_MAX) {
+        let mut body = Vec::with_capacity((numbers.len() + 1) * ID_SIZE);
+        for number in numbers {
+            body.extend_from_slice(&load.account_id(*number).0.to_le_bytes());
+        }
+        put_trailer(&mut body, &[numbers.len()], ID_SIZE);
+        let found = frames.submit(Operation::LookupAccounts, &body).await.context("no accounts")?;
+        for account in records::<RECORD_SIZE>(&found).context("the accounts are cut")? {
+            let account = account_from_bytes(account);
+            count += 1;
+            debits += account.debits_posted;
+            credits += account.credits_posted;
+        }
+    }
+    let expected = (load.accounts, outcome.amount_sum, outcome.amount_sum);
+    let found = (count, debits, credits);
+    ensure!(
+        found == expected,
+        "the accounts are not what was sent (accounts, debits, credits): expected {expected:?}, found {found:?}"
+    );
+    Ok(())
 }
 
 async fn read(connection: &mut Connection) -> Result<v1::GetBooksReply> {

@@ -9,7 +9,6 @@
 
 mod books;
 mod clients;
-mod frames;
 mod grpc;
 mod load;
 mod queries;
@@ -160,7 +159,7 @@ async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) 
 
     let outcome = clients::send_transfers(&load, target).await?;
     if let Wire::Frames(frames) = &mut wire {
-        frames.check(&load, &outcome).await?;
+        books::check_accounts(frames, &load, &outcome).await?;
     }
     let mut queries = Vec::new();
     if let (Some(connection), Some(before)) = (&mut connection, before) {

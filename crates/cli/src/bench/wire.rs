@@ -6,8 +6,11 @@ use bezant_tigerbeetle::Operation;
 use bytes::Bytes;
 
 use super::Target;
-use super::frames::Frames;
 use super::grpc::Grpc;
+use crate::frames::Frames;
+
+/// All benchmarks of TigerBeetle's protocol use cluster 0.
+const CLUSTER: u128 = 0;
 
 /// What the records of a request are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ impl Wire {
     /// Connects once; `number` tells the clients of a run apart.
     pub(super) async fn open(target: &Target, number: u64) -> Result<Self> {
         Ok(match &target.frames {
-            Some(address) => Self::Frames(Box::new(Frames::open(address, number).await?)),
+            Some(address) => Self::Frames(Box::new(Frames::open(address, CLUSTER, number).await?)),
             None => Self::Grpc(Box::new(Grpc::open(target.name()).await?)),
         })
     }

@@ -20,6 +20,7 @@ use bezant_client::{
     MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer, TransferFlags,
     TransferId,
 };
+use bezant_types::Balances;
 use bezant_types::limits::EVENTS_MAX;
 use clap::Args;
 use serde::Serialize;
@@ -106,9 +107,9 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
     Ok(())
 }
 
-fn not_empty(what: &str) -> Failure {
+pub(super) fn not_empty(what: &str) -> Failure {
     Failure::Usage(format!(
-        "the ledger is neither empty nor an unfinished import of this file: {what}; start one with an empty \
+        "the ledger is neither empty nor an unfinished import of this source: {what}; start one with an empty \
          folder"
     ))
 }
@@ -133,7 +134,7 @@ fn accounts_of(checked: &Checked) -> Result<BTreeMap<Nanos, AccountView>, Failur
 }
 
 /// The accounts that the ledger does not have yet. All that it has must be the export's.
-async fn missing_accounts(
+pub(super) async fn missing_accounts(
     session: &Session,
     accounts: &BTreeMap<Nanos, AccountView>,
 ) -> Result<Vec<NewAccount>, Failure> {
@@ -142,7 +143,7 @@ async fn missing_accounts(
     while let Some(view) = pages.next().await? {
         let id = view.account.id;
         if missing.remove(&view.account.timestamp).is_none_or(|expected| expected.account.id != id) {
-            return Err(not_empty(&format!("account {id} is not the export's")));
+            return Err(not_empty(&format!("account {id} is not the source's")));
         }
     }
     Ok(missing.into_values().map(|view| imported_account(&view)).collect())
@@ -165,7 +166,7 @@ fn imported_account(view: &AccountView) -> NewAccount {
 }
 
 /// The transfer that makes this row of the history in another ledger.
-fn imported_transfer(movement: &Movement) -> NewTransfer {
+pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
     let transfer = &movement.transfer;
     if movement.kind == MovementKind::Expired {
         let key = format!("bezant export: expiry of {}", transfer.id);
@@ -178,7 +179,7 @@ fn imported_transfer(movement: &Movement) -> NewTransfer {
     NewTransfer::from(Transfer { flags, timeout_seconds: 0, ..*transfer })
 }
 
-async fn create_accounts(session: &Session, accounts: &[NewAccount]) -> Result<(), Failure> {
+pub(super) async fn create_accounts(session: &Session, accounts: &[NewAccount]) -> Result<(), Failure> {
     for batch in accounts.chunks(EVENTS_MAX) {
         let outcomes = session.client.create_accounts(batch).await?;
         if let Some((new, outcome)) = batch.iter().zip(outcomes).find(|(_, outcome)| !outcome.is_done()) {
@@ -189,13 +190,28 @@ async fn create_accounts(session: &Session, accounts: &[NewAccount]) -> Result<(
     Ok(())
 }
 
-async fn create_transfers(session: &Session, batch: &[NewTransfer]) -> Result<(), Failure> {
+pub(super) async fn create_transfers(session: &Session, batch: &[NewTransfer]) -> Result<(), Failure> {
     let outcomes = session.client.create_transfers(batch).await?;
     if let Some((new, outcome)) = batch.iter().zip(outcomes).find(|(_, outcome)| !outcome.is_done()) {
         let status: CreateTransferStatus = outcome.status;
         return Err(refused(&format!("transfer {}", new.transfer.id), status.name(), status.meaning()));
     }
     Ok(())
+}
+
+/// An error unless the last of the ledger's `count` movements is that transfer.
+pub(super) async fn check_newest(
+    session: &Session,
+    count: u64,
+    expected: Option<&NewTransfer>,
+) -> Result<(), Failure> {
+    let Some(newest) = count.checked_sub(1) else { return Ok(()) };
+    let found = session.client.movements(MovementNumber(newest), 1).await?;
+    let found = found.first().map(|(_, movement)| (movement.transfer.id, movement.timestamp));
+    if found == expected.map(|new| (new.transfer.id, new.transfer.timestamp)) {
+        return Ok(());
+    }
+    Err(not_empty(&format!("its movement {newest} is not the source's")))
 }
 
 fn refused(what: &str, name: &str, meaning: &str) -> Failure {
@@ -227,18 +243,11 @@ impl Rows {
 
     /// Passes over the first `count` rows, the last of which the ledger must have in the same place.
     async fn skip_those_there(&mut self, session: &Session, count: u64) -> Result<(), Failure> {
-        let Some(newest) = count.checked_sub(1) else { return Ok(()) };
-        let mut skipped = None;
+        let mut last = None;
         for _ in 0..count {
-            skipped = self.next()?;
+            last = self.next()?;
         }
-        let found = session.client.movements(MovementNumber(newest), 1).await?;
-        let found = found.first().map(|(_, movement)| (movement.transfer.id, movement.timestamp));
-        let expected = skipped.map(|new| (new.transfer.id, new.transfer.timestamp));
-        if found == expected {
-            return Ok(());
-        }
-        Err(not_empty(&format!("its movement {newest} is not the export's")))
+        check_newest(session, count, last.as_ref()).await
     }
 
     /// As many rows as one request carries; `None` behind the last.
@@ -254,16 +263,24 @@ impl Rows {
 
 /// An error unless the ledger's accounts have the sums to which the rows of the export add up.
 async fn compare(session: &Session, checked: &Checked) -> Result<(), Failure> {
+    compare_sums(session, checked.walk.accounts().map(|(id, _, expected)| (id, *expected))).await
+}
+
+/// An error unless the ledger has those accounts, with those sums, and no others.
+pub(super) async fn compare_sums(
+    session: &Session,
+    accounts: impl Iterator<Item = (AccountId, Balances)>,
+) -> Result<(), Failure> {
     let mut rebuilt: BTreeMap<AccountId, AccountView> = BTreeMap::new();
     let mut pages = session.client.query_accounts_paged(QueryFilter::default());
     while let Some(view) = pages.next().await? {
         rebuilt.insert(view.account.id, view);
     }
-    for (id, _, expected) in checked.walk.accounts() {
+    for (id, expected) in accounts {
         let found = rebuilt.remove(&id).map(|view| view.account.balances());
-        if found != Some(*expected) {
+        if found != Some(expected) {
             return Err(Failure::Verification(format!(
-                "account {id} has {found:?}, the export makes it {expected:?}"
+                "account {id} has {found:?}, the source has {expected:?}"
             )));
         }
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::history::{self, HistoryArgs};
 use super::input::{Fields, account, transfer};
+use super::tigerbeetle::{self, TigerBeetleArgs};
 use crate::exit::Failure;
 use crate::json::Text;
 use crate::money::Assets;
@@ -63,6 +64,9 @@ An export is not read here: see `bezant import history`.")]
     Transfers(FileArgs),
     /// Rebuild a ledger from an export of everything
     History(HistoryArgs),
+    /// Read everything that a TigerBeetle holds
+    #[command(name = "tigerbeetle")]
+    TigerBeetle(TigerBeetleArgs),
 }
 
 /// What to import.
@@ -99,6 +103,7 @@ impl ImportCommand {
         let mut import = match &self {
             Self::Accounts(args) | Self::Transfers(args) => Import::open(session, args)?,
             Self::History(args) => return history::run(session, args).await,
+            Self::TigerBeetle(args) => return tigerbeetle::run(session, args).await,
         };
         if matches!(self, Self::Accounts(_)) {
             import.accounts().await?;

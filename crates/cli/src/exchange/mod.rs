@@ -6,3 +6,4 @@ pub(crate) mod import;
 pub(crate) mod input;
 pub(crate) mod lines;
 pub(crate) mod rows;
+pub(crate) mod tigerbeetle;

@@ -135,3 +135,61 @@ fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
     assert_eq!(posted, [(sum, 0), (0, sum)], "every request was done once");
     node.done(&["verify", "--all"]);
 }
+
+/// The command that reads the source through its door.
+fn import(source: &Node, target: &Node) -> String {
+    let address = source.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
+    target.done(&["import", "tigerbeetle", address.split(',').next().unwrap_or_default()])
+}
+
+/// What `account list` says of balances and flags; the flag of an import left out.
+fn books(node: &Node) -> String {
+    let accounts = node.done(&["account", "list", "-o", "json"]);
+    let lines = accounts.lines().map(|line| {
+        let account: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let flags = account["flags"].to_string().replace(",\"imported\"", "").replace("\"imported\"", "");
+        format!("{} {} {flags}\n", account["id"], account["balances"])
+    });
+    lines.collect()
+}
+
+#[test]
+fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = Node::start_with(folders[0].path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
+    let target = Node::start(folders[1].path());
+    for (name, id) in [("alice", "1"), ("bob", "2"), ("carol", "3")] {
+        source.done(&["account", "create", name, "--asset", "EUR", "--id", id]);
+    }
+    source.done(&["pay", "alice", "bob", "10", "--id", "10"]);
+    assert!(import(&source, &target).starts_with("3 accounts, 1 movements imported, 0 there before"));
+    let pending = |id, amount, more: &[&str]| {
+        let words = ["transfer", "create", "alice", "bob", amount, "--id", id, "--pending"];
+        source.done(&[&words[..], more].concat());
+    };
+    pending("11", "3", &["--expires-in", "1"]);
+    pending("12", "4", &[]);
+    pending("13", "5", &[]);
+    pending("14", "6", &["--expires-in", "999"]);
+    source.done(&["transfer", "post", "12", "2.50"]);
+    source.done(&["transfer", "void", "13"]);
+    let waiting = || source.done(&["books", "-o", "json"]).contains("\"pending\":1,");
+    let begin = std::time::Instant::now();
+    while !waiting() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{}", source.done(&["books", "-o", "json"]));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(import(&source, &target).starts_with("3 accounts, 7 movements imported, 1 there before"));
+    assert!(import(&source, &target).starts_with("3 accounts, 0 movements imported, 8 there before"));
+    assert_eq!(books(&source), books(&target));
+    target.done(&["verify", "--all"]);
+    target.done(&["pay", "1", "2", "1", "--id", "99"]);
+    let refused = target.fails(
+        2,
+        &["import", "tigerbeetle", "--cluster", "0", &{
+            let address = source.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
+            address.split(',').next().unwrap_or_default().to_owned()
+        }],
+    );
+    assert!(refused.contains("neither empty"), "{refused}");
+}
