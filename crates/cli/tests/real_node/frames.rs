@@ -16,10 +16,14 @@ const KILLS: u32 = 12;
 /// Transfers of a request.
 const EVENTS: u128 = 200;
 
+/// The address of the door.
+fn door(node: &Node) -> &str {
+    let rest = node.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
+    rest.split(',').next().unwrap_or_default()
+}
+
 fn connect(node: &Node) -> TcpStream {
-    let address = node.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
-    let address = address.split(',').next().unwrap_or_default();
-    let stream = TcpStream::connect(address).expect("the door is open");
+    let stream = TcpStream::connect(door(node)).expect("the door is open");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
     stream
 }
@@ -138,8 +142,7 @@ fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
 
 /// The command that reads the source through its door.
 fn import(source: &Node, target: &Node) -> String {
-    let address = source.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
-    target.done(&["import", "tigerbeetle", address.split(',').next().unwrap_or_default()])
+    target.done(&["import", "tigerbeetle", door(source)])
 }
 
 /// What `account list` says of balances and flags; the flag of an import left out.
@@ -184,12 +187,6 @@ fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
     assert_eq!(books(&source), books(&target));
     target.done(&["verify", "--all"]);
     target.done(&["pay", "1", "2", "1", "--id", "99"]);
-    let refused = target.fails(
-        2,
-        &["import", "tigerbeetle", "--cluster", "0", &{
-            let address = source.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
-            address.split(',').next().unwrap_or_default().to_owned()
-        }],
-    );
+    let refused = target.fails(2, &["import", "tigerbeetle", door(&source)]);
     assert!(refused.contains("neither empty"), "{refused}");
 }
