@@ -1,0 +1,146 @@
+// Runs the cases: each in a process of its own, with a server of its own and a time limit.
+//
+// The official client answers some mistakes of a server by waiting for ever, others by aborting its process. So a
+// case never runs in this process. Its process leads a group, which its servers belong to: when the case is over,
+// however it ended, the group is ended and its folder removed.
+//
+// usage: suite.js PROGRAM [WORD...]      every case, or those whose name contains a word
+//        suite.js --case MODULE NAME PROGRAM FOLDER      one case, in this process
+'use strict';
+
+const { spawn } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+// Those that wait most come first.
+const MODULES = [
+    'restart',
+    'official',
+    'accounts',
+    'transfers',
+    'two_phase',
+    'chains',
+    'imported',
+    'reading',
+    'batches',
+    'clients',
+    'doors',
+    'evictions',
+];
+
+// Seconds until a case that has not ended is ended.
+const LIMIT = 60;
+// Characters that a case that failed may show.
+const OUTPUT_MAX = 12000;
+const JOBS = Number(process.env.JOBS ?? 4);
+
+const casesOf = (module) => require(path.join(__dirname, 'cases', module)).cases;
+
+// What runs now: the leaders of its groups of processes, and its folders.
+const groups = new Set();
+const folders = new Set();
+
+function endGroup(group) {
+    try {
+        process.kill(-group, 'SIGKILL');
+    } catch (error) {
+        if (error.code !== 'ESRCH') throw error;
+    }
+}
+
+// Empty if the case passed, else how its process ended.
+function runIn(folder, module, name, program) {
+    return new Promise((resolve) => {
+        const output = fs.openSync(path.join(folder, 'case'), 'w');
+        const child = spawn(process.execPath, [__filename, '--case', module, name, program, folder], {
+            detached: true,
+            stdio: ['ignore', output, output],
+        });
+        fs.closeSync(output);
+        const group = child.pid;
+        groups.add(group);
+        let isLate = false;
+        const timer = setTimeout(() => {
+            isLate = true;
+            endGroup(group);
+        }, LIMIT * 1000);
+        child.on('exit', (code, signal) => {
+            clearTimeout(timer);
+            groups.delete(group);
+            endGroup(group);
+            if (isLate) resolve(`not ended after ${LIMIT} s`);
+            else if (signal) resolve(`ended by signal ${signal}`);
+            else resolve(code === 0 ? '' : `exit code ${code}`);
+        });
+    });
+}
+
+// Runs one case and prints a line of it; true if it passed.
+async function run(module, name, program) {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bezant-compat-'));
+    folders.add(folder);
+    const begin = Date.now();
+    const outcome = await runIn(folder, module, name, program);
+    let output = fs.readFileSync(path.join(folder, 'case'), 'utf8');
+    const log = path.join(folder, 'err');
+    if (outcome && fs.existsSync(log)) {
+        output += `--- the server's last words\n${fs.readFileSync(log, 'utf8').slice(-4000)}`;
+    }
+    fs.rmSync(folder, { recursive: true, force: true });
+    folders.delete(folder);
+    const seconds = ((Date.now() - begin) / 1000).toFixed(1);
+    console.log(`${outcome ? 'FAILED' : 'ok    '} ${seconds.padStart(5)} s  ${module}: ${name}`);
+    // A difference of long lists says what it is at its beginning.
+    if (output.length > OUTPUT_MAX) {
+        output = `${output.slice(0, OUTPUT_MAX / 2)}\n...\n${output.slice(-OUTPUT_MAX / 2)}`;
+    }
+    if (outcome) console.log(`    ${`${outcome}\n${output}`.trim().replaceAll('\n', '\n    ')}`);
+    return outcome === '';
+}
+
+// Ends everything that runs.
+function stop() {
+    groups.forEach(endGroup);
+    for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true });
+    process.exit(130);
+}
+
+async function runAll(program, words) {
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+    const chosen = MODULES.flatMap((module) => Object.keys(casesOf(module)).map((name) => [module, name])).filter(
+        ([module, name]) => words.length === 0 || words.some((word) => `${module}: ${name}`.includes(word)),
+    );
+    const waiting = [...chosen];
+    let passed = 0;
+    const work = async () => {
+        for (let next = waiting.shift(); next; next = waiting.shift()) {
+            if (await run(...next, program)) passed += 1;
+        }
+    };
+    await Promise.all(Array.from({ length: JOBS }, work));
+    console.log(`${passed} passed, ${chosen.length - passed} failed`);
+    process.exitCode = chosen.length > 0 && passed === chosen.length ? 0 : 1;
+}
+
+async function runOne(module, name, program, folder) {
+    const { Server } = require('./server');
+    const server = new Server(program, folder);
+    await server.start();
+    await casesOf(module)[name](server);
+    await server.finish();
+}
+
+if (process.argv[2] === '--case') {
+    runOne(...process.argv.slice(3)).then(
+        // Without waiting for what a case has left behind on purpose.
+        () => process.exit(0),
+        (error) => {
+            console.error(error);
+            process.exit(1);
+        },
+    );
+} else {
+    runAll(process.argv[2], process.argv.slice(3));
+}
