@@ -67,8 +67,8 @@ impl BatchEvent for ExtendedTransfer {
     }
 }
 
-/// A transfer of a client that knows only the statuses of the field's common model: what the bounds of an account
-/// refuse, it hears as the nearest of them.
+/// A transfer of a client that knows only the statuses of the field's common model: for what else refuses a transfer,
+/// it hears the nearest of them. Some of these clients hang on a number that they do not know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassicTransfer(Transfer);
 
@@ -100,8 +100,9 @@ impl BatchEvent for ClassicTransfer {
 
     fn create(&self, ledger: &mut Ledger, timestamp: Nanos, found: &Found) -> Creation {
         match self.0.create(ledger, timestamp, found) {
-            Creation::Refused(number) if number == Status::BalanceOutOfBounds.number() => {
-                Creation::Refused(ledger.status_of_bounds(&self.0).number())
+            Creation::Refused(number) => {
+                let status = Status::from_number(number).ok();
+                Creation::Refused(status.map_or(number, |status| ledger.classic(status, &self.0).number()))
             }
             creation => creation,
         }
@@ -192,6 +193,19 @@ pub(crate) struct Places {
 }
 
 impl Ledger {
+    /// The nearest status of the common model to one that has just refused a transfer.
+    fn classic(&self, status: Status, transfer: &Transfer) -> Status {
+        match status {
+            Status::BalanceOutOfBounds => self.status_of_bounds(transfer),
+            Status::TooManyPending => Status::OverflowsDebitsPending,
+            // A plain transfer on one shard meets none of them.
+            Status::PrevHashMismatch | Status::FencingTokenStale | Status::ShardUnavailable => {
+                Status::LinkedEventFailed
+            }
+            status => status,
+        }
+    }
+
     /// Which side's bounds have just refused a transfer: `exceeds_credits` for the debit account's minimum,
     /// `exceeds_debits` for the credit account's maximum.
     fn status_of_bounds(&self, transfer: &Transfer) -> Status {
@@ -419,4 +433,23 @@ fn check_limits(
         return Err(Status::BalanceOutOfBounds);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn no_status_of_ours_reaches_a_client_of_the_common_model() {
+        let ledger = Ledger::new();
+        let ours: Vec<Status> = (1000..2000).filter_map(|number| Status::from_number(number).ok()).collect();
+        assert!(ours.contains(&Status::TooManyPending));
+        for status in ours {
+            let told = ledger.classic(status, &Transfer::default());
+            assert!(told.number() < 1000, "{} is told as {}", status.name(), told.name());
+        }
+        assert_eq!(ledger.classic(Status::ExceedsDebits, &Transfer::default()), Status::ExceedsDebits);
+    }
 }
