@@ -7,6 +7,7 @@
 
 use bezant_codec::transfer_to_bytes;
 use bezant_types::{AccountId, ChainSide, Head, Transfer};
+use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 
 const DOMAIN: &[u8; 15] = b"bezant/chain/v1";
@@ -25,12 +26,36 @@ pub fn initial_head(side: ChainSide, account: AccountId) -> Head {
 /// Head of both chains after `transfer`, whose record is final: with its timestamp, the amount that moved
 /// and what it took from its pending transfer.
 pub fn next_head(transfer: &Transfer, debit_head: Head, credit_head: Head) -> Head {
-    let mut message = [0; 192];
-    message[..128].copy_from_slice(&transfer_to_bytes(transfer));
-    message[128..160].copy_from_slice(&debit_head.0);
-    message[160..].copy_from_slice(&credit_head.0);
-    Head(Sha256::digest(message).into())
+    let record = transfer_to_bytes(transfer);
+    let [mut first, mut second, mut heads] = [[0; BLOCK_SIZE]; 3];
+    first.copy_from_slice(&record[..64]);
+    second.copy_from_slice(&record[64..]);
+    heads[..32].copy_from_slice(&debit_head.0);
+    heads[32..].copy_from_slice(&credit_head.0);
+    // The message always has 192 bytes, so its blocks are known without the bookkeeping of a stream.
+    let mut state = INITIAL_STATE;
+    compress256(&mut state, &[first, second, heads, PADDING]);
+    let mut head = [0; 32];
+    for (bytes, word) in head.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    Head(head)
 }
+
+/// Bytes of a block of SHA-256.
+const BLOCK_SIZE: usize = 64;
+
+/// Where SHA-256 begins (FIPS 180-4, section 5.3.3).
+const INITIAL_STATE: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// The block behind a message of 192 bytes: a bit, zeros, and the size in bits (FIPS 180-4, section 5.1.1).
+const PADDING: [u8; BLOCK_SIZE] = {
+    let mut block = [0; BLOCK_SIZE];
+    block[0] = 0x80;
+    [block[62], block[63]] = (192_u16 * 8).to_be_bytes();
+    block
+};
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +69,18 @@ mod tests {
         assert_ne!(spends, initial_head(ChainSide::Spends, AccountId(2)));
         let transfer = Transfer::default();
         assert_ne!(next_head(&transfer, spends, receipts), next_head(&transfer, receipts, spends));
+    }
+
+    #[test]
+    fn a_head_is_the_hash_of_the_record_and_both_heads() {
+        let transfer = Transfer { amount: 5, code: 7, ..Transfer::default() };
+        let (spends, receipts) = (Head([3; 32]), Head([4; 32]));
+        let hash = Sha256::new()
+            .chain_update(transfer_to_bytes(&transfer))
+            .chain_update(spends.0)
+            .chain_update(receipts.0)
+            .finalize();
+        assert_eq!(next_head(&transfer, spends, receipts), Head(hash.into()));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use bezant_rsm::StateMachine;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::fetch_thread;
@@ -157,13 +159,15 @@ pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, Start
     let for_fetch = (Arc::clone(&shared), to_node);
     let node = NodeThread::new(node, shared, workers);
     let threads = vec![
-        spawn("log", move || log.run(&log_work))?,
-        spawn("prepare", move || run_preparer(&preparer, &wishes))?,
-        spawn("fetch", move || fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1))?,
-        spawn("history", move || history.run(&history_work))?,
-        spawn("index", move || run_jobs(&jobs, &to_history))?,
-        spawn("checkpoint", move || checkpoint.run(&checkpoint_work))?,
-        spawn("node", move || node.run(&messages))?,
+        spawn("log", Urgency::Payment, move || log.run(&log_work))?,
+        spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,
+        spawn("fetch", Urgency::Payment, move || {
+            fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1);
+        })?,
+        spawn("history", Urgency::Soon, move || history.run(&history_work))?,
+        spawn("index", Urgency::Later, move || run_jobs(&jobs, &to_history))?,
+        spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
+        spawn("node", Urgency::Payment, move || node.run(&messages))?,
     ];
     Ok(Running { handle, report, threads })
 }
@@ -183,10 +187,41 @@ fn warn_of_clock(cluster_time: Nanos) {
     }
 }
 
+/// Who waits for a thread. Where the system has fewer processors than there is work, payments go first; what they
+/// leave is enough for the rest, and entries wait when it is not.
+#[derive(Clone, Copy, Debug)]
+enum Urgency {
+    /// A payment waits.
+    Payment,
+    /// A query may wait.
+    Soon,
+    /// Nobody waits, for now.
+    Later,
+}
+
+impl Urgency {
+    /// A system that does not listen is slower, and nothing else.
+    fn tell_system(self) {
+        let nice = match self {
+            Self::Payment => return,
+            Self::Soon => 5,
+            Self::Later => 10,
+        };
+        if let Err(error) = setpriority_process(Some(gettid()), nice) {
+            tracing::debug!(%error, "a thread keeps its priority");
+        }
+    }
+}
+
 /// A panic in a core thread means that an invariant is broken: the process ends, and the log tells the next
 /// one where to go on.
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+fn spawn(
+    name: &str,
+    urgency: Urgency,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
     let body = move || {
+        urgency.tell_system();
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
             tracing::error!("an invariant is broken: the process ends");
             std::process::abort();
