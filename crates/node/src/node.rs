@@ -49,6 +49,8 @@ pub struct Node<M: StateMachine, E> {
     queue: Queue,
     /// In order of the log; the first is the next to be applied.
     in_flight: VecDeque<InFlight<M::Found>>,
+    /// Entries for which nobody has asked yet what they need.
+    unfetched: VecDeque<LogIndex>,
     /// Cluster time of the newest entry proposed or applied.
     time: Nanos,
     applied: LogIndex,
@@ -83,6 +85,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             engine,
             queue: Queue::default(),
             in_flight: VecDeque::new(),
+            unfetched: VecDeque::new(),
             applied,
             checkpoints,
             own_command_waits: false,
@@ -110,6 +113,13 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// What must be done next; `None` when nothing is left to do.
     pub fn poll(&mut self) -> Option<Output<M>> {
+        // What an entry needs is found out once its write has been handed out: the disk takes longer.
+        while self.outputs.is_empty()
+            && let Some(index) = self.unfetched.pop_front()
+        {
+            self.fetch(index);
+            self.apply_ready();
+        }
         self.outputs.pop_front()
     }
 
@@ -173,9 +183,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.engine.handle(EngineInput::Propose(payload));
             let index = self.engine.last_index();
             self.in_flight.push_back(InFlight { index, entry, tickets, found: None, committed: None, size });
-            // The write goes out before the fetch: it takes longer.
+            self.unfetched.push_back(index);
             self.drain_engine();
-            self.fetch(index);
         }
     }
 
@@ -293,6 +302,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     fn handle_failed(&mut self, reason: String) {
         let refusal = Refusal::ReadOnly(reason.clone());
         self.failed = Some(reason);
+        self.unfetched.clear();
         let in_flight = core::mem::take(&mut self.in_flight);
         let waiting: Vec<Ticket> = in_flight
             .into_iter()

@@ -139,7 +139,7 @@ fn an_entry_waits_for_the_rows_that_it_needs_and_holds_up_those_behind_it() {
     node.propose(NOW);
     request(&mut node, 2, 1);
     node.propose(NOW);
-    assert_eq!(drain(&mut node), ["append 1", "fetch 1 [7]", "append 2"]);
+    assert_eq!(drain(&mut node), ["append 1", "append 2", "fetch 1 [7]"], "writes go out first");
     node.handle(NOW, Input::Persisted(LogIndex(2)));
     assert_eq!(drain(&mut node), Vec::<String>::new());
     node.handle(NOW, Input::Fetched { index: LogIndex(1), found: Found });
