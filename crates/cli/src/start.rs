@@ -127,19 +127,28 @@ fn read_file(path: &Path) -> Result<FileSettings, Failure> {
 const FILES_KEPT: u64 = 256;
 
 /// The server's limits, with no more connections than the system allows files, less what the node needs.
-fn limits() -> Limits {
+fn limits(has_frames: bool) -> Limits {
     let defaults = Limits::default();
-    let wanted = u64::try_from(defaults.connections_max).unwrap_or(u64::MAX).saturating_add(FILES_KEPT);
+    let frames_wanted = if has_frames { defaults.frame_connections_max } else { 0 };
+    let most = defaults.connections_max + frames_wanted;
+    let wanted = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(FILES_KEPT);
     let files = allow_files(wanted);
-    let connections_max = connections_for(files, defaults.connections_max);
-    if connections_max < defaults.connections_max {
+    let all = connections_for(files, most);
+    if all < most {
         tracing::warn!(
             files,
-            connections_max,
+            connections = all,
             "the limit of open files bounds the connections: see ulimit -n"
         );
     }
-    Limits { connections_max, ..defaults }
+    let (connections_max, frame_connections_max) = share(all, frames_wanted);
+    Limits { connections_max, frame_connections_max, ..defaults }
+}
+
+/// Connections for gRPC and REST, and for TigerBeetle's clients, which get up to half where there are few.
+fn share(all: usize, frames_wanted: usize) -> (usize, usize) {
+    let frames = frames_wanted.min(all / 2);
+    (all - frames, frames)
 }
 
 /// Raises the limit of open files to what is wanted, where the system lets us; the limit then.
@@ -223,7 +232,7 @@ async fn serve(listeners: Listeners, running: Running, stop: &mut StopSignals) -
         // The sender goes away only with the whole program.
         drop(told.await);
     };
-    let options = ServerOptions { limits: limits() };
+    let options = ServerOptions { limits: limits(listeners.tigerbeetle.is_some()) };
     let server = bezant_server::serve(listeners, running.handle(), options, shutdown);
     let mut server = pin!(server);
     let early = tokio::select! {
@@ -336,6 +345,14 @@ mod tests {
         for (files, connections) in cases {
             assert_eq!(connections_for(files, 4096), connections, "{files} files");
         }
+    }
+
+    #[test]
+    fn both_doors_get_connections_where_there_are_few() {
+        assert_eq!(share(4096 + 1024, 1024), (4096, 1024));
+        assert_eq!(share(768, 1024), (384, 384));
+        assert_eq!(share(768, 0), (768, 0));
+        assert_eq!(share(2, 1024), (1, 1));
     }
 
     #[test]

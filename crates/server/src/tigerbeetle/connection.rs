@@ -11,6 +11,7 @@ use bezant_api::{ErrorCode, Failure};
 use bezant_tigerbeetle::message::{PING, REQUEST, Reason};
 use bezant_tigerbeetle::{Operation, Ping, Pong, Request};
 use bezant_types::ClientId;
+use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,6 +24,12 @@ use super::request::{Work, check};
 use super::{Door, VIEW};
 use crate::answer::Hold;
 use crate::metrics::{Api, Call};
+
+/// Replies up to this size are kept beside the log for a retry: those of all writes. Larger ones, of reads, would
+/// fill the memory while their clients are idle.
+const KEPT_SIZE_MAX: usize = 192 << 10;
+
+const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a full write is kept");
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(mut stream: TcpStream, door: &Door) {
@@ -104,8 +111,11 @@ impl Connection<'_> {
         match self.door.clients.enter(request.client, request.checksum, self.number) {
             Turn::New(tell) => {
                 let outcome = self.work(request, frame).await;
-                if matches!(outcome, Outcome::Frame { .. }) {
+                if let Outcome::Frame { body, .. } = &outcome {
                     tell.send_replace(Some(outcome.clone()));
+                    if body.len() > KEPT_SIZE_MAX {
+                        self.door.clients.leave(request.client, self.number);
+                    }
                 }
                 outcome
             }
