@@ -4,11 +4,13 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_rsm::Progress;
+use bezant_rsm::{Progress, SessionRequest};
+use bytes::Bytes;
 
 use crate::Ledger;
 use crate::accounts::AccountScan;
 use crate::operation::name_to_bytes;
+use crate::session;
 use bezant_types::{AccountId, AccountView, Asset, HistoryPosition, LedgerNumber, Nanos, QueryFilter};
 
 /// Accounts that one step of a scan looks at: about a millisecond.
@@ -29,6 +31,8 @@ pub enum LedgerQuery {
     Assets,
     /// Sums over all accounts, a row a ledger, in order of the ledgers.
     Books,
+    /// What a request with a session would be answered, were it in the log now.
+    Session(SessionRequest),
 }
 
 /// The answer to a [`LedgerQuery`].
@@ -40,6 +44,9 @@ pub enum LedgerAnswer {
     Assets(Vec<Asset>),
     /// To [`LedgerQuery::Books`].
     Books(Books),
+    /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer). `None` when
+    /// the request is the next one, and has to be done.
+    Session(Option<Bytes>),
 }
 
 /// The whole ledger in a few numbers.
@@ -99,6 +106,9 @@ impl Ledger {
             LedgerQuery::ScanAccounts(scan) => return self.scan_step(scan),
             LedgerQuery::Assets => LedgerAnswer::Assets(self.assets.all()),
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+            LedgerQuery::Session(request) => {
+                LedgerAnswer::Session(session::answer_of(self.sessions.admit(&request)))
+            }
         })
     }
 

@@ -154,7 +154,7 @@ pub struct SessionAnswer {
 }
 
 impl SessionAnswer {
-    /// The context that the reply has, and the next request must name.
+    /// The context that the reply has, and the next request must name. A read's reply has that of the reply before it.
     pub const fn context(&self) -> Context {
         Context::new(self.index, self.time)
     }
@@ -258,6 +258,20 @@ impl<'body> SessionCreate<'body> {
     }
 }
 
+/// The answer to a request that is not done, as the log would give it; `None` for one that is.
+pub(crate) fn answer_of(admission: Admission) -> Option<Bytes> {
+    let outcome = match admission {
+        Admission::Execute => return None,
+        Admission::Reply(reply) => return Some(reply),
+        Admission::Ignore => SessionOutcome::Ignored,
+        Admission::NoSession => SessionOutcome::NoSession,
+        Admission::SessionTooLow => SessionOutcome::SessionTooLow,
+        Admission::ReleaseMismatch => SessionOutcome::ReleaseMismatch,
+    };
+    let answer = SessionAnswer { outcome, view: 0, index: LogIndex(0), time: Nanos(0) };
+    Some(Bytes::copy_from_slice(&answer.to_bytes()))
+}
+
 impl Ledger {
     /// Applies an operation with a session. `first` is the timestamp of its first event, if it has any.
     pub(crate) fn apply_session(
@@ -274,15 +288,10 @@ impl Ledger {
         let Ok(head) = SessionHead::from_reader(&mut reader) else { return Bytes::new() };
         let time = Nanos((first.0 + u64::from(command.events)).saturating_sub(1).max(1));
         let answer = SessionAnswer { outcome: SessionOutcome::Reply, view: head.view, index, time };
-        let refused = |outcome| Bytes::copy_from_slice(&SessionAnswer { outcome, ..answer }.to_bytes());
-        match self.sessions.admit(&head.request) {
-            Admission::Execute => {}
-            Admission::Reply(reply) => return reply,
-            Admission::Ignore => return refused(SessionOutcome::Ignored),
-            Admission::NoSession => return refused(SessionOutcome::NoSession),
-            Admission::SessionTooLow => return refused(SessionOutcome::SessionTooLow),
-            Admission::ReleaseMismatch => return refused(SessionOutcome::ReleaseMismatch),
+        if let Some(refused) = answer_of(self.sessions.admit(&head.request)) {
+            return refused;
         }
+        let mut context = answer.context();
         let reply = if operation == Operation::SessionCreate {
             let Ok(create) = SessionCreate::decode(body) else { return Bytes::new() };
             let mut results = Results::with_head(&answer.to_bytes(), create.results_size());
@@ -294,9 +303,13 @@ impl Ledger {
             }
             results.into_batches(&create.sizes())
         } else {
+            if operation == Operation::SessionReply {
+                // A read changes nothing: whether its reply came into the log or not, the next request is the same.
+                context = head.request.parent;
+            }
             Bytes::from([&answer.to_bytes()[..], reader.rest()].concat())
         };
-        self.sessions.complete(&head.request, index, answer.context(), reply.clone());
+        self.sessions.complete(&head.request, index, context, reply.clone());
         reply
     }
 

@@ -6,7 +6,8 @@
 //! checkpoint carries it, and so a retry after a restart or at another leader gets the same bytes.
 //!
 //! Always holds: a request is admitted at most once; sessions and the bytes of their replies stay within
-//! [`SESSIONS_MAX`] and [`SESSION_BYTES_MAX`], and past them the session that was unused for longest goes first.
+//! [`SESSIONS_MAX`] and [`SESSION_BYTES_MAX`]. Past the first the session that was unused for longest goes; past the
+//! second the one among those whose replies are large, so that pages for some do not cost the others their session.
 //!
 //! Source: "Viewstamped Replication Revisited" (Liskov, Cowling 2012), section 4.1, the client table.
 
@@ -67,7 +68,7 @@ pub enum Admission {
 pub struct Session {
     /// Whose.
     pub client: ClientId,
-    /// Greater than that of any session opened before.
+    /// Greater than that of any session that this client opened before.
     pub number: SessionNumber,
     /// The client's version.
     pub release: u32,
@@ -183,13 +184,23 @@ impl Sessions {
     }
 
     fn evict(&mut self) {
-        while self.len() > SESSIONS_MAX || self.reply_bytes > SESSION_BYTES_MAX {
-            let Some((_, oldest)) = self.by_use.pop_first() else { return };
-            self.uses.remove(&oldest.client);
-            self.reply_bytes -= oldest.reply.len();
+        if self.len() > SESSIONS_MAX {
+            let oldest = self.iter().next().map(|session| session.client);
+            oldest.and_then(|client| self.remove(client));
+        }
+        while self.reply_bytes > SESSION_BYTES_MAX {
+            let large = self.iter().find(|session| session.reply.len() > LARGE_REPLY_SIZE);
+            let Some(client) = large.map(|session| session.client) else { return };
+            self.remove(client);
         }
     }
 }
+
+/// Replies above this size are those of pages.
+const LARGE_REPLY_SIZE: usize = 64 << 10;
+
+const _: () =
+    assert!(SESSIONS_MAX * LARGE_REPLY_SIZE < SESSION_BYTES_MAX, "small replies alone never fill the room");
 
 #[cfg(test)]
 mod tests {
@@ -273,14 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn large_replies_push_old_ones_out() {
+    fn large_replies_push_old_large_ones_out_and_nobody_else() {
         let mut sessions = Sessions::default();
-        let large = Bytes::from(alloc::vec![0; SESSION_BYTES_MAX / 2]);
-        for client in 1..=3 {
+        sessions.complete(&open(1), LogIndex(1), Context(1), reply("small"));
+        let large = Bytes::from(alloc::vec![0; SESSION_BYTES_MAX / 2 - 10]);
+        for client in 2..=4 {
             sessions.complete(&open(client), LogIndex(1), Context(1), large.clone());
         }
         let clients: Vec<ClientId> = sessions.iter().map(|session| session.client).collect();
-        assert_eq!(clients, [ClientId(2), ClientId(3)]);
+        assert_eq!(clients, [ClientId(1), ClientId(3), ClientId(4)]);
     }
 
     #[test]

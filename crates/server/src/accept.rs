@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,11 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
+use crate::seldom::Seldom;
 
 /// After a failed accept (no file handles left, say) nothing tells when it will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often the log hears that connections cannot be accepted.
-const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Gives every connection to `serve` until the server stops, then waits for those that are open, within the
 /// limit for it. Past `connections_max` new ones wait in the system's backlog.
@@ -30,7 +29,7 @@ pub(crate) async fn run<Serving>(
     let places = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     let mut stopping = desk.stopping.subscribe();
-    let mut warned_at = None;
+    let warnings = Seldom::default();
     loop {
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -40,7 +39,9 @@ pub(crate) async fn run<Serving>(
         let (stream, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn_at_most_once_a_second(&mut warned_at, &error);
+                if warnings.may_speak() {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
                 // Not in the select above, where every connection that ends would cut the pause short.
                 tokio::select! {
                     _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -75,14 +76,6 @@ async fn accept(
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
     Ok((stream, place))
-}
-
-/// What does not work stays so for a while, and the log need not hear it ten times a second.
-fn warn_at_most_once_a_second(warned_at: &mut Option<Instant>, error: &io::Error) {
-    if warned_at.is_none_or(|warned_at| warned_at.elapsed() >= WARN_INTERVAL) {
-        tracing::warn!(%error, "a connection could not be accepted");
-        *warned_at = Some(Instant::now());
-    }
 }
 
 /// Small answers do not wait for more bytes, and a peer that is gone is found.

@@ -136,10 +136,16 @@ pub(crate) fn reserve(rows_max: usize) -> Result<Reserved, Failure> {
 
 impl Reserved {
     /// So many rows came: the rest of the room is given back.
-    pub(crate) fn settle(self, rows: usize) {
-        let rest = self.size.saturating_sub(rows.saturating_mul(ROW_COST));
+    pub(crate) fn settle(mut self, rows: usize) {
+        self.size = self.size.saturating_sub(rows.saturating_mul(ROW_COST));
+    }
+}
+
+impl Drop for Reserved {
+    /// Of a question that failed, all is given back.
+    fn drop(&mut self) {
         // Outside of an answer there is nothing to give back.
-        CURRENT.try_with(|hold| hold.give_back(rest)).unwrap_or_default();
+        CURRENT.try_with(|hold| hold.give_back(self.size)).unwrap_or_default();
     }
 }
 
@@ -164,6 +170,8 @@ mod tests {
         hold.scope(async {
             assert_eq!(reserve(10).unwrap_err().code, ErrorCode::Overloaded);
             assert_eq!(used(), ROW_COST, "what was refused is given back");
+            drop(reserve(9).unwrap());
+            assert_eq!(used(), ROW_COST, "a question that failed leaves nothing behind");
             reserve(9).unwrap().settle(2);
             assert_eq!(used(), 3 * ROW_COST);
             raise(5 * ROW_COST);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bezant_api::assets::AssetBook;
 use bezant_api::{AccountDraft, AccountReference, ErrorCode, Failure, TransferDraft, Violation};
 use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswer, LedgerQuery, Operation};
+use bezant_rsm::SessionRequest;
 use bezant_runtime::{Committed, ExecuteError, Handle};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, limits};
@@ -222,6 +223,18 @@ impl Desk {
         }
     }
 
+    /// The answer to a request with a session, if it needs no work: it was done, or is refused.
+    pub(crate) async fn session(
+        &self,
+        request: SessionRequest,
+        deadline: Deadline,
+    ) -> Result<Option<Bytes>, Failure> {
+        match self.ask(LedgerQuery::Session(request), deadline).await? {
+            LedgerAnswer::Session(answer) => Ok(answer),
+            _ => Err(failure::internal("the ledger answered another question")),
+        }
+    }
+
     /// The whole ledger in a few numbers.
     pub(crate) async fn books(&self, deadline: Deadline) -> Result<Books, Failure> {
         let reserved = answer::reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
@@ -365,7 +378,7 @@ fn account_rows_max(query: &LedgerQuery) -> usize {
         LedgerQuery::AccountsByName(names) => names.len(),
         LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
         LedgerQuery::ScanAccounts(_) => limits::RESULTS_MAX,
-        LedgerQuery::Assets | LedgerQuery::Books => 0,
+        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::Session(_) => 0,
     }
 }
 

@@ -20,6 +20,7 @@ mod grpc;
 mod limits;
 mod metrics;
 mod rest;
+mod seldom;
 mod shared;
 mod tigerbeetle;
 

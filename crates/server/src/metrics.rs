@@ -92,6 +92,8 @@ pub(crate) struct Metrics {
     pub(crate) frames_refused: AtomicU64,
     /// Those that made no sense and were dropped.
     pub(crate) frames_dropped: AtomicU64,
+    /// Evictions of such clients, by reason.
+    evictions: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Metrics {
@@ -106,6 +108,7 @@ impl Metrics {
             watchers: AtomicI64::new(0),
             frames_refused: AtomicU64::new(0),
             frames_dropped: AtomicU64::new(0),
+            evictions: Mutex::default(),
         }
     }
 
@@ -122,6 +125,11 @@ impl Metrics {
             durations.counts[bucket].fetch_add(1, Relaxed);
             durations.micros.fetch_add(micros, Relaxed);
         }
+    }
+
+    /// Counts a TigerBeetle client that is sent away.
+    pub(crate) fn evicted(&self, reason: &'static str) {
+        *self.evictions.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
     }
 
     /// Counts what became of the events of a request.
@@ -156,6 +164,7 @@ impl Metrics {
             Shown::FramesRefused,
         );
         add("bezant_tigerbeetle_frames_dropped", "Frames that made no sense", Shown::FramesDropped);
+        add("bezant_tigerbeetle_evictions", "Clients that were evicted", Shown::Evictions);
         add("bezant_watchers", "Streams of change events being served", Shown::Watchers);
     }
 }
@@ -171,6 +180,7 @@ enum Shown {
     Watchers,
     FramesRefused,
     FramesDropped,
+    Evictions,
 }
 
 /// One part of the metrics, as the registry wants it.
@@ -191,14 +201,17 @@ impl EncodeMetric for Table {
             Shown::Watchers => encoder.encode_gauge(&self.metrics.watchers.load(Relaxed)),
             Shown::FramesRefused => encode_counter(&mut encoder, &self.metrics.frames_refused),
             Shown::FramesDropped => encode_counter(&mut encoder, &self.metrics.frames_dropped),
+            Shown::Evictions => self.encode_evictions(&mut encoder),
         }
     }
 
     fn metric_type(&self) -> MetricType {
         match self.of {
-            Shown::Outcomes | Shown::Events | Shown::FramesRefused | Shown::FramesDropped => {
-                MetricType::Counter
-            }
+            Shown::Outcomes
+            | Shown::Events
+            | Shown::FramesRefused
+            | Shown::FramesDropped
+            | Shown::Evictions => MetricType::Counter,
             Shown::Durations => MetricType::Histogram,
             Shown::Requests | Shown::Connections | Shown::Watchers => MetricType::Gauge,
         }
@@ -243,6 +256,15 @@ impl Table {
             encoder
                 .encode_family(&row_names(row))?
                 .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_evictions(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        let evictions = self.metrics.evictions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (reason, count) in evictions {
+            let labels = [("reason", reason)];
+            encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         Ok(())
     }

@@ -207,6 +207,16 @@ fn the_reply_to_a_read_is_kept_like_any_other() {
     assert_eq!((&first[SESSION_ANSWER_SIZE..], rows), (&b"what was found"[..], 0));
     let (again, _) = bench.apply(reply(b"what would be found now"));
     assert_eq!(again, first);
+    let ask = |bench: &Bench, request| match bench.ledger.query(LedgerQuery::Session(request)) {
+        LedgerAnswer::Session(answer) => answer,
+        other => panic!("not of a session: {other:?}"),
+    };
+    assert_eq!(ask(&bench, request.request), Some(first), "memory says the same without the log");
+    // The client may have had this reply, or one that never came into the log: its next request is the same.
+    let next = SessionRequest { number: request.request.number + 1, checksum: 99, ..request.request };
+    assert_eq!(ask(&bench, next), None, "it is to be done");
+    let stranger = ask(&bench, SessionRequest { client: ClientId(1), ..next }).unwrap();
+    assert_eq!(read(&stranger).0.outcome, SessionOutcome::NoSession);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bezant_api::{ErrorCode, Failure};
-use bezant_tigerbeetle::message::{PING, REQUEST, Reason};
+use bezant_tigerbeetle::message::{PING, REQUEST};
 use bezant_tigerbeetle::{Operation, Ping, Pong, Request};
 use bezant_types::ClientId;
 use bezant_types::limits::{EVENTS_MAX, RESULT_SIZE};
@@ -45,7 +45,9 @@ pub(super) async fn serve(mut stream: TcpStream, door: &Door) {
         // A client that means another cluster waits for ever: its owner should find out why.
         Closed::Frame(_) | Closed::Cluster(..) => {
             door.desk.metrics.frames_refused.fetch_add(1, Relaxed);
-            tracing::warn!("a connection of a TigerBeetle client was closed: {closed}");
+            if door.words.closed.may_speak() {
+                tracing::warn!("a connection of a TigerBeetle client was closed: {closed}");
+            }
         }
     }
 }
@@ -120,6 +122,7 @@ impl Connection<'_> {
                 outcome
             }
             Turn::Retry(mut outcome) => {
+                drop(frame);
                 let known = outcome.wait_for(Option::is_some).await;
                 known.ok().and_then(|known| known.clone()).unwrap_or(Outcome::Silence)
             }
@@ -137,32 +140,48 @@ impl Connection<'_> {
                 self.door.create(request, frame, shape).await
             }
             Ok(Work::Read(question)) => self.door.read(request, question).await.map(|(outcome, hold)| {
-                self.hold = Some(hold);
+                self.hold = hold;
                 outcome
             }),
-            Err(reason) => Ok(self.evict(request, reason)),
+            Err(reason) => Ok(Outcome::evicted(request, reason, self.door.cluster)),
         };
         let (outcome, error) = match done {
             Ok(outcome) => (outcome, None),
-            Err(failure) => (Outcome::Silence, Some(told(&failure))),
+            Err(failure) => (Outcome::Silence, Some(self.told(&failure))),
         };
+        self.tell(request, &outcome);
         metrics.call(Api::TigerBeetle, call_of(request.operation), begun.elapsed(), error);
         outcome
     }
 
-    fn evict(&self, request: &Request, reason: Reason) -> Outcome {
-        let (client, release, name) = (request.client, request.release, reason.name());
-        tracing::warn!(%client, %release, "a TigerBeetle client is evicted: {name}");
-        Outcome::evicted(request, reason, self.door.cluster)
+    /// Who waits in vain, or is sent away, will look for the reason in the server's log.
+    fn tell(&self, request: &Request, outcome: &Outcome) {
+        let (metrics, words) = (&self.door.desk.metrics, &self.door.words);
+        let (client, release, number) = (request.client, request.release, request.number);
+        match outcome {
+            Outcome::Evicted { reason, .. } => {
+                metrics.evicted(reason.name());
+                if words.eviction.may_speak() {
+                    tracing::warn!(%client, %release, "a TigerBeetle client is evicted: {}", reason.name());
+                }
+            }
+            Outcome::Ignored => {
+                metrics.frames_dropped.fetch_add(1, Relaxed);
+                if words.ignored.may_speak() {
+                    tracing::warn!(%client, number, "a request of a TigerBeetle client is not its session's next one");
+                }
+            }
+            Outcome::Frame { .. } | Outcome::Silence => {}
+        }
     }
-}
 
-/// This protocol has no errors: the client will send its request again, and the server's log says why it must.
-fn told(failure: &Failure) -> ErrorCode {
-    if failure.code != ErrorCode::Stopping {
-        tracing::warn!("a request of a TigerBeetle client stays without an answer: {}", failure.detail);
+    /// This protocol has no errors: the client will send its request again, and the server's log says why it must.
+    fn told(&self, failure: &Failure) -> ErrorCode {
+        if failure.code != ErrorCode::Stopping && self.door.words.failure.may_speak() {
+            tracing::warn!("a request of a TigerBeetle client stays without an answer: {}", failure.detail);
+        }
+        failure.code
     }
-    failure.code
 }
 
 fn call_of(operation: u8) -> Call {

@@ -57,9 +57,33 @@ impl Door {
         let body = frame.into_body_with_head(&head.to_bytes(), shape.size);
         let command = SessionHead::create(body)
             .map_err(|_| failure::internal("a request that was taken is no command"))?;
-        let committed = self.execute(command).await?;
-        self.count_results(&committed, shape);
-        Ok(Outcome::of_answer(request, &committed.results, self.cluster))
+        match self.execute(command).await {
+            Ok(committed) => {
+                self.count_results(&committed, shape);
+                Ok(Outcome::of_answer(request, &committed.results, self.cluster))
+            }
+            // What was done before is known without the log.
+            Err(failure) if failure.code == ErrorCode::ReadOnly => {
+                self.answered_before(request, self.patience()).await?.ok_or(failure)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The answer to a request that needs no work: it was done before, or its session does not allow it.
+    pub(super) async fn answered_before(
+        &self,
+        request: &Request,
+        patience: Instant,
+    ) -> Result<Option<Outcome>, Failure> {
+        loop {
+            match self.desk.session(head(request).request, Some(patience)).await {
+                Ok(answer) => {
+                    return Ok(answer.map(|answer| Outcome::of_answer(request, &answer, self.cluster)));
+                }
+                Err(failure) => wait_for_room(failure, patience).await?,
+            }
+        }
     }
 
     /// What became of events is counted once: not for a retry that was answered from the log.

@@ -2,6 +2,7 @@
 //! is used again.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_tigerbeetle::{FrameError, HEADER_SIZE, Header};
@@ -12,13 +13,15 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::Door;
 use super::buffers::Buffer;
-use super::{Door, PERMIT_SIZE};
 
 /// What is read at once where nothing larger is expected.
 const READ_SIZE: usize = 4 << 10;
-/// Frames above this size get memory of their own.
-const LARGE_SIZE: usize = 32 << 10;
+/// Frames above this size get memory of their own: that of the largest, whatever their size.
+const LARGE_SIZE: usize = 256 << 10;
+/// A body whose bytes keep coming may take so many times as long as one that stands still.
+const PATIENCE: u32 = 6;
 
 /// Why a connection ends.
 #[derive(Debug, Error)]
@@ -111,10 +114,15 @@ impl Inbound {
             return Err(Closed::Cluster(header.cluster, door.cluster));
         }
         let size = HEADER_SIZE + header.body_size();
+        let (standstill, whole) = (limits.body_timeout, limits.body_timeout * PATIENCE);
         let bytes = if size <= LARGE_SIZE {
-            FrameBytes::Small(within(limits.body_timeout, self.read_small(stream, size)).await?)
+            FrameBytes::Small(within(whole, self.read_small(stream, size, standstill)).await?)
         } else {
-            within(limits.body_timeout, self.read_large(stream, size, door)).await?
+            // Waiting for a place is not the client's fault.
+            let place = Arc::clone(&door.frames).acquire_owned().await.map_err(|_| Closed::Stopping)?;
+            let buffer = door.buffers.take();
+            let buffer = within(whole, self.read_large(stream, size, buffer, standstill)).await?;
+            FrameBytes::Large(buffer, place)
         };
         let frame = Frame { header, bytes };
         header.check_body(frame.body())?;
@@ -148,10 +156,15 @@ impl Inbound {
         }
     }
 
-    async fn read_small(&mut self, stream: &mut TcpStream, size: usize) -> Result<BytesMut, Closed> {
+    async fn read_small(
+        &mut self,
+        stream: &mut TcpStream,
+        size: usize,
+        standstill: Duration,
+    ) -> Result<BytesMut, Closed> {
         self.buffer.reserve(size.saturating_sub(self.buffer.len()));
         while self.buffer.len() < size {
-            self.read_more(stream, size).await?;
+            within(standstill, self.read_more(stream, size)).await?;
         }
         Ok(self.buffer.split_to(size))
     }
@@ -160,21 +173,20 @@ impl Inbound {
         &mut self,
         stream: &mut TcpStream,
         size: usize,
-        door: &Door,
-    ) -> Result<FrameBytes, Closed> {
-        let permits = u32::try_from(size.div_ceil(PERMIT_SIZE)).unwrap_or(u32::MAX);
-        let permit = std::sync::Arc::clone(&door.frames).acquire_many_owned(permits).await;
-        let permit = permit.map_err(|_| Closed::Stopping)?;
-        let mut buffer = door.buffers.take();
+        mut buffer: Buffer,
+        standstill: Duration,
+    ) -> Result<Buffer, Closed> {
         let begun = self.buffer.split_to(size.min(self.buffer.len()));
         buffer.bytes.put_slice(&begun);
         while buffer.bytes.len() < size {
             let rest = size - buffer.bytes.len();
-            if stream.read_buf(&mut (&mut buffer.bytes).limit(rest)).await? == 0 {
+            let mut room = (&mut buffer.bytes).limit(rest);
+            let read = within(standstill, async { Ok(stream.read_buf(&mut room).await?) }).await?;
+            if read == 0 {
                 return Err(Closed::ByClient);
             }
         }
-        Ok(FrameBytes::Large(buffer, permit))
+        Ok(buffer)
     }
 }
 

@@ -21,17 +21,16 @@ mod request;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use bezant_tigerbeetle::MESSAGE_SIZE_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::answer;
 use crate::desk::Desk;
+use crate::seldom::Seldom;
 
 use self::buffers::Buffers;
 use self::clients::Clients;
-
-/// Bytes of memory that one permit of the budget for large frames stands for.
-const PERMIT_SIZE: usize = 1 << 10;
 
 /// The view that clients are told: the term of the leader times the number of replicas, plus the leader's index.
 /// A group of one has term 1 for ever.
@@ -45,11 +44,21 @@ pub(crate) struct Door {
     cluster: u128,
     buffers: Arc<Buffers>,
     clients: Clients,
-    /// Memory for large frames on their way in.
+    /// Places for large frames, each with the memory of the largest.
     frames: Arc<Semaphore>,
     /// Memory for answers, shared with the other doors.
     answers: Arc<answer::Budget>,
     connections: AtomicU64,
+    words: Words,
+}
+
+/// What is said of clients, seldom.
+#[derive(Debug, Default)]
+struct Words {
+    closed: Seldom,
+    eviction: Seldom,
+    ignored: Seldom,
+    failure: Seldom,
 }
 
 impl Door {
@@ -58,9 +67,10 @@ impl Door {
             cluster,
             buffers: Arc::default(),
             clients: Clients::default(),
-            frames: Arc::new(Semaphore::new(desk.limits.frame_bytes_max / PERMIT_SIZE)),
+            frames: Arc::new(Semaphore::new(desk.limits.frame_bytes_max / MESSAGE_SIZE_MAX)),
             answers,
             connections: AtomicU64::new(0),
+            words: Words::default(),
             desk,
         }
     }

@@ -30,20 +30,19 @@ const _: () = assert!(bezant_tigerbeetle::BODY_SIZE_MAX == 1_048_320, "clients a
 pub(super) enum Outcome {
     /// A frame.
     Frame { header: Box<[u8; HEADER_SIZE]>, body: Bytes },
-    /// Nothing: the request makes no sense now, or cannot be answered and may be sent again.
+    /// The client is told that it is evicted.
+    Evicted { header: Box<[u8; HEADER_SIZE]>, reason: Reason },
+    /// Nothing: the request makes no sense now.
+    Ignored,
+    /// Nothing: it cannot be answered, and may be sent again.
     Silence,
 }
 
 impl Outcome {
-    /// A frame without a body.
-    fn bare(header: [u8; HEADER_SIZE]) -> Self {
-        Self::Frame { header: Box::new(header), body: Bytes::new() }
-    }
-
     /// The client is told that it is evicted.
     pub(super) fn evicted(request: &Request, reason: Reason, cluster: u128) -> Self {
         let eviction = Eviction { client: request.client, reason, view: request.view.max(VIEW) };
-        Self::bare(eviction.to_bytes(cluster))
+        Self::Evicted { header: Box::new(eviction.to_bytes(cluster)), reason }
     }
 
     /// A reply; `body` has no answer's head.
@@ -56,15 +55,13 @@ impl Outcome {
         let Ok(head) = SessionAnswer::from_reader(&mut Reader::new(answer)) else { return Self::Silence };
         let reason = match head.outcome {
             SessionOutcome::Reply => {
-                let is_register = request.operation == Operation::Register as u8;
-                let body = if is_register {
-                    Bytes::from_static(&REGISTERED)
-                } else {
-                    answer.slice(SESSION_ANSWER_SIZE..)
+                let body = match Operation::from_number(request.operation) {
+                    Some(Operation::Register) => Bytes::from_static(&REGISTERED),
+                    _ => answer.slice(SESSION_ANSWER_SIZE..),
                 };
                 let reply = Reply {
                     request_checksum: request.checksum,
-                    context: head.context().0,
+                    context: context_of(request, &head),
                     client: request.client,
                     index: head.index,
                     time: head.time,
@@ -75,7 +72,7 @@ impl Outcome {
                 };
                 return Self::reply(&reply, body, cluster);
             }
-            SessionOutcome::Ignored => return Self::Silence,
+            SessionOutcome::Ignored => return Self::Ignored,
             SessionOutcome::NoSession => Reason::NoSession,
             SessionOutcome::SessionTooLow => Reason::SessionTooLow,
             SessionOutcome::ReleaseMismatch => Reason::ReleaseMismatch,
@@ -87,7 +84,18 @@ impl Outcome {
     pub(super) async fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         match self {
             Self::Frame { header, body } => stream.write_all_buf(&mut (&header[..]).chain(&body[..])).await,
-            Self::Silence => Ok(()),
+            Self::Evicted { header, .. } => stream.write_all(&header[..]).await,
+            Self::Ignored | Self::Silence => Ok(()),
         }
+    }
+}
+
+/// What the next request must name: this reply, or the one before a read, which leaves the session as it is.
+fn context_of(request: &Request, answer: &SessionAnswer) -> u128 {
+    match Operation::from_number(request.operation) {
+        Some(Operation::Register | Operation::CreateAccounts | Operation::CreateTransfers) => {
+            answer.context().0
+        }
+        _ => request.parent,
     }
 }

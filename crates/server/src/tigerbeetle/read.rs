@@ -1,9 +1,11 @@
 //! Reads: asked of the node as by every other door, and the reply put in the log so that a retry finds it.
 //!
-//! A node that takes no writes still reads: then the reply is not kept, and a retry is read anew.
+//! The session is asked first: a retry, or a request that it does not allow, costs neither a read nor a place in the
+//! log. A node that takes no writes still reads: then the reply is not kept, and a retry is read anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bezant_api::{ErrorCode, Failure};
 use bezant_codec::{
@@ -69,21 +71,31 @@ impl Door {
         &self,
         request: &Request,
         question: Question<'_>,
-    ) -> Result<(Outcome, Arc<Hold>), Failure> {
+    ) -> Result<(Outcome, Option<Arc<Hold>>), Failure> {
         let patience = self.patience();
-        let hold = loop {
-            match Hold::new(&self.answers, ANSWER_COST, &self.desk.limits) {
-                Ok(hold) => break hold,
-                Err(failure) => wait_for_room(failure, patience).await?,
-            }
-        };
-        let found = loop {
-            match hold.scope(self.find(question)).await {
+        if let Some(outcome) = self.answered_before(request, patience).await? {
+            return Ok((outcome, None));
+        }
+        let (found, hold) = loop {
+            match self.find_once(question, patience).await {
                 Ok(found) => break found,
                 Err(failure) => wait_for_room(failure, patience).await?,
             }
         };
-        Ok((self.keep(request, found).await?, hold))
+        Ok((self.keep(request, found).await?, Some(hold)))
+    }
+
+    /// One try, with a hold of its own: what an earlier one had taken is given back.
+    async fn find_once(
+        &self,
+        question: Question<'_>,
+        patience: Instant,
+    ) -> Result<(Results, Arc<Hold>), Failure> {
+        let hold = Hold::new(&self.answers, ANSWER_COST, &self.desk.limits)?;
+        let found = hold.scope(self.find(question, patience)).await?;
+        // The rows have become the bytes of the reply: in the log, in the session and on their way.
+        hold.set(ANSWER_COST.saturating_add(found.bytes.len().saturating_mul(2)));
+        Ok((found, hold))
     }
 
     /// Puts the reply in the log, where there is one that takes it.
@@ -110,26 +122,31 @@ impl Door {
         }
     }
 
-    async fn find(&self, question: Question<'_>) -> Result<Results, Failure> {
+    async fn find(&self, question: Question<'_>, patience: Instant) -> Result<Results, Failure> {
         match question {
-            Question::Batches(operation, batches) => self.find_batches(operation, &batches).await,
-            Question::Changes(filter) => self.find_changes(filter).await,
+            Question::Batches(operation, batches) => self.find_batches(operation, &batches, patience).await,
+            Question::Changes(filter) => self.find_changes(filter, patience).await,
         }
     }
 
-    async fn find_batches(&self, operation: Operation, batches: &Batches<'_>) -> Result<Results, Failure> {
+    async fn find_batches(
+        &self,
+        operation: Operation,
+        batches: &Batches<'_>,
+        patience: Instant,
+    ) -> Result<Results, Failure> {
         let mut results = Results::new(operation);
         let mut sizes = Vec::with_capacity(batches.count());
         match operation {
             Operation::LookupAccounts => {
                 let ids = ids_of(batches.payload()).map(AccountId).collect();
-                let found = self.desk.accounts(LedgerQuery::Accounts(ids), None).await?;
+                let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
                 let found = found.iter().map(|view| (view.account.id.0, account_to_bytes(&view.account)));
                 lookup(batches, found, &mut results, &mut sizes);
             }
             Operation::LookupTransfers => {
                 let ids = ids_of(batches.payload()).map(TransferId).collect();
-                let found = self.desk.history(HistoryQuery::Transfers(ids), None).await?;
+                let found = self.desk.history(HistoryQuery::Transfers(ids), Some(patience)).await?;
                 let found =
                     found.iter().map(|(_, row)| (row.transfer.id.0, transfer_to_bytes(&row.transfer)));
                 lookup(batches, found, &mut results, &mut sizes);
@@ -137,7 +154,7 @@ impl Door {
             _ => {
                 for batch in batches.iter() {
                     let before = results.count();
-                    self.find_by_filter(operation, batch, &mut results).await?;
+                    self.find_by_filter(operation, batch, patience, &mut results).await?;
                     sizes.push(results.count() - before);
                 }
             }
@@ -151,31 +168,37 @@ impl Door {
         &self,
         operation: Operation,
         filter: &[u8],
+        patience: Instant,
         results: &mut Results,
     ) -> Result<(), Failure> {
         match operation {
             Operation::QueryAccounts => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
-                for view in self.desk.accounts(LedgerQuery::QueryAccounts(filter), None).await? {
+                for view in self.desk.accounts(LedgerQuery::QueryAccounts(filter), Some(patience)).await? {
                     results.push(&account_to_bytes(&view.account));
                 }
             }
             Operation::QueryTransfers => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
-                for (_, row) in self.desk.history(HistoryQuery::QueryTransfers(filter), None).await? {
+                for (_, row) in
+                    self.desk.history(HistoryQuery::QueryTransfers(filter), Some(patience)).await?
+                {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
             }
             Operation::GetAccountTransfers => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
-                for (_, row) in self.desk.history(HistoryQuery::AccountTransfers(filter), None).await? {
+                for (_, row) in
+                    self.desk.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?
+                {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
             }
             Operation::GetAccountBalances => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
-                if self.keeps_history(filter.account_id).await? {
-                    let rows = self.desk.history(HistoryQuery::AccountTransfers(filter), None).await?;
+                if self.keeps_history(filter.account_id, patience).await? {
+                    let rows =
+                        self.desk.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?;
                     for balance in balances_of(&rows, filter.account_id) {
                         results.push(&account_balance_to_bytes(&balance));
                     }
@@ -186,18 +209,22 @@ impl Door {
         Ok(())
     }
 
-    async fn keeps_history(&self, account: AccountId) -> Result<bool, Failure> {
-        let found = self.desk.accounts(LedgerQuery::Accounts(vec![account]), None).await?;
+    async fn keeps_history(&self, account: AccountId, patience: Instant) -> Result<bool, Failure> {
+        let found = self.desk.accounts(LedgerQuery::Accounts(vec![account]), Some(patience)).await?;
         Ok(found.iter().any(|view| view.account.flags.contains(AccountFlags::HISTORY)))
     }
 
-    async fn find_changes(&self, filter: &[u8; CHANGE_FILTER_SIZE]) -> Result<Results, Failure> {
+    async fn find_changes(
+        &self,
+        filter: &[u8; CHANGE_FILTER_SIZE],
+        patience: Instant,
+    ) -> Result<Results, Failure> {
         let mut results = Results::new(Operation::GetChangeEvents);
         let Some(filter) = change_filter_from_bytes(filter).filter(MovementFilter::is_valid) else {
             return Ok(results);
         };
-        let rows = self.desk.history(HistoryQuery::Movements(filter), None).await?;
-        let accounts = self.accounts_of(&rows).await?;
+        let rows = self.desk.history(HistoryQuery::Movements(filter), Some(patience)).await?;
+        let accounts = self.accounts_of(&rows, patience).await?;
         for (_, row) in &rows {
             let of = |id: AccountId| {
                 accounts.get(&id).copied().unwrap_or_else(|| Account { id, ..Account::default() })
@@ -212,12 +239,13 @@ impl Door {
     async fn accounts_of(
         &self,
         rows: &[(MovementNumber, Movement)],
+        patience: Instant,
     ) -> Result<HashMap<AccountId, Account>, Failure> {
         let sides = |row: &Movement| [row.transfer.debit_account_id, row.transfer.credit_account_id];
         let mut ids: Vec<AccountId> = rows.iter().flat_map(|(_, row)| sides(row)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = self.desk.accounts(LedgerQuery::Accounts(ids), None).await?;
+        let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
         Ok(found.into_iter().map(|view| (view.account.id, view.account)).collect())
     }
 }

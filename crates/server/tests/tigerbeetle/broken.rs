@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bezant_runtime::{Options, start_on};
+use bezant_runtime::{Health, Options, start_on};
 use bezant_server::Limits;
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_tigerbeetle::frame::Header;
@@ -63,7 +63,7 @@ async fn what_makes_no_sense_is_dropped_and_the_connection_stays() {
     peer.exchange(good).await.unwrap();
     assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "the session goes on");
     let metrics = server.get("/metrics").await.body;
-    assert!(metrics.contains("bezant_tigerbeetle_frames_dropped_total 8"), "{metrics}");
+    assert!(metrics.contains("bezant_tigerbeetle_frames_dropped_total 12"), "{metrics}");
     server.stop().await;
 }
 
@@ -184,5 +184,66 @@ async fn a_node_that_takes_no_writes_still_answers_reads() {
     for _ in 0..3 {
         assert_eq!(peer.lookup_accounts(&[1, 2]).await.len(), 2, "reads go on");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_leaves_sessions_as_they_were() {
+    let disk = MemoryDisk::new();
+    let node = start_on(Arc::new(disk.clone()), &Options::new("unused")).unwrap();
+    let mut health = node.handle().watch_health();
+    let server = Server::serve(node, tempfile::tempdir().unwrap(), Limits::default()).await;
+    let (mut reader, mut writer) = (Peer::open(&server, 1).await, Peer::open(&server, 2).await);
+    writer.two_accounts().await;
+    reader.lookup_accounts(&[1, 2]).await;
+    let (read, written) = (reader.reply.clone(), writer.reply.clone());
+
+    disk.set_faults(FaultPlan { capacity_bytes: Some(100 << 20), ..FaultPlan::default() });
+    let full = async {
+        health.wait_for(|health| matches!(health, Health::ReadOnly { .. })).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(30), full).await.expect("the node says that the disk is full");
+    for peer in [&mut reader, &mut writer] {
+        peer.reconnect(&server).await;
+    }
+    assert_eq!(reader.resend().await, read, "the reply that was kept");
+    assert_eq!(writer.resend().await, written, "of a write too");
+    for _ in 0..2 {
+        assert_eq!(reader.lookup_accounts(&[1]).await.len(), 1, "reads go on");
+    }
+
+    disk.set_faults(FaultPlan::default());
+    let mut health = health.clone();
+    let room = async { health.wait_for(|health| *health == Health::Serving).await.unwrap().clone() };
+    tokio::time::timeout(Duration::from_secs(30), room).await.expect("there is room again");
+    reader.resend().await;
+    let done = reader.create_transfers(&[transfer(1, 5)]).await;
+    assert_eq!(statuses(&done), [CREATED], "the session goes on, whatever of the reads came into the log");
+    assert_eq!(statuses(&writer.create_transfers(&[transfer(2, 5)]).await), [CREATED]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_without_a_session_costs_no_place_in_the_log() {
+    let server = Server::start().await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    let entries = async || {
+        let metrics = server.get("/metrics").await.body;
+        metrics.lines().find(|line| line.starts_with("bezant_log_entries_total")).map(str::to_owned).unwrap()
+    };
+    let before = entries().await;
+    let events = body(Operation::LookupAccounts, &[ids_to_bytes(&[1])]);
+    let mut stranger = peer.client.clone().request(Operation::LookupAccounts, &events);
+    stranger[160] = 0xee;
+    reseal(&mut stranger);
+    for _ in 0..20 {
+        peer.stream.write_all(&[&stranger[..], &events].concat()).await.unwrap();
+        let evicted = peer.next_frame().await.unwrap();
+        assert_eq!((evicted[114], evicted[255]), (18, 1), "no session");
+    }
+    assert_eq!(entries().await, before);
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains(r#"bezant_tigerbeetle_evictions_total{reason="no_session"} 20"#), "{metrics}");
     server.stop().await;
 }
