@@ -24,10 +24,10 @@ pub struct Limits {
     /// Open connections. Each holds some tens of KiB; past it new ones wait in the system's backlog.
     pub connections_max: usize,
     /// Open connections of TigerBeetle's clients, slow and idle ones included; past it new ones wait in the system's
-    /// backlog.
+    /// backlog. Each holds up to 256 KiB while a frame comes, and a few KiB when it is idle.
     pub frame_connections_max: usize,
-    /// Bytes of large frames of such clients that are being received or worked on: a memory budget. Past it a
-    /// frame is read when there is room.
+    /// Bytes of frames above 256 KiB that are being received or worked on, a mebibyte each: a memory budget. Past it
+    /// a frame is read when there is room.
     pub frame_bytes_max: usize,
     /// Such a connection on which nothing comes is closed after so long; its clients ping every 30 seconds.
     pub frame_idle_timeout: Duration,

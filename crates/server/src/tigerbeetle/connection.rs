@@ -113,9 +113,9 @@ impl Connection<'_> {
         match self.door.clients.enter(request.client, request.checksum, self.number) {
             Turn::New(tell) => {
                 let outcome = self.work(request, frame).await;
-                if let Outcome::Frame { body, .. } = &outcome {
+                if matches!(outcome, Outcome::Frame { .. }) {
                     tell.send_replace(Some(outcome.clone()));
-                    if body.len() > KEPT_SIZE_MAX {
+                    if outcome.body_size() > KEPT_SIZE_MAX {
                         self.door.clients.leave(request.client, self.number);
                     }
                 }
@@ -140,7 +140,7 @@ impl Connection<'_> {
                 self.door.create(request, frame, shape).await
             }
             Ok(Work::Read(question)) => self.door.read(request, question).await.map(|(outcome, hold)| {
-                self.hold = hold;
+                self.hold = Some(hold);
                 outcome
             }),
             Err(reason) => Ok(Outcome::evicted(request, reason, self.door.cluster)),

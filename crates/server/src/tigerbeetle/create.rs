@@ -42,8 +42,10 @@ impl Shape {
 impl Door {
     /// Opens a session.
     pub(super) async fn register(&self, request: &Request) -> Result<Outcome, Failure> {
-        let committed = self.execute(head(request).open()).await?;
-        Ok(Outcome::of_answer(request, &committed.results, self.cluster))
+        match self.execute(head(request).open()).await {
+            Ok(committed) => Ok(Outcome::of_answer(request, &committed.results, self.cluster)),
+            Err(failure) => self.without_the_log(request, failure).await,
+        }
     }
 
     /// Creates accounts or transfers.
@@ -62,12 +64,16 @@ impl Door {
                 self.count_results(&committed, shape);
                 Ok(Outcome::of_answer(request, &committed.results, self.cluster))
             }
-            // What was done before is known without the log.
-            Err(failure) if failure.code == ErrorCode::ReadOnly => {
-                self.answered_before(request, self.patience()).await?.ok_or(failure)
-            }
-            Err(failure) => Err(failure),
+            Err(failure) => self.without_the_log(request, failure).await,
         }
+    }
+
+    /// What was done before is known on a node that takes no writes, too.
+    async fn without_the_log(&self, request: &Request, failure: Failure) -> Result<Outcome, Failure> {
+        if failure.code != ErrorCode::ReadOnly {
+            return Err(failure);
+        }
+        self.answered_before(request, self.patience()).await?.ok_or(failure)
     }
 
     /// The answer to a request that needs no work: it was done before, or its session does not allow it.

@@ -119,7 +119,7 @@ impl Inbound {
             FrameBytes::Small(within(whole, self.read_small(stream, size, standstill)).await?)
         } else {
             // Waiting for a place is not the client's fault.
-            let place = Arc::clone(&door.frames).acquire_owned().await.map_err(|_| Closed::Stopping)?;
+            let place = place(door).await?;
             let buffer = door.buffers.take();
             let buffer = within(whole, self.read_large(stream, size, buffer, standstill)).await?;
             FrameBytes::Large(buffer, place)
@@ -166,7 +166,12 @@ impl Inbound {
         while self.buffer.len() < size {
             within(standstill, self.read_more(stream, size)).await?;
         }
-        Ok(self.buffer.split_to(size))
+        let frame = self.buffer.split_to(size);
+        if size > READ_SIZE && self.buffer.is_empty() {
+            // The memory goes with the frame: a client may be idle for long after it.
+            self.buffer = BytesMut::new();
+        }
+        Ok(frame)
     }
 
     async fn read_large(
@@ -187,6 +192,15 @@ impl Inbound {
             }
         }
         Ok(buffer)
+    }
+}
+
+/// A place for a large frame, unless the server stops first.
+async fn place(door: &Door) -> Result<OwnedSemaphorePermit, Closed> {
+    let mut stopping = door.desk.stopping.subscribe();
+    tokio::select! {
+        place = Arc::clone(&door.frames).acquire_owned() => place.map_err(|_| Closed::Stopping),
+        _ = stopping.wait_for(|stopping| *stopping) => Err(Closed::Stopping),
     }
 }
 

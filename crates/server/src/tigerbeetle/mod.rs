@@ -67,7 +67,7 @@ impl Door {
             cluster,
             buffers: Arc::default(),
             clients: Clients::default(),
-            frames: Arc::new(Semaphore::new(desk.limits.frame_bytes_max / MESSAGE_SIZE_MAX)),
+            frames: Arc::new(Semaphore::new((desk.limits.frame_bytes_max / MESSAGE_SIZE_MAX).max(1))),
             answers,
             connections: AtomicU64::new(0),
             words: Words::default(),

@@ -80,6 +80,14 @@ impl Outcome {
         Self::evicted(request, reason, cluster)
     }
 
+    /// Bytes of its body.
+    pub(super) fn body_size(&self) -> usize {
+        match self {
+            Self::Frame { body, .. } => body.len(),
+            Self::Evicted { .. } | Self::Ignored | Self::Silence => 0,
+        }
+    }
+
     /// Sends it.
     pub(super) async fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         match self {

@@ -71,10 +71,12 @@ impl Door {
         &self,
         request: &Request,
         question: Question<'_>,
-    ) -> Result<(Outcome, Option<Arc<Hold>>), Failure> {
+    ) -> Result<(Outcome, Arc<Hold>), Failure> {
         let patience = self.patience();
         if let Some(outcome) = self.answered_before(request, patience).await? {
-            return Ok((outcome, None));
+            let hold = self.hold(patience).await?;
+            hold.set(ANSWER_COST.saturating_add(outcome.body_size()));
+            return Ok((outcome, hold));
         }
         let (found, hold) = loop {
             match self.find_once(question, patience).await {
@@ -82,7 +84,17 @@ impl Door {
                 Err(failure) => wait_for_room(failure, patience).await?,
             }
         };
-        Ok((self.keep(request, found).await?, Some(hold)))
+        Ok((self.keep(request, found).await?, hold))
+    }
+
+    /// A place in the memory of answers, once there is one.
+    async fn hold(&self, patience: Instant) -> Result<Arc<Hold>, Failure> {
+        loop {
+            match Hold::new(&self.answers, ANSWER_COST, &self.desk.limits) {
+                Ok(hold) => return Ok(hold),
+                Err(failure) => wait_for_room(failure, patience).await?,
+            }
+        }
     }
 
     /// One try, with a hold of its own: what an earlier one had taken is given back.

@@ -197,17 +197,20 @@ async fn a_full_disk_leaves_sessions_as_they_were() {
     writer.two_accounts().await;
     reader.lookup_accounts(&[1, 2]).await;
     let (read, written) = (reader.reply.clone(), writer.reply.clone());
+    let mut opened = Peer::open(&server, 3).await;
+    let registered = opened.reply.clone();
 
     disk.set_faults(FaultPlan { capacity_bytes: Some(100 << 20), ..FaultPlan::default() });
     let full = async {
         health.wait_for(|health| matches!(health, Health::ReadOnly { .. })).await.unwrap();
     };
     tokio::time::timeout(Duration::from_secs(30), full).await.expect("the node says that the disk is full");
-    for peer in [&mut reader, &mut writer] {
+    for peer in [&mut reader, &mut writer, &mut opened] {
         peer.reconnect(&server).await;
     }
     assert_eq!(reader.resend().await, read, "the reply that was kept");
     assert_eq!(writer.resend().await, written, "of a write too");
+    assert_eq!(opened.resend().await, registered, "and of a session that was opened");
     for _ in 0..2 {
         assert_eq!(reader.lookup_accounts(&[1]).await.len(), 1, "reads go on");
     }
