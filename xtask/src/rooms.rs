@@ -8,8 +8,10 @@ pub(crate) const ORDER: &[&str] = &[
     "rsm",
     "ledger",
     "consensus",
+    "raft",
     "storage",
     "node",
+    "replica",
     "runtime",
     "tigerbeetle",
     "api",
@@ -21,21 +23,26 @@ pub(crate) const ORDER: &[&str] = &[
 /// Edges that the order would allow and the design does not: the room, what it may not see, why.
 pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
-    ("storage", &["rsm", "ledger"], "rows and entries are stored without knowing the rules behind them"),
+    ("raft", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
+    (
+        "storage",
+        &["rsm", "ledger", "raft"],
+        "rows and entries are stored without knowing the rules behind them",
+    ),
     (
         "tigerbeetle",
-        &["rsm", "ledger", "consensus", "storage", "node", "runtime"],
+        &["rsm", "ledger", "consensus", "storage", "node", "replica", "runtime"],
         "a protocol is bytes: what a request does is the server's to say",
     ),
     (
         "api",
-        &["consensus", "storage", "node", "runtime"],
+        &["consensus", "storage", "node", "replica", "runtime"],
         "shapes on the wire are the same whatever runs behind",
     ),
     ("server", &["consensus", "node"], "a server reaches a node through the runtime's handle"),
     (
         "client",
-        &["rsm", "consensus", "storage", "node", "runtime", "server"],
+        &["rsm", "consensus", "storage", "node", "replica", "runtime", "server"],
         "a client sees the wire and nothing behind it",
     ),
     ("cli", &["rsm", "consensus", "node"], "the command line is a client, and starts a runtime"),

@@ -96,6 +96,10 @@ codes! {
     ReadOnly = "read_only" 503 Unavailable,
     /// The node is being stopped; retry a write with the same ids.
     Stopping = "stopping" 503 Unavailable,
+    /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another node.
+    NoLeader = "no_leader" 503 Unavailable,
+    /// The leader changed before the outcome was known; retry a write with the same ids.
+    Interrupted = "interrupted" 503 Unavailable,
     /// The history on disk is damaged and is not served.
     HistoryDamaged = "history_damaged" 500 DataLoss,
     /// A fault of the server; its log says more.

@@ -16,10 +16,10 @@ const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
 /// Where the server is, how long to wait for it, and how to print what it says.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Server to talk to
+    /// Server to talk to, or several nodes of a cluster, separated by commas: the first that answers is asked
     #[arg(
         long,
-        help = "Server to talk to [default: http://127.0.0.1:7070]",
+        help = "Server to talk to, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
         env = "BEZANT_SERVER",
         value_name = "URL",
         global = true,
@@ -58,12 +58,15 @@ impl Session {
     /// Connects.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
         let server = global.server.as_deref().unwrap_or(SERVER_DEFAULT);
-        let address = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-        let client = Client::builder()
-            .address(address)
+        let addresses = addresses(server);
+        // Of several, one that does not answer must not take all the time.
+        let share = u32::try_from(addresses.len()).unwrap_or(1);
+        let client = addresses
+            .into_iter()
+            .fold(Client::builder(), bezant_client::ClientBuilder::address)
             .deadline(global.timeout)
-            .connect_timeout(global.timeout)
-            .attempt_timeout(global.timeout)
+            .connect_timeout(global.timeout / share)
+            .attempt_timeout(global.timeout / share)
             .connect()
             .await?;
         Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new() })
@@ -87,6 +90,14 @@ impl Session {
         };
         found.into_iter().next().ok_or_else(|| Failure::NotFound(format!("there is no account {text}")))
     }
+}
+
+/// The addresses in a list separated by commas.
+pub(crate) fn addresses(list: &str) -> Vec<String> {
+    let with_scheme = |server: &str| {
+        if server.contains("://") { server.to_owned() } else { format!("http://{server}") }
+    };
+    list.split(',').map(str::trim).filter(|server| !server.is_empty()).map(with_scheme).collect()
 }
 
 /// The id that `text` is; `None` = a name.
@@ -132,6 +143,11 @@ mod tests {
         assert_eq!(parse_account_id("users:42").unwrap(), None);
         assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
         assert!(parse_account_id("").is_err());
+    }
+
+    #[test]
+    fn servers_are_separated_by_commas() {
+        assert_eq!(addresses("a:1, https://b:2,"), ["http://a:1", "https://b:2"]);
     }
 
     #[test]

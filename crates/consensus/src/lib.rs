@@ -1,10 +1,14 @@
 //! The seam between a node and the engine that makes its replicas agree: input in, output out.
 //!
 //! An engine is a value without clock, disk or network. It is told what happened ([`Input`]) and says what
-//! must be done ([`Output`]). The log's payloads are opaque bytes to it. Two promises bind every engine:
-//! an entry comes out as [`Output::Commit`] only once a majority has it on disk, and what it sends to
-//! peers, it sends after the entries that the message speaks of were handed to the disk and confirmed by
-//! [`Input::Persisted`].
+//! must be done ([`Output`]). The log's payloads are opaque bytes to it.
+//!
+//! What binds every engine:
+//! - An entry comes out as [`Output::Commit`] only once a majority has it on disk, in the order of the log.
+//! - Persist before send: what must be on this disk before a peer may hear of it is a [`Write`], and the
+//!   engine keeps the messages that speak of it until [`Input::Persisted`] has named its number. So an
+//!   [`Output::Send`] may always be sent at once.
+//! - A read that was confirmed ([`Output::Readable`]) sees everything that was committed before it was asked for.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 
@@ -12,10 +16,21 @@ extern crate alloc;
 
 mod solo;
 
+use alloc::vec::Vec;
+
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
 pub use solo::Solo;
+
+/// Whose an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Proposed by a node: its payload is the state machine's.
+    Command,
+    /// The engine's own (a leader's first entry, a change of members): the state machine never sees it.
+    Engine,
+}
 
 /// An entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +39,46 @@ pub struct LogEntry {
     pub index: LogIndex,
     /// The reign in which it was proposed.
     pub term: Term,
+    /// Whose it is.
+    pub kind: EntryKind,
     /// Opaque to engine and log.
     pub payload: Bytes,
 }
 
+/// What a replica has promised: it takes part in no earlier term, and votes for nobody else in this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Vote {
+    /// The highest term seen; 0 before the first.
+    pub term: Term,
+    /// Who has this replica's vote in it; 0 for nobody.
+    pub voted_for: NodeId,
+}
+
+/// Numbers the writes of one engine since it began, from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct WriteNumber(pub u64);
+
+/// What must be on this disk, whole, before anything that depends on it is said or done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// To be named by [`Input::Persisted`].
+    pub number: WriteNumber,
+    /// To be kept in place of the one before, if there is one; it must be durable before the entries.
+    pub vote: Option<Vote>,
+    /// To be put at the end of the log, without gaps. When the first has an index that the log has already,
+    /// the log forgets what it has from there on: it was never agreed. May be empty.
+    pub entries: Vec<LogEntry>,
+}
+
+/// Names a read, chosen by the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ReadNumber(pub u64);
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The node wants this to become an entry.
-    Propose(Bytes),
-    /// Everything up to this index, handed out by [`Output::Append`], is on this node's disk, fsync'd.
-    Persisted(LogIndex),
+    /// Everything up to this write is on this node's disk, fsync'd.
+    Persisted(WriteNumber),
     /// A peer's message.
     Message {
         /// Who sent it.
@@ -42,37 +86,170 @@ pub enum Input {
         /// The engine's own format.
         bytes: Bytes,
     },
-    /// Time went on.
+    /// The connection to this peer ended: what was sent lately may be lost.
+    Lost(NodeId),
+    /// A checkpoint of everything up to here is durable: older entries will be asked for no more.
+    Released {
+        /// The last entry in it.
+        index: LogIndex,
+        /// That entry's term.
+        term: Term,
+    },
+    /// What [`Output::Install`] asked for is done: state and log now begin behind this entry.
+    Installed {
+        /// The last entry in the checkpoint; it may be a later one than was asked for.
+        index: LogIndex,
+        /// That entry's term.
+        term: Term,
+    },
+    /// This replica may vote: it is certain, and on disk, that its disk has lost nothing.
+    Admit,
+    /// Time went on by one tick.
     Tick,
 }
 
 /// What must be done, in the order in which it comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Put this entry at the end of the log; answer with [`Input::Persisted`] when it is durable.
-    Append(LogEntry),
+    /// Put this on the disk, and answer with [`Input::Persisted`] when it is durable.
+    Persist(Write),
     /// This entry is agreed: it will never change.
     Commit(LogEntry),
-    /// Send this to a peer.
+    /// Send this to a peer. It may be lost, doubled or late.
     Send {
         /// To whom.
         to: NodeId,
         /// The engine's own format.
         bytes: Bytes,
     },
+    /// A read asked for by [`Engine::read`] may be answered once everything up to `index` is applied.
+    Readable {
+        /// Which read.
+        read: ReadNumber,
+        /// What it must see.
+        index: LogIndex,
+    },
+    /// The entries that this replica lacks are gone: fetch a checkpoint of `index` or later from `from`, and
+    /// answer with [`Input::Installed`].
+    Install {
+        /// Who has one.
+        from: NodeId,
+        /// The least that it must hold.
+        index: LogIndex,
+    },
+    /// This replica, which may not vote yet, has on its disk all that was agreed when it began: note on disk
+    /// that it may vote, and answer with [`Input::Admit`].
+    CaughtUp,
 }
 
-/// How a group agrees.
-pub trait Engine {
+/// What a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It orders the group's commands.
+    Leader,
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It follows without a vote.
+    Learner,
+}
+
+/// How a peer does, as the leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStanding {
+    /// Who.
+    pub node: NodeId,
+    /// Whether it has a vote.
+    pub is_voter: bool,
+    /// The last entry that it is known to have on disk.
+    pub matched: LogIndex,
+    /// Whether it was heard of lately.
+    pub is_active: bool,
+}
+
+/// Where a replica stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is.
+    pub role: Role,
+    /// In which term.
+    pub term: Term,
+    /// Who leads; `None` while nobody is known to.
+    pub leader: Option<NodeId>,
+    /// The last entry that is agreed.
+    pub committed: LogIndex,
+    /// Ticks since the leader was heard of, or since it was known to lead; 0 for the leader itself.
+    pub silent_ticks: u64,
+    /// Of the leader: how the others do. Empty otherwise.
+    pub peers: Vec<PeerStanding>,
+}
+
+/// How a group agrees. Call [`poll`](Self::poll) until `None` after every call that changes something.
+pub trait Engine: core::fmt::Debug {
+    /// Proposes an entry; its index, or `None` and no change when this replica may not propose now.
+    fn propose(&mut self, payload: Bytes) -> Option<LogIndex>;
+
+    /// Asks for the index that a linearizable read must see. It is asked for again while nobody leads, until
+    /// [`Output::Readable`] comes or the engine ends: who asked decides how long to wait.
+    fn read(&mut self, read: ReadNumber);
+
+    /// Gives the leadership to the replica that is best prepared for it; nothing when not leading or alone.
+    fn hand_over(&mut self);
+
     /// Takes what happened.
     fn handle(&mut self, input: Input);
 
-    /// What must be done; call until `None` after every [`handle`](Self::handle).
+    /// What must be done next.
     fn poll(&mut self) -> Option<Output>;
 
-    /// True while this replica may propose.
+    /// False while this replica takes no part in elections: its disk is new, and may have been lost before.
+    fn may_vote(&self) -> bool;
+
+    /// True while this replica leads and may propose.
     fn is_leader(&self) -> bool;
 
-    /// The last index handed out by [`Output::Append`].
-    fn last_index(&self) -> LogIndex;
+    /// Who leads; `None` while nobody is known to.
+    fn leader(&self) -> Option<NodeId>;
+
+    /// The replica's standing, for people and metrics.
+    fn standing(&self) -> Standing;
+}
+
+impl<E: Engine + ?Sized> Engine for alloc::boxed::Box<E> {
+    fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
+        (**self).propose(payload)
+    }
+
+    fn read(&mut self, read: ReadNumber) {
+        (**self).read(read);
+    }
+
+    fn hand_over(&mut self) {
+        (**self).hand_over();
+    }
+
+    fn handle(&mut self, input: Input) {
+        (**self).handle(input);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        (**self).poll()
+    }
+
+    fn may_vote(&self) -> bool {
+        (**self).may_vote()
+    }
+
+    fn is_leader(&self) -> bool {
+        (**self).is_leader()
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        (**self).leader()
+    }
+
+    fn standing(&self) -> Standing {
+        (**self).standing()
+    }
 }

@@ -1,19 +1,24 @@
 //! The engine of a group of one: what is on its own disk is agreed.
 //!
-//! It is the smallest thing that keeps the two promises of the seam, and the measure for the others: an
-//! entry is committed when, and only when, `Persisted` has reached it, in the order of the log.
+//! It is the smallest thing that keeps the promises of the seam, and the measure for the others: an entry
+//! is committed when, and only when, `Persisted` has reached its write, in the order of the log.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
-use bezant_types::{LogIndex, Term};
+use bezant_types::{LogIndex, NodeId, Term};
+use bytes::Bytes;
 
-use crate::{Engine, Input, LogEntry, Output};
+use crate::{Engine, EntryKind, Input, LogEntry, Output, ReadNumber, Role, Standing, Write, WriteNumber};
 
 /// A group with one replica, which always leads.
 #[derive(Debug)]
 pub struct Solo {
+    node: NodeId,
     last_index: LogIndex,
-    appended: VecDeque<LogEntry>,
+    committed: LogIndex,
+    last_write: WriteNumber,
+    appended: VecDeque<(WriteNumber, LogEntry)>,
     outputs: VecDeque<Output>,
 }
 
@@ -22,27 +27,44 @@ impl Solo {
     pub const TERM: Term = Term(1);
 
     /// Goes on after `last_index`, the last entry that is in the log already; 0 for an empty one.
-    pub const fn new(last_index: LogIndex) -> Self {
-        Self { last_index, appended: VecDeque::new(), outputs: VecDeque::new() }
+    pub const fn new(node: NodeId, last_index: LogIndex) -> Self {
+        Self {
+            node,
+            last_index,
+            committed: last_index,
+            last_write: WriteNumber(0),
+            appended: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
     }
 }
 
 impl Engine for Solo {
+    fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
+        self.last_index = self.last_index.next();
+        self.last_write = WriteNumber(self.last_write.0 + 1);
+        let kind = EntryKind::Command;
+        let entry = LogEntry { index: self.last_index, term: Self::TERM, kind, payload };
+        self.appended.push_back((self.last_write, entry.clone()));
+        let entries = alloc::vec![entry];
+        self.outputs.push_back(Output::Persist(Write { number: self.last_write, vote: None, entries }));
+        Some(self.last_index)
+    }
+
+    /// Nobody else could have committed anything.
+    fn read(&mut self, read: ReadNumber) {
+        self.outputs.push_back(Output::Readable { read, index: self.committed });
+    }
+
+    fn hand_over(&mut self) {}
+
     fn handle(&mut self, input: Input) {
-        match input {
-            Input::Propose(payload) => {
-                self.last_index = self.last_index.next();
-                let entry = LogEntry { index: self.last_index, term: Self::TERM, payload };
-                self.appended.push_back(entry.clone());
-                self.outputs.push_back(Output::Append(entry));
+        if let Input::Persisted(number) = input {
+            assert!(number <= self.last_write, "nothing is durable that was not handed out");
+            while let Some((_, entry)) = self.appended.pop_front_if(|(write, _)| *write <= number) {
+                self.committed = entry.index;
+                self.outputs.push_back(Output::Commit(entry));
             }
-            Input::Persisted(index) => {
-                assert!(index <= self.last_index, "nothing is durable that was not handed out");
-                while let Some(entry) = self.appended.pop_front_if(|entry| entry.index <= index) {
-                    self.outputs.push_back(Output::Commit(entry));
-                }
-            }
-            Input::Message { .. } | Input::Tick => {}
         }
     }
 
@@ -50,37 +72,66 @@ impl Engine for Solo {
         self.outputs.pop_front()
     }
 
+    fn may_vote(&self) -> bool {
+        true
+    }
+
     fn is_leader(&self) -> bool {
         true
     }
 
-    fn last_index(&self) -> LogIndex {
-        self.last_index
+    fn leader(&self) -> Option<NodeId> {
+        Some(self.node)
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            role: Role::Leader,
+            term: Self::TERM,
+            leader: Some(self.node),
+            committed: self.committed,
+            silent_ticks: 0,
+            peers: Vec::new(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
-    fn drain(engine: &mut Solo) -> alloc::vec::Vec<Output> {
+    fn drain(engine: &mut Solo) -> Vec<Output> {
         core::iter::from_fn(|| engine.poll()).collect()
     }
 
     fn entry(index: u64) -> LogEntry {
-        LogEntry { index: LogIndex(index), term: Solo::TERM, payload: Bytes::from_static(b"x") }
+        let payload = Bytes::from_static(b"x");
+        LogEntry { index: LogIndex(index), term: Solo::TERM, kind: EntryKind::Command, payload }
+    }
+
+    fn persist(number: u64, index: u64) -> Output {
+        let entries = alloc::vec![entry(index)];
+        Output::Persist(Write { number: WriteNumber(number), vote: None, entries })
     }
 
     #[test]
     fn nothing_commits_before_it_is_on_disk() {
-        let mut engine = Solo::new(LogIndex(4));
-        engine.handle(Input::Propose(Bytes::from_static(b"x")));
-        engine.handle(Input::Propose(Bytes::from_static(b"x")));
-        assert_eq!(drain(&mut engine), [Output::Append(entry(5)), Output::Append(entry(6))]);
-        engine.handle(Input::Persisted(LogIndex(5)));
+        let mut engine = Solo::new(NodeId(1), LogIndex(4));
+        assert_eq!(engine.propose(Bytes::from_static(b"x")), Some(LogIndex(5)));
+        assert_eq!(engine.propose(Bytes::from_static(b"x")), Some(LogIndex(6)));
+        assert_eq!(drain(&mut engine), [persist(1, 5), persist(2, 6)]);
+        engine.handle(Input::Persisted(WriteNumber(1)));
         assert_eq!(drain(&mut engine), [Output::Commit(entry(5))]);
-        engine.handle(Input::Persisted(LogIndex(6)));
+        engine.handle(Input::Persisted(WriteNumber(2)));
         assert_eq!(drain(&mut engine), [Output::Commit(entry(6))]);
+    }
+
+    #[test]
+    fn a_read_sees_what_is_committed() {
+        let mut engine = Solo::new(NodeId(1), LogIndex(4));
+        engine.propose(Bytes::from_static(b"x"));
+        engine.read(ReadNumber(9));
+        let readable = Output::Readable { read: ReadNumber(9), index: LogIndex(4) };
+        assert_eq!(drain(&mut engine), [persist(1, 5), readable]);
     }
 }

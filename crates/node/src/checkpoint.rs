@@ -1,11 +1,14 @@
 //! When a checkpoint is cut, and how its pieces leave the node without stopping service.
 
-use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
 /// Bytes of a piece: small enough that cutting one holds no payment up.
 pub(crate) const PIECE_SIZE: usize = 256 << 10;
 /// Pieces handed out and not yet taken.
 const PIECES_IN_FLIGHT_MAX: usize = 4;
+
+/// A replica cuts a checkpoint by itself after so many times the log that a leader waits for.
+const OVERDUE_FACTOR: usize = 3;
 
 /// Where the checkpoint under way stands.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Checkpoints {
     pub(crate) stage: Stage,
     /// What the checkpoint under way, or else the last one, holds.
     pub(crate) index: LogIndex,
+    pub(crate) term: Term,
     pub(crate) time: Nanos,
     pub(crate) position: HistoryPosition,
     /// Bytes applied since the last one began.
@@ -42,6 +46,7 @@ impl Checkpoints {
         Self {
             stage: Stage::Idle,
             index,
+            term: Term(0),
             time: Nanos(0),
             position: HistoryPosition::default(),
             log_bytes: 0,
@@ -50,9 +55,19 @@ impl Checkpoints {
         }
     }
 
-    /// True when it is time to begin another.
+    /// True when none is under way.
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
+    /// True when it is time for a leader to let all replicas cut another.
     pub(crate) fn is_due(&self) -> bool {
-        matches!(self.stage, Stage::Idle) && self.log_bytes >= self.interval_bytes.max(self.size)
+        self.is_idle() && self.log_bytes >= self.interval_bytes.max(self.size)
+    }
+
+    /// True when this replica was busy at every place where the others cut theirs, and must cut one of its own.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.is_idle() && self.log_bytes / OVERDUE_FACTOR >= self.interval_bytes.max(self.size)
     }
 
     /// True when another piece may be read out.

@@ -3,10 +3,12 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::LogEntry;
+use bezant_consensus::{Write, WriteNumber};
 use bezant_rsm::{Command, Prefetch, StateMachine};
-use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
+
+use crate::message::{PeerMessage, Pull};
 
 /// Names a request that waits for its answer; chosen by the driver, never reused by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +19,17 @@ pub struct Ticket(pub u64);
 pub struct Now {
     /// Wall clock; may jump either way.
     pub wall: Nanos,
+}
+
+/// What a read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Everything that was acknowledged, by any node, before the read was asked for.
+    Linearizable,
+    /// Everything up to this entry: what the client has seen before.
+    AtLeast(LogIndex),
+    /// Whatever this replica has.
+    Stale,
 }
 
 /// What happened.
@@ -35,57 +48,122 @@ pub enum Input<M: StateMachine> {
         ticket: Ticket,
         /// What.
         query: M::Query,
+        /// How fresh.
+        consistency: Consistency,
     },
-    /// A client wants to read the history, and to see all that was acknowledged before.
+    /// A client wants to read the history.
     Barrier {
         /// For the answer.
         ticket: Ticket,
+        /// How fresh.
+        consistency: Consistency,
     },
-    /// The log is durable up to here.
-    Persisted(LogIndex),
+    /// A peer's message.
+    Message {
+        /// Who sent it.
+        from: NodeId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// The connection to this peer ended.
+    Lost(NodeId),
+    /// Every write up to this one is durable.
+    Persisted(WriteNumber),
     /// The rows that an entry needs.
     Fetched {
         /// Which entry.
         index: LogIndex,
+        /// Its term, as it was asked for.
+        term: Term,
         /// What was found.
         found: M::Found,
     },
     /// A piece of the checkpoint was taken: another may follow.
     CheckpointPieceTaken,
     /// The checkpoint of that index is durable.
-    CheckpointWritten(LogIndex),
+    CheckpointWritten {
+        /// The last entry in it.
+        index: LogIndex,
+        /// SHA-256 of the state: equal on all replicas.
+        digest: [u8; 32],
+    },
     /// The checkpoint of that index could not be written for want of room, and left nothing behind. The log
     /// is kept, and another checkpoint is cut after as much log again.
     CheckpointAbandoned(LogIndex),
-    /// The disk failed. From now on the node answers reads only, for good.
+    /// The rows of [`Output::InstallRows`] are in the history.
+    RowsInstalled,
+    /// What [`Output::InstallCheckpoint`] asked for is done.
+    Installed,
+    /// What was fetched from a peer cannot be used; it is fetched anew.
+    InstallFailed {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The disk failed. From now on the node answers reads only, for good, and a replica among others takes no
+    /// part in anything.
     Failed {
         /// What happened, and what helps.
         reason: String,
     },
     /// The disk is nearly full (a reason), or has room again (none).
     Pressure(Option<String>),
-    /// Time went on.
+    /// It is on disk that this replica may vote.
+    Admit,
+    /// The node will be stopped: another one should lead.
+    HandOver,
+    /// Time went on by [`TICK_NANOS`](crate::TICK_NANOS).
     Tick,
 }
 
-/// Why a command was not taken or has no outcome.
+/// Why a command was not taken or has no outcome, or a read no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Too much waits; nothing was done.
     Overloaded,
     /// The node takes no writes; the reason. Whether the command was done is not known.
     ReadOnly(String),
+    /// No replica leads: a majority of them cannot be reached. Nothing was done.
+    NoLeader,
+    /// The leader changed while the command was on its way. Whether it was done is not known here: try again
+    /// with the same ids.
+    Interrupted,
+}
+
+/// A checkpoint of a peer, complete and readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installable {
+    /// The last entry that it holds.
+    pub index: LogIndex,
+    /// That entry's term.
+    pub term: Term,
+    /// Cluster time of that entry.
+    pub time: Nanos,
+    /// How much of the history belongs to it; all of that is there.
+    pub position: HistoryPosition,
+    /// What SHA-256 of the bytes must be.
+    pub digest: [u8; 32],
+    /// The state.
+    pub bytes: Bytes,
 }
 
 /// What must be done, in the order in which it comes out.
 #[derive(Debug)]
 pub enum Output<M: StateMachine> {
-    /// Put this at the end of the log; answer with [`Input::Persisted`] when it is durable.
-    Append(LogEntry),
+    /// Put this on the disk; answer with [`Input::Persisted`] when it is durable.
+    Persist(Write),
+    /// Send this to a peer.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: PeerMessage,
+    },
     /// Read these rows of the history; answer with [`Input::Fetched`].
     Fetch {
         /// The entry that needs them.
         index: LogIndex,
+        /// Its term, to be named in the answer.
+        term: Term,
         /// Which, and how fresh.
         prefetch: Prefetch<M::Key>,
     },
@@ -104,7 +182,7 @@ pub enum Output<M: StateMachine> {
         /// The machine's answer.
         results: Bytes,
     },
-    /// The command was not taken or has no outcome.
+    /// The command was not taken or has no outcome, or the read has no answer.
     Refuse {
         /// Whose.
         ticket: Ticket,
@@ -115,6 +193,8 @@ pub enum Output<M: StateMachine> {
     QueryAnswer {
         /// Whose.
         ticket: Ticket,
+        /// The last entry that shows in it.
+        index: LogIndex,
         /// What.
         answer: M::Answer,
     },
@@ -122,7 +202,9 @@ pub enum Output<M: StateMachine> {
     BarrierPassed {
         /// Whose.
         ticket: Ticket,
-        /// All that was acknowledged lies before it.
+        /// The last entry that shows in it.
+        index: LogIndex,
+        /// All that the read must see lies before it.
         position: HistoryPosition,
     },
     /// A checkpoint begins.
@@ -146,4 +228,35 @@ pub enum Output<M: StateMachine> {
     },
     /// The log up to this entry is not needed any more.
     Release(LogIndex),
+    /// A peer that is far behind asks for a part of this node's newest checkpoint, or for rows of its history.
+    /// Read it, and send it as [`PeerMessage::Chunk`]; when that cannot be done, say nothing.
+    Serve {
+        /// Who asks.
+        to: NodeId,
+        /// For what.
+        pull: Pull,
+    },
+    /// Put these rows, from a peer, at the end of the history; answer with [`Input::RowsInstalled`], or with
+    /// [`Input::InstallFailed`] when they are none.
+    InstallRows {
+        /// Where they begin: the end of the history as it is.
+        from: HistoryPosition,
+        /// Where they end.
+        until: HistoryPosition,
+        /// In the history's own format.
+        bytes: Bytes,
+    },
+    /// Make this the newest checkpoint, and let the log begin anew behind it, in an order that survives a
+    /// crash at any point; answer with [`Input::Installed`].
+    InstallCheckpoint(Installable),
+    /// This replica may not vote yet, and has caught up: note on disk that it may, and answer with
+    /// [`Input::Admit`].
+    CaughtUp,
+    /// This replica's state is not that of the others. It takes part in nothing from now on.
+    Diverged {
+        /// At which entry.
+        index: LogIndex,
+        /// For people: what was compared, and what helps.
+        reason: String,
+    },
 }

@@ -5,23 +5,38 @@
 //! by one is replayed by the other.
 //!
 //! The way of a command: it waits (`queue`), is merged with others into an entry that is stamped with
-//! cluster time and proposed (`propose` in `node`), written by [`Output::Append`], fetched for at the same
-//! time ([`Output::Fetch`]), committed by the engine once [`Input::Persisted`] has reached it, applied in
-//! order, its rows handed to the history ([`Output::Rows`]) and only then answered ([`Output::Answer`]).
+//! cluster time and proposed (`node`), or sent to the node that leads (`forward`). The entry is written by
+//! [`Output::Persist`] on every replica, fetched for at the same time ([`Output::Fetch`]), committed by the
+//! engine once a majority has it on disk, applied in order (`pipeline`), its rows handed to the history
+//! ([`Output::Rows`]) and only then answered ([`Output::Answer`]) by the node that its client asked.
+//!
+//! Reads wait for a majority's word (`reads`). A replica that is too far behind fetches a checkpoint
+//! (`install`). Checkpoints are cut at the same entries on all replicas, and compared (`digests`).
 //!
 //! Always holds: an answer comes out after its entry is durable and applied, and after its rows; entries are
-//! applied in order of the log without gaps; cluster time only grows.
+//! applied in order of the log without gaps; cluster time only grows; a replica whose disk failed or hangs is
+//! not heard of by the others.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 
 extern crate alloc;
 
+mod begin;
 mod checkpoint;
+mod digests;
 mod event;
+mod follow;
+mod forward;
+mod install;
+mod message;
 mod node;
+mod pipeline;
 mod queue;
+mod reads;
 mod replay;
 
-pub use event::{Input, Now, Output, Refusal, Ticket};
-pub use node::{Node, NodeOptions};
+pub use begin::{NodeOptions, Restored};
+pub use event::{Consistency, Input, Installable, Now, Output, Refusal, Ticket};
+pub use message::{Chunk, ChunkHead, ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
+pub use node::{Node, TICK_NANOS};
 pub use replay::{ReplayError, replay};

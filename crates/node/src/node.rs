@@ -1,99 +1,105 @@
-//! The node itself: from waiting command to answer.
+//! The node itself: what comes in, and in which order it is worked on.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::{Engine, Input as EngineInput, LogEntry, Output as EngineOutput};
+use bezant_consensus::{Engine, Input as EngineInput, Output as EngineOutput, Standing, WriteNumber};
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
-use bezant_types::limits::ENTRIES_IN_FLIGHT_MAX;
-use bezant_types::{LogIndex, Nanos, Term};
+use bezant_types::{LogIndex, Nanos, NodeId, Term};
 
-use crate::checkpoint::{Checkpoints, PIECE_SIZE, Stage};
-use crate::event::{Input, Now, Output, Refusal, Ticket};
-use crate::queue::Queue;
+use crate::begin::{NodeOptions, Restored};
+use crate::checkpoint::Checkpoints;
+use crate::digests::Digests;
+use crate::event::{Consistency, Input, Now, Output, Refusal, Ticket};
+use crate::forward::Forwards;
+use crate::install::Install;
+use crate::message::{ChunkHead, Outcome, PeerMessage};
+use crate::pipeline::{InFlight, Pipeline};
+use crate::queue::{Origin, Queue};
+use crate::reads::{Read, Reads, Wanted};
 
-/// How a node behaves.
-#[derive(Clone, Copy, Debug)]
-pub struct NodeOptions {
-    /// Bytes of log after which a checkpoint is cut; more where the checkpoint itself is larger.
-    pub checkpoint_interval_bytes: usize,
-}
-
-impl Default for NodeOptions {
-    fn default() -> Self {
-        Self { checkpoint_interval_bytes: 64 << 20 }
-    }
-}
-
-/// An entry between proposal and answer.
-#[derive(Debug)]
-struct InFlight<Found> {
-    index: LogIndex,
-    entry: Entry,
-    /// One a command; the node's own have none.
-    tickets: Vec<Option<Ticket>>,
-    /// There when what it needs was fetched.
-    found: Option<Found>,
-    /// Its term, once it is committed.
-    committed: Option<Term>,
-    size: usize,
-}
+/// How much time one [`Input::Tick`] stands for: 10 ms.
+pub const TICK_NANOS: u64 = 10_000_000;
+/// Ticks without a leader after which whoever waits hears that there is none.
+const LEADERLESS_TICKS: u64 = 100;
+/// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
+/// others from electing another.
+const WRITE_TICKS_MAX: u64 = 150;
 
 /// Engine and state machine of one replica. Call [`poll`](Self::poll) until `None` after every
 /// [`handle`](Self::handle) or group of them.
 #[derive(Debug)]
 pub struct Node<M: StateMachine, E> {
-    machine: M,
-    engine: E,
-    queue: Queue,
-    /// In order of the log; the first is the next to be applied.
-    in_flight: VecDeque<InFlight<M::Found>>,
-    /// Entries for which nobody has asked yet what they need.
-    unfetched: VecDeque<LogIndex>,
-    /// Cluster time of the newest entry proposed or applied.
-    time: Nanos,
-    applied: LogIndex,
-    checkpoints: Checkpoints,
+    pub(crate) options: NodeOptions,
+    pub(crate) machine: M,
+    pub(crate) engine: E,
+    pub(crate) queue: Queue,
+    pub(crate) pipeline: Pipeline<M::Found>,
+    /// An entry that was proposed and has not come back from the engine yet.
+    proposed: Option<(LogIndex, Entry, Vec<Origin>)>,
+    pub(crate) forwards: Forwards,
+    reads: Reads<M::Query>,
+    /// Cluster time of the newest entry of the log.
+    pub(crate) time: Nanos,
+    pub(crate) applied: LogIndex,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) digests: Digests,
+    pub(crate) install: Option<Install>,
+    /// What is being made durable, and becomes the state then.
+    pub(crate) installing: Option<(M, ChunkHead)>,
     /// A command of the node's own is in the queue or in flight.
-    own_command_waits: bool,
+    pub(crate) own_command_waits: bool,
     /// Why no writes are taken, for good.
-    failed: Option<String>,
+    pub(crate) failed: Option<String>,
     /// Why no writes are taken, for now.
     pressure: Option<String>,
     /// Queries that take long, on their way.
     queries: VecDeque<(Ticket, M::Query)>,
-    outputs: VecDeque<Output<M>>,
+    /// Ticks since the node began.
+    pub(crate) ticks: u64,
+    /// Writes that are not durable yet, and when they were handed out.
+    writes: VecDeque<(WriteNumber, u64)>,
+    leader: Option<NodeId>,
+    was_leader: bool,
+    leader_since: u64,
+    pub(crate) outputs: VecDeque<Output<M>>,
 }
 
 impl<M: StateMachine, E: Engine> Node<M, E> {
-    /// A node whose machine has applied everything up to `applied`, the engine's last entry, of which the
-    /// checkpoint on disk holds everything up to `checkpoint`. `log_bytes` lie in the log behind it.
-    pub fn new(
-        machine: M,
-        engine: E,
-        applied: LogIndex,
-        checkpoint: LogIndex,
-        log_bytes: usize,
-        options: NodeOptions,
-    ) -> Self {
+    /// A node that goes on from there; the engine was made from the same log.
+    pub fn new(restored: Restored<M, M::Found>, engine: E, options: NodeOptions) -> Self {
+        let Restored { machine, applied, checkpoint, log_bytes, pipeline } = restored;
         let mut checkpoints = Checkpoints::new(checkpoint, options.checkpoint_interval_bytes);
         checkpoints.log_bytes = log_bytes;
-        Self {
-            time: machine.time(),
+        let mut node = Self {
+            time: machine.time().max(pipeline.time().unwrap_or_default()),
+            forwards: Forwards::new(options.life),
+            digests: Digests::new(options.node, options.peers.len() + 1),
+            options,
             machine,
             engine,
             queue: Queue::default(),
-            in_flight: VecDeque::new(),
-            unfetched: VecDeque::new(),
+            pipeline,
+            proposed: None,
+            reads: Reads::default(),
             applied,
             checkpoints,
+            install: None,
+            installing: None,
             own_command_waits: false,
             failed: None,
             pressure: None,
             queries: VecDeque::new(),
+            ticks: 0,
+            writes: VecDeque::new(),
+            leader: None,
+            was_leader: false,
+            leader_since: 0,
             outputs: VecDeque::new(),
-        }
+        };
+        node.drain_engine();
+        node
     }
 
     /// The state machine.
@@ -106,6 +112,32 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.applied
     }
 
+    /// True while this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.engine.is_leader() && !self.is_silent()
+    }
+
+    /// False while this replica takes no part in elections: its disk is new, and may have been lost before.
+    pub fn may_vote(&self) -> bool {
+        self.engine.may_vote()
+    }
+
+    /// Where the replica stands.
+    pub fn standing(&self) -> Standing {
+        self.engine.standing()
+    }
+
+    /// The last place at which this replica's state was found equal to others', and how many nodes that were,
+    /// this one included; zeros before the first.
+    pub const fn agreed(&self) -> (LogIndex, usize) {
+        self.digests.agreed
+    }
+
+    /// How much of a checkpoint from a peer has come, of how many bytes; `None` when none is fetched.
+    pub fn install_progress(&self) -> Option<(u64, u64)> {
+        self.install.as_ref().map(Install::progress)
+    }
+
     /// Why no writes are taken; `None` while they are. A failure is for good, whatever comes after it.
     pub fn read_only_reason(&self) -> Option<&str> {
         self.failed.as_deref().or(self.pressure.as_deref())
@@ -113,12 +145,21 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// What must be done next; `None` when nothing is left to do.
     pub fn poll(&mut self) -> Option<Output<M>> {
+        // Reads that came together are asked for together.
+        if self.outputs.is_empty()
+            && let Some(read) = self.reads.ask()
+        {
+            self.engine.read(read);
+            self.drain_engine();
+        }
         // What an entry needs is found out once its write has been handed out: the disk takes longer.
         while self.outputs.is_empty()
-            && let Some(index) = self.unfetched.pop_front()
+            && self.install.is_none()
+            && let Some(index) = self.pipeline.next_to_fetch()
         {
             self.fetch(index);
             self.apply_ready();
+            self.answer_reads();
         }
         self.outputs.pop_front()
     }
@@ -126,30 +167,63 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Takes what happened.
     pub fn handle(&mut self, now: Now, input: Input<M>) {
         match input {
-            Input::Request { ticket, command } => self.handle_request(ticket, command),
-            Input::Query { ticket, query } => self.step_query(ticket, query),
-            Input::Barrier { ticket } => {
-                let position = self.machine.position();
-                self.outputs.push_back(Output::BarrierPassed { ticket, position });
+            Input::Request { ticket, command } => self.handle_request(Origin::Client(ticket), command),
+            Input::Query { ticket, query, consistency } => {
+                self.handle_read(ticket, Wanted::Query(query), consistency);
             }
-            Input::Persisted(index) => {
-                self.engine.handle(EngineInput::Persisted(index));
-                self.drain_engine();
+            Input::Barrier { ticket, consistency } => self.handle_read(ticket, Wanted::Barrier, consistency),
+            Input::Message { from, message } => self.handle_message(from, message),
+            Input::Lost(peer) => self.tell_engine(EngineInput::Lost(peer)),
+            Input::Persisted(number) => {
+                while self.writes.pop_front_if(|(write, _)| *write <= number).is_some() {}
+                self.tell_engine(EngineInput::Persisted(number));
             }
-            Input::Fetched { index, found } => self.handle_fetched(index, found),
+            Input::Fetched { index, term, found } => self.handle_fetched(index, term, found),
             Input::CheckpointPieceTaken => self.handle_piece_taken(),
-            Input::CheckpointWritten(index) => {
-                if self.end_checkpoint(index) {
-                    self.outputs.push_back(Output::Release(index));
-                }
-            }
+            Input::CheckpointWritten { index, digest } => self.handle_checkpoint_written(index, digest),
             Input::CheckpointAbandoned(index) => {
                 self.end_checkpoint(index);
             }
+            Input::RowsInstalled => self.handle_rows_installed(),
+            Input::Installed => self.handle_installed(),
+            Input::InstallFailed { reason } => self.handle_install_failed(&reason),
             Input::Failed { reason } => self.handle_failed(reason),
             Input::Pressure(reason) => self.handle_pressure(reason),
+            Input::Admit => self.tell_engine(EngineInput::Admit),
+            Input::HandOver => {
+                self.engine.hand_over();
+                self.drain_engine();
+            }
             Input::Tick => self.handle_tick(now),
         }
+    }
+
+    fn handle_message(&mut self, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Engine(bytes) => self.tell_engine(EngineInput::Message { from, bytes }),
+            PeerMessage::Forward(number, command) if self.engine.is_leader() => {
+                self.handle_request(Origin::Peer(from, number), command);
+            }
+            PeerMessage::Forward(number, _) => self.send_outcome(from, number, Outcome::NotDone),
+            PeerMessage::Outcome(number, outcome) => self.handle_outcome(number, outcome),
+            PeerMessage::Pull(pull) => self.outputs.push_back(Output::Serve { to: from, pull }),
+            PeerMessage::Chunk(chunk) => self.handle_chunk(from, chunk),
+            PeerMessage::Digest { index, digest } => self.handle_digest(from, index, digest),
+        }
+    }
+
+    /// A replica that failed takes part in nothing.
+    fn tell_engine(&mut self, input: EngineInput) {
+        if self.failed.is_none() || self.options.peers.is_empty() {
+            self.engine.handle(input);
+            self.drain_engine();
+        }
+    }
+
+    /// True when the others must not hear of this replica: its disk failed, or hangs.
+    pub(crate) fn is_silent(&self) -> bool {
+        let is_hanging = self.writes.front().is_some_and(|(_, since)| since + WRITE_TICKS_MAX < self.ticks);
+        !self.options.peers.is_empty() && (self.failed.is_some() || is_hanging)
     }
 
     /// Works on one of the queries that take long; true while there are any. Payments go on in between.
@@ -162,121 +236,214 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     fn step_query(&mut self, ticket: Ticket, query: M::Query) {
         match self.machine.query_step(query) {
-            Progress::Done(answer) => self.outputs.push_back(Output::QueryAnswer { ticket, answer }),
+            Progress::Done(answer) => {
+                self.outputs.push_back(Output::QueryAnswer { ticket, index: self.applied, answer });
+            }
             Progress::More(rest) => self.queries.push_back((ticket, rest)),
         }
     }
 
-    /// Merges what waits into entries. Apart from [`handle`](Self::handle), so that a driver can hand over
-    /// everything that has come before the merging begins.
+    fn handle_read(&mut self, ticket: Ticket, wanted: Wanted<M::Query>, consistency: Consistency) {
+        self.reads.push(Read { ticket, wanted, since: self.ticks }, consistency);
+        self.answer_reads();
+        if self.is_cut_off() {
+            self.refuse_reads();
+        }
+    }
+
+    /// Answers the reads whose turn has come.
+    pub(crate) fn answer_reads(&mut self) {
+        // Alone, nobody can have acknowledged what this node failed to apply.
+        let is_alone_and_failed = self.failed.is_some() && self.options.peers.is_empty();
+        let applied = if is_alone_and_failed { LogIndex(u64::MAX) } else { self.applied };
+        while let Some(reads) = self.reads.take_ready(applied) {
+            for Read { ticket, wanted, .. } in reads {
+                match wanted {
+                    Wanted::Query(query) => self.step_query(ticket, query),
+                    Wanted::Barrier => {
+                        let (index, position) = (self.applied, self.machine.position());
+                        self.outputs.push_back(Output::BarrierPassed { ticket, index, position });
+                    }
+                }
+            }
+        }
+    }
+
+    /// True when there is nobody to confirm a read, and has not been for long.
+    fn is_cut_off(&self) -> bool {
+        let has_failed = self.failed.is_some() && !self.options.peers.is_empty();
+        has_failed || (self.leader.is_none() && self.leader_since + LEADERLESS_TICKS <= self.ticks)
+    }
+
+    fn refuse_reads(&mut self) {
+        let reads = self.reads.take_all();
+        self.refuse_some(reads);
+    }
+
+    fn refuse_some(&mut self, reads: Vec<Read<M::Query>>) {
+        for read in reads {
+            self.outputs.push_back(Output::Refuse { ticket: read.ticket, refusal: Refusal::NoLeader });
+        }
+    }
+
+    /// Merges what waits into entries, or sends it to whoever leads. Apart from [`handle`](Self::handle), so
+    /// that a driver can hand over everything that has come before the merging begins.
     pub fn propose(&mut self, now: Now) {
-        while !self.queue.is_empty()
-            && self.in_flight.len() < ENTRIES_IN_FLIGHT_MAX
-            && self.refusal().is_none()
+        if self.engine.is_leader() {
+            self.propose_entries(now);
+        } else if let Some(leader) = self.engine.leader()
+            && leader != self.options.node
         {
-            let (tickets, commands) = self.queue.take_entry();
+            self.forward(leader);
+        }
+    }
+
+    fn propose_entries(&mut self, now: Now) {
+        while !self.queue.is_empty() && self.has_room() && self.refusal().is_none() && self.engine.is_leader()
+        {
+            let (origins, commands) = self.queue.take_entry();
             let events: u64 = commands.iter().map(|command| u64::from(command.events)).sum();
-            self.time = Nanos(self.time.max(now.wall).0 + events);
-            let entry = Entry { time: self.time, commands };
+            let time = Nanos(self.time.max(now.wall).0 + events);
+            let checkpoint = self.checkpoints.is_due() && !self.pipeline.cuts_checkpoint();
+            let entry = Entry { time, commands, checkpoint };
             let payload = entry.encode();
-            let size = payload.len();
-            self.engine.handle(EngineInput::Propose(payload));
-            let index = self.engine.last_index();
-            self.in_flight.push_back(InFlight { index, entry, tickets, found: None, committed: None, size });
-            self.unfetched.push_back(index);
+            let Some(index) = self.engine.propose(payload) else {
+                for (origin, command) in origins.into_iter().zip(entry.commands).rev() {
+                    self.queue.push_first(origin, command);
+                }
+                return;
+            };
+            self.time = time;
+            self.proposed = Some((index, entry, origins));
             self.drain_engine();
         }
     }
 
-    fn handle_request(&mut self, ticket: Ticket, command: Command) {
+    fn has_room(&self) -> bool {
+        self.pipeline.len() < bezant_types::limits::ENTRIES_IN_FLIGHT_MAX
+    }
+
+    pub(crate) fn handle_request(&mut self, origin: Origin, command: Command) {
         if let Some(refusal) = self.refusal() {
-            self.outputs.push_back(Output::Refuse { ticket, refusal });
-        } else if !self.queue.push(ticket, command) {
-            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Overloaded });
+            self.refuse(origin, refusal);
+        } else if self.is_cut_off() {
+            self.refuse(origin, Refusal::NoLeader);
+        } else if !self.queue.push(origin, command) {
+            self.refuse(origin, Refusal::Overloaded);
         }
     }
 
-    fn refusal(&self) -> Option<Refusal> {
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.read_only_reason().map(|reason| Refusal::ReadOnly(String::from(reason)))
     }
 
-    /// Asks for the rows that the entry needs, if it needs any.
-    fn fetch(&mut self, index: LogIndex) {
-        let Some(waiting) = self.in_flight.iter_mut().find(|waiting| waiting.index == index) else { return };
-        let prefetch = self.machine.prefetch(&waiting.entry);
-        if prefetch.keys.is_empty() {
-            waiting.found = Some(M::Found::from(prefetch.position));
-        } else {
-            self.outputs.push_back(Output::Fetch { index, prefetch });
+    pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {
+        match origin {
+            Origin::Client(ticket) => self.outputs.push_back(Output::Refuse { ticket, refusal }),
+            Origin::Peer(node, number) => {
+                let outcome = match refusal {
+                    Refusal::Overloaded => Outcome::Overloaded,
+                    Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
+                    Refusal::NoLeader => Outcome::NotDone,
+                    Refusal::Interrupted => Outcome::Unknown,
+                };
+                self.send_outcome(node, number, outcome);
+            }
+            Origin::Own => self.own_command_waits = false,
         }
     }
 
-    fn handle_fetched(&mut self, index: LogIndex, found: M::Found) {
-        if let Some(waiting) = self.in_flight.iter_mut().find(|waiting| waiting.index == index) {
-            waiting.found = Some(found);
-        }
-        self.apply_ready();
-    }
-
-    fn drain_engine(&mut self) {
+    pub(crate) fn drain_engine(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {
-                EngineOutput::Append(entry) => self.outputs.push_back(Output::Append(entry)),
-                EngineOutput::Commit(entry) => self.handle_commit(&entry),
-                EngineOutput::Send { .. } => {}
-            }
-        }
-        self.apply_ready();
-    }
-
-    fn handle_commit(&mut self, entry: &LogEntry) {
-        if let Some(waiting) = self.in_flight.iter_mut().find(|waiting| waiting.index == entry.index) {
-            waiting.committed = Some(entry.term);
-        }
-    }
-
-    /// Applies, in order, every entry that is committed and has what it needs.
-    fn apply_ready(&mut self) {
-        while self.failed.is_none()
-            && let Some(first) = self.in_flight.front_mut()
-            && let Some(term) = first.committed
-            && let Some(found) = first.found.take()
-        {
-            assert!(first.index == self.applied.next(), "entries are applied in order of the log");
-            let Some(applied) = self.machine.apply(first.index, &first.entry, found) else {
-                // What was found is too old: ask again, now that everything before is applied.
-                let index = first.index;
-                self.fetch(index);
-                continue;
-            };
-            let Some(done) = self.in_flight.pop_front() else { return };
-            self.applied = done.index;
-            self.checkpoints.log_bytes += done.size;
-            self.outputs.push_back(Output::Rows(applied.rows));
-            self.answer(&done, applied.results);
-            self.begin_checkpoint_if_due(term);
-        }
-    }
-
-    fn answer(&mut self, done: &InFlight<M::Found>, results: Vec<bytes::Bytes>) {
-        let events = done.entry.events();
-        let mut time = done.entry.time.0 - events;
-        for ((ticket, command), results) in done.tickets.iter().zip(&done.entry.commands).zip(results) {
-            time += u64::from(command.events);
-            match ticket {
-                Some(ticket) => {
-                    let (ticket, index, time) = (*ticket, done.index, Nanos(time));
-                    let events = command.events;
-                    self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
+                EngineOutput::Persist(write) => self.handle_write(write),
+                EngineOutput::Commit(entry) => {
+                    if let Some(waiting) = self.pipeline.get_mut(entry.index) {
+                        waiting.is_committed = true;
+                    }
                 }
-                None => self.own_command_waits = false,
+                EngineOutput::Send { to, bytes } if !self.is_silent() => {
+                    self.outputs.push_back(Output::Send { to, message: PeerMessage::Engine(bytes) });
+                }
+                EngineOutput::Send { .. } => {}
+                EngineOutput::Readable { read, index } => self.reads.confirm(read, index),
+                EngineOutput::Install { from, index } => self.begin_install(from, index),
+                EngineOutput::CaughtUp => self.outputs.push_back(Output::CaughtUp),
             }
         }
+        self.note_leader();
+        self.apply_ready();
+        self.answer_reads();
+    }
+
+    /// Hands a write to the disk, and its entries to the pipeline.
+    fn handle_write(&mut self, write: bezant_consensus::Write) {
+        self.writes.push_back((write.number, self.ticks));
+        if let Some(first) = write.entries.first() {
+            for removed in self.pipeline.truncate(first.index) {
+                self.take_back(removed);
+            }
+        }
+        for entry in &write.entries {
+            let proposed = self.proposed.take_if(|(index, ..)| *index == entry.index);
+            let proposed = proposed.map(|(_, entry, origins)| (entry, origins));
+            let Ok(in_flight) = InFlight::new(entry, proposed) else {
+                let index = entry.index;
+                self.handle_failed(alloc::format!("log entry {index} cannot be read by this version"));
+                return;
+            };
+            if let Some(entry) = &in_flight.entry {
+                self.time = self.time.max(entry.time);
+            }
+            self.pipeline.push(in_flight);
+        }
+        self.outputs.push_back(Output::Persist(write));
+    }
+
+    /// An entry that was never agreed: what it carried may be tried again, for it was certainly not done.
+    fn take_back(&mut self, removed: InFlight<M::Found>) {
+        let commands = removed.entry.map(|entry| entry.commands).unwrap_or_default();
+        for (origin, command) in removed.origins.into_iter().zip(commands).rev() {
+            match origin {
+                Origin::Client(_) => self.queue.push_first(origin, command),
+                Origin::Peer(node, number) => self.send_outcome(node, number, Outcome::NotDone),
+                Origin::Own => self.own_command_waits = false,
+            }
+        }
+    }
+
+    /// What follows from a change of leaders.
+    fn note_leader(&mut self) {
+        let (leader, is_leader) = (self.engine.leader(), self.engine.is_leader());
+        if leader != self.leader {
+            self.leader = leader;
+            self.leader_since = self.ticks;
+            for ticket in self.forwards.take_all() {
+                self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
+            }
+        }
+        if self.was_leader && !is_leader {
+            for origin in self.queue.take(|origin| !matches!(origin, Origin::Client(_))) {
+                self.refuse(origin, Refusal::NoLeader);
+            }
+        }
+        self.was_leader = is_leader;
     }
 
     fn handle_tick(&mut self, now: Now) {
-        self.engine.handle(EngineInput::Tick);
-        self.drain_engine();
+        self.ticks += 1;
+        if !self.is_silent() {
+            self.tell_engine(EngineInput::Tick);
+        }
+        self.tick_install();
+        let late = self.reads.take_late(self.ticks);
+        self.refuse_some(late);
+        for ticket in self.forwards.take_late(self.ticks) {
+            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
+        }
+        if self.leader.is_none() && self.leader_since + LEADERLESS_TICKS == self.ticks {
+            self.give_up_waiting();
+        }
         let cluster_now = self.time.max(now.wall);
         let is_due = self.machine.due_at().is_some_and(|moment| moment <= cluster_now);
         if is_due
@@ -286,79 +453,115 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             && let Some(command) = self.machine.due(cluster_now)
         {
             self.own_command_waits = true;
-            self.queue.push_own(command);
+            self.queue.push_first(Origin::Own, command);
         }
+    }
+
+    /// Nobody has led for long: whoever waits hears it, and can turn to another node.
+    fn give_up_waiting(&mut self) {
+        for origin in self.queue.take(|_| true) {
+            self.refuse(origin, Refusal::NoLeader);
+        }
+        for origin in self.pipeline.take_origins() {
+            self.refuse(origin, Refusal::Interrupted);
+        }
+        self.refuse_reads();
     }
 
     /// Who waits for a place in an entry hears at once that there is none: nothing was done for them.
     fn handle_pressure(&mut self, reason: Option<String>) {
         self.pressure = reason;
         let Some(refusal) = self.refusal() else { return };
-        for ticket in self.queue.take_clients() {
-            self.outputs.push_back(Output::Refuse { ticket, refusal: refusal.clone() });
+        for origin in self.queue.take(|origin| origin != Origin::Own) {
+            self.refuse(origin, refusal.clone());
         }
     }
 
-    fn handle_failed(&mut self, reason: String) {
+    pub(crate) fn handle_failed(&mut self, reason: String) {
         let refusal = Refusal::ReadOnly(reason.clone());
         self.failed = Some(reason);
-        self.unfetched.clear();
-        let in_flight = core::mem::take(&mut self.in_flight);
-        let waiting: Vec<Ticket> = in_flight
-            .into_iter()
-            .flat_map(|entry| entry.tickets)
-            .flatten()
-            .chain(self.queue.take_all())
-            .collect();
-        for ticket in waiting {
-            self.outputs.push_back(Output::Refuse { ticket, refusal: refusal.clone() });
+        let in_flight = self.pipeline.restart(self.applied);
+        let waiting = in_flight.into_iter().flat_map(|entry| entry.origins);
+        let waiting: Vec<Origin> = waiting.chain(self.queue.take(|_| true)).collect();
+        for origin in waiting {
+            self.refuse(origin, refusal.clone());
+        }
+        for ticket in self.forwards.take_all() {
+            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
+        }
+        if !self.options.peers.is_empty() {
+            self.refuse_reads();
+        }
+        self.answer_reads();
+    }
+
+    /// Asks for the rows that an entry needs, if it needs any.
+    fn fetch(&mut self, index: LogIndex) {
+        let Some(waiting) = self.pipeline.get_mut(index) else { return };
+        let Some(entry) = &waiting.entry else { return };
+        let prefetch = self.machine.prefetch(entry);
+        if prefetch.keys.is_empty() {
+            waiting.found = Some(M::Found::from(prefetch.position));
+        } else {
+            let term = waiting.term;
+            self.outputs.push_back(Output::Fetch { index, term, prefetch });
         }
     }
 
-    fn begin_checkpoint_if_due(&mut self, term: Term) {
-        if !self.checkpoints.is_due() {
-            return;
+    fn handle_fetched(&mut self, index: LogIndex, term: Term, found: M::Found) {
+        if let Some(waiting) = self.pipeline.get_mut(index)
+            && waiting.term == term
+        {
+            waiting.found = Some(found);
         }
-        self.machine.begin_checkpoint();
-        self.checkpoints.stage = Stage::Cutting { pieces_in_flight: 0 };
-        self.checkpoints.index = self.applied;
-        self.checkpoints.time = self.machine.time();
-        self.checkpoints.position = self.machine.position();
-        self.checkpoints.log_bytes = 0;
-        self.checkpoints.size = 0;
-        self.outputs.push_back(Output::CheckpointBegin { index: self.applied, term });
-        self.cut_pieces();
+        self.apply_ready();
+        self.answer_reads();
     }
 
-    fn handle_piece_taken(&mut self) {
-        if let Stage::Cutting { pieces_in_flight } = &mut self.checkpoints.stage {
-            *pieces_in_flight -= 1;
+    /// Applies, in order, every entry that is committed and has what it needs.
+    pub(crate) fn apply_ready(&mut self) {
+        while self.failed.is_none()
+            && self.install.is_none()
+            && let Some(first) = self.pipeline.front_mut()
+            && first.is_committed
+        {
+            assert!(first.index == self.applied.next(), "entries are applied in order of the log");
+            let Some(entry) = &first.entry else {
+                let Some(done) = self.pipeline.pop() else { return };
+                self.applied = done.index;
+                continue;
+            };
+            let Some(found) = first.found.take() else { return };
+            let Some(applied) = self.machine.apply(first.index, entry, found) else {
+                // What was found is too old: ask again, now that everything before is applied.
+                let index = first.index;
+                self.fetch(index);
+                continue;
+            };
+            let Some(done) = self.pipeline.pop() else { return };
+            self.applied = done.index;
+            self.checkpoints.log_bytes += done.size;
+            self.outputs.push_back(Output::Rows(applied.rows));
+            self.answer(&done, applied.results);
+            self.begin_checkpoint_if_due(&done);
         }
-        self.cut_pieces();
     }
 
-    fn cut_pieces(&mut self) {
-        while self.checkpoints.wants_piece() {
-            if let Some(piece) = self.machine.poll_checkpoint(PIECE_SIZE) {
-                self.checkpoints.size += piece.len();
-                if let Stage::Cutting { pieces_in_flight } = &mut self.checkpoints.stage {
-                    *pieces_in_flight += 1;
+    fn answer(&mut self, done: &InFlight<M::Found>, results: Vec<bytes::Bytes>) {
+        let Some(entry) = &done.entry else { return };
+        let mut time = entry.time.0 - entry.events();
+        for ((origin, command), results) in done.origins.iter().zip(&entry.commands).zip(results) {
+            time += u64::from(command.events);
+            let (index, time, events) = (done.index, Nanos(time), command.events);
+            match *origin {
+                Origin::Client(ticket) => {
+                    self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
                 }
-                self.outputs.push_back(Output::CheckpointPiece(piece));
-            } else {
-                let Checkpoints { index, time, position, .. } = self.checkpoints;
-                self.checkpoints.stage = Stage::Writing;
-                self.outputs.push_back(Output::CheckpointEnd { index, time, position });
+                Origin::Peer(node, number) => {
+                    self.send_outcome(node, number, Outcome::Done { index, time, results });
+                }
+                Origin::Own => self.own_command_waits = false,
             }
         }
-    }
-
-    /// True when that is the checkpoint under way: another may follow then.
-    fn end_checkpoint(&mut self, index: LogIndex) -> bool {
-        let is_under_way = index == self.checkpoints.index;
-        if is_under_way {
-            self.checkpoints.stage = Stage::Idle;
-        }
-        is_under_way
     }
 }

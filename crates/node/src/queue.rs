@@ -4,16 +4,29 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bezant_rsm::{Command, Entry};
+use bezant_types::NodeId;
 use bezant_types::limits::{
     ENTRY_EVENTS_MAX, ENTRY_REQUESTS_MAX, ENTRY_SIZE_MAX, REQUEST_BYTES_WAITING_MAX, REQUESTS_WAITING_MAX,
 };
 
 use crate::Ticket;
+use crate::message::ForwardNumber;
 
-/// Commands and their tickets; the node's own commands have none.
+/// Who waits for what becomes of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client of this node.
+    Client(Ticket),
+    /// Another node, for a client of its own.
+    Peer(NodeId, ForwardNumber),
+    /// The node itself.
+    Own,
+}
+
+/// Commands and who waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    commands: VecDeque<(Option<Ticket>, Command)>,
+    commands: VecDeque<(Origin, Command)>,
     bytes: usize,
 }
 
@@ -24,25 +37,32 @@ impl Queue {
 
     /// False, and nothing changes, when too much waits already.
     #[must_use]
-    pub(crate) fn push(&mut self, ticket: Ticket, command: Command) -> bool {
+    pub(crate) fn push(&mut self, origin: Origin, command: Command) -> bool {
         let size = command.body.len();
         if self.commands.len() >= REQUESTS_WAITING_MAX || self.bytes + size > REQUEST_BYTES_WAITING_MAX {
             return false;
         }
         self.bytes += size;
-        self.commands.push_back((Some(ticket), command));
+        self.commands.push_back((origin, command));
         true
     }
 
-    /// A command of the node's own goes first.
-    pub(crate) fn push_own(&mut self, command: Command) {
+    /// A command that goes first: the node's own, or one that waited before and must wait again.
+    pub(crate) fn push_first(&mut self, origin: Origin, command: Command) {
         self.bytes += command.body.len();
-        self.commands.push_front((None, command));
+        self.commands.push_front((origin, command));
+    }
+
+    /// The first command of a client, for another node.
+    pub(crate) fn pop(&mut self) -> Option<(Origin, Command)> {
+        let (origin, command) = self.commands.pop_front()?;
+        self.bytes -= command.body.len();
+        Some((origin, command))
     }
 
     /// As many commands as an entry may merge.
-    pub(crate) fn take_entry(&mut self) -> (Vec<Option<Ticket>>, Vec<Command>) {
-        let mut tickets = Vec::new();
+    pub(crate) fn take_entry(&mut self) -> (Vec<Origin>, Vec<Command>) {
+        let mut origins = Vec::new();
         let mut commands = Vec::new();
         let (mut events, mut size) = (0, 0);
         while let Some((_, command)) = self.commands.front() {
@@ -54,28 +74,21 @@ impl Queue {
             if !fits && !commands.is_empty() {
                 break;
             }
-            if let Some((ticket, command)) = self.commands.pop_front() {
-                self.bytes -= command.body.len();
-                tickets.push(ticket);
+            if let Some((origin, command)) = self.pop() {
+                origins.push(origin);
                 commands.push(command);
             }
         }
-        (tickets, commands)
+        (origins, commands)
     }
 
-    /// Everybody who waits; the node's own commands stay.
-    pub(crate) fn take_clients(&mut self) -> impl Iterator<Item = Ticket> {
-        let (clients, own): (VecDeque<_>, VecDeque<_>) =
-            core::mem::take(&mut self.commands).into_iter().partition(|(ticket, _)| ticket.is_some());
-        self.bytes = own.iter().map(|(_, command)| command.body.len()).sum();
-        self.commands = own;
-        clients.into_iter().filter_map(|(ticket, _)| ticket)
-    }
-
-    /// Everybody who waits; the queue is empty then.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Ticket> {
-        self.bytes = 0;
-        core::mem::take(&mut self.commands).into_iter().filter_map(|(ticket, _)| ticket)
+    /// Takes out everybody of whom that is true; the others stay in their order.
+    pub(crate) fn take(&mut self, is_taken: impl Fn(Origin) -> bool) -> Vec<Origin> {
+        let (taken, left): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.commands).into_iter().partition(|(origin, _)| is_taken(*origin));
+        self.bytes = left.iter().map(|(_, command)| command.body.len()).sum();
+        self.commands = left;
+        taken.into_iter().map(|(origin, _)| origin).collect()
     }
 }
 
@@ -92,11 +105,11 @@ mod tests {
     fn small_commands_merge_and_large_ones_stand_alone() {
         let mut queue = Queue::default();
         for (ticket, events) in [(1, 8000), (2, 100), (3, 89), (4, 1), (5, 8189)] {
-            assert!(queue.push(Ticket(ticket), command(events)));
+            assert!(queue.push(Origin::Client(Ticket(ticket)), command(events)));
         }
         let sizes: Vec<usize> = core::iter::from_fn(|| {
-            let (tickets, _) = queue.take_entry();
-            (!tickets.is_empty()).then_some(tickets.len())
+            let (origins, _) = queue.take_entry();
+            (!origins.is_empty()).then_some(origins.len())
         })
         .collect();
         assert_eq!(sizes, [3, 1, 1]);
@@ -106,9 +119,11 @@ mod tests {
     #[test]
     fn too_much_is_refused_and_nothing_is_lost() {
         let mut queue = Queue::default();
-        let taken = (0..9000).filter(|ticket| queue.push(Ticket(*ticket), command(1))).count();
+        let taken =
+            (0..9000).filter(|ticket| queue.push(Origin::Client(Ticket(*ticket)), command(1))).count();
         assert_eq!(taken, REQUESTS_WAITING_MAX);
-        assert_eq!(queue.take_all().count(), taken);
+        assert_eq!(queue.take(|_| true).len(), taken);
         assert!(queue.is_empty());
+        assert_eq!(queue.bytes, 0);
     }
 }

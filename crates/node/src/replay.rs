@@ -1,6 +1,6 @@
 //! Applying the log again after a restart, entry by entry, before the node takes requests.
 
-use bezant_consensus::LogEntry;
+use bezant_consensus::{EntryKind, LogEntry};
 use bezant_rsm::{Entry, Prefetch, StateMachine};
 use bezant_types::LogIndex;
 use core::fmt;
@@ -26,12 +26,16 @@ impl<E: fmt::Display> fmt::Display for ReplayError<E> {
 
 impl<E: core::error::Error> core::error::Error for ReplayError<E> {}
 
-/// Applies one entry; `fetch` reads the history as it is after all entries before. Its rows.
+/// Applies one entry; `fetch` reads the history as it is after all entries before. Its rows; `None` for an
+/// entry of the engine's own.
 pub fn replay<M: StateMachine, E>(
     machine: &mut M,
     entry: &LogEntry,
     mut fetch: impl FnMut(&Prefetch<M::Key>) -> Result<M::Found, E>,
-) -> Result<M::Rows, ReplayError<E>> {
+) -> Result<Option<M::Rows>, ReplayError<E>> {
+    if entry.kind == EntryKind::Engine {
+        return Ok(None);
+    }
     let decoded = Entry::decode(&entry.payload).map_err(|_| ReplayError::Entry(entry.index))?;
     let prefetch = machine.prefetch(&decoded);
     let found = if prefetch.keys.is_empty() {
@@ -40,5 +44,5 @@ pub fn replay<M: StateMachine, E>(
         fetch(&prefetch).map_err(ReplayError::Fetch)?
     };
     let applied = machine.apply(entry.index, &decoded, found);
-    Ok(applied.expect("invariant: the fetch saw every row before this entry").rows)
+    Ok(Some(applied.expect("invariant: the fetch saw every row before this entry").rows))
 }

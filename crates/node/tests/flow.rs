@@ -1,9 +1,9 @@
 //! The way of a command through the node, with a machine that only counts.
 
-use bezant_consensus::Solo;
-use bezant_node::{Input, Node, NodeOptions, Now, Output, Refusal, Ticket};
+use bezant_consensus::{Solo, WriteNumber};
+use bezant_node::{Consistency, Input, Node, NodeOptions, Now, Output, Refusal, Restored, Ticket};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
-use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
 
 /// Counts events; operation 2 needs a row, operation 3 comes from time itself.
@@ -84,8 +84,9 @@ impl StateMachine for Counter {
 type CounterNode = Node<Counter, Solo>;
 
 fn node(machine: Counter, checkpoint_interval_bytes: usize) -> CounterNode {
-    let options = NodeOptions { checkpoint_interval_bytes };
-    Node::new(machine, Solo::new(LogIndex(0)), LogIndex(0), LogIndex(0), 0, options)
+    let options = NodeOptions { checkpoint_interval_bytes, ..NodeOptions::default() };
+    let restored = Restored::new(machine, LogIndex(0), LogIndex(0), 0);
+    Node::new(restored, Solo::new(NodeId(1), LogIndex(0)), options)
 }
 
 const NOW: Now = Now { wall: Nanos(1_000) };
@@ -102,22 +103,25 @@ fn drain(node: &mut CounterNode) -> Vec<String> {
 
 fn describe(output: &Output<Counter>) -> String {
     match output {
-        Output::Append(entry) => format!("append {}", entry.index),
-        Output::Fetch { index, prefetch } => format!("fetch {index} {:?}", prefetch.keys),
+        Output::Persist(write) => format!("append {}", write.entries[0].index),
+        Output::Fetch { index, prefetch, .. } => format!("fetch {index} {:?}", prefetch.keys),
         Output::Rows(rows) => format!("rows {rows}"),
         Output::Answer { ticket, index, time, .. } => format!("answer {} at {index} time {time}", ticket.0),
         Output::Refuse { ticket, refusal: Refusal::Overloaded } => format!("overloaded {}", ticket.0),
         Output::Refuse { ticket, refusal: Refusal::ReadOnly(reason) } => {
             format!("refuse {} {reason}", ticket.0)
         }
-        Output::QueryAnswer { ticket, answer } => format!("found {} {answer}", ticket.0),
-        Output::BarrierPassed { ticket, position } => format!("barrier {} {}", ticket.0, position.movements),
+        Output::QueryAnswer { ticket, answer, .. } => format!("found {} {answer}", ticket.0),
+        Output::BarrierPassed { ticket, position, .. } => {
+            format!("barrier {} {}", ticket.0, position.movements)
+        }
         Output::CheckpointBegin { index, .. } => format!("checkpoint begins {index}"),
         Output::CheckpointPiece(piece) => format!("piece {piece:?}"),
         Output::CheckpointEnd { index, position, .. } => {
             format!("checkpoint ends {index} {}", position.movements)
         }
         Output::Release(index) => format!("release {index}"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -128,7 +132,7 @@ fn what_waits_is_merged_and_answered_only_when_durable() {
     request(&mut node, 2, 1);
     node.propose(NOW);
     assert_eq!(drain(&mut node), ["append 1"]);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut node), ["rows 2", "answer 1 at 1 time 1001", "answer 2 at 1 time 1002"]);
 }
 
@@ -140,9 +144,9 @@ fn an_entry_waits_for_the_rows_that_it_needs_and_holds_up_those_behind_it() {
     request(&mut node, 2, 1);
     node.propose(NOW);
     assert_eq!(drain(&mut node), ["append 1", "append 2", "fetch 1 [7]"], "writes go out first");
-    node.handle(NOW, Input::Persisted(LogIndex(2)));
+    node.handle(NOW, Input::Persisted(WriteNumber(2)));
     assert_eq!(drain(&mut node), Vec::<String>::new());
-    node.handle(NOW, Input::Fetched { index: LogIndex(1), found: Found });
+    node.handle(NOW, Input::Fetched { index: LogIndex(1), term: Term(1), found: Found });
     assert_eq!(drain(&mut node), ["rows 1", "answer 1 at 1 time 1001", "rows 2", "answer 2 at 2 time 1002"]);
 }
 
@@ -151,10 +155,10 @@ fn time_does_not_go_back_with_the_clock() {
     let mut node = node(Counter::default(), usize::MAX);
     request(&mut node, 1, 1);
     node.propose(NOW);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     request(&mut node, 2, 1);
     node.propose(Now { wall: Nanos(5) });
-    node.handle(NOW, Input::Persisted(LogIndex(2)));
+    node.handle(NOW, Input::Persisted(WriteNumber(2)));
     let outputs = drain(&mut node);
     assert!(outputs.contains(&"answer 2 at 2 time 1002".into()), "{outputs:?}");
 }
@@ -169,8 +173,8 @@ fn a_failed_disk_refuses_everything_and_still_answers_reads() {
     request(&mut node, 3, 1);
     node.propose(NOW);
     // A late confirmation must not bring the entry back: whoever sent it has heard that it is unknown.
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
-    node.handle(NOW, Input::Query { ticket: Ticket(4), query: () });
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
+    node.handle(NOW, Input::Query { ticket: Ticket(4), query: (), consistency: Consistency::Linearizable });
     assert_eq!(
         drain(&mut node),
         ["append 1", "refuse 1 broken", "refuse 2 broken", "refuse 3 broken", "found 4 0"]
@@ -197,7 +201,7 @@ fn who_waits_when_the_disk_fills_up_hears_of_it_at_once() {
     request(&mut node, 2, 1);
     node.handle(NOW, Input::Pressure(Some("full".into())));
     assert_eq!(drain(&mut node), ["append 1", "refuse 2 full"]);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut node), ["rows 1", "answer 1 at 1 time 1001"]);
     // What time demands was not lost.
     node.handle(NOW, Input::Pressure(None));
@@ -210,7 +214,7 @@ fn a_checkpoint_is_cut_in_pieces_and_frees_the_log() {
     let mut node = node(Counter::default(), 1);
     request(&mut node, 1, 1);
     node.propose(NOW);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     let outputs = drain(&mut node);
     assert_eq!(
         outputs[3..],
@@ -218,7 +222,7 @@ fn a_checkpoint_is_cut_in_pieces_and_frees_the_log() {
         "{outputs:?}"
     );
     node.handle(NOW, Input::CheckpointPieceTaken);
-    node.handle(NOW, Input::CheckpointWritten(LogIndex(1)));
+    node.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [0; 32] });
     assert_eq!(drain(&mut node), ["release 1"]);
 }
 
@@ -230,7 +234,7 @@ fn what_time_demands_goes_through_the_log_once() {
         node.propose(NOW);
     }
     assert_eq!(drain(&mut node), ["append 1"]);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut node), ["rows 1"]);
 }
 
@@ -239,9 +243,9 @@ fn a_barrier_names_all_that_was_answered() {
     let mut node = node(Counter::default(), usize::MAX);
     request(&mut node, 1, 1);
     node.propose(NOW);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     drain(&mut node);
-    node.handle(NOW, Input::Barrier { ticket: Ticket(2) });
+    node.handle(NOW, Input::Barrier { ticket: Ticket(2), consistency: Consistency::Linearizable });
     assert_eq!(drain(&mut node), ["barrier 2 1"]);
 }
 
@@ -250,14 +254,14 @@ fn a_checkpoint_without_room_keeps_the_log_and_another_follows() {
     let mut node = node(Counter::default(), 1);
     request(&mut node, 1, 1);
     node.propose(NOW);
-    node.handle(NOW, Input::Persisted(LogIndex(1)));
+    node.handle(NOW, Input::Persisted(WriteNumber(1)));
     node.handle(NOW, Input::CheckpointPieceTaken);
     drain(&mut node);
     node.handle(NOW, Input::CheckpointAbandoned(LogIndex(1)));
     assert_eq!(drain(&mut node), Vec::<String>::new(), "no log is released");
     request(&mut node, 2, 1);
     node.propose(NOW);
-    node.handle(NOW, Input::Persisted(LogIndex(2)));
+    node.handle(NOW, Input::Persisted(WriteNumber(2)));
     let outputs = drain(&mut node);
     assert!(outputs.contains(&"checkpoint begins 2".into()), "{outputs:?}");
 }

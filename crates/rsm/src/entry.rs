@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | 8 | cluster time, ns since the epoch: the timestamp of the entry's last event |
 //! | 8 | 4 | number of commands |
-//! | 12 | 4 | zero |
+//! | 12 | 4 | flags: bit 0 = a checkpoint is cut behind this entry; all others zero |
 //! | 16 | ... | the commands, each padded with zeros to a multiple of 16 |
 //!
 //! A command: operation u16, zero u16, size of its body u32, number of its events u32, zero u32, body.
@@ -18,6 +18,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 const ENTRY_HEAD_SIZE: usize = 16;
 const COMMAND_HEAD_SIZE: usize = 16;
 const ALIGNMENT: usize = 16;
+const FLAG_CHECKPOINT: u32 = 1;
 
 /// What one request asks the machine to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub struct Entry {
     pub time: Nanos,
     /// In the order in which they came.
     pub commands: Vec<Command>,
+    /// True when the proposer cuts a checkpoint behind this entry: so all replicas that are ready for one cut
+    /// theirs at the same place, and can compare them.
+    pub checkpoint: bool,
 }
 
 /// Bytes that are no entry.
@@ -71,7 +75,7 @@ impl Entry {
         let mut bytes = BytesMut::with_capacity(ENTRY_HEAD_SIZE + size);
         bytes.put_u64_le(self.time.0);
         bytes.put_u32_le(u32::try_from(self.commands.len()).expect("invariant: commands are limited"));
-        bytes.put_u32_le(0);
+        bytes.put_u32_le(if self.checkpoint { FLAG_CHECKPOINT } else { 0 });
         for command in &self.commands {
             bytes.put_u16_le(command.operation);
             bytes.put_u16_le(0);
@@ -88,10 +92,12 @@ impl Entry {
     /// Reads the bytes of the log; bodies share their memory.
     pub fn decode(bytes: &Bytes) -> Result<Self, EntryError> {
         let head = bytes.first_chunk::<ENTRY_HEAD_SIZE>().ok_or(EntryError)?;
-        let [t0, t1, t2, t3, t4, t5, t6, t7, c0, c1, c2, c3, zeros @ ..] = *head;
-        if zeros != [0; 4] {
+        let [t0, t1, t2, t3, t4, t5, t6, t7, c0, c1, c2, c3, flags @ ..] = *head;
+        let flags = u32::from_le_bytes(flags);
+        if flags & !FLAG_CHECKPOINT != 0 {
             return Err(EntryError);
         }
+        let checkpoint = flags != 0;
         let time = Nanos(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
         let count = usize::try_from(u32::from_le_bytes([c0, c1, c2, c3])).map_err(|_| EntryError)?;
         if count > bytes.len() / COMMAND_HEAD_SIZE {
@@ -104,7 +110,7 @@ impl Entry {
             commands.push(command);
             at += size;
         }
-        if at == bytes.len() { Ok(Self { time, commands }) } else { Err(EntryError) }
+        if at == bytes.len() { Ok(Self { time, commands, checkpoint }) } else { Err(EntryError) }
     }
 }
 
@@ -141,6 +147,7 @@ mod tests {
                 Command { operation: 1, events: 1, body: Bytes::from_static(b"odd") },
                 Command { operation: 2, events: 0, body: Bytes::new() },
             ],
+            checkpoint: true,
         }
     }
 

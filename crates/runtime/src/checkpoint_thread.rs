@@ -3,22 +3,34 @@
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use bezant_node::Input;
+use bezant_ledger::Ledger;
+use bezant_node::{Input, Installable};
+use bezant_replica::verify;
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::DiskError;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
 use crate::handle::{Message, Shared};
 use crate::history_thread::HistoryWork;
+use crate::log_thread::LogWork;
 use crate::metrics::gauge;
 use crate::node_thread::observe;
 
 /// What the checkpoint thread is told.
 #[derive(Debug)]
 pub(crate) enum CheckpointWork {
-    Begin { index: LogIndex, term: Term },
+    Begin {
+        index: LogIndex,
+        term: Term,
+    },
     Piece(Vec<u8>),
-    End { index: LogIndex, time: Nanos, position: HistoryPosition },
+    End {
+        index: LogIndex,
+        time: Nanos,
+        position: HistoryPosition,
+    },
+    /// A checkpoint of a peer becomes this replica's.
+    Install(Installable),
 }
 
 pub(crate) struct CheckpointThread {
@@ -26,6 +38,7 @@ pub(crate) struct CheckpointThread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: mpsc::Sender<Message>,
     pub(crate) history: mpsc::Sender<HistoryWork>,
+    pub(crate) log: mpsc::Sender<LogWork>,
 }
 
 impl CheckpointThread {
@@ -62,15 +75,21 @@ impl CheckpointThread {
                         Some(unfinished) => self.unless_full(|_| unfinished.finish(position, time))?,
                         None => None,
                     };
-                    if written.is_none() {
+                    let Some(written) = written else {
                         drop(self.node.send(Message::Event(Input::CheckpointAbandoned(index))));
                         continue;
-                    }
+                    };
                     self.shared.metrics.checkpoints.inc();
                     self.shared.metrics.checkpoint_index.set(gauge(index.0));
                     observe(&self.shared.metrics.checkpoint_seconds, start);
                     drop(self.history.send(HistoryWork::Checkpointed(position)));
-                    drop(self.node.send(Message::Event(Input::CheckpointWritten(index))));
+                    let digest = written.digest;
+                    drop(self.node.send(Message::Event(Input::CheckpointWritten { index, digest })));
+                }
+                CheckpointWork::Install(installable) => {
+                    writer = None;
+                    let Some(result) = self.install(&installable)? else { return Ok(()) };
+                    drop(self.node.send(Message::Event(result)));
                 }
             }
         }
@@ -92,6 +111,46 @@ impl CheckpointThread {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes the checkpoint of a peer this replica's: the intention is noted in the log, the checkpoint made
+    /// durable, and the log begun anew, so that a crash at any point leaves the old state or the new one.
+    /// `None` when another thread has ended: it has told why.
+    fn install(&self, installable: &Installable) -> Result<Option<Input<Ledger>>, CheckpointError> {
+        let Installable { index, term, time, position, .. } = *installable;
+        let failed = |reason: &str| Ok(Some(Input::InstallFailed { reason: reason.to_owned() }));
+        if !verify(installable) {
+            return failed("the bytes are not those of the peer's checkpoint");
+        }
+        let Some(durable) = self.flush_history() else { return Ok(None) };
+        if !durable.reaches(position) {
+            return failed("rows of the history are missing");
+        }
+        if self.ask_log(|reply| LogWork::PlanReset(index, term, reply)).is_none() {
+            return Ok(None);
+        }
+        let written = self.unless_full(|store| {
+            let mut writer = store.begin(index, term)?;
+            writer.write(&installable.bytes)?;
+            writer.finish(position, time)
+        })?;
+        if written.is_none() {
+            return failed("there is no room for the checkpoint");
+        }
+        if self.ask_log(|reply| LogWork::Reset(index, term, reply)).is_none() {
+            return Ok(None);
+        }
+        self.shared.metrics.checkpoint_index.set(gauge(index.0));
+        drop(self.history.send(HistoryWork::Checkpointed(position)));
+        tracing::info!(index = index.0, "the state of another node was installed");
+        Ok(Some(Input::Installed))
+    }
+
+    /// `None` when the log has ended: it has told why.
+    fn ask_log(&self, work: impl FnOnce(mpsc::Sender<()>) -> LogWork) -> Option<()> {
+        let (reply, answer) = mpsc::channel();
+        self.log.send(work(reply)).ok()?;
+        answer.recv().ok()
     }
 
     /// `None` when the history has ended: it has told why.

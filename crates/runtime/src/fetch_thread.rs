@@ -4,9 +4,9 @@
 use std::sync::{Arc, mpsc};
 
 use bezant_node::Input;
+use bezant_replica::fetch;
 use bezant_rsm::Prefetch;
-use bezant_storage::{HistoryError, HistoryReader};
-use bezant_types::{FetchKey, Fetched, LogIndex};
+use bezant_types::{FetchKey, LogIndex, Term};
 use tokio::runtime::Runtime;
 
 use crate::handle::{Message, Shared};
@@ -15,14 +15,8 @@ use crate::handle::{Message, Shared};
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) index: LogIndex,
+    pub(crate) term: Term,
     pub(crate) prefetch: Prefetch<FetchKey>,
-}
-
-/// What the history holds, no fresher than the machine was when it chose the keys.
-pub(crate) fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fetched, HistoryError> {
-    let mut found = reader.fetch(&prefetch.keys)?;
-    found.seen = found.seen.earlier(prefetch.position);
-    Ok(found)
 }
 
 /// Runs until nobody can send work any more, or until the history cannot be read.
@@ -32,14 +26,14 @@ pub(crate) fn run(
     work: &mpsc::Receiver<Fetch>,
     node: &mpsc::Sender<Message>,
 ) {
-    for Fetch { index, prefetch } in work {
+    for Fetch { index, term, prefetch } in work {
         // A history that lags behind by more than the machine keeps in memory would be asked again and again.
         // All rows up to the position were handed to it before, and it takes them even when its disk failed.
         let mut visible = shared.visible.subscribe();
         let caught_up = visible.wait_for(|_| shared.reader.position().reaches(prefetch.position));
         drop(waiting.block_on(caught_up));
         match fetch(&shared.reader, &prefetch) {
-            Ok(found) => drop(node.send(Message::Event(Input::Fetched { index, found }))),
+            Ok(found) => drop(node.send(Message::Event(Input::Fetched { index, term, found }))),
             Err(error) => {
                 let reason = format!("{error}. An entry needs a row that cannot be read; nothing was lost");
                 tracing::error!("the history cannot be read: {reason}");
@@ -71,14 +65,14 @@ mod tests {
         let thread = std::thread::spawn(move || run(&for_thread, &waiting, &work, &node));
         let position = HistoryPosition { movements: 10, refusals: 0 };
         let prefetch = Prefetch { keys: vec![FetchKey::Transfer(TransferId(3))], position };
-        to_thread.send(Fetch { index: LogIndex(1), prefetch }).unwrap();
+        to_thread.send(Fetch { index: LogIndex(1), term: Term(1), prefetch }).unwrap();
         for part in [0..5, 5..10] {
             let early = events.recv_timeout(Duration::from_millis(20));
             assert!(early.is_err(), "rows are missing: {early:?}");
             history.append(movements(part), RowBatch::default()).unwrap();
             shared.visible.send_replace(MovementNumber(history.position().movements));
         }
-        let Message::Event(Input::Fetched { index, found }) = events.recv().unwrap() else {
+        let Message::Event(Input::Fetched { index, found, .. }) = events.recv().unwrap() else {
             panic!("the rows were fetched")
         };
         assert_eq!((index, found.seen, found.transfers.len()), (LogIndex(1), position, 1));

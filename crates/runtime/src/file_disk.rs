@@ -363,6 +363,7 @@ mod tests {
             let options = LogOptions { segment_size: 256 << 10, reserve_size: 0 };
             let (mut log, _) = Log::open(Arc::clone(&disk), options, LogIndex(0)).unwrap();
             let entry = |index| LogEntry {
+                kind: bezant_consensus::EntryKind::Command,
                 index: LogIndex(index),
                 term: Term(1),
                 payload: vec![u8::try_from(index).unwrap(); 30_000].into(),

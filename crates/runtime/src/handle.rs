@@ -8,15 +8,16 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
-use bezant_node::Input;
+use bezant_node::{Consistency, Input};
 use bezant_rsm::Command;
 use bezant_storage::{HistoryAnswer, HistoryQuery, HistoryReader};
-use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, limits};
+use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, limits};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::cluster::{Acquaintance, ClusterStatus};
 use crate::metrics::Metrics;
 
 /// What became of a command: it is durable and applied.
@@ -53,6 +54,14 @@ pub enum ExecuteError {
     /// The node is being stopped. The command may have been applied: retry with the same ids.
     #[error("the node is stopping: retry with the same ids")]
     Stopping,
+    /// No node leads, for a majority of them cannot be reached. Nothing was done.
+    #[error(
+        "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
+    )]
+    NoLeader,
+    /// The leader changed while the command was on its way. It may have been applied: retry with the same ids.
+    #[error("the leader changed before the outcome was known: retry with the same ids")]
+    Interrupted,
 }
 
 /// Why a read has no answer.
@@ -77,6 +86,20 @@ pub enum ReadError {
     /// The node is being stopped.
     #[error("the node is stopping")]
     Stopping,
+    /// Nobody confirms that this node is up to date: a majority of the cluster cannot be reached from it.
+    #[error(
+        "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
+    )]
+    NoLeader,
+}
+
+/// What a read found, and how fresh it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<Answer> {
+    /// The last log entry that shows in it: a later read at least at this index never goes backwards.
+    pub index: LogIndex,
+    /// What was found.
+    pub answer: Answer,
 }
 
 /// Whether the node takes writes.
@@ -103,13 +126,20 @@ pub(crate) enum Message {
     },
     Query {
         query: LedgerQuery,
-        reply: oneshot::Sender<LedgerAnswer>,
+        consistency: Consistency,
+        reply: oneshot::Sender<Result<Read<LedgerAnswer>, ReadError>>,
     },
     Barrier {
-        reply: oneshot::Sender<HistoryPosition>,
+        consistency: Consistency,
+        reply: oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>,
     },
-    /// From one of the node's own threads.
+    /// From one of the node's own threads, or a peer.
     Event(Input<Ledger>),
+    /// A peer was met.
+    Met {
+        node: NodeId,
+        acquaintance: Acquaintance,
+    },
     /// Finish what is in flight, then end.
     Stop,
 }
@@ -121,6 +151,8 @@ pub(crate) struct Shared {
     pub(crate) health: watch::Sender<Health>,
     /// Movements that readers can see.
     pub(crate) visible: watch::Sender<MovementNumber>,
+    /// Where the node stands among the others.
+    pub(crate) cluster: watch::Sender<ClusterStatus>,
     pub(crate) reader: HistoryReader,
     /// Commands handed to the node and not answered, and the bytes of their bodies.
     commands: AtomicUsize,
@@ -150,6 +182,7 @@ impl Shared {
             metrics,
             health: watch::Sender::new(Health::Serving),
             visible: watch::Sender::new(visible),
+            cluster: watch::Sender::new(ClusterStatus::alone()),
             reader,
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -232,38 +265,64 @@ impl Handle {
         }
     }
 
-    /// Asks about accounts, assets and books.
+    /// Asks about accounts, assets and books; sees everything that was acknowledged before.
     pub async fn query_ledger(
         &self,
         query: LedgerQuery,
         deadline: Option<Instant>,
     ) -> Result<LedgerAnswer, ReadError> {
+        let read = self.query_ledger_at(query, Consistency::Linearizable, deadline).await?;
+        Ok(read.answer)
+    }
+
+    /// Asks about accounts, assets and books, as fresh as is asked for.
+    pub async fn query_ledger_at(
+        &self,
+        query: LedgerQuery,
+        consistency: Consistency,
+        deadline: Option<Instant>,
+    ) -> Result<Read<LedgerAnswer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
         let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Query { query, reply }).map_err(|_| ReadError::Stopping)?;
+        self.node.send(Message::Query { query, consistency, reply }).map_err(|_| ReadError::Stopping)?;
         match by(deadline, answer).await {
-            Some(answer) => answer.map_err(|_| ReadError::Stopping),
+            Some(answer) => answer.map_err(|_| ReadError::Stopping)?,
             None => Err(ReadError::DeadlineExceeded),
         }
     }
 
-    /// Asks about transfers.
+    /// Asks about transfers; sees everything that was acknowledged before.
     pub async fn query_history(
         &self,
         query: HistoryQuery,
         deadline: Option<Instant>,
     ) -> Result<HistoryAnswer, ReadError> {
+        let read = self.query_history_at(query, Consistency::Linearizable, deadline).await?;
+        Ok(read.answer)
+    }
+
+    /// Asks about transfers, as fresh as is asked for.
+    pub async fn query_history_at(
+        &self,
+        query: HistoryQuery,
+        consistency: Consistency,
+        deadline: Option<Instant>,
+    ) -> Result<Read<HistoryAnswer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
-        match by(deadline, self.read_history(query)).await {
+        match by(deadline, self.read_history(query, consistency)).await {
             Some(answer) => answer,
             None => Err(ReadError::DeadlineExceeded),
         }
     }
 
-    async fn read_history(&self, query: HistoryQuery) -> Result<HistoryAnswer, ReadError> {
+    async fn read_history(
+        &self,
+        query: HistoryQuery,
+        consistency: Consistency,
+    ) -> Result<Read<HistoryAnswer>, ReadError> {
         let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Barrier { reply }).map_err(|_| ReadError::Stopping)?;
-        let position = answer.await.map_err(|_| ReadError::Stopping)?;
+        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
+        let Read { index, answer: position } = answer.await.map_err(|_| ReadError::Stopping)??;
         let mut visible = self.shared.visible.subscribe();
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
         let places = Arc::clone(&self.shared.reads);
@@ -275,10 +334,21 @@ impl Handle {
             reader.read(&query)
         };
         match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(rows)) => Ok(rows),
+            Ok(Ok(answer)) => Ok(Read { index, answer }),
             Ok(Err(error)) => Err(ReadError::Damaged { reason: error.to_string() }),
             Err(_) => Err(ReadError::Stopping),
         }
+    }
+
+    /// Lets another node lead, if there is one that can: this one will be stopped.
+    pub fn hand_over(&self) {
+        // A node that has ended does not lead.
+        drop(self.node.send(Message::Event(Input::HandOver)));
+    }
+
+    /// Where the node stands among the others, now.
+    pub fn cluster(&self) -> ClusterStatus {
+        self.shared.cluster.borrow().clone()
     }
 
     /// Whether the node takes writes, now.

@@ -4,10 +4,11 @@ use std::sync::{Arc, mpsc};
 
 use rustix::process::setpriority_process;
 
-use bezant_ledger::LedgerRows;
+use bezant_ledger::{Ledger, LedgerRows};
 use bezant_node::Input;
-use bezant_storage::{Finished, History, HistoryError, Job};
+use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
 use bezant_types::{HistoryPosition, MovementNumber};
+use bytes::Bytes;
 
 use crate::handle::{Message, Shared};
 use crate::metrics::gauge;
@@ -16,6 +17,12 @@ use crate::metrics::gauge;
 #[derive(Debug)]
 pub(crate) enum HistoryWork {
     Rows(LedgerRows),
+    /// Rows from a peer; they begin where the history ends.
+    Install {
+        from: HistoryPosition,
+        until: HistoryPosition,
+        bytes: Bytes,
+    },
     /// Make everything durable that came before; the position then.
     Flush(mpsc::Sender<HistoryPosition>),
     /// A checkpoint of that position is durable.
@@ -76,6 +83,10 @@ impl HistoryThread {
                 self.shared.visible.send_replace(MovementNumber(position.movements));
                 appended?;
             }
+            HistoryWork::Install { from, until, bytes } => {
+                let input = self.install(from, until, &bytes)?;
+                drop(self.node.send(Message::Event(input)));
+            }
             HistoryWork::Flush(reply) => {
                 let position = self.history.flush()?;
                 if reply.send(position).is_err() {
@@ -95,6 +106,31 @@ impl HistoryThread {
         self.shared.metrics.history_unindexed.set(gauge(unindexed.movements + unindexed.refusals));
         self.hand_out_jobs();
         Ok(())
+    }
+
+    /// Appends rows from a peer, when they are what was asked for.
+    fn install(
+        &mut self,
+        from: HistoryPosition,
+        until: HistoryPosition,
+        bytes: &[u8],
+    ) -> Result<Input<Ledger>, HistoryError> {
+        let failed = |reason: String| Ok(Input::InstallFailed { reason });
+        let chunk = match RowChunk::decode(bytes) {
+            Ok(chunk) => chunk,
+            Err(error) => return failed(error.to_string()),
+        };
+        let end = HistoryPosition {
+            movements: from.movements + chunk.movements.len() as u64,
+            refusals: from.refusals + chunk.refusals.len() as u64,
+        };
+        if chunk.from != from || end != until || self.shared.reader.position() != from {
+            return failed("the rows belong to another place".to_owned());
+        }
+        self.history.append(chunk.movements, chunk.refusals)?;
+        self.shared.metrics.history_movements.set(gauge(end.movements));
+        self.shared.visible.send_replace(MovementNumber(end.movements));
+        Ok(Input::RowsInstalled)
     }
 
     fn hand_out_jobs(&mut self) {

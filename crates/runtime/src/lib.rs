@@ -8,17 +8,22 @@
 #![deny(clippy::float_arithmetic)]
 
 mod checkpoint_thread;
+mod cluster;
 mod fetch_thread;
 mod file_disk;
 mod handle;
 mod history_thread;
 mod log_thread;
+mod member;
 mod metrics;
 mod node_thread;
-mod recover;
+mod peer;
 mod start;
+mod supply_thread;
 
+pub use bezant_consensus::Role;
+pub use bezant_node::Consistency;
+pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;
-pub use handle::{Committed, ExecuteError, Handle, Health, ReadError};
-pub use recover::{Recovered, StartError, recover};
-pub use start::{Options, Running, StartReport, start, start_on};
+pub use handle::{Committed, ExecuteError, Handle, Health, Read, ReadError};
+pub use start::{Options, Running, StartError, StartReport, start, start_member, start_on};

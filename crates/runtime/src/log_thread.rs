@@ -3,11 +3,13 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bezant_consensus::LogEntry;
+use bezant_consensus::{Write, WriteNumber};
 use bezant_node::Input;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogError, Preparer};
-use bezant_types::LogIndex;
+use bezant_storage::record::{RecordError, VoteStore};
+use bezant_types::{LogIndex, Term};
+use thiserror::Error;
 
 use crate::handle::{Message, Shared};
 use crate::metrics::gauge;
@@ -24,12 +26,26 @@ const ROOM_RESERVE: u64 = 512 << 20;
 /// What the log is told.
 #[derive(Debug)]
 pub(crate) enum LogWork {
-    Append(LogEntry),
+    Persist(Write),
     Release(LogIndex),
+    /// A checkpoint of a peer will be made durable: when it is, the log is void. Answered when that is on disk.
+    PlanReset(LogIndex, Term, mpsc::Sender<()>),
+    /// It is durable: the log begins anew behind it. Answered when that is on disk.
+    Reset(LogIndex, Term, mpsc::Sender<()>),
+}
+
+/// Why the log is closed.
+#[derive(Debug, Error)]
+enum WriteError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Vote(#[from] RecordError),
 }
 
 pub(crate) struct LogThread {
     pub(crate) log: Log,
+    pub(crate) votes: VoteStore,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: mpsc::Sender<Message>,
@@ -57,7 +73,7 @@ impl LogThread {
         }
     }
 
-    fn serve(&mut self, work: &mpsc::Receiver<LogWork>) -> Result<(), LogError> {
+    fn serve(&mut self, work: &mpsc::Receiver<LogWork>) -> Result<(), WriteError> {
         let mut is_marked = true;
         let mut is_pressed = false;
         let mut look_at = Instant::now();
@@ -74,7 +90,7 @@ impl LogThread {
                     is_marked = true;
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return self.log.mark(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(self.log.mark()?),
             }
             if Instant::now() >= look_at {
                 self.look_at_room(&mut is_pressed);
@@ -84,26 +100,33 @@ impl LogThread {
     }
 
     /// True when entries were written.
-    fn write(&mut self, work: impl Iterator<Item = LogWork>) -> Result<bool, LogError> {
-        let (mut entries, mut bytes) = (0, 0);
+    fn write(&mut self, work: impl Iterator<Item = LogWork>) -> Result<bool, WriteError> {
+        let mut written = None;
+        let mut bytes = 0;
         let mut release = None;
+        let start = Instant::now();
         for work in work {
             match work {
-                LogWork::Append(entry) => {
-                    entries += 1;
-                    bytes += entry.payload.len();
-                    self.log.append(&entry)?;
+                LogWork::Persist(write) => {
+                    bytes += write.entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
+                    written = Some(self.stage(&write)?);
                 }
                 LogWork::Release(index) => release = Some(index),
+                LogWork::PlanReset(index, term, reply) => {
+                    self.flush(written.take(), start)?;
+                    self.log.plan_reset(index, term)?;
+                    confirm(&reply);
+                }
+                LogWork::Reset(index, term, reply) => {
+                    self.flush(written.take(), start)?;
+                    self.log.reset(index, term)?;
+                    release = None;
+                    confirm(&reply);
+                }
             }
         }
-        if entries > 0 {
-            let start = Instant::now();
-            let index = self.log.flush()?;
-            drop(self.node.send(Message::Event(Input::Persisted(index))));
-            observe(&self.shared.metrics.fsync_seconds, start);
-            self.shared.metrics.log_bytes_written.inc_by(bytes as u64);
-        }
+        self.flush(written, start)?;
+        self.shared.metrics.log_bytes_written.inc_by(bytes as u64);
         if let Some(index) = release {
             self.log.release(index)?;
         }
@@ -112,7 +135,33 @@ impl LogThread {
             self.prepare.try_send(()).unwrap_or_default();
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
-        Ok(entries > 0)
+        Ok(bytes > 0)
+    }
+
+    /// Saves the vote, and lays the entries ready for the next flush.
+    fn stage(&mut self, write: &Write) -> Result<WriteNumber, WriteError> {
+        if let Some(vote) = write.vote {
+            self.votes.save(vote)?;
+        }
+        if let Some(first) = write.entries.first()
+            && first.index <= self.log.last_index()
+        {
+            self.log.truncate(LogIndex(first.index.0 - 1))?;
+        }
+        for entry in &write.entries {
+            self.log.append(entry)?;
+        }
+        Ok(write.number)
+    }
+
+    /// Makes durable what is staged, and tells the node.
+    fn flush(&mut self, written: Option<WriteNumber>, start: Instant) -> Result<(), WriteError> {
+        if let Some(number) = written {
+            self.log.flush()?;
+            drop(self.node.send(Message::Event(Input::Persisted(number))));
+            observe(&self.shared.metrics.fsync_seconds, start);
+        }
+        Ok(())
     }
 
     /// Tells the node when the disk is nearly full, and when it has room again.
@@ -137,5 +186,11 @@ impl LogThread {
             );
             drop(self.node.send(Message::Event(Input::Pressure(reason))));
         }
+    }
+}
+
+fn confirm(reply: &mpsc::Sender<()>) {
+    if reply.send(()).is_err() {
+        tracing::debug!("nobody waits for the log any more: the node is being stopped");
     }
 }

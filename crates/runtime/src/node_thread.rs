@@ -7,21 +7,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bezant_consensus::Solo;
+use bezant_consensus::Engine;
 use bezant_ledger::{Ledger, LedgerAnswer};
-use bezant_node::{Input, Node, Now, Output, Refusal, Ticket};
+use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket};
 use bezant_types::{HistoryPosition, Nanos};
 use tokio::sync::oneshot;
 
 use crate::checkpoint_thread::CheckpointWork;
 use crate::fetch_thread::Fetch;
-use crate::handle::{Admission, Committed, ExecuteError, Health, Message, RETRY_AFTER, Shared};
+use crate::handle::{
+    Admission, Committed, ExecuteError, Health, Message, RETRY_AFTER, Read, ReadError, Shared,
+};
 use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
+use crate::member::{Member, is_needed};
 use crate::metrics::{gauge, seconds};
 
 /// How often time goes on for the node.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_nanos(TICK_NANOS);
 /// Messages handed over before entries are made, at most.
 const MESSAGES_MAX: usize = 4096;
 /// Rows that the history may lag behind; past it no entry is made until it has caught up. 336 bytes each.
@@ -30,6 +33,9 @@ const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
 const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A node with whichever engine it has.
+pub(crate) type LedgerNode = Node<Ledger, Box<dyn Engine + Send>>;
 
 /// Ways to the other threads.
 #[derive(Debug)]
@@ -47,13 +53,15 @@ enum Waiter {
         oneshot::Sender<Result<Committed, ExecuteError>>,
         #[expect(dead_code, reason = "given back when dropped")] Admission,
     ),
-    Query(oneshot::Sender<LedgerAnswer>),
-    Barrier(oneshot::Sender<HistoryPosition>),
+    Query(oneshot::Sender<Result<Read<LedgerAnswer>, ReadError>>),
+    Barrier(oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>),
 }
 
 /// The node and all it needs.
 pub(crate) struct NodeThread {
-    node: Node<Ledger, Solo>,
+    node: LedgerNode,
+    /// What this node is to the others; `None` for one that is alone.
+    member: Option<Member>,
     shared: Arc<Shared>,
     workers: Workers,
     waiters: HashMap<Ticket, Waiter>,
@@ -63,8 +71,13 @@ pub(crate) struct NodeThread {
 }
 
 impl NodeThread {
-    pub(crate) fn new(node: Node<Ledger, Solo>, shared: Arc<Shared>, workers: Workers) -> Self {
-        Self { node, shared, workers, waiters: HashMap::new(), next_ticket: 0, stop_by: None }
+    pub(crate) fn new(
+        node: LedgerNode,
+        member: Option<Member>,
+        shared: Arc<Shared>,
+        workers: Workers,
+    ) -> Self {
+        Self { node, member, shared, workers, waiters: HashMap::new(), next_ticket: 0, stop_by: None }
     }
 
     /// Runs until a stop, or until nobody can send messages any more.
@@ -89,12 +102,13 @@ impl NodeThread {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             if Instant::now() >= next_tick {
-                self.node.handle(now(), Input::Tick);
-                next_tick = Instant::now() + TICK;
+                self.tick();
+                // What was missed is not made up for: a process that slept must not believe all others silent.
+                next_tick = Instant::now().max(next_tick + TICK);
             }
             has_queries = self.node.step_queries();
             self.work();
-            if self.stop_by.is_some_and(|by| self.waiters.is_empty() || Instant::now() >= by) {
+            if self.stop_by.is_some_and(|by| self.is_at_rest() || Instant::now() >= by) {
                 return;
             }
         }
@@ -112,21 +126,42 @@ impl NodeThread {
             }
             // Who does not wait any more costs nothing.
             Message::Query { reply, .. } if reply.is_closed() => {}
-            Message::Barrier { reply } if reply.is_closed() => {}
-            Message::Query { query, reply } => {
+            Message::Barrier { reply, .. } if reply.is_closed() => {}
+            Message::Query { query, consistency, reply } => {
                 let ticket = self.wait(Waiter::Query(reply));
-                self.node.handle(now(), Input::Query { ticket, query });
+                self.node.handle(now(), Input::Query { ticket, query, consistency });
             }
-            Message::Barrier { reply } => {
+            Message::Barrier { consistency, reply } => {
                 let ticket = self.wait(Waiter::Barrier(reply));
-                self.node.handle(now(), Input::Barrier { ticket });
+                self.node.handle(now(), Input::Barrier { ticket, consistency });
             }
             Message::Event(input) => self.take_event(input),
+            Message::Met { node, acquaintance } => {
+                if let Some(member) = &mut self.member {
+                    member.meet(node, acquaintance, &mut self.node);
+                }
+            }
             Message::Stop => {
                 self.shared.health.send_replace(Health::Stopping);
                 self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
             }
         }
+    }
+
+    fn tick(&mut self) {
+        if self.stop_by.is_some() {
+            // Somebody else leads when this node is gone: clients need not wait for an election.
+            self.node.handle(now(), Input::HandOver);
+        }
+        self.node.handle(now(), Input::Tick);
+        if let Some(member) = &mut self.member {
+            member.tick(&self.node, &self.shared);
+        }
+    }
+
+    /// True when nobody waits for this node any more: no client, and no other node for its leader.
+    fn is_at_rest(&self) -> bool {
+        self.waiters.is_empty() && !is_needed(&self.node)
     }
 
     fn take_event(&mut self, input: Input<Ledger>) {
@@ -139,7 +174,13 @@ impl NodeThread {
         if self.node.applied() != applied_before {
             observe(&self.shared.metrics.apply_seconds, start);
         }
-        if changes_health && self.stop_by.is_none() {
+        if changes_health {
+            self.tell_health();
+        }
+    }
+
+    fn tell_health(&self) {
+        if self.stop_by.is_none() {
             // The node says it, not the message: room on the disk does not mend one that failed.
             let reason = self.node.read_only_reason().map(str::to_owned);
             self.shared.metrics.read_only.set(i64::from(reason.is_some()));
@@ -164,51 +205,31 @@ impl NodeThread {
         if keeps_up {
             self.node.propose(now());
         }
-        let applied_before = self.node.applied();
         while let Some(output) = self.node.poll() {
             self.pass_on(output);
         }
-        if self.node.applied() != applied_before {
-            self.shared.metrics.applied_index.set(gauge(self.node.applied().0));
-        }
+        self.shared.metrics.applied_index.set(gauge(self.node.applied().0));
         self.shared.metrics.commands_waiting.set(gauge(self.waiters.len() as u64));
     }
 
     fn pass_on(&mut self, output: Output<Ledger>) {
         match output {
-            Output::Append(entry) => send(&self.workers.log, LogWork::Append(entry)),
-            Output::Fetch { index, prefetch } => {
+            Output::Persist(write) => {
+                if let Some(member) = &self.member {
+                    member.note_write();
+                }
+                send(&self.workers.log, LogWork::Persist(write));
+            }
+            Output::Fetch { index, term, prefetch } => {
                 self.shared.metrics.fetches.inc();
                 self.shared.metrics.fetched_keys.inc_by(prefetch.keys.len() as u64);
-                send(&self.workers.fetch, Fetch { index, prefetch });
+                send(&self.workers.fetch, Fetch { index, term, prefetch });
             }
             Output::Rows(rows) => {
                 self.shared.metrics.entries.inc();
                 let count = rows.movements.len() + rows.refusals.len();
                 self.shared.metrics.history_backlog.inc_by(gauge(count as u64));
                 send(&self.workers.history, HistoryWork::Rows(rows));
-            }
-            Output::Answer { ticket, index, time, events, results } => {
-                self.shared.metrics.commands.inc();
-                self.shared.metrics.events.inc_by(u64::from(events));
-                if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
-                    answer(reply, Ok(Committed { index, time, results }));
-                }
-            }
-            Output::Refuse { ticket, refusal } => {
-                if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
-                    answer(reply, Err(self.error(refusal)));
-                }
-            }
-            Output::QueryAnswer { ticket, answer: found } => {
-                if let Some(Waiter::Query(reply)) = self.waiters.remove(&ticket) {
-                    answer(reply, found);
-                }
-            }
-            Output::BarrierPassed { ticket, position } => {
-                if let Some(Waiter::Barrier(reply)) = self.waiters.remove(&ticket) {
-                    answer(reply, position);
-                }
             }
             Output::CheckpointBegin { index, term } => {
                 send(&self.workers.checkpoint, CheckpointWork::Begin { index, term });
@@ -218,6 +239,65 @@ impl NodeThread {
                 send(&self.workers.checkpoint, CheckpointWork::End { index, time, position });
             }
             Output::Release(index) => send(&self.workers.log, LogWork::Release(index)),
+            Output::InstallRows { from, until, bytes } => {
+                send(&self.workers.history, HistoryWork::Install { from, until, bytes });
+            }
+            Output::InstallCheckpoint(installable) => {
+                send(&self.workers.checkpoint, CheckpointWork::Install(installable));
+            }
+            Output::Send { to, message } => {
+                if let Some(member) = &self.member {
+                    member.send(to, message);
+                }
+            }
+            Output::Serve { to, pull } => {
+                if let Some(member) = &self.member {
+                    member.supply(to, pull);
+                }
+            }
+            Output::CaughtUp => {
+                if let Some(member) = &self.member {
+                    member.admit(&mut self.node);
+                }
+            }
+            Output::Diverged { index, reason } => {
+                tracing::error!(index = index.0, "{reason}");
+                self.tell_health();
+            }
+            Output::Answer { .. }
+            | Output::Refuse { .. }
+            | Output::QueryAnswer { .. }
+            | Output::BarrierPassed { .. } => self.reply(output),
+        }
+    }
+
+    /// Passes an outcome or an answer on to who waits for it.
+    fn reply(&mut self, output: Output<Ledger>) {
+        match output {
+            Output::Answer { ticket, index, time, events, results } => {
+                self.shared.metrics.commands.inc();
+                self.shared.metrics.events.inc_by(u64::from(events));
+                if let Some(Waiter::Execute(reply, _)) = self.waiters.remove(&ticket) {
+                    answer(reply, Ok(Committed { index, time, results }));
+                }
+            }
+            Output::Refuse { ticket, refusal } => match self.waiters.remove(&ticket) {
+                Some(Waiter::Execute(reply, _)) => answer(reply, Err(self.error(refusal))),
+                Some(Waiter::Query(reply)) => answer(reply, Err(ReadError::NoLeader)),
+                Some(Waiter::Barrier(reply)) => answer(reply, Err(ReadError::NoLeader)),
+                None => {}
+            },
+            Output::QueryAnswer { ticket, index, answer: found } => {
+                if let Some(Waiter::Query(reply)) = self.waiters.remove(&ticket) {
+                    answer(reply, Ok(Read { index, answer: found }));
+                }
+            }
+            Output::BarrierPassed { ticket, index, position } => {
+                if let Some(Waiter::Barrier(reply)) = self.waiters.remove(&ticket) {
+                    answer(reply, Ok(Read { index, answer: position }));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -228,6 +308,8 @@ impl NodeThread {
                 ExecuteError::Overloaded { retry_after: RETRY_AFTER }
             }
             Refusal::ReadOnly(reason) => ExecuteError::ReadOnly { reason },
+            Refusal::NoLeader => ExecuteError::NoLeader,
+            Refusal::Interrupted => ExecuteError::Interrupted,
         }
     }
 }
@@ -257,24 +339,26 @@ pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogr
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use bezant_consensus::{Solo, WriteNumber};
     use bezant_ledger::{Event, Operation};
-    use bezant_node::NodeOptions;
+    use bezant_node::{NodeOptions, Restored};
     use bezant_storage::{History, MemoryDisk};
-    use bezant_types::LogIndex;
+    use bezant_types::{LogIndex, NodeId};
 
     /// A node whose other threads have all ended.
     fn alone() -> NodeThread {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
-        let node = Node::new(Ledger::new(), Solo::new(zero), zero, zero, 0, NodeOptions::default());
+        let engine: Box<dyn Engine + Send> = Box::new(Solo::new(NodeId(1), zero));
+        let node = Node::new(Restored::new(Ledger::new(), zero, zero, 0), engine, NodeOptions::default());
         let workers = Workers {
             log: mpsc::channel().0,
             fetch: mpsc::channel().0,
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };
-        NodeThread::new(node, shared, workers)
+        NodeThread::new(node, None, shared, workers)
     }
 
     #[test]
@@ -304,7 +388,7 @@ mod tests {
         let command = Operation::RegisterAssets.command(bezant_types::Asset::write_all(&[asset])).unwrap();
         thread.node.handle(now(), Input::Request { ticket: Ticket(1), command });
         thread.work();
-        thread.take_event(Input::Persisted(LogIndex(1)));
+        thread.take_event(Input::Persisted(WriteNumber(1)));
         let mut registry = prometheus_client::registry::Registry::default();
         thread.shared.metrics.register(&mut registry);
         let mut text = String::new();

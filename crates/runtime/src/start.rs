@@ -5,24 +5,31 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::Solo;
-use bezant_node::{Node, NodeOptions};
+use bezant_consensus::{Engine, Solo};
+use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
+use bezant_raft::{Raft, RaftOptions, RaftState};
+use bezant_replica::{Mode, RecoverError, Recovered, Supplier, recover};
 use bezant_rsm::StateMachine;
-use bezant_storage::disk::Disk;
+use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use bezant_storage::record::RecordError;
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
+use thiserror::Error;
 
 use crate::checkpoint_thread::CheckpointThread;
+use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, KnownDisks, NodeStatus, draw, identify};
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
 use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, run_jobs};
 use crate::log_thread::{LogThread, run_preparer};
+use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::node_thread::{NodeThread, Workers, now};
-use crate::recover::{Recovered, StartError, recover};
+use crate::node_thread::{LedgerNode, NodeThread, Workers, now};
+use crate::peer::{PeerEvent, PeerOptions, Peers};
+use crate::supply_thread;
 
 /// Where a node lives and how it behaves.
 #[derive(Clone, Debug)]
@@ -33,6 +40,60 @@ pub struct Options {
     pub node: NodeOptions,
     /// Of the log.
     pub log: LogOptions,
+}
+
+/// Why a node does not start. Nothing that was acknowledged was changed; the start can be tried again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The folder cannot be used: another process holds it, or the system refused.
+    #[error("the data folder cannot be used: {0}")]
+    Disk(#[from] DiskError),
+    /// What the folder holds cannot be used.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// Who the folder belongs to cannot be read.
+    #[error("the node's identity cannot be read: {0}")]
+    Identity(#[from] RecordError),
+    /// The folder is a cluster's, and no cluster was named.
+    #[error(
+        "the folder belongs to node {node} of a cluster: start it with --node {node}, --token and --nodes"
+    )]
+    OfCluster {
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// The folder is another node's.
+    #[error(
+        "the folder belongs to node {found}, not to node {wanted}: choose another folder, or --node {found}"
+    )]
+    OtherNode {
+        /// Whose it is.
+        found: NodeId,
+        /// Who wanted it.
+        wanted: NodeId,
+    },
+    /// The folder is another cluster's.
+    #[error("the folder belongs to node {node} of a cluster with another token: check --token")]
+    OtherCluster {
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// A cluster begins with empty folders.
+    #[error(
+        "the folder holds the data of a node that was alone: a cluster begins with empty folders; start node \
+         {node} on an empty one, and bring the data over with `bezant export` and `bezant import`"
+    )]
+    NotEmpty {
+        /// Who wanted it.
+        node: NodeId,
+    },
+    /// A log entry that no version of this program wrote.
+    #[error("the log behind the checkpoint cannot be read by this version")]
+    Entries,
+    /// The system gives no thread.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
 }
 
 impl Options {
@@ -65,6 +126,7 @@ pub struct Running {
     handle: Handle,
     report: StartReport,
     threads: Vec<JoinHandle<()>>,
+    peers: Option<Arc<Peers>>,
 }
 
 impl Running {
@@ -87,6 +149,9 @@ impl Running {
                 tracing::error!("a thread of the node ended by a panic");
             }
         }
+        if let Some(peers) = self.peers.take() {
+            peers.stop();
+        }
     }
 
     /// When the node thread has ended already there is nothing to tell it.
@@ -101,45 +166,192 @@ impl Drop for Running {
     }
 }
 
-/// Starts a node on a folder; returns when it is ready.
+/// Starts a node that is alone on a folder; returns when it is ready.
 pub fn start(options: &Options) -> Result<Running, StartError> {
+    start_in(options, None)
+}
+
+/// Starts one node of a cluster on a folder; returns when it has begun to look for the others.
+pub fn start_member(options: &Options, cluster: ClusterOptions) -> Result<Running, StartError> {
+    start_in(options, Some(cluster))
+}
+
+fn start_in(options: &Options, cluster: Option<ClusterOptions>) -> Result<Running, StartError> {
     let begin = Instant::now();
     let disk = Arc::new(FileDisk::open(&options.data_dir)?);
     let is_direct = disk.is_direct();
-    let mut running = start_on(disk, options)?;
+    let mut running = start_with(disk, options, cluster)?;
     running.report.is_direct = is_direct;
     running.report.elapsed = begin.elapsed();
     Ok(running)
 }
 
-/// Starts a node on any disk, a faulty one say; the folder of the options is not looked at.
+/// Starts a node that is alone on any disk, a faulty one say; the folder of the options is not looked at.
 pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, StartError> {
+    start_with(disk, options, None)
+}
+
+/// Ticks of 10 ms without a word from the leader after which it is doubted.
+const ELECTION_TICKS: u32 = 20;
+/// Ticks between a leader's signs of life.
+const HEARTBEAT_TICKS: u32 = 4;
+
+fn start_with(
+    disk: Arc<dyn Disk>,
+    options: &Options,
+    cluster: Option<ClusterOptions>,
+) -> Result<Running, StartError> {
     let begin = Instant::now();
-    let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, entries_replayed, cut } =
-        recover(Arc::clone(&disk), options.log)?;
-    warn_of_clock(machine.time());
+    let identity = identify(&disk, cluster.as_ref())?;
+    let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
+    let recovered = recover(Arc::clone(&disk), options.log, mode)?;
+    warn_of_clock(recovered.machine.time());
     let report = StartReport {
-        checkpoint,
-        entries_replayed,
-        history: machine.position(),
-        cut,
+        checkpoint: recovered.checkpoint.0,
+        entries_replayed: recovered.entries_replayed.max(recovered.entries.len() as u64),
+        history: recovered.machine.position(),
+        cut: recovered.cut.clone(),
         is_direct: false,
         elapsed: begin.elapsed(),
     };
-    let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
-    let node = Node::new(machine, Solo::new(applied), applied, checkpoint, log_bytes, options.node);
+    let shared = Arc::new(Shared::new(Metrics::new(), recovered.history.reader()));
     let (to_node, messages) = mpsc::channel();
+    let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
+    let known = identity.map(|identity| Arc::new(KnownDisks::new(Arc::clone(&disk), identity, is_fresh)));
+    let may_vote = known.as_ref().is_none_or(|known| known.is_admitted());
+    let link = match (cluster, known) {
+        (Some(cluster), Some(known)) => Some(connect(cluster, known, &to_node)?),
+        _ => None,
+    };
+    spawn_all(Parts { disk, options, recovered, report, shared, to_node, messages, link, may_vote })
+}
+
+/// The way to the other nodes.
+struct Link {
+    peers: Arc<Peers>,
+    known: Arc<KnownDisks>,
+    cluster: ClusterOptions,
+}
+
+/// Begins to look for the other nodes.
+fn connect(
+    cluster: ClusterOptions,
+    known: Arc<KnownDisks>,
+    node: &mpsc::Sender<Message>,
+) -> Result<Link, StartError> {
+    let listener = cluster.listener.try_clone().map_err(StartError::Thread)?;
+    let options = PeerOptions {
+        token: cluster.token_digest(),
+        node: cluster.node,
+        disk: known.disk_id(),
+        fresh: Arc::clone(&known.is_fresh),
+        peers: cluster.peers(),
+        listener,
+    };
+    let node = node.clone();
+    let events = move |event| {
+        let message = match event {
+            PeerEvent::Message { from, bytes } => {
+                let Some(message) = PeerMessage::decode(bytes) else {
+                    tracing::warn!(node = from.0, "a message of a peer cannot be read: another version?");
+                    return;
+                };
+                Message::Event(Input::Message { from, message })
+            }
+            PeerEvent::Met { node, is_fresh, clock_offset_nanos } => {
+                Message::Met { node, acquaintance: Acquaintance { is_fresh, clock_offset_nanos } }
+            }
+            PeerEvent::Lost { node } => Message::Event(Input::Lost(node)),
+        };
+        // A node that has ended needs no messages.
+        drop(node.send(message));
+    };
+    let admitting = Arc::clone(&known);
+    let admit = move |node, disk| admitting.admit(node, disk);
+    let peers = Arc::new(Peers::start(options, admit, events).map_err(StartError::Thread)?);
+    Ok(Link { peers, known, cluster })
+}
+
+/// All that the threads are made of.
+struct Parts<'options> {
+    disk: Arc<dyn Disk>,
+    options: &'options Options,
+    recovered: Recovered,
+    report: StartReport,
+    shared: Arc<Shared>,
+    to_node: mpsc::Sender<Message>,
+    messages: mpsc::Receiver<Message>,
+    link: Option<Link>,
+    may_vote: bool,
+}
+
+/// What decides, and what a node begins with.
+fn make_node(
+    recovered: &mut Recovered,
+    machine: bezant_ledger::Ledger,
+    options: &Options,
+    link: Option<&Link>,
+    may_vote: bool,
+) -> Result<LedgerNode, StartError> {
+    let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
+    let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
+    let Some(link) = link else {
+        let engine: Box<dyn Engine + Send> = Box::new(Solo::new(options.node.node, applied));
+        return Ok(Node::new(restored, engine, options.node.clone()));
+    };
+    let entries = std::mem::take(&mut recovered.entries);
+    let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
+    let life = draw();
+    let raft_options = RaftOptions {
+        node: link.cluster.node,
+        voters: link.cluster.voters(),
+        election_ticks: ELECTION_TICKS,
+        heartbeat_ticks: HEARTBEAT_TICKS,
+        may_vote,
+        seed: life,
+    };
+    let state = RaftState { vote: recovered.vote, checkpoint, entries };
+    let engine = Raft::new(&raft_options, state).ok_or(StartError::Entries)?;
+    let peers = link.cluster.peers().into_iter().map(|(node, _)| node).collect();
+    let node_options = NodeOptions { node: link.cluster.node, peers, life, ..options.node.clone() };
+    Ok(Node::new(restored, Box::new(engine), node_options))
+}
+
+/// What the node knows of the cluster before it has met anybody.
+fn first_status(cluster: &ClusterOptions) -> ClusterStatus {
+    let mut nodes: Vec<NodeStatus> = cluster
+        .nodes
+        .iter()
+        .map(|(node, address)| NodeStatus {
+            node: *node,
+            address: address.clone(),
+            is_connected: false,
+            matched: None,
+            clock_offset_nanos: None,
+        })
+        .collect();
+    nodes.sort_by_key(|status| status.node);
+    ClusterStatus { node: cluster.node, leader: None, nodes, ..ClusterStatus::alone() }
+}
+
+fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
+    let Parts { disk, options, mut recovered, report, shared, to_node, messages, link, may_vote } = parts;
+    let machine = std::mem::take(&mut recovered.machine);
+    let node = make_node(&mut recovered, machine, options, link.as_ref(), may_vote)?;
+    let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
     let (to_history, history_work) = mpsc::channel();
     let (to_checkpoint, checkpoint_work) = mpsc::channel();
     let (to_jobs, jobs) = mpsc::channel();
+    let (to_supply, supplies) = mpsc::channel();
     let handle = Handle { node: to_node.clone(), shared: Arc::clone(&shared) };
 
     let (prepare, wishes) = mpsc::sync_channel(1);
     let preparer = log.preparer();
+    let supplier = Supplier::new(store.clone(), history.reader());
 
-    let log = LogThread { log, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
+    let log = LogThread { log, votes, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
     let history = HistoryThread {
         history,
         shared: Arc::clone(&shared),
@@ -152,13 +364,20 @@ pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, Start
         shared: Arc::clone(&shared),
         node: to_node.clone(),
         history: to_history.clone(),
+        log: to_log.clone(),
     };
     let workers =
         Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
     let for_fetch = (Arc::clone(&shared), to_node);
-    let node = NodeThread::new(node, shared, workers);
-    let threads = vec![
+    let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
+    let member = link.map(|link| {
+        let status = first_status(&link.cluster);
+        shared.cluster.send_replace(status.clone());
+        Member::new(link.peers, to_supply, link.known, status)
+    });
+    let node = NodeThread::new(node, member, shared, workers);
+    let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,
         spawn("fetch", Urgency::Payment, move || {
@@ -169,7 +388,12 @@ pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, Start
         spawn("checkpoint", Urgency::Later, move || checkpoint.run(&checkpoint_work))?,
         spawn("node", Urgency::Payment, move || node.run(&messages))?,
     ];
-    Ok(Running { handle, report, threads })
+    if let Some(peers) = peers.clone() {
+        threads.push(spawn("supply", Urgency::Later, move || {
+            supply_thread::run(supplier, &peers, &supplies);
+        })?);
+    }
+    Ok(Running { handle, report, threads, peers })
 }
 
 /// A machine's clock may be so far behind cluster time without anybody being told.

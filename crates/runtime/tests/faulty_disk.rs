@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn run(disk: &MemoryDisk) -> Running {
     // Checkpoints come often, so that every kind of write is met.
-    let node = NodeOptions { checkpoint_interval_bytes: 200 << 10 };
+    let node = NodeOptions { checkpoint_interval_bytes: 200 << 10, ..NodeOptions::default() };
     let options = Options { node, ..Options::new("unused") };
     start_on(Arc::new(disk.clone()), &options).expect("the disk opens")
 }

@@ -22,6 +22,8 @@ pub(crate) fn of_write(error: &ExecuteError) -> Failure {
         ExecuteError::ReadOnly { .. } => Failure::new(ErrorCode::ReadOnly, detail),
         ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
         ExecuteError::Stopping => Failure::new(ErrorCode::Stopping, detail),
+        ExecuteError::NoLeader => Failure::new(ErrorCode::NoLeader, detail),
+        ExecuteError::Interrupted => Failure::new(ErrorCode::Interrupted, detail),
         _ => Failure::new(ErrorCode::Internal, detail),
     }
 }
@@ -36,6 +38,7 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
         ReadError::Damaged { .. } => Failure::new(ErrorCode::HistoryDamaged, detail),
         ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
         ReadError::Stopping => Failure::new(ErrorCode::Stopping, detail),
+        ReadError::NoLeader => Failure::new(ErrorCode::NoLeader, detail),
         _ => Failure::new(ErrorCode::Internal, detail),
     }
 }

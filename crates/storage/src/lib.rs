@@ -8,8 +8,11 @@ mod history;
 pub mod log;
 mod memory_disk;
 mod query;
+pub mod record;
 
 pub use aligned::AlignedBuffer;
-pub use history::{Finished, History, HistoryError, HistoryOptions, HistoryReader, Job, TableLayout};
+pub use history::{
+    Finished, History, HistoryError, HistoryOptions, HistoryReader, Job, RowChunk, RowChunkError, TableLayout,
+};
 pub use memory_disk::{FaultPlan, MemoryDisk, OperationCounts};
 pub use query::{HistoryAnswer, HistoryQuery};

@@ -8,7 +8,7 @@ mod common;
 
 use std::sync::Arc;
 
-use bezant_consensus::LogEntry;
+use bezant_consensus::{EntryKind, LogEntry};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::log::{Log, LogError};
 use bezant_storage::{FaultPlan, MemoryDisk};
@@ -80,7 +80,12 @@ fn state(index: u64) -> Vec<u8> {
 
 fn append(log: &mut Log, known: &mut Knowledge, life: u64, dice: &mut Dice) -> Result<(), Failure> {
     let index = log.last_index().0 + 1;
-    let entry = LogEntry { index: LogIndex(index), term: Term(life), payload: payload(index, life, dice) };
+    let entry = LogEntry {
+        index: LogIndex(index),
+        term: Term(life),
+        kind: EntryKind::Command,
+        payload: payload(index, life, dice),
+    };
     known.appended.truncate(usize::try_from(index - 1).unwrap());
     known.appended.push(entry.clone());
     Ok(log.append(&entry)?)
@@ -255,7 +260,8 @@ fn a_log_that_met_an_error_answers_it_for_ever_and_touches_the_disk_no_more() {
         assert!(error.to_string().starts_with(kind), "{error}");
         disk.set_faults(FaultPlan::default());
         let before = disk.counts();
-        let next = LogEntry { index: LogIndex(2), term: Term(1), payload: Bytes::new() };
+        let next =
+            LogEntry { index: LogIndex(2), term: Term(1), kind: EntryKind::Command, payload: Bytes::new() };
         assert_eq!(log.append(&next), Err(error.clone()));
         assert_eq!(log.flush(), Err(error.clone()));
         assert_eq!(log.mark(), Err(error.clone()));

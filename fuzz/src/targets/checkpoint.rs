@@ -69,8 +69,11 @@ fn state() -> Vec<u8> {
     let transfers = [transfer(1, TransferFlags::NONE), transfer(2, TransferFlags::PENDING)];
     let transfers = Operation::CreateTransfers.command(Event::write_all(&transfers));
     for (index, command) in (1..).zip([accounts, transfers]) {
-        let entry =
-            Entry { time: Nanos(index * 100), commands: vec![command.expect("two events are a command")] };
+        let entry = Entry {
+            time: Nanos(index * 100),
+            commands: vec![command.expect("two events are a command")],
+            checkpoint: false,
+        };
         let found = Fetched::from(ledger.position());
         ledger.apply(LogIndex(index), &entry, found).expect("nothing is older than the window");
     }

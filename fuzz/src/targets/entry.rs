@@ -17,7 +17,9 @@ fn seeds() -> Vec<Vec<u8>> {
         vec![command(1, 2, 256), command(2, 1, 128), command(8, 5, 0)],
         vec![command(4, 1, 160), command(9, 1, 7)],
     ]
-    .map(|commands| Entry { time: Nanos(1_700_000_000_000_000_000), commands }.encode().to_vec())
+    .map(|commands| {
+        Entry { time: Nanos(1_700_000_000_000_000_000), commands, checkpoint: false }.encode().to_vec()
+    })
     .to_vec()
 }
 

@@ -230,7 +230,7 @@ impl Bench {
     fn apply_any(&mut self, command: Command) -> Vec<Bytes> {
         self.time.0 += u64::from(command.events) + 1;
         self.index += 1;
-        let entry = Entry { time: self.time, commands: vec![command] };
+        let entry = Entry { time: self.time, commands: vec![command], checkpoint: false };
         let keys = self.ledger.prefetch(&entry).keys;
         let found = self.fetch(&keys);
         let applied = self.ledger.apply(LogIndex(self.index), &entry, found);

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use bezant_consensus::LogEntry;
+use bezant_consensus::{EntryKind, LogEntry};
 use bezant_storage::MemoryDisk;
 use bezant_storage::log::{Log, LogOptions, inspect};
 use bezant_types::{LogIndex, Term};
@@ -38,7 +38,7 @@ fn entries() -> impl Iterator<Item = LogEntry> {
     (1..).zip(SIZES).map(|(index, size)| {
         let byte = u8::try_from(index * 7 % 251).unwrap_or(1);
         let payload = Bytes::from(vec![byte; size]);
-        LogEntry { index: LogIndex(index), term: Term(1 + index / 9), payload }
+        LogEntry { index: LogIndex(index), term: Term(1 + index / 9), kind: EntryKind::Command, payload }
     })
 }
 
@@ -76,7 +76,12 @@ fn go_on(disk: &MemoryDisk, last: LogIndex) {
         panic!("it was opened before");
     };
     let term = Term(recovered.last_term.0.max(1));
-    let entry = LogEntry { index: last.next(), term, payload: Bytes::from_static(b"after recovery") };
+    let entry = LogEntry {
+        index: last.next(),
+        term,
+        kind: EntryKind::Engine,
+        payload: Bytes::from_static(b"after recovery"),
+    };
     log.append(&entry).expect("nothing fails on this disk");
     log.flush().expect("nothing fails on this disk");
     let (_, mut recovered) = Log::open(Arc::new(disk.clone()), OPTIONS, last).expect("it was opened before");

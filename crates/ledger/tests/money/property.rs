@@ -90,7 +90,8 @@ impl Driver {
                         self.time += u64::from(command.events);
                         commands.push(command);
                     }
-                    let fetching = self.twin.fetch(&Entry { time: Nanos(self.time), commands }, *lag);
+                    let fetching =
+                        self.twin.fetch(&Entry { time: Nanos(self.time), commands, checkpoint: false }, *lag);
                     self.waiting.push_back(fetching);
                     self.apply_until(*ahead);
                 }

@@ -84,7 +84,7 @@ impl Twin {
 
     /// One entry at once, with a fresh fetch; `time` is that of its last event.
     pub(crate) fn submit(&mut self, time: Nanos, commands: Vec<Command>) -> Results {
-        self.apply(self.fetch(&Entry { time, commands }, 0))
+        self.apply(self.fetch(&Entry { time, commands, checkpoint: false }, 0))
     }
 
     fn compare_rows(

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use bezant_consensus::Solo;
+use bezant_consensus::{Solo, WriteNumber};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
-use bezant_node::{Input, Node, NodeOptions, Now, Output, Ticket};
+use bezant_node::{Input, Node, NodeOptions, Now, Output, Restored, Ticket};
+use bezant_replica::{Mode, RecoverError, Recovered, fetch, recover};
 use bezant_rsm::{Command, StateMachine};
-use bezant_runtime::{Recovered, StartError, recover};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use bezant_storage::log::{Log, LogOptions};
 use bezant_storage::{History, HistoryAnswer, HistoryQuery, MemoryDisk};
-use bezant_types::Nanos;
+use bezant_types::{Nanos, NodeId};
 use bytes::Bytes;
 
 /// Small, so that a short workload fills segments and cuts checkpoints.
@@ -36,12 +36,14 @@ pub(crate) struct MachineRoom {
 }
 
 impl MachineRoom {
-    pub(crate) fn open(disk: &MemoryDisk) -> Result<Self, StartError> {
+    pub(crate) fn open(disk: &MemoryDisk) -> Result<Self, RecoverError> {
         let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
-            recover(Arc::new(disk.clone()), LOG)?;
-        let options = NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES };
+            recover(Arc::new(disk.clone()), LOG, Mode::Alone)?;
+        let options =
+            NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES, ..NodeOptions::default() };
         let clock = machine.time().0 + 1;
-        let node = Node::new(machine, Solo::new(applied), applied, checkpoint, log_bytes, options);
+        let restored = Restored::new(machine, applied, checkpoint.0, log_bytes);
+        let node = Node::new(restored, Solo::new(NodeId(1), applied), options);
         Ok(Self {
             node,
             log,
@@ -100,29 +102,28 @@ impl MachineRoom {
     /// Does all that the node wants done, until it wants nothing more.
     fn work(&mut self) -> Result<(), Failure> {
         loop {
-            let mut must_flush = false;
+            let mut written = None;
             while let Some(output) = self.node.poll() {
-                must_flush |= self.perform(output)?;
+                written = self.perform(output)?.or(written);
             }
-            if !must_flush {
-                return Ok(());
-            }
-            let index = self.log.flush()?;
-            self.node.handle(self.now(), Input::Persisted(index));
+            let Some(number) = written else { return Ok(()) };
+            self.log.flush()?;
+            self.node.handle(self.now(), Input::Persisted(number));
         }
     }
 
-    /// True when something waits for a flush of the log.
-    fn perform(&mut self, output: Output<Ledger>) -> Result<bool, Failure> {
+    /// The write that waits for a flush of the log, if that is one.
+    fn perform(&mut self, output: Output<Ledger>) -> Result<Option<WriteNumber>, Failure> {
         match output {
-            Output::Append(entry) => {
-                self.log.append(&entry)?;
-                return Ok(true);
+            Output::Persist(write) => {
+                for entry in &write.entries {
+                    self.log.append(entry)?;
+                }
+                return Ok(Some(write.number));
             }
-            Output::Fetch { index, prefetch } => {
-                let mut found = self.history.reader().fetch(&prefetch.keys)?;
-                found.seen = found.seen.earlier(prefetch.position);
-                self.node.handle(self.now(), Input::Fetched { index, found });
+            Output::Fetch { index, term, prefetch } => {
+                let found = fetch(&self.history.reader(), &prefetch)?;
+                self.node.handle(self.now(), Input::Fetched { index, term, found });
             }
             Output::Rows(rows) => {
                 self.history.append(rows.movements, rows.refusals)?;
@@ -139,13 +140,15 @@ impl MachineRoom {
             }
             Output::CheckpointEnd { index, time, position } => {
                 assert!(self.history.flush()?.reaches(position), "the history is durable up to the cut");
-                self.writer.take().expect("a checkpoint has begun").finish(position, time)?;
+                let writer = self.writer.take().expect("a checkpoint has begun");
+                let digest = writer.finish(position, time)?.digest;
                 self.history.handle_checkpointed(position)?;
                 self.checkpoints += 1;
-                self.node.handle(self.now(), Input::CheckpointWritten(index));
+                self.node.handle(self.now(), Input::CheckpointWritten { index, digest });
             }
             Output::Release(index) => self.log.release(index)?,
+            other => return Err(format!("a node that is alone wants {other:?}").into()),
         }
-        Ok(false)
+        Ok(None)
     }
 }

@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::disk::{Disk, DiskError};
 pub use inspect::{CheckpointContent, CheckpointSummary, inspect};
+pub use read::CheckpointReader;
 pub use write::{CheckpointWriter, WrittenCheckpoint};
 
 /// Why a checkpoint was not read or written.
@@ -106,6 +107,12 @@ impl CheckpointStore {
         let newest = indexes(&*self.disk)?.last().map(|index| read::load(&*self.disk, *index)).transpose()?;
         self.remove_unfinished()?;
         Ok(newest)
+    }
+
+    /// Opens the newest checkpoint, if there is one, to be read in pieces.
+    pub fn open_newest(&self) -> Result<Option<CheckpointReader>, CheckpointError> {
+        let newest = indexes(&*self.disk)?.last().copied();
+        newest.map(|index| CheckpointReader::open(&*self.disk, index)).transpose()
     }
 
     fn remove_unfinished(&self) -> Result<(), DiskError> {

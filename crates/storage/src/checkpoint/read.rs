@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bezant_types::LogIndex;
+use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use sha2::{Digest, Sha256};
 
-use super::page::{FORMAT_VERSION, Head, Page, PageKind, Trailer, decode};
+use super::page::{CONTENT_SIZE, FORMAT_VERSION, Head, Page, PageKind, Trailer, decode};
 use super::{ADVICE, Checkpoint, CheckpointError, FINISHED, file_name};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
@@ -70,7 +70,83 @@ pub(super) fn scan(
     Ok((head, trailer))
 }
 
+/// The newest checkpoint, open to be read in pieces: it can be read to its end though a newer one replaces it.
+#[derive(Debug)]
+pub struct CheckpointReader {
+    pages: Pages,
+    head: Head,
+    trailer: Trailer,
+}
+
+impl CheckpointReader {
+    pub(super) fn open(disk: &dyn Disk, index: LogIndex) -> Result<Self, CheckpointError> {
+        let mut pages = Pages::open(disk, index, OpenMode::Read)?;
+        let head = pages.head()?;
+        let last = pages.count - 1;
+        let page = pages.page(last)?;
+        let (kind, trailer) = (page.kind, Trailer::decode(page.content));
+        let (PageKind::Trailer, Ok(trailer)) = (kind, trailer) else {
+            return Err(pages.damaged(last, "the last page is no trailer"));
+        };
+        Ok(Self { pages, head, trailer })
+    }
+
+    /// The last entry that it holds.
+    pub const fn index(&self) -> LogIndex {
+        self.head.index
+    }
+
+    /// That entry's term.
+    pub const fn term(&self) -> Term {
+        self.head.term
+    }
+
+    /// Cluster time of that entry.
+    pub const fn time(&self) -> Nanos {
+        self.trailer.time
+    }
+
+    /// How much of the history belongs to it.
+    pub const fn history(&self) -> HistoryPosition {
+        self.trailer.history
+    }
+
+    /// Bytes of the state.
+    pub const fn size(&self) -> u64 {
+        self.trailer.size
+    }
+
+    /// SHA-256 of the state.
+    pub const fn digest(&self) -> [u8; 32] {
+        self.trailer.digest
+    }
+
+    /// The state from `offset` on, up to `size_max` bytes; every page on the way is checked. Empty at the end.
+    pub fn read(&mut self, offset: u64, size_max: usize) -> Result<Vec<u8>, CheckpointError> {
+        let content = CONTENT_SIZE as u64;
+        let end = offset.saturating_add(size_max as u64).min(self.trailer.size);
+        let mut bytes = Vec::new();
+        let mut at = offset;
+        while at < end {
+            let number = 1 + at / content;
+            let page = self.pages.page(number)?;
+            let from = usize::try_from(at % content).expect("invariant: inside a page");
+            let kind = page.kind;
+            let piece =
+                page.content.get(from..).filter(|piece| kind == PageKind::Content && !piece.is_empty());
+            let Some(piece) = piece else {
+                return Err(self.pages.damaged(number, "a page of the content was expected"));
+            };
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+            bytes.extend_from_slice(&piece[..wanted]);
+            at += wanted as u64;
+        }
+        Ok(bytes)
+    }
+}
+
 /// The pages of one file, read in large pieces.
+#[derive(Debug)]
 struct Pages {
     file: Arc<dyn DiskFile>,
     index: LogIndex,

@@ -27,6 +27,7 @@
 //! | `reader` | answering |
 
 mod build;
+mod chunk;
 mod cursor;
 mod error;
 mod filter;
@@ -62,6 +63,7 @@ use self::state::{Shared, State};
 use self::tail::identities;
 use crate::disk::{Disk, DiskError};
 
+pub use chunk::{RowChunk, RowChunkError};
 pub use error::HistoryError;
 pub use job::{Finished, Job};
 pub use options::{HistoryOptions, TableLayout};

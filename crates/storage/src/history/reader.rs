@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bezant_types::{
     AccountFilter, FetchKey, Fetched, FetchedTransfer, HistoryPosition, Movement, MovementFilter,
-    MovementKind, MovementNumber, Nanos, QueryFilter, Resolution, TransferId,
+    MovementKind, MovementNumber, Nanos, QueryFilter, Refusal, Resolution, TransferId,
 };
 
 use super::build::sort;
@@ -39,6 +39,12 @@ struct Lookup {
 impl HistoryReader {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Both tables as they are now.
+    pub(super) fn views(&self) -> (View<Movement>, View<Refusal>) {
+        let state = self.shared.read();
+        (state.movements.view(), state.refusals.view())
     }
 
     /// How many rows can be read.

@@ -4,6 +4,7 @@ use bezant_types::LogIndex;
 use thiserror::Error;
 
 use crate::disk::DiskError;
+use crate::record::RecordError;
 
 /// Why the log was not opened, read or written. After one of these from a write, the log stays closed.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub enum LogError {
         /// Bytes that a payload may have.
         limit: usize,
     },
+    /// The note of a change under way cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -17,10 +17,11 @@
 //! | 52 | 4 | size of the payload without its padding |
 //! | 56 | 4 | magic "BZLF" |
 //! | 60 | 2 | format version |
-//! | 62 | 1 | kind: 1 entry, 2 mark, 3 padding, 4 seal |
+//! | 62 | 1 | kind: 1 entry, 2 mark, 3 padding, 4 seal, 5 entry of the engine's own |
 //! | 63 | 1 | zero |
 
 use bezant_codec::{Checksum, Reader, checksum_seeded};
+use bezant_consensus::EntryKind;
 use bezant_types::{LogIndex, Term};
 
 /// Bytes of a frame's header; frames begin at multiples of it.
@@ -43,6 +44,29 @@ pub enum FrameKind {
     Padding = 3,
     /// Lies in a segment's last block and says that the next segment exists. No payload.
     Seal = 4,
+    /// An entry of the engine's own, such as a leader's first.
+    EngineEntry = 5,
+}
+
+impl FrameKind {
+    /// True for both kinds of entries.
+    pub const fn is_entry(self) -> bool {
+        matches!(self, Self::Entry | Self::EngineEntry)
+    }
+
+    pub(crate) const fn of_entry(kind: EntryKind) -> Self {
+        match kind {
+            EntryKind::Command => Self::Entry,
+            EntryKind::Engine => Self::EngineEntry,
+        }
+    }
+
+    pub(crate) const fn entry_kind(self) -> EntryKind {
+        match self {
+            Self::EngineEntry => EntryKind::Engine,
+            _ => EntryKind::Command,
+        }
+    }
 }
 
 /// The first 64 bytes of a frame.
@@ -125,6 +149,7 @@ impl FrameHeader {
             2 => FrameKind::Mark,
             3 => FrameKind::Padding,
             4 => FrameKind::Seal,
+            5 => FrameKind::EngineEntry,
             _ => return Err(HeaderFault::Broken),
         };
         if bytes[63] != 0 {

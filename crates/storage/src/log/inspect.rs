@@ -163,9 +163,9 @@ fn inspect_segment(
             Step::Frame(frame, _) => {
                 segment.flushes += u64::from(group != Some(frame.group));
                 group = Some(frame.group);
-                segment.entries += u64::from(frame.kind == FrameKind::Entry);
+                segment.entries += u64::from(frame.kind.is_entry());
                 segment.marks += u64::from(frame.kind == FrameKind::Mark);
-                if frame.kind == FrameKind::Entry {
+                if frame.kind.is_entry() {
                     segment.payload_bytes += u64::from(frame.payload_size);
                 }
             }

@@ -6,7 +6,8 @@
 //!
 //! What always holds:
 //! - Entries have no gaps, and their terms never go back.
-//! - A block that was made durable is never written again, so that no crash can tear it.
+//! - A block that was made durable is never written again, so that no crash can tear it; but for the two changes
+//!   of `rewrite`, which are noted first.
 //! - Bytes that were acknowledged are never cut: damage is refused ([`LogError::Damaged`]), and only a
 //!   torn write that nobody was told of is cut, and reported.
 //! - After a failed write or sync the log is closed for good: every later call answers the same error. It
@@ -21,6 +22,7 @@ pub(crate) mod frame;
 mod inspect;
 mod prepare;
 mod replay;
+mod rewrite;
 mod segment;
 mod staging;
 mod tail;
@@ -39,6 +41,7 @@ use frame::{FRAME_HEADER_SIZE, FrameHeader};
 pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
 pub use prepare::Preparer;
 pub use replay::Replay;
+use rewrite::Rewrite;
 use segment::SegmentHeader;
 use staging::{Staging, Stamp};
 pub use tail::CutTail;
@@ -104,6 +107,7 @@ pub struct Log {
     file: Arc<dyn DiskFile>,
     staging: Staging,
     preparer: Preparer,
+    segment_size: u64,
     payload_size_max: usize,
     last_index: LogIndex,
     last_term: Term,
@@ -132,7 +136,20 @@ impl Log {
             "a segment holds at least an entry and a mark"
         );
         let preparer = Preparer::new(Arc::clone(&disk), options.segment_size, options.reserve_size);
-        let chain = chain::load(&*disk, OpenMode::WriteDirect, checkpoint)?;
+        let rewrite = Rewrite::load(&*disk)?;
+        if let Some(Rewrite::Reset(index, term)) = rewrite {
+            if index == checkpoint {
+                rewrite::remove_all(&*disk)?;
+                create_first(&*disk, &preparer, options.segment_size, index, term)?;
+            }
+            // Without its checkpoint the change is void.
+            rewrite::forget(&*disk)?;
+        }
+        let mut chain = chain::load(&*disk, OpenMode::WriteDirect, checkpoint)?;
+        if let Some(Rewrite::Truncate(after)) = rewrite {
+            rewrite::truncate(&disk, &mut chain.needed, after)?;
+            rewrite::forget(&*disk)?;
+        }
         let Some(last) = chain.needed.last().copied() else {
             return Self::create(disk, preparer, options.segment_size);
         };
@@ -163,6 +180,7 @@ impl Log {
             staging: Staging::new(last, tail.offset, options.segment_size),
             segments: chain.needed,
             preparer,
+            segment_size: options.segment_size,
             payload_size_max: payload_size_max(options.segment_size),
             last_index: tail.last_index,
             last_term: tail.last_term,
@@ -181,18 +199,8 @@ impl Log {
         preparer: Preparer,
         segment_size: u64,
     ) -> Result<(Self, Recovered), LogError> {
-        let header = SegmentHeader {
-            sequence: 1,
-            first_index: LogIndex(1),
-            previous_term: Term(0),
-            size: segment_size,
-            group: 0,
-            previous_sequence: 0,
-        };
-        let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
-        block.extend(&header.encode());
-        let file = begin_segment(&*disk, &preparer, &header, &block)?;
         let zero = LogIndex(0);
+        let (header, file) = create_first(&*disk, &preparer, segment_size, zero, Term(0))?;
         let recovered = Recovered {
             entries: Replay::new(Arc::clone(&disk), &[], zero, zero),
             first_index: LogIndex(1),
@@ -206,6 +214,7 @@ impl Log {
             staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
             segments: vec![header],
             preparer,
+            segment_size,
             payload_size_max: payload_size_max(segment_size),
             last_index: zero,
             last_term: Term(0),
@@ -262,6 +271,8 @@ impl Log {
 
     /// Stages an entry for the next [`flush`](Self::flush). No I/O.
     ///
+    /// Whoever puts another entry in the place of one that is there calls [`truncate`](Self::truncate) first.
+    ///
     /// # Panics
     /// When the entry does not follow the last one.
     pub fn append(&mut self, entry: &LogEntry) -> Result<(), LogError> {
@@ -271,7 +282,8 @@ impl Log {
         if entry.payload.len() > self.payload_size_max {
             return Err(LogError::TooLarge { size: entry.payload.len(), limit: self.payload_size_max });
         }
-        self.staging.push(self.stamp(FrameKind::Entry, entry.index, entry.term), &entry.payload);
+        self.staging
+            .push(self.stamp(FrameKind::of_entry(entry.kind), entry.index, entry.term), &entry.payload);
         self.last_index = entry.index;
         self.last_term = entry.term;
         self.stats.payload_bytes += entry.payload.len() as u64;
@@ -298,6 +310,63 @@ impl Log {
             self.marked_index = index;
             self.stats.marks += 1;
         }
+        Ok(())
+    }
+
+    /// Forgets every entry behind `after`: they were never agreed. Durable on return.
+    ///
+    /// # Panics
+    /// When `after` lies before what the log holds.
+    pub fn truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
+        self.flush()?;
+        if after < self.last_index {
+            self.try_truncate(after).map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+
+    fn try_truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
+        let is_held = self.segments.first().is_some_and(|oldest| oldest.first_index <= after.next());
+        assert!(is_held, "what a checkpoint holds is never forgotten");
+        Rewrite::Truncate(after).store(&*self.disk)?;
+        let end = rewrite::truncate(&self.disk, &mut self.segments, after)?;
+        rewrite::forget(&*self.disk)?;
+        let last = self.segments.last().copied().expect("invariant: one segment is left");
+        self.file = self.disk.open(&last.name(), OpenMode::WriteDirect)?;
+        self.staging = Staging::new(last, end.offset, self.segment_size);
+        self.last_index = after;
+        self.last_term = end.last_term;
+        self.durable_index = after;
+        self.marked_index = end.marked_index;
+        Ok(())
+    }
+
+    /// Notes that a checkpoint of `index` from another replica will be made durable, and that everything in the
+    /// log is void then. Durable on return. [`reset`](Self::reset) follows; when a crash comes before it, the
+    /// next [`open`](Self::open) does it if the checkpoint is there, and nothing if it is not.
+    pub fn plan_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
+        self.flush()?;
+        Rewrite::Reset(index, term).store(&*self.disk).map_err(|error| self.fail(error))
+    }
+
+    /// Begins anew behind the checkpoint of `index`, which is durable. Durable on return.
+    pub fn reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
+        self.flush()?;
+        self.try_reset(index, term).map_err(|error| self.fail(error))
+    }
+
+    fn try_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
+        rewrite::remove_all(&*self.disk)?;
+        let (header, file) = create_first(&*self.disk, &self.preparer, self.segment_size, index, term)?;
+        rewrite::forget(&*self.disk)?;
+        self.file = file;
+        self.staging = Staging::new(header, BLOCK_SIZE as u64, self.segment_size);
+        self.segments = vec![header];
+        self.last_index = index;
+        self.last_term = term;
+        self.durable_index = index;
+        self.marked_index = index;
+        self.group = 0;
         Ok(())
     }
 
@@ -400,6 +469,28 @@ impl Log {
 fn payload_size_max(segment_size: u64) -> usize {
     let taken = 3 * BLOCK_SIZE + FRAME_HEADER_SIZE;
     walk::in_memory(segment_size).saturating_sub(taken).min(limits::ENTRY_SIZE_MAX)
+}
+
+/// Makes the first segment of a log that begins behind entry `before` of `term`.
+fn create_first(
+    disk: &dyn Disk,
+    preparer: &Preparer,
+    segment_size: u64,
+    before: LogIndex,
+    term: Term,
+) -> Result<(SegmentHeader, Arc<dyn DiskFile>), LogError> {
+    let header = SegmentHeader {
+        sequence: 1,
+        first_index: before.next(),
+        previous_term: term,
+        size: segment_size,
+        group: 0,
+        previous_sequence: 0,
+    };
+    let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
+    block.extend(&header.encode());
+    let file = begin_segment(disk, preparer, &header, &block)?;
+    Ok((header, file))
 }
 
 /// Makes a segment that begins with `bytes`: durable first, named then.

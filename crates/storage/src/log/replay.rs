@@ -10,7 +10,6 @@ use bezant_types::LogIndex;
 use bytes::Bytes;
 
 use super::error::LogError;
-use super::frame::FrameKind;
 use super::segment::SegmentHeader;
 use super::walk::{Step, Walk, damaged};
 use crate::disk::{Disk, OpenMode};
@@ -63,11 +62,12 @@ impl Replay {
                 return Err(LogError::damaged(walk.window.file_name(), 0, self.passed_index.next(), reason));
             }
             match walk.step()? {
-                Step::Frame(frame, offset) if frame.kind == FrameKind::Entry => {
+                Step::Frame(frame, offset) if frame.kind.is_entry() => {
                     self.passed_index = frame.index;
                     if frame.index > self.checkpoint {
                         let payload = Bytes::copy_from_slice(walk.payload(&frame, offset)?);
-                        return Ok(Some(LogEntry { index: frame.index, term: frame.term, payload }));
+                        let (index, term, kind) = (frame.index, frame.term, frame.kind.entry_kind());
+                        return Ok(Some(LogEntry { index, term, kind, payload }));
                     }
                 }
                 Step::Frame(..) => {}

@@ -164,7 +164,7 @@ impl Walk {
         self.offset += frame.frame_size();
         self.group = frame.group;
         match frame.kind {
-            FrameKind::Entry => {
+            FrameKind::Entry | FrameKind::EngineEntry => {
                 self.next_index = frame.index.next();
                 self.term = frame.term;
             }
@@ -220,11 +220,11 @@ impl Walk {
             return Some("the frame belongs to another group");
         }
         match frame.kind {
-            FrameKind::Entry if frame.index != self.next_index => Some("another entry lies there"),
-            FrameKind::Entry if frame.term < self.term => {
+            kind if kind.is_entry() && frame.index != self.next_index => Some("another entry lies there"),
+            kind if kind.is_entry() && frame.term < self.term => {
                 Some("the entry's term is older than its predecessor's")
             }
-            FrameKind::Entry if frame.durable_index >= frame.index => {
+            kind if kind.is_entry() && frame.durable_index >= frame.index => {
                 Some("the entry says that it was durable before it was written")
             }
             FrameKind::Mark if frame.index.next() != self.next_index => Some("a mark of another place"),
@@ -232,7 +232,7 @@ impl Walk {
                 Some("a padding that does not end its block")
             }
             FrameKind::Seal => Some("a seal among the frames"),
-            FrameKind::Entry | FrameKind::Mark | FrameKind::Padding => None,
+            FrameKind::Entry | FrameKind::EngineEntry | FrameKind::Mark | FrameKind::Padding => None,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bezant_consensus::LogEntry;
+use bezant_consensus::{EntryKind, LogEntry};
 use bezant_storage::MemoryDisk;
 use bezant_storage::log::{Log, LogError, LogOptions, Recovered};
 use bezant_types::{LogIndex, Term};
@@ -21,7 +21,12 @@ pub(crate) fn entry(index: u64, size: usize) -> LogEntry {
     let payload: Vec<u8> = (0..size as u64)
         .map(|at| u8::try_from((index.wrapping_mul(31) ^ at.wrapping_mul(7)) % 255 + 1).unwrap())
         .collect();
-    LogEntry { index: LogIndex(index), term: Term(1), payload: Bytes::from(payload) }
+    LogEntry {
+        index: LogIndex(index),
+        term: Term(1),
+        kind: EntryKind::Command,
+        payload: Bytes::from(payload),
+    }
 }
 
 pub(crate) fn open_at(disk: &MemoryDisk, checkpoint: u64) -> Result<(Log, Recovered), LogError> {

@@ -1,11 +1,13 @@
-//! `bezant start`: one node that serves until it is told to stop.
+//! `bezant start`: one node, alone or among others, that serves until it is told to stop.
+
+mod cluster;
 
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
-use bezant_runtime::{Options, Running, StartError, StartReport};
+use bezant_runtime::{ClusterOptions, Handle, Options, Running, StartError, StartReport};
 use bezant_server::{Limits, Listeners, ServerOptions};
 use bezant_storage::disk::DiskError;
 use clap::Args;
@@ -14,6 +16,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::cluster::{ClusterArgs, FileNode, Place};
 use crate::exit::Failure;
 use crate::output;
 
@@ -30,11 +33,21 @@ const DATA_DIR_DEFAULT: &str = "./bezant-data";
   bezant start --config bezant.toml
   bezant start --listen 127.0.0.1:0        any free port; it is printed
   bezant start --tigerbeetle-listen 127.0.0.1:3001        also for TigerBeetle's clients
+  bezant start --config cluster.toml --node 2     one of several nodes
 
 A file for --config:
   data_dir = \"/var/lib/bezant\"
   listen = \"127.0.0.1:7070\"
   tigerbeetle_listen = \"127.0.0.1:3001\"
+
+A file for all nodes of a cluster; each is started with its --node:
+  token = \"...\"        or BEZANT_TOKEN, or --token-file
+  listen = \"0.0.0.0:7070\"
+  nodes = [
+    { id = 1, peer = \"a.example:7071\" },
+    { id = 2, peer = \"b.example:7071\" },
+    { id = 3, peer = \"c.example:7071\", data_dir = \"/data/bezant\" },
+  ]
 
 A flag counts before the environment, the environment before the file. Ctrl-C or SIGTERM
 stops the node in good order; a second one ends it at once, and loses nothing that was
@@ -55,6 +68,8 @@ pub(crate) struct StartArgs {
     /// TOML file with the same settings
     #[arg(long, env = "BEZANT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// The settings of a file.
@@ -66,6 +81,9 @@ struct FileSettings {
     tigerbeetle_listen: Option<String>,
     /// A string may hold what a number in TOML cannot.
     tigerbeetle_cluster: Option<ClusterNumber>,
+    token: Option<String>,
+    #[serde(default)]
+    nodes: Vec<FileNode>,
 }
 
 /// A number of up to 128 bits: as a number where it fits in 63, else as a string.
@@ -98,21 +116,32 @@ struct Settings {
     listen: String,
     tigerbeetle_listen: Option<String>,
     tigerbeetle_cluster: u128,
+    /// `None` for a node that is alone.
+    place: Option<Place>,
 }
 
 impl Settings {
-    fn new(args: &StartArgs, file: FileSettings) -> Self {
-        let data_dir = args.data_dir.clone().or(file.data_dir);
-        let listen = args.listen.clone().or(file.listen);
-        Self {
+    fn new(args: &StartArgs, file: FileSettings) -> Result<Self, Failure> {
+        let place = Place::new(&args.cluster, &file.nodes, file.token.as_deref())?;
+        let own = place.as_ref().and_then(|place| file.nodes.iter().find(|node| node.id == place.node.0));
+        let data_dir =
+            args.data_dir.clone().or_else(|| own.and_then(|node| node.data_dir.clone())).or(file.data_dir);
+        let listen = args.listen.clone().or_else(|| own.and_then(|node| node.listen.clone())).or(file.listen);
+        let tigerbeetle_listen = args
+            .tigerbeetle_listen
+            .clone()
+            .or_else(|| own.and_then(|node| node.tigerbeetle_listen.clone()))
+            .or(file.tigerbeetle_listen);
+        Ok(Self {
             data_dir: data_dir.unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
             listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
-            tigerbeetle_listen: args.tigerbeetle_listen.clone().or(file.tigerbeetle_listen),
+            tigerbeetle_listen,
             tigerbeetle_cluster: args
                 .tigerbeetle_cluster
                 .or_else(|| file.tigerbeetle_cluster.map(|cluster| cluster.0))
                 .unwrap_or(0),
-        }
+            place,
+        })
     }
 }
 
@@ -172,7 +201,7 @@ fn connections_for(files: u64, most: usize) -> usize {
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let file = args.config.as_deref().map(read_file).transpose()?;
-    let settings = Settings::new(args, file.unwrap_or_default());
+    let mut settings = Settings::new(args, file.unwrap_or_default())?;
     // Signals count from here on, so that one during recovery is not lost.
     let mut stop = StopSignals::new()?;
     if settings.data_dir.exists() && !settings.data_dir.is_dir() {
@@ -180,13 +209,22 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("{path} is no folder: --data-dir takes the folder of a node")));
     }
     let listeners = listen(&settings).await?;
+    let cluster = settings.place.take().map(Place::listen).transpose()?;
     let data_dir = settings.data_dir.clone();
-    let running = tokio::task::spawn_blocking(move || bezant_runtime::start(&Options::new(data_dir)))
+    let running = tokio::task::spawn_blocking(move || begin(data_dir, cluster))
         .await
         .map_err(anyhow::Error::from)?
         .map_err(|error| why_not(&settings.data_dir, &error))?;
-    greet(&listeners, &settings.data_dir, running.report())?;
+    greet(&listeners, &settings.data_dir, running.report(), &running.handle())?;
     serve(listeners, running, &mut stop).await
+}
+
+fn begin(data_dir: PathBuf, cluster: Option<ClusterOptions>) -> Result<Running, StartError> {
+    let options = Options::new(data_dir);
+    match cluster {
+        Some(cluster) => bezant_runtime::start_member(&options, cluster),
+        None => bezant_runtime::start(&options),
+    }
 }
 
 /// Takes the addresses before anything else, so that a second node on them says so at once.
@@ -244,6 +282,7 @@ async fn serve(listeners: Listeners, running: Running, stop: &mut StopSignals) -
         return result.map_err(|error| anyhow::Error::from(error).into());
     }
     output::note("stopping; again to stop at once");
+    running.handle().hand_over();
     let is_serving = tell.send(()).is_ok();
     tracing::debug!(is_serving, "told to stop");
     let in_good_order = async {
@@ -257,7 +296,12 @@ async fn serve(listeners: Listeners, running: Running, stop: &mut StopSignals) -
     }
 }
 
-fn greet(listeners: &Listeners, data_dir: &Path, report: &StartReport) -> Result<(), Failure> {
+fn greet(
+    listeners: &Listeners,
+    data_dir: &Path,
+    report: &StartReport,
+    handle: &Handle,
+) -> Result<(), Failure> {
     let history = report.history.movements;
     let address = listeners.http.local_addr()?;
     output::line(&format!("bezant {} listens on http://{address}", env!("CARGO_PKG_VERSION")))?;
@@ -268,6 +312,12 @@ fn greet(listeners: &Listeners, data_dir: &Path, report: &StartReport) -> Result
         if report.is_direct { "direct I/O" } else { "buffered I/O: this file system has no direct I/O" };
     output::line(&format!("data in {} ({way})", data_dir.display()))?;
     let millis = report.elapsed.as_millis();
+    let cluster = handle.cluster();
+    if !cluster.nodes.is_empty() {
+        let others = cluster.nodes.iter().filter(|node| node.node != cluster.node);
+        let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
+        output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
+    }
     if report.checkpoint.0 == 0 && report.entries_replayed == 0 {
         output::line(&format!("a new ledger, ready in {millis} ms"))?;
     } else {
@@ -326,17 +376,19 @@ mod tests {
             tigerbeetle_listen: None,
             tigerbeetle_cluster: Some(8),
             config: None,
+            cluster: ClusterArgs::default(),
         };
-        let settings = Settings::new(&args, file());
+        let settings = Settings::new(&args, file()).unwrap();
         assert_eq!((settings.data_dir.as_path(), settings.tigerbeetle_cluster), (Path::new("from-flag"), 8));
         let args = StartArgs { data_dir: None, tigerbeetle_cluster: None, ..args };
-        let settings = Settings::new(&args, file());
+        let settings = Settings::new(&args, file()).unwrap();
         assert_eq!(settings.tigerbeetle_cluster, 7);
         assert_eq!(
             (settings.data_dir.as_path(), settings.listen.as_str()),
             (Path::new("from-file"), LISTEN_DEFAULT)
         );
-        assert_eq!(Settings::new(&args, FileSettings::default()).data_dir, Path::new(DATA_DIR_DEFAULT));
+        let settings = Settings::new(&args, FileSettings::default()).unwrap();
+        assert_eq!(settings.data_dir, Path::new(DATA_DIR_DEFAULT));
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! What a node must be told to be one of several: by flags, by the environment, or by one file for all nodes.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use bezant_runtime::ClusterOptions;
+use bezant_types::NodeId;
+use clap::Args;
+use serde::Deserialize;
+
+use crate::exit::Failure;
+
+/// Characters that a token has at least: as many as 16 random bytes in base64.
+const TOKEN_LENGTH_MIN: usize = 16;
+/// Nodes of a cluster, at most.
+const NODES_MAX: usize = 16;
+
+/// The flags of a node among others.
+#[derive(Debug, Default, Args)]
+pub(super) struct ClusterArgs {
+    /// Number of this node in its cluster, from 1 on [default: alone]
+    #[arg(long, env = "BEZANT_NODE", value_name = "NUMBER", help_heading = "Cluster")]
+    pub(super) node: Option<u64>,
+    /// All nodes and where they reach each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
+    #[arg(long, env = "BEZANT_NODES", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
+    pub(super) nodes: Vec<String>,
+    /// File with the cluster's token; or set BEZANT_TOKEN to the token itself
+    #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE", help_heading = "Cluster")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Address to listen on for the other nodes [default: this node's of --nodes]
+    #[arg(long, env = "BEZANT_PEER_LISTEN", value_name = "ADDRESS", help_heading = "Cluster")]
+    pub(super) peer_listen: Option<String>,
+}
+
+/// A node in the file that all nodes share; what it does not say is taken from the top of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileNode {
+    pub(super) id: u64,
+    /// Where the other nodes reach it.
+    pub(super) peer: String,
+    pub(super) peer_listen: Option<String>,
+    pub(super) listen: Option<String>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) tigerbeetle_listen: Option<String>,
+}
+
+/// A node and its place among the others, before the address is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) node: NodeId,
+    pub(super) nodes: Vec<(NodeId, String)>,
+    pub(super) peer_listen: String,
+    token: String,
+}
+
+impl Place {
+    /// `None` for a node that is alone.
+    pub(super) fn new(
+        args: &ClusterArgs,
+        file_nodes: &[FileNode],
+        file_token: Option<&str>,
+    ) -> Result<Option<Self>, Failure> {
+        let nodes = if args.nodes.is_empty() {
+            file_nodes.iter().map(|node| (NodeId(node.id), node.peer.clone())).collect()
+        } else {
+            args.nodes.iter().map(|text| parse_node(text)).collect::<Result<Vec<_>, _>>()?
+        };
+        let Some(node) = args.node else {
+            if nodes.is_empty() {
+                return Ok(None);
+            }
+            return Err(usage("which of the nodes is this one? say it with --node NUMBER"));
+        };
+        check(node, &nodes)?;
+        let node = NodeId(node);
+        let own = nodes.iter().find(|(id, _)| *id == node).map(|(_, address)| address.clone());
+        let from_file = file_nodes.iter().find(|known| known.id == node.0);
+        let peer_listen = args
+            .peer_listen
+            .clone()
+            .or_else(|| from_file.and_then(|known| known.peer_listen.clone()))
+            .or(own)
+            .unwrap_or_default();
+        let token = token(args.token_file.as_deref(), file_token)?;
+        Ok(Some(Self { node, nodes, peer_listen, token }))
+    }
+
+    /// Takes the address for the other nodes.
+    pub(super) fn listen(self) -> Result<ClusterOptions, Failure> {
+        let listener = TcpListener::bind(&self.peer_listen).map_err(|error| {
+            Failure::Unavailable(format!(
+                "cannot listen on {} for the other nodes: {error}; --peer-listen takes another address",
+                self.peer_listen
+            ))
+        })?;
+        Ok(ClusterOptions { node: self.node, token: self.token, nodes: self.nodes, listener })
+    }
+}
+
+/// Reads `1=HOST:PORT`.
+fn parse_node(text: &str) -> Result<(NodeId, String), Failure> {
+    let wrong = || usage(&format!("{text:?} is no node: write --nodes 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT"));
+    let (number, address) = text.trim().split_once('=').ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        return Err(wrong());
+    }
+    Ok((NodeId(number), address.to_owned()))
+}
+
+fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
+    if node == 0 || nodes.iter().any(|(id, _)| id.0 == 0) {
+        return Err(usage("nodes are numbered from 1 on"));
+    }
+    if nodes.is_empty() {
+        return Err(usage(
+            "who are the other nodes? say it with --nodes 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT",
+        ));
+    }
+    if nodes.len() > NODES_MAX {
+        return Err(usage(&format!("a cluster has at most {NODES_MAX} nodes")));
+    }
+    if !nodes.iter().any(|(id, _)| id.0 == node) {
+        return Err(usage(&format!("node {node} is not among the nodes: add it to --nodes")));
+    }
+    for (at, (id, address)) in nodes.iter().enumerate() {
+        if nodes[..at].iter().any(|(other, same)| other == id || same == address) {
+            return Err(usage(&format!("node {id} or its address {address} stands twice in the list")));
+        }
+    }
+    Ok(())
+}
+
+fn token(file: Option<&Path>, from_config: Option<&str>) -> Result<String, Failure> {
+    let text = match (file, std::env::var("BEZANT_TOKEN"), from_config) {
+        (Some(path), ..) => std::fs::read_to_string(path)
+            .map_err(|error| usage(&format!("the token's file {}: {error}", path.display())))?,
+        (None, Ok(token), _) => token,
+        (None, Err(_), Some(token)) => token.to_owned(),
+        (None, Err(_), None) => {
+            return Err(usage(
+                "a cluster needs a token that all its nodes know: put one into a file for --token-file, or into \
+                 BEZANT_TOKEN; `head -c 24 /dev/urandom | base64` draws one",
+            ));
+        }
+    };
+    let token = text.trim();
+    if token.len() < TOKEN_LENGTH_MIN {
+        return Err(usage(&format!("the cluster's token is shorter than {TOKEN_LENGTH_MIN} characters")));
+    }
+    Ok(token.to_owned())
+}
+
+fn usage(text: &str) -> Failure {
+    Failure::Usage(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Option<&str> = Some("a token of some length");
+
+    fn args(node: Option<u64>, nodes: &[&str]) -> ClusterArgs {
+        let nodes = nodes.iter().map(|text| (*text).to_owned()).collect();
+        ClusterArgs { node, nodes, ..ClusterArgs::default() }
+    }
+
+    #[test]
+    fn a_node_finds_its_place_in_the_list() {
+        let place = Place::new(&args(Some(2), &["1=a:7", "2=b:8"]), &[], TOKEN).unwrap().unwrap();
+        assert_eq!((place.node, place.peer_listen.as_str()), (NodeId(2), "b:8"));
+        assert_eq!(place.nodes, [(NodeId(1), "a:7".to_owned()), (NodeId(2), "b:8".to_owned())]);
+        assert_eq!(Place::new(&args(None, &[]), &[], None).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let cases: [(Option<u64>, &[&str], Option<&str>, &str); 8] = [
+            (None, &["1=a:7"], TOKEN, "--node"),
+            (Some(1), &[], TOKEN, "--nodes"),
+            (Some(3), &["1=a:7"], TOKEN, "not among"),
+            (Some(1), &["1=a:7", "1=b:7"], TOKEN, "twice"),
+            (Some(1), &["1=a:7", "2=a:7"], TOKEN, "twice"),
+            (Some(1), &["1=a"], TOKEN, "1=HOST:PORT"),
+            (Some(0), &["0=a:7"], TOKEN, "from 1 on"),
+            (Some(1), &["1=a:7"], Some("short"), "shorter"),
+        ];
+        for (node, nodes, token, word) in cases {
+            let error = Place::new(&args(node, nodes), &[], token).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

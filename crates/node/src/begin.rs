@@ -1,0 +1,54 @@
+//! What a node begins with: who it is, its machine, and the log behind it.
+
+use alloc::vec::Vec;
+
+use bezant_consensus::LogEntry;
+use bezant_rsm::StateMachine;
+use bezant_types::{LogIndex, NodeId};
+
+use crate::pipeline::{InFlight, Pipeline};
+
+/// Who a node is, and how it behaves.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// This node.
+    pub node: NodeId,
+    /// The other nodes of its group; empty for one that is alone.
+    pub peers: Vec<NodeId>,
+    /// Drawn anew whenever the node begins: tells answers to this life from those to an earlier one.
+    pub life: u64,
+    /// Bytes of log after which a checkpoint is cut; more where the checkpoint itself is larger.
+    pub checkpoint_interval_bytes: usize,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self { node: NodeId(1), peers: Vec::new(), life: 0, checkpoint_interval_bytes: 64 << 20 }
+    }
+}
+
+/// What a node begins with: a machine, and the log behind it.
+#[derive(Debug)]
+pub struct Restored<M, Found> {
+    pub(crate) machine: M,
+    pub(crate) applied: LogIndex,
+    pub(crate) checkpoint: LogIndex,
+    pub(crate) log_bytes: usize,
+    pub(crate) pipeline: Pipeline<Found>,
+}
+
+impl<M: StateMachine> Restored<M, M::Found> {
+    /// A machine that has applied everything up to `applied`, of which the checkpoint on disk holds everything
+    /// up to `checkpoint`; `log_bytes` lie in the log between the two.
+    pub const fn new(machine: M, applied: LogIndex, checkpoint: LogIndex, log_bytes: usize) -> Self {
+        Self { machine, applied, checkpoint, log_bytes, pipeline: Pipeline::new(applied) }
+    }
+
+    /// The entries of the log behind `applied`, which may not be agreed yet. `Err` names one that is none.
+    pub fn with_entries(mut self, entries: &[LogEntry]) -> Result<Self, LogIndex> {
+        for entry in entries {
+            self.pipeline.push(InFlight::new(entry, None).map_err(|_| entry.index)?);
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,230 @@
+//! What a node does that does not lead: it forwards its clients' commands, and catches up with a checkpoint
+//! when it is too far behind; and what every replica does besides payments: cut checkpoints and compare them.
+
+use bezant_consensus::{Engine, Input as EngineInput};
+use bezant_rsm::StateMachine;
+use bezant_types::{LogIndex, NodeId};
+
+use crate::checkpoint::{Checkpoints, PIECE_SIZE, Stage};
+use crate::event::{Installable, Output, Refusal};
+use crate::install::{Install, Step};
+use crate::message::{Chunk, ForwardNumber, Outcome, PeerMessage};
+use crate::node::Node;
+use crate::pipeline::InFlight;
+use crate::queue::Origin;
+
+impl<M: StateMachine, E: Engine> Node<M, E> {
+    /// Sends what waits to the leader.
+    pub(crate) fn forward(&mut self, leader: NodeId) {
+        while self.forwards.has_room()
+            && let Some((origin, command)) = self.queue.pop()
+        {
+            match origin {
+                Origin::Client(ticket) => {
+                    let number = self.forwards.push(ticket, command.clone(), self.ticks);
+                    let message = PeerMessage::Forward(number, command);
+                    self.outputs.push_back(Output::Send { to: leader, message });
+                }
+                Origin::Peer(..) | Origin::Own => self.refuse(origin, Refusal::NoLeader),
+            }
+        }
+    }
+
+    pub(crate) fn send_outcome(&mut self, to: NodeId, number: ForwardNumber, outcome: Outcome) {
+        self.outputs.push_back(Output::Send { to, message: PeerMessage::Outcome(number, outcome) });
+    }
+
+    pub(crate) fn handle_outcome(&mut self, number: ForwardNumber, outcome: Outcome) {
+        let Some(forwarded) = self.forwards.take(number) else { return };
+        let ticket = forwarded.ticket;
+        match outcome {
+            Outcome::Done { index, time, results } => {
+                let events = forwarded.command.events;
+                self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
+            }
+            Outcome::NotDone => self.queue.push_first(Origin::Client(ticket), forwarded.command),
+            Outcome::Overloaded => self.refuse(Origin::Client(ticket), Refusal::Overloaded),
+            Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), Refusal::ReadOnly(reason)),
+            Outcome::Unknown => self.refuse(Origin::Client(ticket), Refusal::Interrupted),
+        }
+    }
+
+    /// From here on nothing is applied until the checkpoint is there.
+    pub(crate) fn begin_install(&mut self, from: NodeId, index: LogIndex) {
+        let position = self.machine.position();
+        let (install, pull) = Install::begin(from, index, position, self.ticks);
+        self.install = Some(install);
+        self.outputs.push_back(Output::Send { to: from, message: PeerMessage::Pull(pull) });
+    }
+
+    pub(crate) fn handle_chunk(&mut self, from: NodeId, chunk: Chunk) {
+        let ticks = self.ticks;
+        if let Some(install) = &mut self.install {
+            let step = install.take(from, chunk, ticks);
+            self.work_on_install(step);
+        }
+    }
+
+    pub(crate) fn handle_rows_installed(&mut self) {
+        let ticks = self.ticks;
+        if let Some(install) = &mut self.install {
+            let step = install.handle_rows_installed(ticks);
+            self.work_on_install(step);
+        }
+    }
+
+    pub(crate) fn tick_install(&mut self) {
+        let (ticks, node) = (self.ticks, self.options.node);
+        let leader = self.engine.leader().filter(|leader| *leader != node);
+        if let Some(install) = &mut self.install {
+            let step = install.handle_tick(leader, ticks);
+            self.work_on_install(step);
+        }
+        self.install_if_complete();
+    }
+
+    fn work_on_install(&mut self, step: Step) {
+        let Some(install) = &self.install else { return };
+        let to = install.from;
+        match step {
+            Step::Ignore => {}
+            Step::Ask(pull) => self.outputs.push_back(Output::Send { to, message: PeerMessage::Pull(pull) }),
+            Step::TakeRows { from, until, bytes } => {
+                self.outputs.push_back(Output::InstallRows { from, until, bytes });
+            }
+            Step::Complete => self.install_if_complete(),
+        }
+    }
+
+    /// A checkpoint of this replica's own that is under way ends first.
+    fn install_if_complete(&mut self) {
+        if !self.checkpoints.is_idle() || self.failed.is_some() {
+            return;
+        }
+        let Some((head, bytes)) = self.install.as_mut().and_then(Install::take_complete) else { return };
+        match M::restore(&bytes) {
+            Ok(machine) => {
+                self.installing = Some((machine, head));
+                self.outputs.push_back(Output::InstallCheckpoint(Installable {
+                    index: head.index,
+                    term: head.term,
+                    time: head.time,
+                    position: head.position,
+                    digest: head.digest,
+                    bytes,
+                }));
+            }
+            Err(_) => self.fetch_anew(),
+        }
+    }
+
+    /// What came was no checkpoint, or not the one that was promised.
+    pub(crate) fn handle_install_failed(&mut self, _reason: &str) {
+        self.installing = None;
+        self.fetch_anew();
+    }
+
+    fn fetch_anew(&mut self) {
+        let ticks = self.ticks;
+        if let Some(install) = &mut self.install {
+            let pull = install.begin_anew(ticks);
+            let to = install.from;
+            self.outputs.push_back(Output::Send { to, message: PeerMessage::Pull(pull) });
+        }
+    }
+
+    /// The state goes on behind the checkpoint.
+    pub(crate) fn handle_installed(&mut self) {
+        let Some((machine, head)) = self.installing.take() else { return };
+        self.install = None;
+        for entry in self.pipeline.restart(head.index) {
+            for origin in entry.origins {
+                self.refuse(origin, Refusal::Interrupted);
+            }
+        }
+        self.time = self.time.max(machine.time());
+        self.machine = machine;
+        self.applied = head.index;
+        self.checkpoints.index = head.index;
+        self.checkpoints.log_bytes = 0;
+        let (index, term) = (head.index, head.term);
+        self.engine.handle(EngineInput::Installed { index, term });
+        self.drain_engine();
+    }
+
+    pub(crate) fn begin_checkpoint_if_due(&mut self, done: &InFlight<M::Found>) {
+        let is_wanted = done.entry.as_ref().is_some_and(|entry| entry.checkpoint);
+        if !(is_wanted && self.checkpoints.is_idle() || self.checkpoints.is_overdue()) {
+            return;
+        }
+        self.machine.begin_checkpoint();
+        self.checkpoints.stage = Stage::Cutting { pieces_in_flight: 0 };
+        self.checkpoints.index = self.applied;
+        self.checkpoints.term = done.term;
+        self.checkpoints.time = self.machine.time();
+        self.checkpoints.position = self.machine.position();
+        self.checkpoints.log_bytes = 0;
+        self.checkpoints.size = 0;
+        self.outputs.push_back(Output::CheckpointBegin { index: self.applied, term: done.term });
+        self.cut_pieces();
+    }
+
+    pub(crate) fn handle_piece_taken(&mut self) {
+        if let Stage::Cutting { pieces_in_flight } = &mut self.checkpoints.stage {
+            *pieces_in_flight -= 1;
+        }
+        self.cut_pieces();
+    }
+
+    fn cut_pieces(&mut self) {
+        while self.checkpoints.wants_piece() {
+            if let Some(piece) = self.machine.poll_checkpoint(PIECE_SIZE) {
+                self.checkpoints.size += piece.len();
+                if let Stage::Cutting { pieces_in_flight } = &mut self.checkpoints.stage {
+                    *pieces_in_flight += 1;
+                }
+                self.outputs.push_back(Output::CheckpointPiece(piece));
+            } else {
+                let Checkpoints { index, time, position, .. } = self.checkpoints;
+                self.checkpoints.stage = Stage::Writing;
+                self.outputs.push_back(Output::CheckpointEnd { index, time, position });
+            }
+        }
+    }
+
+    pub(crate) fn handle_checkpoint_written(&mut self, index: LogIndex, digest: [u8; 32]) {
+        if !self.end_checkpoint(index) {
+            return;
+        }
+        let term = self.checkpoints.term;
+        self.outputs.push_back(Output::Release(index));
+        self.engine.handle(EngineInput::Released { index, term });
+        for peer in self.options.peers.clone() {
+            let message = PeerMessage::Digest { index, digest };
+            self.outputs.push_back(Output::Send { to: peer, message });
+        }
+        self.handle_digest(self.options.node, index, digest);
+        self.drain_engine();
+    }
+
+    pub(crate) fn handle_digest(&mut self, from: NodeId, index: LogIndex, digest: [u8; 32]) {
+        if self.digests.push(from, index, digest) && self.failed.is_none() {
+            let reason = alloc::format!(
+                "this replica's state behind entry {index} is not that of the majority; it takes part in \
+                 nothing from now on. Stop it, move its data folder away, and start it again: it is rebuilt \
+                 from the others"
+            );
+            self.outputs.push_back(Output::Diverged { index, reason: reason.clone() });
+            self.handle_failed(reason);
+        }
+    }
+
+    /// True when that is the checkpoint under way: another may follow then.
+    pub(crate) fn end_checkpoint(&mut self, index: LogIndex) -> bool {
+        let is_under_way = index == self.checkpoints.index && !self.checkpoints.is_idle();
+        if is_under_way {
+            self.checkpoints.stage = Stage::Idle;
+        }
+        is_under_way
+    }
+}

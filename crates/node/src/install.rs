@@ -1,0 +1,238 @@
+//! How a replica that is too far behind gets a checkpoint: it asks a peer for one piece after the other.
+//!
+//! The history is the same on all replicas, so what this one has of it is the beginning of what the peer has:
+//! first the missing rows come and go to the history as they are, then the bytes of the state. The asker
+//! decides the pace; the peer keeps nothing in mind, and goes on serving. A lost message is asked for again,
+//! and when the peer's checkpoint was replaced by a newer one, or another peer leads, only the state begins
+//! anew. A crash in the middle leaves the old state: rows behind its checkpoint are cut at the next start.
+//!
+//! While this goes on nothing is applied: rows of entries and rows from the peer would mix.
+
+use bezant_types::{HistoryPosition, LogIndex, NodeId};
+use bytes::{Bytes, BytesMut};
+
+use crate::message::{Chunk, ChunkHead, ChunkPart, Pull};
+
+/// Ticks after which a piece is asked for again.
+const RETRY_TICKS: u64 = 30;
+/// Bytes of a state that is fetched; a peer that speaks of more is not believed.
+const STATE_SIZE_MAX: u64 = 64 << 30;
+
+/// Where the fetch stands.
+#[derive(Debug)]
+enum Stage {
+    /// A piece was asked for at that tick.
+    Asked(u64),
+    /// Rows are on their way to the history, which ends there then.
+    Taking(HistoryPosition),
+    /// All is there.
+    Complete,
+    /// It is being made durable.
+    Installing,
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+pub(crate) struct Install {
+    /// Who is asked.
+    pub(crate) from: NodeId,
+    /// The least that is needed.
+    index: LogIndex,
+    /// How much of the history this replica has.
+    position: HistoryPosition,
+    /// The checkpoint whose state was begun.
+    head: Option<ChunkHead>,
+    state: BytesMut,
+    stage: Stage,
+}
+
+/// What to do with a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing: it is not what was asked for.
+    Ignore,
+    /// Ask for the next piece.
+    Ask(Pull),
+    /// Put these rows in the history.
+    TakeRows { from: HistoryPosition, until: HistoryPosition, bytes: Bytes },
+    /// Everything is there.
+    Complete,
+}
+
+impl Install {
+    /// Begins at tick `now`; what to ask for.
+    pub(crate) fn begin(from: NodeId, index: LogIndex, position: HistoryPosition, now: u64) -> (Self, Pull) {
+        let install =
+            Self { from, index, position, head: None, state: BytesMut::new(), stage: Stage::Asked(now) };
+        let pull = install.pull();
+        (install, pull)
+    }
+
+    fn pull(&self) -> Pull {
+        let index = self.head.map_or(LogIndex(0), |head| head.index);
+        Pull { index, offset: self.state.len() as u64, position: self.position }
+    }
+
+    /// Takes a chunk that came at tick `now`.
+    pub(crate) fn take(&mut self, from: NodeId, chunk: Chunk, now: u64) -> Step {
+        let head = chunk.head;
+        let is_expected = matches!(self.stage, Stage::Asked(_)) && from == self.from;
+        if !is_expected || head.index < self.index || head.size > STATE_SIZE_MAX {
+            return Step::Ignore;
+        }
+        match chunk.part {
+            ChunkPart::Rows { from, until, bytes } => {
+                if from != self.position || !head.position.reaches(until) || until == from {
+                    return Step::Ignore;
+                }
+                self.stage = Stage::Taking(until);
+                Step::TakeRows { from, until, bytes }
+            }
+            ChunkPart::State { offset, bytes } => {
+                if head.position != self.position {
+                    return Step::Ignore;
+                }
+                if self.head != Some(head) {
+                    self.head = Some(head);
+                    self.state.clear();
+                }
+                let end = offset + bytes.len() as u64;
+                if offset != self.state.len() as u64 || end > head.size {
+                    return self.ask(now);
+                }
+                self.state.extend_from_slice(&bytes);
+                if end == head.size {
+                    self.stage = Stage::Complete;
+                    return Step::Complete;
+                }
+                self.ask(now)
+            }
+        }
+    }
+
+    fn ask(&mut self, now: u64) -> Step {
+        self.stage = Stage::Asked(now);
+        Step::Ask(self.pull())
+    }
+
+    /// The rows are in the history.
+    pub(crate) fn handle_rows_installed(&mut self, now: u64) -> Step {
+        let Stage::Taking(position) = self.stage else { return Step::Ignore };
+        self.position = position;
+        self.ask(now)
+    }
+
+    /// Time went on: asks again where an answer is missing, and whoever leads now.
+    pub(crate) fn handle_tick(&mut self, leader: Option<NodeId>, now: u64) -> Step {
+        match self.stage {
+            Stage::Asked(at) if at + RETRY_TICKS <= now => {
+                self.from = leader.unwrap_or(self.from);
+                self.ask(now)
+            }
+            _ => Step::Ignore,
+        }
+    }
+
+    /// The checkpoint, once, when all of it is there.
+    pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Bytes)> {
+        if !matches!(self.stage, Stage::Complete) {
+            return None;
+        }
+        self.stage = Stage::Installing;
+        let state = core::mem::take(&mut self.state).freeze();
+        self.head.map(|head| (head, state))
+    }
+
+    /// The bytes were no checkpoint: they are fetched anew.
+    pub(crate) fn begin_anew(&mut self, now: u64) -> Pull {
+        self.head = None;
+        self.state.clear();
+        self.stage = Stage::Asked(now);
+        self.pull()
+    }
+
+    /// How much is there, for people: bytes of the state, and of how many.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.state.len() as u64, self.head.map_or(0, |head| head.size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_types::{Nanos, Term};
+
+    const PEER: NodeId = NodeId(2);
+
+    fn position(movements: u64) -> HistoryPosition {
+        HistoryPosition { movements, refusals: 0 }
+    }
+
+    fn head(index: u64, movements: u64) -> ChunkHead {
+        ChunkHead {
+            index: LogIndex(index),
+            term: Term(1),
+            time: Nanos(1),
+            position: position(movements),
+            size: 8,
+            digest: [0; 32],
+        }
+    }
+
+    fn state(head: ChunkHead, offset: u64, bytes: &'static [u8]) -> Chunk {
+        Chunk { head, part: ChunkPart::State { offset, bytes: Bytes::from_static(bytes) } }
+    }
+
+    fn rows(head: ChunkHead, from: u64, until: u64) -> Chunk {
+        let bytes = Bytes::from_static(b"rows");
+        Chunk { head, part: ChunkPart::Rows { from: position(from), until: position(until), bytes } }
+    }
+
+    fn asks(step: &Step, index: u64, offset: u64, movements: u64) -> bool {
+        *step == Step::Ask(Pull { index: LogIndex(index), offset, position: position(movements) })
+    }
+
+    #[test]
+    fn rows_come_first_then_the_state_piece_by_piece() {
+        let (mut install, pull) = Install::begin(PEER, LogIndex(5), position(3), 0);
+        assert_eq!(pull, Pull { index: LogIndex(0), offset: 0, position: position(3) });
+        let taken = install.take(PEER, rows(head(6, 9), 3, 9), 1);
+        assert!(matches!(taken, Step::TakeRows { .. }));
+        assert_eq!(install.take(PEER, rows(head(6, 9), 3, 9), 1), Step::Ignore, "a double");
+        assert!(asks(&install.handle_rows_installed(2), 0, 0, 9));
+        assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
+        assert_eq!(install.take(PEER, state(head(6, 9), 4, b"more"), 4), Step::Complete);
+        let (head_of, bytes) = install.take_complete().unwrap();
+        assert_eq!((head_of, &*bytes), (head(6, 9), &b"halfmore"[..]));
+        assert_eq!(install.take_complete(), None, "once");
+    }
+
+    #[test]
+    fn a_newer_checkpoint_begins_the_state_anew() {
+        let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
+        assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
+        let taken = install.take(PEER, rows(head(7, 12), 9, 12), 4);
+        assert!(matches!(taken, Step::TakeRows { .. }), "its rows come first");
+        assert!(asks(&install.handle_rows_installed(5), 6, 4, 12));
+        assert!(asks(&install.take(PEER, state(head(7, 12), 4, b"more"), 6), 7, 0, 12));
+        assert!(asks(&install.take(PEER, state(head(7, 12), 0, b"anew"), 7), 7, 4, 12));
+    }
+
+    #[test]
+    fn what_is_lost_is_asked_for_again_of_whoever_leads() {
+        let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
+        assert_eq!(install.handle_tick(Some(NodeId(3)), RETRY_TICKS - 1), Step::Ignore);
+        assert!(asks(&install.handle_tick(Some(NodeId(3)), RETRY_TICKS), 0, 0, 9));
+        assert_eq!(install.from, NodeId(3));
+        assert_eq!(install.take(PEER, state(head(6, 9), 0, b"late"), 40), Step::Ignore);
+    }
+
+    #[test]
+    fn an_older_checkpoint_and_foreign_rows_are_not_taken() {
+        let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
+        assert_eq!(install.take(PEER, state(head(4, 9), 0, b"old!"), 1), Step::Ignore);
+        assert_eq!(install.take(PEER, rows(head(6, 12), 8, 12), 1), Step::Ignore);
+        assert_eq!(install.take(PEER, rows(head(6, 12), 9, 13), 1), Step::Ignore, "past the checkpoint");
+        assert_eq!(install.take(PEER, state(head(6, 12), 0, b"rows"), 1), Step::Ignore, "rows are missing");
+    }
+}

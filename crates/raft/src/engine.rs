@@ -1,0 +1,472 @@
+//! The engine: the crate's node, driven by the seam's inputs.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bezant_consensus::{
+    Engine, Input, LogEntry, Output, PeerStanding, ReadNumber, Role, Standing, Vote, Write, WriteNumber,
+};
+use bezant_types::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType};
+use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
+
+use crate::held::{Freed, Held};
+use crate::install::{Installing, snapshot, snapshot_message};
+use crate::read::Reads;
+use crate::tail::Tail;
+use crate::timeout::Timeouts;
+use crate::wire::{decode, encode, log_entry};
+
+/// Bytes of entries in one message; an entry that is larger goes alone.
+const MESSAGE_SIZE_MAX: u64 = 1 << 20;
+/// Messages with entries on their way to one follower.
+const MESSAGES_IN_FLIGHT_MAX: usize = 64;
+
+/// Who a replica is, and how patient.
+#[derive(Clone, Debug)]
+pub struct RaftOptions {
+    /// This node; not 0.
+    pub node: NodeId,
+    /// All nodes with a vote, this one included.
+    pub voters: Vec<NodeId>,
+    /// Ticks without a word from the leader after which it is doubted; timeouts are drawn from here to twice
+    /// as many.
+    pub election_ticks: u32,
+    /// Ticks between a leader's signs of life.
+    pub heartbeat_ticks: u32,
+    /// False for a disk that is new and may have been lost before: see [`Input::Admit`].
+    pub may_vote: bool,
+    /// Seeds the timeouts; different on every node and in every life of it, for it also names the life.
+    pub seed: u64,
+}
+
+/// What the disk of a replica held.
+#[derive(Clone, Debug, Default)]
+pub struct RaftState {
+    /// The last vote; `None` when there was none.
+    pub vote: Option<Vote>,
+    /// The newest checkpoint's last entry and its term; zeros for none.
+    pub checkpoint: (LogIndex, Term),
+    /// The log behind it.
+    pub entries: Vec<LogEntry>,
+}
+
+/// Whether this replica takes part in elections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    /// It does.
+    Admitted,
+    /// It waits for the word of a leader.
+    Waiting,
+    /// It must have on disk what the leader knew to be agreed when it was heard of first.
+    Until(u64),
+    /// It has, and has said so.
+    CaughtUp,
+}
+
+/// One replica of a group that agrees by Raft.
+pub struct Raft {
+    node: NodeId,
+    raw: RawNode<Tail>,
+    held: Held,
+    reads: Reads,
+    installing: Installing,
+    timeouts: Timeouts,
+    /// Term for which the timeout was drawn, and as what.
+    drawn_for: (u64, StateRole),
+    /// The timeout, in ticks.
+    drawn: usize,
+    /// Ticks until this replica asks for votes because the connection to its leader broke.
+    campaign_in: Option<usize>,
+    /// What is on the disk, or on its way there.
+    vote: Vote,
+    leader_before: u64,
+    admission: Admission,
+    outputs: VecDeque<Output>,
+}
+
+impl fmt::Debug for Raft {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Raft")
+            .field("node", &self.node)
+            .field("standing", &self.standing())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Raft {
+    /// A replica that goes on from what its disk held. `None` when the log holds an entry that no version of
+    /// this engine wrote.
+    ///
+    /// # Panics
+    /// When the options contradict themselves.
+    pub fn new(options: &RaftOptions, state: RaftState) -> Option<Self> {
+        assert!(options.voters.contains(&options.node), "a replica is one of the voters");
+        let election_ticks = usize::try_from(options.election_ticks).ok()?;
+        let members =
+            ConfState::from((options.voters.iter().map(|node| node.0).collect::<Vec<_>>(), Vec::new()));
+        let vote = state.vote.unwrap_or_default();
+        let (index, term) = state.checkpoint;
+        // Whoever holds entries of a term has been in it.
+        let last_term = state.entries.last().map_or(term, |entry| entry.term);
+        let vote = if vote.term < last_term { Vote { term: last_term, ..Vote::default() } } else { vote };
+        let config = Config {
+            id: options.node.0,
+            election_tick: election_ticks,
+            heartbeat_tick: usize::try_from(options.heartbeat_ticks).ok()?,
+            min_election_tick: election_ticks,
+            max_election_tick: 2 * election_ticks,
+            applied: index.0,
+            max_size_per_msg: MESSAGE_SIZE_MAX,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            read_only_option: ReadOnlyOption::Safe,
+            max_uncommitted_size: u64::MAX,
+            ..Config::default()
+        };
+        let tail = Tail::new((index, term), state.entries, vote, members)?;
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&config, tail, &logger).expect("invariant: the configuration is sound");
+        let mut engine = Self {
+            node: options.node,
+            raw,
+            held: Held::default(),
+            reads: Reads::new(options.node, options.seed),
+            installing: Installing::No,
+            timeouts: Timeouts::new(options.seed, options.election_ticks),
+            drawn_for: (u64::MAX, StateRole::Follower),
+            drawn: 0,
+            campaign_in: None,
+            vote,
+            leader_before: 0,
+            admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
+            outputs: VecDeque::new(),
+        };
+        engine.work();
+        Some(engine)
+    }
+
+    /// A peer that speaks nonsense is not listened to; the crate refuses messages that only it may make.
+    fn step(&mut self, from: NodeId, mut message: Message) {
+        if message.from != from.0 || message.to != self.node.0 || self.installing.holds_back(&message) {
+            return;
+        }
+        let log = &self.raw.raft.raft_log;
+        let may_vote = self.admission == Admission::Admitted;
+        match message.get_msg_type() {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow
+                if !may_vote =>
+            {
+                return;
+            }
+            MessageType::MsgAppend
+                if self.admission == Admission::Waiting && message.term >= self.raw.raft.term =>
+            {
+                self.admission = Admission::Until(message.commit.max(1));
+            }
+            // The crate takes a commit beyond the log for a broken invariant.
+            MessageType::MsgHeartbeat => message.commit = message.commit.min(log.last_index()),
+            MessageType::MsgSnapshot if message.term >= self.raw.raft.term => {
+                let metadata = message.get_snapshot().get_metadata();
+                let (index, term) = (metadata.index, metadata.term);
+                if index > log.committed && !log.match_term(index, term) {
+                    self.installing = Installing::Yes(LogIndex(index));
+                    self.outputs.push_back(Output::Install { from, index: LogIndex(index) });
+                    return;
+                }
+            }
+            _ => {}
+        }
+        // What the crate refuses (a local message, an unknown peer) changes nothing.
+        drop(self.raw.step(message));
+    }
+
+    fn tick(&mut self) {
+        let may_stand = self.admission == Admission::Admitted && self.installing == Installing::No;
+        match &mut self.campaign_in {
+            Some(1) => {
+                self.campaign_in = None;
+                if may_stand {
+                    drop(self.raw.campaign());
+                }
+            }
+            Some(ticks) => *ticks -= 1,
+            None => {}
+        }
+        if may_stand || self.raw.raft.state == StateRole::Leader {
+            self.raw.tick();
+        }
+        for context in self.reads.tick() {
+            self.raw.read_index(context);
+        }
+    }
+
+    /// The connection to a peer broke. When it led, its process is gone in all likelihood: this replica does
+    /// not wait for the whole timeout, and does not keep the others from an election.
+    fn handle_lost(&mut self, peer: NodeId) {
+        let raft = &mut self.raw.raft;
+        if raft.leader_id == peer.0 && raft.state == StateRole::Follower && self.installing == Installing::No
+        {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+            self.campaign_in = Some(self.timeouts.draw_after_loss());
+        } else if raft.state == StateRole::Leader {
+            self.raw.report_unreachable(peer.0);
+        }
+    }
+
+    fn handle_installed(&mut self, index: LogIndex, term: Term) {
+        assert!(self.installing != Installing::No, "a checkpoint was asked for");
+        self.installing = Installing::No;
+        let members = self.raw.store().members().clone();
+        let raft = &mut self.raw.raft;
+        if raft.leader_id == raft::INVALID_ID || raft.state != StateRole::Follower {
+            if raft.state != StateRole::Follower {
+                raft.become_follower(raft.term, raft::INVALID_ID);
+            }
+            raft.restore(snapshot((index, term), members));
+        } else {
+            let message = snapshot_message(self.node, raft.leader_id, raft.term, (index, term), members);
+            drop(self.raw.step(message));
+        }
+        self.note_applied(index.0);
+    }
+
+    /// Takes everything that the crate has ready.
+    fn work(&mut self) {
+        self.note_leader();
+        while self.raw.has_ready() {
+            let ready = self.raw.ready();
+            self.take(ready);
+        }
+        self.draw_timeout();
+    }
+
+    fn take(&mut self, mut ready: Ready) {
+        let number = ready.number();
+        let metadata = ready.snapshot().get_metadata();
+        if metadata.index != 0 {
+            let (index, term) = (metadata.index, metadata.term);
+            self.raw.mut_store().restart(index, term);
+        }
+        self.raw.mut_store().append(ready.entries());
+        let writes = self.write(number, &ready);
+        self.send(ready.take_messages());
+        self.held.push(number, writes, ready.take_persisted_messages());
+        for state in ready.take_read_states() {
+            if let Some(read) = self.reads.answer(&state.request_ctx) {
+                self.outputs.push_back(Output::Readable { read, index: LogIndex(state.index) });
+            }
+        }
+        let committed = ready.take_committed_entries();
+        self.raw.advance_append_async(ready);
+        self.commit(committed);
+        let freed = self.held.free_unwritten();
+        self.release(freed);
+    }
+
+    /// Hands out what a step must write; true when that is something.
+    fn write(&mut self, number: u64, ready: &Ready) -> bool {
+        let promised = ready.hs().map(|state| Vote { term: Term(state.term), voted_for: NodeId(state.vote) });
+        let vote = promised.filter(|vote| *vote != self.vote);
+        if let Some(vote) = vote {
+            self.vote = vote;
+        }
+        let entries: Vec<LogEntry> = ready.entries().iter().map(log_entry).collect();
+        if vote.is_none() && entries.is_empty() {
+            return false;
+        }
+        self.outputs.push_back(Output::Persist(Write { number: WriteNumber(number), vote, entries }));
+        true
+    }
+
+    fn commit(&mut self, entries: Vec<Entry>) {
+        let Some(last) = entries.last().map(|entry| entry.index) else { return };
+        for entry in entries {
+            self.change_members(&entry);
+            self.outputs.push_back(Output::Commit(log_entry(&entry)));
+        }
+        self.raw.advance_apply_to(last);
+        // What is handed out is on this disk.
+        self.note_applied(last);
+    }
+
+    fn note_applied(&mut self, index: u64) {
+        if let Admission::Until(needed) = self.admission
+            && index >= needed
+        {
+            self.admission = Admission::CaughtUp;
+            self.outputs.push_back(Output::CaughtUp);
+        }
+    }
+
+    fn change_members(&mut self, entry: &Entry) {
+        let members = match entry.get_entry_type() {
+            EntryType::EntryNormal => return,
+            EntryType::EntryConfChange => {
+                ConfChange::parse_from_bytes(&entry.data).ok().map(|it| self.raw.apply_conf_change(&it))
+            }
+            EntryType::EntryConfChangeV2 => {
+                ConfChangeV2::parse_from_bytes(&entry.data).ok().map(|it| self.raw.apply_conf_change(&it))
+            }
+        };
+        if let Some(Ok(members)) = members {
+            self.raw.mut_store().set_members(members);
+        }
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            let to = NodeId(message.to);
+            self.outputs.push_back(Output::Send { to, bytes: encode(&message) });
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                // It travels outside of the engine: see `install`.
+                self.raw.report_snapshot(to.0, SnapshotStatus::Finish);
+            }
+        }
+    }
+
+    fn release(&mut self, freed: Freed) {
+        if let Some(step) = freed.step {
+            self.raw.on_persist_ready(step);
+        }
+        self.send(freed.messages);
+    }
+
+    /// What was asked of the old leader is asked of the new one.
+    fn note_leader(&mut self) {
+        let leader = self.raw.raft.leader_id;
+        if leader != self.leader_before {
+            self.leader_before = leader;
+            if leader != raft::INVALID_ID {
+                self.campaign_in = None;
+                for context in self.reads.ask_again() {
+                    self.raw.read_index(context);
+                }
+            }
+        }
+    }
+
+    /// The crate draws from the system's randomness whenever it begins to wait; what it drew is replaced.
+    fn draw_timeout(&mut self) {
+        let raft = &mut self.raw.raft;
+        let now = (raft.term, raft.state);
+        if now != self.drawn_for {
+            self.drawn_for = now;
+            self.drawn = self.timeouts.draw();
+        }
+        raft.set_randomized_election_timeout(self.drawn);
+    }
+}
+
+impl Engine for Raft {
+    fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
+        assert!(!payload.is_empty(), "an empty entry is a leader's first");
+        if !self.is_leader() {
+            return None;
+        }
+        let entry = Entry { data: payload, ..Entry::default() };
+        let mut message = Message { from: self.node.0, ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.mut_entries().push(entry);
+        self.raw.step(message).ok()?;
+        let index = self.raw.raft.raft_log.last_index();
+        self.work();
+        Some(LogIndex(index))
+    }
+
+    fn read(&mut self, read: ReadNumber) {
+        let context = self.reads.ask(read);
+        self.raw.read_index(context);
+        self.work();
+    }
+
+    fn hand_over(&mut self) {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader || raft.lead_transferee.is_some() {
+            return;
+        }
+        let voters = raft.prs().iter().filter(|(id, _)| **id != self.node.0);
+        let voters = voters.filter(|(id, progress)| progress.recent_active && self.is_voter(**id));
+        // The lowest number among equals: the crate's table has no order to rely on.
+        let best = voters.max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(**id)));
+        if let Some(successor) = best.map(|(id, _)| *id) {
+            self.raw.transfer_leader(successor);
+            self.work();
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Persisted(number) => {
+                let freed = self.held.free(number);
+                self.release(freed);
+            }
+            Input::Message { from, bytes } => {
+                if let Some(message) = decode(&bytes) {
+                    self.step(from, message);
+                }
+            }
+            Input::Lost(peer) => self.handle_lost(peer),
+            Input::Released { index, term } => self.raw.mut_store().release(index.0, term.0),
+            Input::Installed { index, term } => self.handle_installed(index, term),
+            Input::Admit => self.admission = Admission::Admitted,
+            Input::Tick => self.tick(),
+        }
+        self.work();
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn may_vote(&self) -> bool {
+        self.admission == Admission::Admitted
+    }
+
+    fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.raw.raft.lead_transferee.is_none()
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let leader = self.raw.raft.leader_id;
+        (leader != raft::INVALID_ID).then_some(NodeId(leader))
+    }
+
+    fn standing(&self) -> Standing {
+        let raft = &self.raw.raft;
+        let role = match raft.state {
+            StateRole::Leader => Role::Leader,
+            StateRole::Follower => Role::Follower,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+        };
+        let mut peers = Vec::new();
+        if role == Role::Leader {
+            let others = raft.prs().iter().filter(|(id, _)| **id != self.node.0);
+            peers.extend(others.map(|(id, progress)| PeerStanding {
+                node: NodeId(*id),
+                is_voter: self.is_voter(*id),
+                matched: LogIndex(progress.matched),
+                is_active: progress.recent_active,
+            }));
+            peers.sort_by_key(|peer| peer.node);
+        }
+        Standing {
+            role: if self.is_voter(self.node.0) { role } else { Role::Learner },
+            term: Term(raft.term),
+            leader: self.leader(),
+            committed: LogIndex(raft.raft_log.committed),
+            silent_ticks: if role == Role::Leader { 0 } else { raft.election_elapsed as u64 },
+            peers,
+        }
+    }
+}
+
+impl Raft {
+    fn is_voter(&self, node: u64) -> bool {
+        self.raw.store().members().voters.contains(&node)
+    }
+}

@@ -1,0 +1,65 @@
+//! Reads that wait for a majority's word, and are asked for again when it does not come.
+//!
+//! A request carries the node, its life and the read's number, so that an answer to an earlier life of this
+//! node is never taken for one to this. An answer that comes late, or twice, still names an index that was
+//! committed after the read was asked for the first time.
+
+use std::collections::BTreeMap;
+
+use bezant_consensus::ReadNumber;
+use bezant_types::NodeId;
+
+/// Ticks after which a read is asked for again.
+const RETRY_TICKS: u32 = 5;
+
+/// What a request carries to the leader and back.
+fn context(node: NodeId, life: u64, read: ReadNumber) -> Vec<u8> {
+    [node.0, life, read.0].iter().flat_map(|part| part.to_le_bytes()).collect()
+}
+
+/// Reads without an answer.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    node: NodeId,
+    life: u64,
+    /// Ticks since each was asked for.
+    waiting: BTreeMap<ReadNumber, u32>,
+}
+
+impl Reads {
+    pub(crate) const fn new(node: NodeId, life: u64) -> Self {
+        Self { node, life, waiting: BTreeMap::new() }
+    }
+
+    /// Takes a read; what to send for it.
+    pub(crate) fn ask(&mut self, read: ReadNumber) -> Vec<u8> {
+        self.waiting.insert(read, 0);
+        context(self.node, self.life, read)
+    }
+
+    /// Time went on: what to send again.
+    pub(crate) fn tick(&mut self) -> Vec<Vec<u8>> {
+        let mut again = Vec::new();
+        for (read, ticks) in &mut self.waiting {
+            *ticks += 1;
+            if ticks.is_multiple_of(RETRY_TICKS) {
+                again.push(context(self.node, self.life, *read));
+            }
+        }
+        again
+    }
+
+    /// The leader changed: what was sent to the old one may never be answered.
+    pub(crate) fn ask_again(&self) -> Vec<Vec<u8>> {
+        self.waiting.keys().map(|read| context(self.node, self.life, *read)).collect()
+    }
+
+    /// An answer: the read, when one waits for it.
+    pub(crate) fn answer(&mut self, context: &[u8]) -> Option<ReadNumber> {
+        let (parts, []) = context.as_chunks::<8>() else { return None };
+        let [node, life, read] = *parts else { return None };
+        let read = ReadNumber(u64::from_le_bytes(read));
+        let is_ours = u64::from_le_bytes(node) == self.node.0 && u64::from_le_bytes(life) == self.life;
+        (is_ours && self.waiting.remove(&read).is_some()).then_some(read)
+    }
+}

@@ -1,0 +1,385 @@
+//! A few replicas in one thread: messages are carried and disks are synced by hand, so that a test decides
+//! what is lost, and what is on disk when.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bezant_consensus::{Engine, EntryKind, Input, LogEntry, Output, ReadNumber, Vote, Write};
+use bezant_types::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+
+use crate::{Raft, RaftOptions, RaftState};
+
+/// One replica and what lies on its disk.
+struct Replica {
+    engine: Raft,
+    vote: Option<Vote>,
+    log: Vec<LogEntry>,
+    unsynced: VecDeque<Write>,
+    committed: Vec<LogEntry>,
+    readable: Vec<(ReadNumber, LogIndex)>,
+    installs: Vec<(NodeId, LogIndex)>,
+    has_caught_up: bool,
+}
+
+struct Net {
+    replicas: Vec<Replica>,
+    messages: VecDeque<(usize, usize, Bytes)>,
+    cut: BTreeSet<usize>,
+    /// Disks that do not sync for now.
+    slow: BTreeSet<usize>,
+}
+
+fn options(node: usize, count: usize, life: u64) -> RaftOptions {
+    RaftOptions {
+        node: NodeId(node as u64 + 1),
+        voters: (1..=count as u64).map(NodeId).collect(),
+        election_ticks: 10,
+        heartbeat_ticks: 2,
+        may_vote: true,
+        seed: node as u64 * 1000 + life,
+    }
+}
+
+impl Replica {
+    fn new(engine: Raft) -> Self {
+        Self {
+            engine,
+            vote: None,
+            log: Vec::new(),
+            unsynced: VecDeque::new(),
+            committed: Vec::new(),
+            readable: Vec::new(),
+            installs: Vec::new(),
+            has_caught_up: false,
+        }
+    }
+
+    fn write(&mut self, write: Write) {
+        if write.vote.is_some() {
+            self.vote = write.vote;
+        }
+        if let Some(first) = write.entries.first() {
+            self.log.retain(|entry| entry.index < first.index);
+        }
+        self.log.extend(write.entries);
+        self.engine.handle(Input::Persisted(write.number));
+    }
+}
+
+impl Net {
+    fn new(count: usize) -> Self {
+        let replica = |node| Replica::new(Raft::new(&options(node, count, 0), RaftState::default()).unwrap());
+        Self {
+            replicas: (0..count).map(replica).collect(),
+            messages: VecDeque::new(),
+            cut: BTreeSet::new(),
+            slow: BTreeSet::new(),
+        }
+    }
+
+    /// Carries out what one replica wants.
+    fn drain(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        while let Some(output) = replica.engine.poll() {
+            match output {
+                Output::Persist(write) => replica.unsynced.push_back(write),
+                Output::Commit(entry) => replica.committed.push(entry),
+                Output::Send { to, bytes } => {
+                    let to = usize::try_from(to.0).unwrap() - 1;
+                    self.messages.push_back((at, to, bytes));
+                }
+                Output::Readable { read, index } => replica.readable.push((read, index)),
+                Output::Install { from, index } => replica.installs.push((from, index)),
+                Output::CaughtUp => replica.has_caught_up = true,
+            }
+        }
+    }
+
+    /// Until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            for at in 0..self.replicas.len() {
+                self.drain(at);
+                if !self.slow.contains(&at) {
+                    while let Some(write) = self.replicas[at].unsynced.pop_front() {
+                        self.replicas[at].write(write);
+                        self.drain(at);
+                    }
+                }
+            }
+            let Some((from, to, bytes)) = self.messages.pop_front() else { return };
+            if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                let from = NodeId(from as u64 + 1);
+                self.replicas[to].engine.handle(Input::Message { from, bytes });
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        for at in 0..self.replicas.len() {
+            self.replicas[at].engine.handle(Input::Tick);
+        }
+        self.settle();
+    }
+
+    fn leader(&self) -> Option<usize> {
+        (0..self.replicas.len()).find(|at| !self.cut.contains(at) && self.replicas[*at].engine.is_leader())
+    }
+
+    fn elect(&mut self) -> usize {
+        for _ in 0..100 {
+            if let Some(leader) = self.leader() {
+                return leader;
+            }
+            self.tick();
+        }
+        panic!("nobody was elected")
+    }
+
+    fn propose(&mut self, at: usize, payload: &'static [u8]) -> LogIndex {
+        let index = self.replicas[at].engine.propose(Bytes::from_static(payload)).unwrap();
+        self.settle();
+        index
+    }
+
+    /// The process ends and begins again with what was on its disk.
+    fn restart(&mut self, at: usize, life: u64) {
+        let old = &self.replicas[at];
+        let state =
+            RaftState { vote: old.vote, checkpoint: (LogIndex(0), Term(0)), entries: old.log.clone() };
+        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        let log = old.log.clone();
+        let vote = old.vote;
+        self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
+    }
+}
+
+fn commands(replica: &Replica) -> Vec<&[u8]> {
+    let commands = replica.committed.iter().filter(|entry| entry.kind == EntryKind::Command);
+    commands.map(|entry| &*entry.payload).collect()
+}
+
+#[test]
+fn three_replicas_elect_one_leader_and_agree() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    for payload in [b"a", b"b", b"c"] {
+        net.propose(leader, payload);
+    }
+    net.tick();
+    for replica in &net.replicas {
+        assert_eq!(commands(replica), [b"a", b"b", b"c"]);
+    }
+    assert_eq!(net.replicas.iter().filter(|replica| replica.engine.is_leader()).count(), 1);
+}
+
+#[test]
+fn nothing_commits_until_a_majority_has_it_on_disk() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.slow = [0, 1, 2].into_iter().filter(|at| *at != leader).collect();
+    net.propose(leader, b"x");
+    assert!(commands(&net.replicas[leader]).is_empty(), "one disk of three is no majority");
+    net.slow.pop_first();
+    net.settle();
+    assert_eq!(commands(&net.replicas[leader]), [b"x"]);
+}
+
+#[test]
+fn two_followers_are_a_majority_without_the_leaders_disk() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.slow = [leader].into();
+    let index = net.propose(leader, b"x");
+    assert_eq!(net.replicas[leader].engine.standing().committed, index);
+    assert!(commands(&net.replicas[leader]).is_empty(), "a replica applies what is on its own disk");
+    assert_eq!(commands(&net.replicas[(leader + 1) % 3]), [b"x"]);
+}
+
+#[test]
+fn no_vote_leaves_before_it_is_on_disk() {
+    let mut net = Net::new(3);
+    net.slow = [0, 1, 2].into();
+    for _ in 0..60 {
+        net.tick();
+        assert_eq!(net.leader(), None, "votes that are not on disk elect nobody");
+    }
+    net.slow.clear();
+    net.settle();
+    net.elect();
+}
+
+#[test]
+fn what_was_never_agreed_is_overwritten() {
+    let mut net = Net::new(3);
+    let old = net.elect();
+    net.propose(old, b"agreed");
+    net.cut = [old].into();
+    net.propose(old, b"lost");
+    let new = net.elect();
+    assert_ne!(new, old);
+    net.propose(new, b"kept");
+    net.cut.clear();
+    for _ in 0..40 {
+        net.tick();
+    }
+    for replica in &net.replicas {
+        assert_eq!(commands(replica), [&b"agreed"[..], b"kept"]);
+        assert!(replica.log.iter().all(|entry| &*entry.payload != b"lost"));
+    }
+}
+
+#[test]
+fn a_restart_keeps_log_and_vote() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"a");
+    for at in 0..3 {
+        net.restart(at, 1);
+    }
+    let leader = net.elect();
+    net.propose(leader, b"b");
+    net.tick();
+    for replica in &net.replicas {
+        assert_eq!(commands(replica), [b"a", b"b"]);
+    }
+}
+
+#[test]
+fn a_follower_reads_through_the_leader_and_a_deposed_leader_does_not() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let index = net.propose(leader, b"a");
+    let follower = (leader + 1) % 3;
+    net.replicas[follower].engine.read(ReadNumber(7));
+    net.settle();
+    assert_eq!(net.replicas[follower].readable, [(ReadNumber(7), index)]);
+    net.cut = [leader].into();
+    net.replicas[leader].engine.read(ReadNumber(8));
+    net.settle();
+    assert!(net.replicas[leader].readable.is_empty(), "a majority may have gone on without it");
+    let new = net.elect();
+    let newer = net.propose(new, b"b");
+    net.cut.clear();
+    for _ in 0..40 {
+        net.tick();
+    }
+    let (read, seen) = net.replicas[leader].readable[0];
+    assert_eq!(read, ReadNumber(8));
+    assert!(seen >= newer, "it sees what was agreed without it");
+}
+
+#[test]
+fn a_broken_connection_to_the_leader_shortens_the_wait() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.cut = [leader].into();
+    let peer = NodeId(leader as u64 + 1);
+    for at in (0..3).filter(|at| *at != leader) {
+        net.replicas[at].engine.handle(Input::Lost(peer));
+    }
+    let ticks = (1..=9).find(|_| {
+        net.tick();
+        net.leader().is_some()
+    });
+    assert!(ticks.is_some(), "less than the timeout of ten ticks");
+}
+
+#[test]
+fn a_leader_hands_over_to_who_is_best_prepared() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"a");
+    net.replicas[leader].engine.hand_over();
+    net.settle();
+    let new = net.leader().unwrap();
+    assert_ne!(new, leader);
+    net.propose(new, b"b");
+}
+
+#[test]
+fn a_replica_whose_entries_are_gone_installs_a_checkpoint() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let away = (leader + 1) % 3;
+    net.cut = [away].into();
+    let payload: &'static [u8] = vec![7; 4 << 20].leak();
+    let mut last = LogIndex(0);
+    for _ in 0..12 {
+        last = net.propose(leader, payload);
+    }
+    let term = net.replicas[leader].engine.standing().term;
+    for at in (0..3).filter(|at| *at != away) {
+        net.replicas[at].engine.handle(Input::Released { index: last, term });
+    }
+    net.cut.clear();
+    for _ in 0..60 {
+        net.tick();
+    }
+    let (from, index) = net.replicas[away].installs[0];
+    assert_eq!(net.replicas[away].installs.len(), 1, "it is asked for once");
+    assert_eq!(index, last);
+    assert!(net.leader().is_some_and(|leader| from == NodeId(leader as u64 + 1)));
+    let before = net.replicas[away].committed.len();
+    net.replicas[away].engine.handle(Input::Installed { index, term });
+    net.replicas[away].log.clear();
+    net.settle();
+    let leader = net.elect();
+    for _ in 0..10 {
+        net.tick();
+    }
+    net.propose(leader, b"after");
+    net.tick();
+    let after = &net.replicas[away].committed[before..];
+    assert!(after.iter().all(|entry| entry.index > last), "nothing that the checkpoint holds");
+    assert_eq!(after.last().map(|entry| &*entry.payload), Some(&b"after"[..]));
+}
+
+#[test]
+fn a_disk_that_may_have_been_lost_does_not_vote_until_it_has_everything() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let wiped = (leader + 1) % 3;
+    let other = (leader + 2) % 3;
+    net.cut = [other].into();
+    net.propose(leader, b"only on the leader and the wiped disk");
+    let options = RaftOptions { may_vote: false, ..options(wiped, 3, 1) };
+    net.replicas[wiped] = Replica::new(Raft::new(&options, RaftState::default()).unwrap());
+    net.cut = [leader].into();
+    for _ in 0..200 {
+        net.tick();
+        assert_eq!(net.leader(), None, "the other alone does not know what was agreed");
+    }
+    net.cut.clear();
+    net.elect();
+    // The leader remembers what the lost disk had; an operator replaces the node. Here it is a new leader that
+    // knows nothing of it.
+    for _ in 0..40 {
+        net.tick();
+    }
+    assert!(!net.replicas[wiped].engine.may_vote());
+    if net.replicas[wiped].has_caught_up {
+        net.replicas[wiped].engine.handle(Input::Admit);
+        assert!(net.replicas[wiped].engine.may_vote());
+    }
+}
+
+#[test]
+fn equal_input_gives_equal_output() {
+    let run = || {
+        let mut net = Net::new(5);
+        let mut trace = Vec::new();
+        for round in 0..120 {
+            net.tick();
+            if round % 40 == 39
+                && let Some(leader) = net.leader()
+            {
+                net.cut = [leader].into();
+            }
+            trace
+                .push((net.leader(), net.replicas.iter().map(|it| it.engine.standing()).collect::<Vec<_>>()));
+        }
+        trace
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,44 @@
+//! How long a replica waits for its leader, in ticks, before it asks for votes.
+//!
+//! Drawn anew for every term, so that two replicas which collided once are unlikely to do it again.
+
+/// A small generator (xorshift64*, Vigna 2016): good enough to keep replicas apart, and the same everywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeouts {
+    state: u64,
+    election_ticks: u64,
+}
+
+/// Ticks, at most, after the connection to the leader broke: its process is gone in all likelihood.
+const LOST_TICKS: u64 = 4;
+
+impl Timeouts {
+    /// Draws from `election_ticks` to twice as many.
+    pub(crate) fn new(seed: u64, election_ticks: u32) -> Self {
+        // The generator must not begin with 0; seeds that differ in one bit must not begin alike.
+        let state = (seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
+        Self { state, election_ticks: u64::from(election_ticks) }
+    }
+
+    /// For a replica that waits for a leader's word.
+    pub(crate) fn draw(&mut self) -> usize {
+        let spread = self.next() % self.election_ticks;
+        ticks(self.election_ticks + spread)
+    }
+
+    /// For a replica whose connection to the leader broke.
+    pub(crate) fn draw_after_loss(&mut self) -> usize {
+        ticks(1 + self.next() % LOST_TICKS)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
+    }
+}
+
+fn ticks(count: u64) -> usize {
+    usize::try_from(count).expect("invariant: a timeout is some hundred ticks")
+}

@@ -1,0 +1,14 @@
+//! A replica of the ledger on its disk: how its state comes back after a restart ([`recover`]), and how one
+//! that is far behind gets the state of another ([`Supplier`], [`verify`]).
+//!
+//! Runtime and simulator share this room, so that the simulator tries what runs in production. It reads and
+//! writes through `storage`, and knows neither threads nor clocks nor peers.
+//!
+//! Always holds: the order newest checkpoint, history cut back to it, log behind it. Damage in any of them is
+//! an error that names file and place; nothing is cut in silence.
+
+mod recover;
+mod supply;
+
+pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
+pub use supply::{Supplier, SupplyError, verify};

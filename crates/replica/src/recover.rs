@@ -1,0 +1,132 @@
+//! What the disk holds becomes the state again.
+
+use std::sync::Arc;
+
+use bezant_consensus::{LogEntry, Vote};
+use bezant_ledger::Ledger;
+use bezant_node::{ReplayError, replay};
+use bezant_rsm::{Prefetch, RestoreError, StateMachine};
+use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
+use bezant_storage::disk::{Disk, DiskError};
+use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
+use bezant_storage::record::{RecordError, VoteStore};
+use bezant_storage::{History, HistoryError, HistoryReader};
+use bezant_types::{FetchKey, Fetched, LogIndex, Term};
+use thiserror::Error;
+
+/// Why a replica does not come back. Nothing that was acknowledged was changed; it can be tried again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// The folder cannot be used: another process holds it, or the system refused.
+    #[error("the data folder cannot be used: {0}")]
+    Disk(#[from] DiskError),
+    /// The checkpoint cannot be read.
+    #[error("the checkpoint cannot be read: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The checkpoint's bytes are sound, but not a ledger's.
+    #[error("the checkpoint cannot be used: {0}")]
+    Restore(#[from] RestoreError),
+    /// The history cannot be read.
+    #[error("the history cannot be read: {0}")]
+    History(#[from] HistoryError),
+    /// The log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] LogError),
+    /// An entry of the log cannot be applied.
+    #[error("the log cannot be applied: {0}")]
+    Replay(#[from] ReplayError<HistoryError>),
+    /// The vote cannot be read.
+    #[error("the vote cannot be read: {0}")]
+    Record(#[from] RecordError),
+}
+
+/// Whose word makes an entry of the log agreed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// This replica's alone: the whole log is applied at once.
+    Alone,
+    /// The group's: what lies behind the checkpoint waits for its word.
+    Grouped,
+}
+
+/// What the disk held.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Where checkpoints go.
+    pub store: CheckpointStore,
+    /// The state after `applied`.
+    pub machine: Ledger,
+    /// Its rows.
+    pub history: History,
+    /// Ready for the next entry.
+    pub log: Log,
+    /// Where votes go.
+    pub votes: VoteStore,
+    /// The last vote.
+    pub vote: Option<Vote>,
+    /// The checkpoint that the state began with, and the term of its last entry; zeros for none.
+    pub checkpoint: (LogIndex, Term),
+    /// The last entry that the state shows.
+    pub applied: LogIndex,
+    /// What lies in the log behind it.
+    pub entries: Vec<LogEntry>,
+    /// Bytes of the entries between the checkpoint and `applied`.
+    pub log_bytes: usize,
+    /// How many those are.
+    pub entries_replayed: u64,
+    /// The end of the log that a crash had torn, and that nobody was told of.
+    pub cut: Option<CutTail>,
+}
+
+/// What the history holds, no fresher than the machine was when it chose the keys.
+pub fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fetched, HistoryError> {
+    let mut found = reader.fetch(&prefetch.keys)?;
+    found.seen = found.seen.earlier(prefetch.position);
+    Ok(found)
+}
+
+/// Reads everything back.
+pub fn recover(disk: Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<Recovered, RecoverError> {
+    let (votes, vote) = VoteStore::open(Arc::clone(&disk))?;
+    let store = CheckpointStore::new(Arc::clone(&disk));
+    let (mut machine, checkpoint) = match store.load_newest()? {
+        Some(checkpoint) => (Ledger::restore(&checkpoint.bytes)?, (checkpoint.index, checkpoint.term)),
+        None => (Ledger::new(), (LogIndex(0), Term(0))),
+    };
+    let mut history = History::open(Arc::clone(&disk), machine.position())?;
+    let (log, mut recovered) = Log::open(disk, options, checkpoint.0)?;
+    let reader = history.reader();
+    let (mut applied, mut log_bytes, mut entries_replayed) = (checkpoint.0, 0, 0);
+    let mut entries = Vec::new();
+    while let Some(entry) = recovered.entries.next()? {
+        if mode == Mode::Grouped {
+            entries.push(entry);
+            continue;
+        }
+        if let Some(rows) = replay(&mut machine, &entry, |prefetch| fetch(&reader, prefetch))? {
+            history.append(rows.movements, rows.refusals)?;
+        }
+        while let Some(job) = history.next_job() {
+            history.complete(job.run()?)?;
+        }
+        applied = entry.index;
+        log_bytes += entry.payload.len();
+        entries_replayed += 1;
+    }
+    let cut = recovered.cut;
+    Ok(Recovered {
+        store,
+        machine,
+        history,
+        log,
+        votes,
+        vote,
+        checkpoint,
+        applied,
+        entries,
+        log_bytes,
+        entries_replayed,
+        cut,
+    })
+}

@@ -1,0 +1,94 @@
+//! A replica that is far behind is supplied from another's newest checkpoint and history, a piece at a time.
+//!
+//! The asker decides the pace and keeps the place; here lies only an open file for each of them, so that a
+//! checkpoint which is replaced meanwhile can be read to its end.
+
+use std::collections::BTreeMap;
+
+use bezant_node::{Chunk, ChunkHead, ChunkPart, Installable, Pull};
+use bezant_storage::checkpoint::{CheckpointError, CheckpointReader, CheckpointStore};
+use bezant_storage::{HistoryError, HistoryReader};
+use bezant_types::{HistoryPosition, LogIndex, NodeId};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// Bytes of a piece.
+const PIECE_SIZE: usize = 1 << 20;
+
+/// Why a piece cannot be had. The asker asks again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SupplyError {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The history cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+/// Answers the pulls of other replicas.
+#[derive(Debug)]
+pub struct Supplier {
+    store: CheckpointStore,
+    history: HistoryReader,
+    readers: BTreeMap<NodeId, CheckpointReader>,
+}
+
+impl Supplier {
+    /// From these checkpoints and this history.
+    pub const fn new(store: CheckpointStore, history: HistoryReader) -> Self {
+        Self { store, history, readers: BTreeMap::new() }
+    }
+
+    /// The piece that `to` asks for; `None` while there is no checkpoint that is of use to it.
+    pub fn supply(&mut self, to: NodeId, pull: Pull) -> Result<Option<Chunk>, SupplyError> {
+        let holds_it = self.readers.get(&to).is_some_and(|reader| reader.index() == pull.index);
+        if !holds_it {
+            let Some(newest) = self.store.open_newest()? else { return Ok(None) };
+            self.readers.insert(to, newest);
+        }
+        let Some(reader) = self.readers.get_mut(&to) else { return Ok(None) };
+        let head = ChunkHead {
+            index: reader.index(),
+            term: reader.term(),
+            time: reader.time(),
+            position: reader.history(),
+            size: reader.size(),
+            digest: reader.digest(),
+        };
+        if !head.position.reaches(pull.position) {
+            // The asker has rows of a newer one already.
+            self.readers.remove(&to);
+            return Ok(None);
+        }
+        let part = if pull.position == head.position {
+            let offset = if pull.index == head.index { pull.offset } else { 0 };
+            let bytes = Bytes::from(reader.read(offset, PIECE_SIZE)?);
+            if offset + bytes.len() as u64 == head.size {
+                self.readers.remove(&to);
+            }
+            ChunkPart::State { offset, bytes }
+        } else {
+            let rows = self.history.chunk(pull.position, head.position, PIECE_SIZE)?;
+            let until = HistoryPosition {
+                movements: pull.position.movements + rows.movements.len() as u64,
+                refusals: pull.position.refusals + rows.refusals.len() as u64,
+            };
+            ChunkPart::Rows { from: pull.position, until, bytes: rows.encode() }
+        };
+        Ok(Some(Chunk { head, part }))
+    }
+
+    /// The peer is gone: lets go of what was kept for it.
+    pub fn forget(&mut self, peer: NodeId) {
+        self.readers.remove(&peer);
+    }
+}
+
+/// True when the bytes that came are those that the supplier's checkpoint was made of.
+pub fn verify(installable: &Installable) -> bool {
+    installable.index != LogIndex(0)
+        && <[u8; 32]>::from(Sha256::digest(&installable.bytes)) == installable.digest
+}

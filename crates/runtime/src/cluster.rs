@@ -1,0 +1,256 @@
+//! A node among others: what it must be told, who it is on its disk, and what it knows of the cluster.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bezant_consensus::{Role, Standing};
+use bezant_storage::disk::Disk;
+use bezant_storage::record::Identity;
+use bezant_types::{LogIndex, NodeId, Term};
+use sha2::{Digest, Sha256};
+
+use crate::start::StartError;
+
+/// What a node must be told to be one of several.
+#[derive(Debug)]
+pub struct ClusterOptions {
+    /// This node; not 0.
+    pub node: NodeId,
+    /// What all nodes of the cluster know, and nobody else.
+    pub token: String,
+    /// All nodes, this one included, with the addresses at which their peers reach them.
+    pub nodes: Vec<(NodeId, String)>,
+    /// Where this node's peers reach it; bound.
+    pub listener: TcpListener,
+}
+
+impl ClusterOptions {
+    pub(crate) fn token_digest(&self) -> [u8; 32] {
+        Sha256::digest(self.token.as_bytes()).into()
+    }
+
+    pub(crate) fn voters(&self) -> Vec<NodeId> {
+        self.nodes.iter().map(|(node, _)| *node).collect()
+    }
+
+    /// The other nodes.
+    pub(crate) fn peers(&self) -> Vec<(NodeId, String)> {
+        self.nodes.iter().filter(|(node, _)| *node != self.node).cloned().collect()
+    }
+}
+
+/// A number that no other start of a node draws, in all likelihood.
+pub(crate) fn draw() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// Reads who this folder's node is, or makes a new folder this node's.
+pub(crate) fn identify(
+    disk: &Arc<dyn Disk>,
+    cluster: Option<&ClusterOptions>,
+) -> Result<Option<Identity>, StartError> {
+    let found = Identity::load(&**disk)?;
+    match (found, cluster) {
+        (None, None) => Ok(None),
+        (Some(found), None) => Err(StartError::OfCluster { node: found.node }),
+        (Some(found), Some(cluster)) if found.node != cluster.node => {
+            Err(StartError::OtherNode { found: found.node, wanted: cluster.node })
+        }
+        (Some(found), Some(cluster)) if found.token != cluster.token_digest() => {
+            Err(StartError::OtherCluster { node: found.node })
+        }
+        (Some(found), Some(_)) => Ok(Some(found)),
+        (None, Some(cluster)) => {
+            if !disk.list()?.is_empty() {
+                return Err(StartError::NotEmpty { node: cluster.node });
+            }
+            let disk_id = u128::from(draw()) << 64 | u128::from(draw());
+            let identity = Identity {
+                token: cluster.token_digest(),
+                node: cluster.node,
+                disk: disk_id,
+                is_admitted: false,
+                known: Vec::new(),
+            };
+            identity.store(&**disk)?;
+            Ok(Some(identity))
+        }
+    }
+}
+
+/// Who the peers are, by their disks: a node whose disk was replaced under its old number is another node.
+#[derive(Debug)]
+pub(crate) struct KnownDisks {
+    disk: Arc<dyn Disk>,
+    identity: Mutex<Identity>,
+    /// This disk has neither voted nor held an entry.
+    pub(crate) is_fresh: Arc<AtomicBool>,
+}
+
+impl KnownDisks {
+    pub(crate) fn new(disk: Arc<dyn Disk>, identity: Identity, is_fresh: bool) -> Self {
+        Self { disk, identity: Mutex::new(identity), is_fresh: Arc::new(AtomicBool::new(is_fresh)) }
+    }
+
+    /// This node's disk.
+    pub(crate) fn disk_id(&self) -> u128 {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).disk
+    }
+
+    /// True when it was noted that this disk may vote.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).is_admitted
+    }
+
+    /// From now on this disk holds something.
+    pub(crate) fn set_used(&self) {
+        self.is_fresh.store(false, Ordering::Release);
+    }
+
+    /// Admits a peer with its disk, or says why not. A disk that was never seen is remembered first.
+    pub(crate) fn admit(&self, node: NodeId, disk: u128) -> Result<(), String> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        match identity.known.iter().find(|(known, _)| *known == node) {
+            Some((_, known)) if *known == disk => Ok(()),
+            Some(_) => Err(format!(
+                "node {node} comes with another disk than the one that is known: if its data was lost, a \
+                 fresh node with another number must take its place"
+            )),
+            None => {
+                identity.known.push((node, disk));
+                identity.store(&*self.disk).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// From now on this disk may vote; on disk before it does.
+    pub(crate) fn set_admitted(&self) -> Result<(), String> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if !identity.is_admitted {
+            identity.is_admitted = true;
+            identity.store(&*self.disk).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a peer said of itself when it was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acquaintance {
+    pub(crate) is_fresh: bool,
+    pub(crate) clock_offset_nanos: i64,
+}
+
+/// A node of the cluster, as another one sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Where its peers reach it.
+    pub address: String,
+    /// True for the node that says all this, and for peers with a connection.
+    pub is_connected: bool,
+    /// The last entry that it is known to have on disk; only the leader knows.
+    pub matched: Option<LogIndex>,
+    /// Its clock less this node's, when they met last.
+    pub clock_offset_nanos: Option<i64>,
+}
+
+/// The cluster, as one of its nodes sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// The node that says all this.
+    pub node: NodeId,
+    /// What it is.
+    pub role: Role,
+    /// In which term.
+    pub term: Term,
+    /// Who leads; `None` while nobody is known to.
+    pub leader: Option<NodeId>,
+    /// The last entry that is agreed.
+    pub committed: LogIndex,
+    /// The last entry that it has applied.
+    pub applied: LogIndex,
+    /// The last place at which its state was found equal to others', and how many nodes that were with it.
+    pub agreed: (LogIndex, usize),
+    /// How much of a checkpoint from another node has come, of how many bytes.
+    pub install: Option<(u64, u64)>,
+    /// All nodes, in order of their numbers.
+    pub nodes: Vec<NodeStatus>,
+}
+
+impl ClusterStatus {
+    /// Of a node that is alone.
+    pub(crate) fn alone() -> Self {
+        let node = NodeId(1);
+        Self {
+            node,
+            role: Role::Leader,
+            term: Term(1),
+            leader: Some(node),
+            committed: LogIndex(0),
+            applied: LogIndex(0),
+            agreed: (LogIndex(0), 1),
+            install: None,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Takes over where the replica stands.
+    pub(crate) fn take(&mut self, standing: &Standing, applied: LogIndex) {
+        self.role = standing.role;
+        self.term = standing.term;
+        self.leader = standing.leader;
+        self.committed = standing.committed;
+        self.applied = applied;
+        for status in &mut self.nodes {
+            let peer = standing.peers.iter().find(|peer| peer.node == status.node);
+            status.matched = peer.map(|peer| peer.matched);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_storage::MemoryDisk;
+
+    fn options(node: u64, token: &str) -> ClusterOptions {
+        ClusterOptions {
+            node: NodeId(node),
+            token: token.to_owned(),
+            nodes: vec![(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:1".to_owned())],
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_node_of_one_cluster() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        assert_eq!(identify(&disk, None).unwrap(), None);
+        let made = identify(&disk, Some(&options(1, "token"))).unwrap();
+        assert_eq!(identify(&disk, Some(&options(1, "token"))).unwrap(), made);
+        let wrong = [
+            (Some(options(2, "token")), "node 1"),
+            (Some(options(1, "other")), "another token"),
+            (None, "--node"),
+        ];
+        for (options, word) in wrong {
+            let error = identify(&disk, options.as_ref()).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_peer_with_another_disk_is_another_peer() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let identity = identify(&disk, Some(&options(1, "token"))).unwrap().unwrap();
+        let known = KnownDisks::new(Arc::clone(&disk), identity, true);
+        known.admit(NodeId(2), 77).unwrap();
+        let again = KnownDisks::new(Arc::clone(&disk), Identity::load(&*disk).unwrap().unwrap(), true);
+        again.admit(NodeId(2), 77).unwrap();
+        assert!(again.admit(NodeId(2), 78).unwrap_err().contains("another disk"));
+    }
+}

@@ -1,0 +1,114 @@
+//! What a node is to the others: the way to them, what they said of themselves, and whether it may vote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+
+use bezant_consensus::Role;
+use bezant_node::{Input, PeerMessage, Pull};
+use bezant_types::NodeId;
+
+use crate::cluster::{Acquaintance, ClusterStatus, KnownDisks};
+use crate::handle::Shared;
+use crate::node_thread::{LedgerNode, now};
+use crate::peer::Peers;
+use crate::supply_thread::Supply;
+
+/// Ticks between two looks at where the cluster stands.
+const STATUS_TICKS: u64 = 5;
+/// A clock that is farther off than this is worth a word: timeouts of pending transfers follow the leader's.
+const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
+
+/// A node among others.
+pub(crate) struct Member {
+    peers: Arc<Peers>,
+    supply: mpsc::Sender<Supply>,
+    known: Arc<KnownDisks>,
+    met: BTreeMap<NodeId, Acquaintance>,
+    /// Peers whose disks were new at some time since this node began.
+    fresh: BTreeSet<NodeId>,
+    status: ClusterStatus,
+    ticks: u64,
+}
+
+impl Member {
+    pub(crate) fn new(
+        peers: Arc<Peers>,
+        supply: mpsc::Sender<Supply>,
+        known: Arc<KnownDisks>,
+        status: ClusterStatus,
+    ) -> Self {
+        Self { peers, supply, known, met: BTreeMap::new(), fresh: BTreeSet::new(), status, ticks: 0 }
+    }
+
+    pub(crate) fn send(&self, to: NodeId, message: PeerMessage) {
+        self.peers.send(to, message.encode());
+    }
+
+    pub(crate) fn supply(&self, to: NodeId, pull: Pull) {
+        // A thread that has ended has told why before.
+        drop(self.supply.send(Supply { to, pull }));
+    }
+
+    /// A peer was met. When all disks are new, nothing can have been agreed yet, and all may vote.
+    pub(crate) fn meet(&mut self, node: NodeId, acquaintance: Acquaintance, replica: &mut LedgerNode) {
+        let offset = acquaintance.clock_offset_nanos;
+        if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
+            tracing::warn!(
+                node = node.0,
+                "the clock of node {node} is {} ms off this node's: check both",
+                offset / 1_000_000
+            );
+        }
+        self.met.insert(node, acquaintance);
+        if acquaintance.is_fresh {
+            self.fresh.insert(node);
+        }
+        if !replica.may_vote() && self.fresh.len() + 1 == self.status.nodes.len() {
+            self.admit(replica);
+        }
+    }
+
+    /// On disk first: after a restart it must not be forgotten that this disk may have voted.
+    pub(crate) fn admit(&self, replica: &mut LedgerNode) {
+        match self.known.set_admitted() {
+            Ok(()) => replica.handle(now(), Input::Admit),
+            Err(error) => tracing::error!("this node cannot take part in elections: {error}"),
+        }
+    }
+
+    /// Something is about to be written to this disk.
+    pub(crate) fn note_write(&self) {
+        self.known.set_used();
+    }
+
+    /// Time went on: tells the world where the cluster stands, now and then.
+    pub(crate) fn tick(&mut self, replica: &LedgerNode, shared: &Shared) {
+        self.ticks += 1;
+        if !self.ticks.is_multiple_of(STATUS_TICKS) {
+            return;
+        }
+        let standing = replica.standing();
+        let leader_before = self.status.leader;
+        self.status.take(&standing, replica.applied());
+        self.status.agreed = replica.agreed();
+        self.status.install = replica.install_progress();
+        for node in &mut self.status.nodes {
+            node.is_connected = node.node == self.status.node || self.peers.is_connected(node.node);
+            node.clock_offset_nanos = self.met.get(&node.node).map(|peer| peer.clock_offset_nanos);
+        }
+        if self.status.leader != leader_before {
+            let term = standing.term.0;
+            let who = standing.leader.map_or_else(|| "no node".to_owned(), |leader| format!("node {leader}"));
+            tracing::info!(term, "{who} leads");
+        }
+        if *shared.cluster.borrow() != self.status {
+            shared.cluster.send_replace(self.status.clone());
+        }
+    }
+}
+
+/// True while the others need this node to lead, and one of them could in its place.
+pub(crate) fn is_needed(replica: &LedgerNode) -> bool {
+    let standing = replica.standing();
+    standing.role == Role::Leader && standing.peers.iter().any(|peer| peer.is_active)
+}

@@ -1,0 +1,105 @@
+//! The thread that accepts connections of peers, and those that receive on them.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::handshake::{self, HandshakeError, Met};
+use super::stream::{self, SILENCE_MAX, ShutDown};
+use super::{PeerEvent, Shared, frame};
+
+/// Connections whose peer has not proved yet who it is.
+const STRANGERS_MAX: usize = 64;
+/// The wait after the system gave no connection.
+const ERROR_WAIT: Duration = Duration::from_millis(50);
+
+/// Runs until the end.
+pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
+    let strangers = Arc::new(AtomicUsize::new(0));
+    let numbers = AtomicU64::new(0);
+    loop {
+        let accepted = listener.accept();
+        if shared.is_stopping.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok((socket, address)) = accepted else {
+            // Out of files, say: others may close some.
+            std::thread::sleep(ERROR_WAIT);
+            continue;
+        };
+        if strangers.fetch_add(1, Ordering::AcqRel) >= STRANGERS_MAX {
+            strangers.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        let (shared, strangers) = (Arc::clone(shared), Arc::clone(&strangers));
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        let place = Arc::clone(&strangers);
+        let body = move || {
+            let met = greet(&shared, socket, number);
+            strangers.fetch_sub(1, Ordering::AcqRel);
+            match met {
+                Ok((met, stream)) => receive(&shared, &met, stream, number),
+                Err(HandshakeError::Refused(reason)) => {
+                    tracing::warn!(%address, "a node was refused: {reason}");
+                }
+                Err(HandshakeError::Io(error)) => tracing::debug!(%address, %error, "no handshake"),
+            }
+        };
+        if std::thread::Builder::new().name("bezant-from".to_owned()).spawn(body).is_err() {
+            place.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Finds out who dialed; from then on this is the connection of that peer.
+fn greet(
+    shared: &Arc<Shared>,
+    socket: TcpStream,
+    number: u64,
+) -> Result<(Met, stream::Stream), HandshakeError> {
+    let mut stream = stream::accepted(socket)?;
+    let is_member = |node| shared.queues.contains_key(&node);
+    let met = handshake::accept(&mut stream, &shared.own(), is_member, |met| {
+        shared.admit(met)?;
+        // Before the peer hears that it was taken: it must not know more of this node than this node of it.
+        shared.tell_met(met);
+        Ok(())
+    })?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    let watched = stream.try_clone()?;
+    if let Some((_, older)) = shared.accepted().insert(met.node, (number, watched)) {
+        older.shut_down();
+    }
+    if shared.is_stopping.load(Ordering::Acquire) {
+        stream.shut_down();
+    }
+    Ok((met, stream))
+}
+
+/// Receives until the connection ends.
+fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, number: u64) {
+    let from = met.node;
+    loop {
+        match frame::read(&mut stream, frame::PAYLOAD_SIZE_MAX) {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => (shared.events)(PeerEvent::Message { from, bytes }),
+            Err(error) => {
+                if error.kind() == std::io::ErrorKind::InvalidData {
+                    tracing::warn!(node = from.0, "a connection is given up: {error}");
+                }
+                break;
+            }
+        }
+    }
+    stream.shut_down();
+    let mut accepted = shared.accepted();
+    let is_current = accepted.get(&from).is_some_and(|(current, _)| *current == number);
+    if is_current {
+        accepted.remove(&from);
+    }
+    drop(accepted);
+    if is_current {
+        (shared.events)(PeerEvent::Lost { node: from });
+    }
+}

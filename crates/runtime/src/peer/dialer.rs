@@ -1,0 +1,120 @@
+//! The thread that keeps a connection to one peer and sends what waits for it.
+
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bezant_types::NodeId;
+use bytes::Bytes;
+
+use super::handshake::{self, HandshakeError};
+use super::queue::{Queue, Taken};
+use super::stream::{self, SIGN_OF_LIFE, ShutDown};
+use super::{PeerEvent, Shared, frame};
+
+/// The wait after the first failure; it doubles up to the longest.
+const WAIT_FIRST: Duration = Duration::from_millis(20);
+const WAIT_LONGEST: Duration = Duration::from_secs(1);
+/// The wait after a refusal: somebody must change something first.
+const WAIT_REFUSED: Duration = Duration::from_secs(2);
+/// How often a refusal is told.
+const TELL_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Runs until the end.
+pub(super) fn run(shared: &Arc<Shared>, peer: NodeId, address: &str) {
+    let Some(queue) = shared.queues.get(&peer) else { return };
+    let mut wait = WAIT_FIRST;
+    let mut told = Told::default();
+    while !queue.is_stopping() {
+        let result = connect(shared, peer, address);
+        let pause = match result {
+            Ok(stream) => {
+                wait = WAIT_FIRST;
+                tracing::debug!(node = peer.0, address, "connected");
+                queue.set_open(true);
+                send(queue, stream);
+                queue.set_open(false);
+                (shared.events)(PeerEvent::Lost { node: peer });
+                WAIT_FIRST
+            }
+            Err(HandshakeError::Refused(reason)) => {
+                told.tell(peer, address, &reason);
+                WAIT_REFUSED
+            }
+            Err(HandshakeError::Io(error)) => {
+                tracing::debug!(node = peer.0, address, %error, "no connection");
+                let pause = wait;
+                wait = (wait * 2).min(WAIT_LONGEST);
+                pause
+            }
+        };
+        if queue.wait_for_stop(pause) {
+            return;
+        }
+    }
+}
+
+/// Refusals are told once a minute, or when they change.
+#[derive(Default)]
+struct Told {
+    reason: String,
+    at: Option<Instant>,
+}
+
+impl Told {
+    fn tell(&mut self, peer: NodeId, address: &str, reason: &str) {
+        let is_due = self.at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL);
+        if is_due || self.reason != reason {
+            tracing::error!(node = peer.0, "no connection with node {peer} at {address}: {reason}");
+            reason.clone_into(&mut self.reason);
+            self.at = Some(Instant::now());
+        }
+    }
+}
+
+fn connect(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<stream::Stream, HandshakeError> {
+    let mut stream = stream::dial(address)?;
+    let met = handshake::dial(&mut stream, &shared.own(), peer, |met| shared.admit(met))?;
+    shared.tell_met(&met);
+    Ok(stream)
+}
+
+/// Sends until the connection breaks, or the end.
+fn send(queue: &Queue, mut stream: stream::Stream) {
+    // The peer says nothing more on this connection: what can be read is its end.
+    let Ok(watched) = stream.try_clone() else { return };
+    let watcher = watch(watched);
+    loop {
+        let messages = match queue.take(SIGN_OF_LIFE) {
+            Taken::Messages(messages) => messages,
+            Taken::Nothing => vec![Bytes::new()],
+            Taken::Stopping => break,
+        };
+        if watcher.as_ref().is_none_or(std::thread::JoinHandle::is_finished) {
+            break;
+        }
+        if let Err(error) = frame::write_all(&mut stream, &messages) {
+            tracing::debug!(%error, "a connection to a peer broke");
+            break;
+        }
+    }
+    stream.shut_down();
+    if let Some(watcher) = watcher {
+        drop(watcher.join());
+    }
+}
+
+/// Notices the end of a connection on which nothing is sent just now.
+fn watch(mut stream: stream::Stream) -> Option<std::thread::JoinHandle<()>> {
+    let body = move || {
+        let mut byte = [0; 1];
+        loop {
+            match stream.read(&mut byte) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                _ => break,
+            }
+        }
+        stream.shut_down();
+    };
+    std::thread::Builder::new().name("bezant-watch".to_owned()).spawn(body).ok()
+}

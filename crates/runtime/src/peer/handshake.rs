@@ -1,0 +1,256 @@
+//! The first words of a connection: who both are, and that both know the cluster's token.
+//!
+//! The dialer says [`Hello`], the acceptor answers with its own and a proof, the dialer proves in turn, and
+//! the acceptor says that it takes the connection. The token never travels: a proof is SHA-256 over its
+//! digest, both random numbers, both nodes and which side speaks. Every refusal says what to change.
+//!
+//! | message | content |
+//! |---|---|
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64, disk u128, fresh u8, wall clock ns u64, random 16 bytes, proof 32 bytes (zeros in a hello) |
+//! | 3 confirm | proof 32 bytes |
+//! | 4 accepted | nothing |
+//! | 5 refused | UTF-8 text |
+
+use std::io::{self, Read, Write};
+
+use bezant_types::NodeId;
+use bytes::{BufMut, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::frame;
+use crate::cluster::draw;
+use crate::node_thread::now;
+
+/// The version of the protocol between nodes; nodes of different versions do not talk.
+const VERSION: u16 = 1;
+/// Bytes of a message of the handshake.
+const MESSAGE_SIZE_MAX: usize = 1024;
+
+const HELLO: u8 = 1;
+const WELCOME: u8 = 2;
+const CONFIRM: u8 = 3;
+const ACCEPTED: u8 = 4;
+const REFUSED: u8 = 5;
+
+/// Why two nodes do not talk.
+#[derive(Debug, Error)]
+pub(super) enum HandshakeError {
+    /// For an operator: what to change.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection broke, or the peer is slow.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Who a node is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    pub(super) token: [u8; 32],
+    pub(super) node: NodeId,
+    pub(super) disk: u128,
+    pub(super) is_fresh: bool,
+}
+
+/// Who the peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    pub(super) node: NodeId,
+    pub(super) disk: u128,
+    pub(super) is_fresh: bool,
+    /// Its clock less ours.
+    pub(super) clock_offset_nanos: i64,
+}
+
+/// What both sides say of themselves.
+#[derive(Clone, Copy, Debug)]
+struct Hello {
+    version: u16,
+    node: NodeId,
+    to: NodeId,
+    disk: u128,
+    is_fresh: bool,
+    wall: u64,
+    random: [u8; 16],
+    proof: [u8; 32],
+}
+
+impl Hello {
+    fn new(own: &Own, to: NodeId) -> Self {
+        let random = u128::from(draw()) << 64 | u128::from(draw());
+        Self {
+            version: VERSION,
+            node: own.node,
+            to,
+            disk: own.disk,
+            is_fresh: own.is_fresh,
+            wall: now().wall.0,
+            random: random.to_le_bytes(),
+            proof: [0; 32],
+        }
+    }
+
+    fn encode(&self, kind: u8) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(128);
+        bytes.put_u8(kind);
+        bytes.put_u16_le(self.version);
+        bytes.put_u64_le(self.node.0);
+        bytes.put_u64_le(self.to.0);
+        bytes.put_u128_le(self.disk);
+        bytes.put_u8(u8::from(self.is_fresh));
+        bytes.put_u64_le(self.wall);
+        bytes.put_slice(&self.random);
+        bytes.put_slice(&self.proof);
+        bytes.freeze()
+    }
+
+    /// The version comes first, so that another one is told for what it is.
+    fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
+        let mut reader = bezant_codec::Reader::new(bytes);
+        let broken = |_| refused("the peer does not speak the protocol between nodes");
+        let version = u16::from_le_bytes(reader.array().map_err(broken)?);
+        if version != VERSION {
+            return Err(refused(&format!(
+                "the peer speaks version {version} of the protocol between nodes, and this node version \
+                 {VERSION}: run the same version on both"
+            )));
+        }
+        let hello = Self {
+            version,
+            node: NodeId(reader.u64().map_err(broken)?),
+            to: NodeId(reader.u64().map_err(broken)?),
+            disk: u128::from_le_bytes(reader.array().map_err(broken)?),
+            is_fresh: reader.array::<1>().map_err(broken)? != [0],
+            wall: reader.u64().map_err(broken)?,
+            random: reader.array().map_err(broken)?,
+            proof: reader.array().map_err(broken)?,
+        };
+        Ok(hello)
+    }
+
+    fn met(&self, between: (u64, u64)) -> Met {
+        let middle = between.0 / 2 + between.1 / 2;
+        let offset = i128::from(self.wall) - i128::from(middle);
+        Met {
+            node: self.node,
+            disk: self.disk,
+            is_fresh: self.is_fresh,
+            clock_offset_nanos: i64::try_from(offset).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// Proves that a side knows the token.
+fn proof(token: &[u8; 32], side: u8, dialer: &Hello, acceptor: &Hello) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(token);
+    hash.update([side]);
+    hash.update(dialer.random);
+    hash.update(acceptor.random);
+    hash.update(dialer.node.0.to_le_bytes());
+    hash.update(acceptor.node.0.to_le_bytes());
+    hash.finalize().into()
+}
+
+/// Takes as long whatever differs.
+fn is_equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+}
+
+fn refused(text: &str) -> HandshakeError {
+    HandshakeError::Refused(text.to_owned())
+}
+
+const WRONG_TOKEN: &str = "the peer has another cluster token: give all nodes of a cluster the same";
+
+/// The dialer's side: who answered at the address of node `to`.
+pub(super) fn dial(
+    stream: &mut (impl Read + Write),
+    own: &Own,
+    to: NodeId,
+    admit: impl FnOnce(&Met) -> Result<(), String>,
+) -> Result<Met, HandshakeError> {
+    let hello = Hello::new(own, to);
+    frame::write_all(stream, &[hello.encode(HELLO)])?;
+    let welcome = Hello::decode(&receive(stream, WELCOME)?)?;
+    let met = welcome.met((hello.wall, now().wall.0));
+    if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
+        return Err(refused(WRONG_TOKEN));
+    }
+    if welcome.node != to {
+        return Err(refused(&format!(
+            "it is node {}, and not node {to}: check the list of nodes",
+            welcome.node
+        )));
+    }
+    admit(&met).map_err(HandshakeError::Refused)?;
+    let mut confirm = BytesMut::with_capacity(33);
+    confirm.put_u8(CONFIRM);
+    confirm.put_slice(&proof(&own.token, CONFIRM, &hello, &welcome));
+    frame::write_all(stream, &[confirm.freeze()])?;
+    receive(stream, ACCEPTED)?;
+    Ok(met)
+}
+
+/// The acceptor's side: who dialed. `admit` decides last, and is told nothing that was not proved.
+pub(super) fn accept(
+    stream: &mut (impl Read + Write),
+    own: &Own,
+    is_member: impl FnOnce(NodeId) -> bool,
+    admit: impl FnOnce(&Met) -> Result<(), String>,
+) -> Result<Met, HandshakeError> {
+    let result = try_accept(stream, own, is_member, admit);
+    if let Err(HandshakeError::Refused(text)) = &result {
+        let mut bytes = BytesMut::with_capacity(1 + text.len());
+        bytes.put_u8(REFUSED);
+        bytes.put_slice(text.as_bytes());
+        bytes.truncate(MESSAGE_SIZE_MAX);
+        frame::write_all(stream, &[bytes.freeze()])?;
+    }
+    result
+}
+
+fn try_accept(
+    stream: &mut (impl Read + Write),
+    own: &Own,
+    is_member: impl FnOnce(NodeId) -> bool,
+    admit: impl FnOnce(&Met) -> Result<(), String>,
+) -> Result<Met, HandshakeError> {
+    let hello = Hello::decode(&receive(stream, HELLO)?)?;
+    let received_at = now().wall.0;
+    if hello.to != own.node {
+        return Err(refused(&format!(
+            "this is node {}, and node {} was meant: check the list of nodes",
+            own.node, hello.to
+        )));
+    }
+    let mut welcome = Hello::new(own, hello.node);
+    welcome.proof = proof(&own.token, WELCOME, &hello, &welcome);
+    frame::write_all(stream, &[welcome.encode(WELCOME)])?;
+    let confirm = receive(stream, CONFIRM)?;
+    let expected = proof(&own.token, CONFIRM, &hello, &welcome);
+    if !confirm.first_chunk().is_some_and(|proof| is_equal(proof, &expected)) {
+        return Err(refused(WRONG_TOKEN));
+    }
+    if !is_member(hello.node) {
+        let node = hello.node;
+        return Err(refused(&format!(
+            "node {node} is not in this node's list: give all nodes the same list"
+        )));
+    }
+    let met = hello.met((received_at, received_at));
+    admit(&met).map_err(HandshakeError::Refused)?;
+    frame::write_all(stream, &[Bytes::from_static(&[ACCEPTED])])?;
+    Ok(met)
+}
+
+/// The content of the next message, which must be of that kind.
+fn receive(stream: &mut impl Read, kind: u8) -> Result<Bytes, HandshakeError> {
+    let mut message = frame::read(stream, MESSAGE_SIZE_MAX)?;
+    match message.first() {
+        Some(found) if *found == kind => Ok(message.split_off(1)),
+        Some(&REFUSED) => Err(HandshakeError::Refused(String::from_utf8_lossy(&message[1..]).into_owned())),
+        _ => Err(refused("the peer does not speak the protocol between nodes")),
+    }
+}

@@ -1,0 +1,32 @@
+//! The thread that answers replicas which are far behind: it reads the checkpoint and the history for them.
+//! Nobody's payment waits for it.
+
+use std::sync::{Arc, mpsc};
+
+use bezant_node::{PeerMessage, Pull};
+use bezant_replica::Supplier;
+use bezant_types::NodeId;
+
+use crate::peer::Peers;
+
+/// A request of a replica.
+#[derive(Debug)]
+pub(crate) struct Supply {
+    pub(crate) to: NodeId,
+    pub(crate) pull: Pull,
+}
+
+/// Runs until nobody can send work any more.
+pub(crate) fn run(mut supplier: Supplier, peers: &Arc<Peers>, work: &mpsc::Receiver<Supply>) {
+    for Supply { to, pull } in work {
+        match supplier.supply(to, pull) {
+            Ok(Some(chunk)) => peers.send(to, PeerMessage::Chunk(chunk).encode()),
+            // Who gets no answer asks again.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(node = to.0, "a node that is behind cannot be supplied: {error}");
+                supplier.forget(to);
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The two changes of the log that write over what was durable: forgetting its end, and beginning anew.
+//!
+//! A new leader may overrule entries that were never agreed, though they are durable here; and a checkpoint of
+//! another replica makes the whole log void. Both are noted in a record before anything is touched, so that
+//! a crash in the middle is told from damage, and the change is done again to its end at the next opening.
+
+use std::sync::Arc;
+
+use bezant_codec::Reader;
+use bezant_types::{LogIndex, Term};
+
+use super::error::LogError;
+use super::segment::{SegmentHeader, first_index_of, segment_name};
+use super::tail::{self, CutTail};
+use super::walk::{BLOCK, Step, Walk, is_zero};
+use crate::aligned::AlignedBuffer;
+use crate::disk::{BLOCK_SIZE, Disk, OpenMode};
+use crate::record::{self, RecordError, RecordKind};
+
+/// A change under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rewrite {
+    /// Everything behind this entry is forgotten.
+    Truncate(LogIndex),
+    /// Once there is a checkpoint of this entry and no other, the log begins anew behind it.
+    Reset(LogIndex, Term),
+}
+
+const TRUNCATE: u64 = 1;
+const RESET: u64 = 2;
+
+impl Rewrite {
+    /// The change that an earlier process did not end.
+    pub(super) fn load(disk: &dyn Disk) -> Result<Option<Self>, LogError> {
+        let Some(content) = record::load(disk, RecordKind::Rewrite)? else { return Ok(None) };
+        let mut reader = Reader::new(&content);
+        let mut next = || reader.u64().map_err(|_| unreadable());
+        let (kind, index, term) = (next()?, LogIndex(next()?), Term(next()?));
+        match kind {
+            TRUNCATE => Ok(Some(Self::Truncate(index))),
+            RESET => Ok(Some(Self::Reset(index, term))),
+            _ => Err(unreadable()),
+        }
+    }
+
+    /// Notes the change; durable on return.
+    pub(super) fn store(self, disk: &dyn Disk) -> Result<(), LogError> {
+        let fields = match self {
+            Self::Truncate(index) => [TRUNCATE, index.0, 0],
+            Self::Reset(index, term) => [RESET, index.0, term.0],
+        };
+        let content: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
+        Ok(record::store(disk, RecordKind::Rewrite, &content)?)
+    }
+}
+
+fn unreadable() -> LogError {
+    LogError::Record(RecordError::Damaged {
+        file: "log-rewrite.bzr".to_owned(),
+        reason: "it is no change of a log",
+        advice: super::error::ADVICE,
+    })
+}
+
+/// The change is done, or void.
+pub(super) fn forget(disk: &dyn Disk) -> Result<(), LogError> {
+    Ok(record::remove(disk, RecordKind::Rewrite)?)
+}
+
+/// The end of the log after its rest was forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Truncated {
+    /// Where the next group begins.
+    pub(super) offset: u64,
+    pub(super) last_term: Term,
+    pub(super) marked_index: LogIndex,
+}
+
+/// Removes everything behind entry `after`: whole segments, the newest first, then the rest of the one in which
+/// that entry lies. Doing it again changes nothing.
+pub(super) fn truncate(
+    disk: &Arc<dyn Disk>,
+    segments: &mut Vec<SegmentHeader>,
+    after: LogIndex,
+) -> Result<Truncated, LogError> {
+    while segments.len() > 1
+        && let Some(last) = segments.pop_if(|segment| segment.first_index > after.next())
+    {
+        disk.remove(&last.name())?;
+        disk.sync_folder()?;
+    }
+    let Some(last) = segments.last().copied() else { return Err(unreadable()) };
+    let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
+    let mut walk = Walk::new(Arc::clone(&file), last);
+    while walk.next_index <= after {
+        let offset = walk.offset;
+        if !matches!(walk.step()?, Step::Frame(..)) {
+            let reason = "the log ends here, and later entries were durable";
+            return Err(LogError::damaged(&last.name(), offset, walk.next_index, reason));
+        }
+    }
+    let bytes = written_end(&mut walk)?.saturating_sub(walk.offset);
+    if bytes > 0 {
+        let cut = CutTail { file: last.name(), offset: walk.offset, bytes, reason: "it was never agreed" };
+        tail::cut(&*file, &mut walk, &cut)?;
+    }
+    let seal = AlignedBuffer::zeroed(BLOCK_SIZE);
+    file.write_at(last.frames_end(), &seal)?;
+    file.sync()?;
+    Ok(Truncated {
+        offset: walk.offset.next_multiple_of(BLOCK),
+        last_term: walk.term,
+        marked_index: walk.marked_index.min(after),
+    })
+}
+
+/// Where the last written byte lies behind the place where the walk stands; that place when there is none.
+fn written_end(walk: &mut Walk) -> Result<u64, LogError> {
+    let (start, end) = (walk.offset, walk.header.frames_end());
+    let mut written_end = start;
+    let mut block = start - start % BLOCK;
+    while block < end {
+        let from = block.max(start);
+        if !is_zero(walk.window.bytes(from, block + BLOCK - from)?) {
+            written_end = block + BLOCK;
+        }
+        block += BLOCK;
+    }
+    Ok(written_end)
+}
+
+/// Removes all segments.
+pub(super) fn remove_all(disk: &dyn Disk) -> Result<(), LogError> {
+    for first_index in disk.list()?.iter().filter_map(|name| first_index_of(name)) {
+        disk.remove(&segment_name(first_index))?;
+    }
+    Ok(disk.sync_folder()?)
+}

@@ -1,0 +1,310 @@
+//! Small records that are replaced as a whole: the vote, who the node is, a change of the log under way.
+//!
+//! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
+//! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
+//! error and never taken for none: a forgotten vote could elect two leaders.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 8 | magic "BZNTREC" and a zero |
+//! | 8 | 4 | format version |
+//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log |
+//! | 16 | 4 | bytes of content |
+//! | 20 | 4068 | content, and zeros after it |
+//! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
+
+use std::sync::Arc;
+
+use bezant_codec::{DecodeError, Reader, checksum_seeded};
+use bezant_consensus::Vote;
+use bezant_types::{NodeId, Term};
+use thiserror::Error;
+
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, OpenMode};
+
+const MAGIC: [u8; 8] = *b"BZNTREC\0";
+const FORMAT_VERSION: u32 = 1;
+const HEAD_SIZE: usize = 20;
+const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
+/// Bytes that a record may hold.
+const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
+/// Peers that an identity may know.
+const KNOWN_MAX: usize = 64;
+const ADVICE: &str = "restore the whole folder from a copy, or let a fresh node take this one's place";
+
+/// Why a record was not read or written.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// It is not what was written.
+    #[error("{file} is damaged: {reason}; nothing was changed: {advice}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: &'static str,
+        /// What can be done.
+        advice: &'static str,
+    },
+    /// Written by another version of this program.
+    #[error(
+        "{file} has format version {found}, and this program knows version {known} alone: use the program that wrote it"
+    )]
+    UnknownVersion {
+        /// The file.
+        file: String,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum RecordKind {
+    Vote = 1,
+    Identity = 2,
+    Rewrite = 3,
+}
+
+impl RecordKind {
+    const fn file_name(self) -> &'static str {
+        match self {
+            Self::Vote => "vote.bzv",
+            Self::Identity => "node.bzi",
+            Self::Rewrite => "log-rewrite.bzr",
+        }
+    }
+
+    const fn unfinished_name(self) -> &'static str {
+        match self {
+            Self::Vote => "vote.tmp",
+            Self::Identity => "node.tmp",
+            Self::Rewrite => "log-rewrite.tmp",
+        }
+    }
+}
+
+fn damaged(kind: RecordKind, reason: &'static str) -> RecordError {
+    RecordError::Damaged { file: kind.file_name().to_owned(), reason, advice: ADVICE }
+}
+
+/// True when there is such a file.
+fn exists(disk: &dyn Disk, name: &str) -> Result<bool, DiskError> {
+    Ok(disk.list()?.iter().any(|file| file == name))
+}
+
+/// Reads a record; `None` when there is none.
+pub(crate) fn load(disk: &dyn Disk, kind: RecordKind) -> Result<Option<Vec<u8>>, RecordError> {
+    if !exists(disk, kind.file_name())? {
+        return Ok(None);
+    }
+    let file = disk.open(kind.file_name(), OpenMode::Read)?;
+    if file.size()? != BLOCK_SIZE as u64 {
+        return Err(damaged(kind, "the file does not have the size of a record"));
+    }
+    let mut block = [0; BLOCK_SIZE];
+    file.read_at(0, &mut block)?;
+    let broken = |_: DecodeError| damaged(kind, "it is not what was written");
+    let mut reader = Reader::new(&block);
+    let magic = reader.array::<8>().map_err(broken)?;
+    let (version, found_kind) = (reader.u32().map_err(broken)?, reader.u32().map_err(broken)?);
+    let size = usize::try_from(reader.u32().map_err(broken)?).unwrap_or(usize::MAX);
+    let checksum = Reader::new(&block[CHECKSUM_OFFSET..]).u64().map_err(broken)?;
+    if magic != MAGIC || checksum != checksum_seeded(kind as u64, &block[..CHECKSUM_OFFSET]) {
+        return Err(damaged(kind, "it is not what was written"));
+    }
+    if version != FORMAT_VERSION {
+        let file = kind.file_name().to_owned();
+        return Err(RecordError::UnknownVersion { file, found: version, known: FORMAT_VERSION });
+    }
+    if found_kind != kind as u32 || size > CONTENT_SIZE_MAX {
+        return Err(damaged(kind, "it is another record"));
+    }
+    Ok(Some(block[HEAD_SIZE..HEAD_SIZE + size].to_vec()))
+}
+
+/// Replaces a record; it is durable on return.
+pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
+    assert!(content.len() <= CONTENT_SIZE_MAX, "a record is small");
+    let size = u32::try_from(content.len()).expect("invariant: a record is small");
+    let mut block = [0; BLOCK_SIZE];
+    block[..8].copy_from_slice(&MAGIC);
+    block[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    block[12..16].copy_from_slice(&(kind as u32).to_le_bytes());
+    block[16..20].copy_from_slice(&size.to_le_bytes());
+    block[HEAD_SIZE..HEAD_SIZE + content.len()].copy_from_slice(content);
+    let checksum = checksum_seeded(kind as u64, &block[..CHECKSUM_OFFSET]);
+    block[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
+    if exists(disk, kind.unfinished_name())? {
+        disk.remove(kind.unfinished_name())?;
+    }
+    let file = disk.open(kind.unfinished_name(), OpenMode::Create)?;
+    file.write_at(0, &block)?;
+    file.sync()?;
+    disk.rename(kind.unfinished_name(), kind.file_name())?;
+    Ok(disk.sync_folder()?)
+}
+
+/// Removes a record; it is gone for good on return.
+pub(crate) fn remove(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
+    if exists(disk, kind.file_name())? {
+        disk.remove(kind.file_name())?;
+        disk.sync_folder()?;
+    }
+    Ok(())
+}
+
+/// Keeps the last vote. After a failure it stays closed: what the disk holds then is not known.
+#[derive(Debug)]
+pub struct VoteStore {
+    disk: Arc<dyn Disk>,
+    failed: Option<RecordError>,
+}
+
+impl VoteStore {
+    /// Reads the last vote; `None` when there has never been one.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<(Self, Option<Vote>), RecordError> {
+        let vote = load(&*disk, RecordKind::Vote)?.map(|content| decode_vote(&content)).transpose();
+        let vote = vote.map_err(|_| damaged(RecordKind::Vote, "it is no vote"))?;
+        Ok((Self { disk, failed: None }, vote))
+    }
+
+    /// Keeps this one instead; it is durable on return.
+    pub fn save(&mut self, vote: Vote) -> Result<(), RecordError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let mut content = [0; 16];
+        content[..8].copy_from_slice(&vote.term.0.to_le_bytes());
+        content[8..].copy_from_slice(&vote.voted_for.0.to_le_bytes());
+        store(&*self.disk, RecordKind::Vote, &content).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+}
+
+fn decode_vote(content: &[u8]) -> Result<Vote, DecodeError> {
+    let mut reader = Reader::new(content);
+    Ok(Vote { term: Term(reader.u64()?), voted_for: NodeId(reader.u64()?) })
+}
+
+/// Whose folder this is, in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// SHA-256 of the cluster's token.
+    pub token: [u8; 32],
+    /// Which node.
+    pub node: NodeId,
+    /// Random number of this folder: a node whose folder was lost and made anew has another.
+    pub disk: u128,
+    /// True when this folder is known to have lost nothing, so that its node may vote.
+    pub is_admitted: bool,
+    /// Other nodes that were met, and their folders; at most 64.
+    pub known: Vec<(NodeId, u128)>,
+}
+
+impl Identity {
+    /// Reads it; `None` when the folder belongs to no cluster.
+    pub fn load(disk: &dyn Disk) -> Result<Option<Self>, RecordError> {
+        let identity = load(disk, RecordKind::Identity)?.map(|content| Self::decode(&content)).transpose();
+        identity.map_err(|_| damaged(RecordKind::Identity, "it is no identity"))
+    }
+
+    /// Replaces it; it is durable on return.
+    ///
+    /// # Panics
+    /// When it knows more than 64 nodes.
+    pub fn store(&self, disk: &dyn Disk) -> Result<(), RecordError> {
+        assert!(self.known.len() <= KNOWN_MAX, "a cluster has few nodes");
+        let mut content = Vec::new();
+        content.extend_from_slice(&self.token);
+        content.extend_from_slice(&self.node.0.to_le_bytes());
+        content.extend_from_slice(&self.disk.to_le_bytes());
+        content.extend_from_slice(&u64::from(self.is_admitted).to_le_bytes());
+        content.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
+        for (node, disk) in &self.known {
+            content.extend_from_slice(&node.0.to_le_bytes());
+            content.extend_from_slice(&disk.to_le_bytes());
+        }
+        store(disk, RecordKind::Identity, &content)
+    }
+
+    fn decode(content: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(content);
+        let token = reader.array()?;
+        let node = NodeId(reader.u64()?);
+        let disk = u128::from_le_bytes(reader.array()?);
+        let is_admitted = reader.u64()? != 0;
+        let count = reader.u64()?;
+        let mut known = Vec::new();
+        for _ in 0..count {
+            known.push((NodeId(reader.u64()?), u128::from_le_bytes(reader.array()?)));
+        }
+        Ok(Self { token, node, disk, is_admitted, known })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FaultPlan, MemoryDisk};
+
+    fn vote(term: u64) -> Vote {
+        Vote { term: Term(term), voted_for: NodeId(2) }
+    }
+
+    fn saved(disk: &MemoryDisk) -> Result<Option<Vote>, RecordError> {
+        VoteStore::open(Arc::new(disk.clone())).map(|(_, vote)| vote)
+    }
+
+    #[test]
+    fn a_vote_survives_and_a_crash_leaves_the_old_or_the_new() {
+        for crash_at in 1..12 {
+            let disk = MemoryDisk::new();
+            let (mut votes, none) = VoteStore::open(Arc::new(disk.clone())).unwrap();
+            assert_eq!(none, None);
+            votes.save(vote(1)).unwrap();
+            let before = disk.counts().total();
+            disk.set_faults(FaultPlan { fail_at: Some(before + crash_at), ..FaultPlan::default() });
+            let is_saved = votes.save(vote(2)).is_ok();
+            assert!(is_saved || votes.save(vote(3)).is_err(), "after a failure it stays closed");
+            for seed in 0..8 {
+                let found = saved(&disk.crash(seed)).unwrap();
+                if is_saved {
+                    assert_eq!(found, Some(vote(2)));
+                } else {
+                    assert!([Some(vote(1)), Some(vote(2))].contains(&found), "{found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_is_taken_for_a_vote_or_for_none() {
+        let disk = MemoryDisk::new();
+        VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(7)).unwrap();
+        let file = disk.open("vote.bzv", OpenMode::Write).unwrap();
+        let mut block = [0; BLOCK_SIZE];
+        file.read_at(0, &mut block).unwrap();
+        for at in (0..BLOCK_SIZE).step_by(61).chain([BLOCK_SIZE - 1]) {
+            let mut flipped = block;
+            flipped[at] ^= 4;
+            file.write_at(0, &flipped).unwrap();
+            assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn an_identity_comes_back_as_it_went() {
+        let disk = MemoryDisk::new();
+        assert_eq!(Identity::load(&disk).unwrap(), None);
+        let known = (1..=64).map(|node| (NodeId(node), u128::MAX - u128::from(node))).collect();
+        let identity = Identity { token: [3; 32], node: NodeId(1), disk: 99, is_admitted: true, known };
+        identity.store(&disk).unwrap();
+        assert_eq!(Identity::load(&disk).unwrap(), Some(identity));
+    }
+}
