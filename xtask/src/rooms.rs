@@ -12,6 +12,7 @@ pub(crate) const ORDER: &[&str] = &[
     "storage",
     "node",
     "replica",
+    "sim",
     "runtime",
     "tigerbeetle",
     "api",

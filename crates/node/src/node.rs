@@ -107,6 +107,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         &self.machine
     }
 
+    /// The state machine, when nothing else of the node is needed any more.
+    pub fn into_machine(self) -> M {
+        self.machine
+    }
+
     /// The last entry that was applied.
     pub const fn applied(&self) -> LogIndex {
         self.applied

@@ -248,9 +248,9 @@ impl Raft {
     fn take(&mut self, mut ready: Ready) {
         let number = ready.number();
         let metadata = ready.snapshot().get_metadata();
-        if metadata.index != 0 {
-            let (index, term) = (metadata.index, metadata.term);
-            self.raw.mut_store().restart(index, term);
+        let (installed, term) = (metadata.index, metadata.term);
+        if installed != 0 {
+            self.raw.mut_store().restart(installed, term);
         }
         self.raw.mut_store().append(ready.entries());
         let writes = self.write(number, &ready);
@@ -263,6 +263,11 @@ impl Raft {
         }
         let committed = ready.take_committed_entries();
         self.raw.advance_append_async(ready);
+        if installed != 0 {
+            // The checkpoint was durable before the engine heard of it, whatever waits for the disk besides.
+            self.raw.raft.on_persist_snap(installed);
+            self.raw.advance_apply_to(installed);
+        }
         self.commit(committed);
         let freed = self.held.free_unwritten();
         self.release(freed);

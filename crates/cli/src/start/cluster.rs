@@ -24,7 +24,7 @@ pub(super) struct ClusterArgs {
     /// All nodes and where they reach each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
     #[arg(long, env = "BEZANT_NODES", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) nodes: Vec<String>,
-    /// File with the cluster's token; or set BEZANT_TOKEN to the token itself
+    /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself
     #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE", help_heading = "Cluster")]
     pub(super) token_file: Option<PathBuf>,
     /// Address to listen on for the other nodes [default: this node's of --nodes]
@@ -161,6 +161,9 @@ fn usage(text: &str) -> Failure {
 mod tests {
     use super::*;
 
+    /// Node, nodes, token, and a word of the refusal.
+    type Case = (Option<u64>, &'static [&'static str], Option<&'static str>, &'static str);
+
     const TOKEN: Option<&str> = Some("a token of some length");
 
     fn args(node: Option<u64>, nodes: &[&str]) -> ClusterArgs {
@@ -178,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_wrong_is_named() {
-        let cases: [(Option<u64>, &[&str], Option<&str>, &str); 8] = [
+        let cases: [Case; 8] = [
             (None, &["1=a:7"], TOKEN, "--node"),
             (Some(1), &[], TOKEN, "--nodes"),
             (Some(3), &["1=a:7"], TOKEN, "not among"),

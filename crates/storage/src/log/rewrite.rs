@@ -12,7 +12,7 @@ use bezant_types::{LogIndex, Term};
 use super::error::LogError;
 use super::segment::{SegmentHeader, first_index_of, segment_name};
 use super::tail::{self, CutTail};
-use super::walk::{BLOCK, Step, Walk, is_zero};
+use super::walk::{BLOCK, Step, Walk, damaged, is_zero};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, OpenMode};
 use crate::record::{self, RecordError, RecordKind};
@@ -93,16 +93,21 @@ pub(super) fn truncate(
     let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
     let mut walk = Walk::new(Arc::clone(&file), last);
     while walk.next_index <= after {
-        let offset = walk.offset;
-        if !matches!(walk.step()?, Step::Frame(..)) {
-            let reason = "the log ends here, and later entries were durable";
-            return Err(LogError::damaged(&last.name(), offset, walk.next_index, reason));
+        match walk.step()? {
+            Step::Frame(..) => {}
+            Step::Fault(fault) => return Err(damaged(&walk, &fault, fault.reason)),
+            Step::Blank | Step::Full => {
+                let reason = "the log ends here, and later entries were durable";
+                return Err(LogError::damaged(&last.name(), walk.offset, walk.next_index, reason));
+            }
         }
     }
     let bytes = written_end(&mut walk)?.saturating_sub(walk.offset);
     if bytes > 0 {
         let cut = CutTail { file: last.name(), offset: walk.offset, bytes, reason: "it was never agreed" };
         tail::cut(&*file, &mut walk, &cut)?;
+    } else if !walk.at_block() {
+        tail::close(&*file, &mut walk)?;
     }
     let seal = AlignedBuffer::zeroed(BLOCK_SIZE);
     file.write_at(last.frames_end(), &seal)?;

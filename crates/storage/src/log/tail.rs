@@ -173,7 +173,8 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result
         // The sector in which the cut begins stays as it is until all behind it is zero: then one sector alone
         // changes when the group is closed, and a crash finds either the torn frame or the padding.
         block.extend(walk.window.bytes(start, BLOCK)?);
-        block[in_block.next_multiple_of(in_memory(SECTOR_SIZE))..].fill(0);
+        let sector = in_memory(SECTOR_SIZE);
+        block[(in_block / sector + 1) * sector..].fill(0);
         file.write_at(start, &block)?;
     }
     let mut from = cut.offset.next_multiple_of(BLOCK);
@@ -192,6 +193,13 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result
         file.sync()?;
     }
     Ok(())
+}
+
+/// Closes the group that ends where the walk stands, in the middle of a block with nothing behind it.
+pub(super) fn close(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
+    let reason = "nothing";
+    let nothing = CutTail { file: walk.window.file_name().to_owned(), offset: walk.offset, bytes: 0, reason };
+    cut(file, walk, &nothing)
 }
 
 /// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file.

@@ -1,0 +1,257 @@
+//! Mistakes made on purpose, around the real code and never in it: each proves that a checker can fail.
+//!
+//! They sit where a node meets the world: in how its writes are confirmed, in its engine's answers, and in its
+//! machine. No other room knows of them.
+
+use bezant_consensus::{Engine, Input, LogEntry, Output, ReadNumber, Standing};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerRows};
+use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
+use bezant_types::{FetchKey, Fetched, HistoryPosition, LogIndex, Nanos, NodeId};
+use bytes::Bytes;
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A write is confirmed before it is on disk.
+    AcknowledgeBeforeFsync,
+    /// A write that failed is confirmed all the same.
+    IgnoreFailedFsync,
+    /// A vote is not kept on disk.
+    ForgetVote,
+    /// A leader answers reads without asking whether it still leads.
+    ReadFromDeposedLeader,
+    /// Two entries are applied in each other's place on one node.
+    ApplyOutOfOrder,
+    /// An entry counts as agreed as soon as it is on the leader's own disk.
+    CommitWithoutMajority,
+    /// A checkpoint forgets which ids were refused.
+    CheckpointWithoutIds,
+    /// A node that begins anew takes the time from its clock alone.
+    ForgetTime,
+    /// A restart cuts off the end of the log though it was durable.
+    TruncateCommitted,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::AcknowledgeBeforeFsync,
+        Self::IgnoreFailedFsync,
+        Self::ForgetVote,
+        Self::ReadFromDeposedLeader,
+        Self::ApplyOutOfOrder,
+        Self::CommitWithoutMajority,
+        Self::CheckpointWithoutIds,
+        Self::ForgetTime,
+        Self::TruncateCommitted,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcknowledgeBeforeFsync => "acknowledge-before-fsync",
+            Self::IgnoreFailedFsync => "ignore-failed-fsync",
+            Self::ForgetVote => "forget-vote",
+            Self::ReadFromDeposedLeader => "read-from-deposed-leader",
+            Self::ApplyOutOfOrder => "apply-out-of-order",
+            Self::CommitWithoutMajority => "commit-without-majority",
+            Self::CheckpointWithoutIds => "checkpoint-without-ids",
+            Self::ForgetTime => "forget-time",
+            Self::TruncateCommitted => "truncate-committed",
+        }
+    }
+
+    /// The mistake of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
+/// The engine, with or without a mistake.
+#[derive(Debug)]
+pub(crate) struct FlawedEngine<E> {
+    pub(crate) inner: E,
+    pub(crate) bug: Option<Bug>,
+    outputs: Vec<Output>,
+    /// Entries that were handed to the disk, for an engine that takes that for agreement.
+    written: Vec<(u64, LogEntry)>,
+    committed: LogIndex,
+}
+
+impl<E: Engine> FlawedEngine<E> {
+    pub(crate) fn new(inner: E, bug: Option<Bug>) -> Self {
+        let committed = inner.standing().committed;
+        Self { inner, bug, outputs: Vec::new(), written: Vec::new(), committed }
+    }
+
+    fn commit_early(&mut self, durable: u64) {
+        let is_leader = self.inner.is_leader();
+        let (ready, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.written).into_iter().partition(|(write, _)| *write <= durable && is_leader);
+        self.written = rest;
+        for (_, entry) in ready {
+            if entry.index == self.committed.next() {
+                self.committed = entry.index;
+                self.outputs.push(Output::Commit(entry));
+            }
+        }
+    }
+}
+
+impl<E: Engine> Engine for FlawedEngine<E> {
+    fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
+        self.inner.propose(payload)
+    }
+
+    fn read(&mut self, read: ReadNumber) {
+        if self.bug == Some(Bug::ReadFromDeposedLeader) && self.inner.is_leader() {
+            let index = self.inner.standing().committed;
+            self.outputs.push(Output::Readable { read, index });
+        } else {
+            self.inner.read(read);
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.inner.hand_over();
+    }
+
+    fn handle(&mut self, input: Input) {
+        if self.bug == Some(Bug::CommitWithoutMajority)
+            && let Input::Persisted(number) = &input
+        {
+            self.commit_early(number.0);
+        }
+        self.inner.handle(input);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        if !self.outputs.is_empty() {
+            return Some(self.outputs.remove(0));
+        }
+        loop {
+            let output = self.inner.poll()?;
+            if self.bug != Some(Bug::CommitWithoutMajority) {
+                return Some(output);
+            }
+            match &output {
+                Output::Persist(write) => {
+                    let first = write.entries.first().map(|entry| entry.index);
+                    if let Some(first) = first {
+                        self.written.retain(|(_, entry)| entry.index < first);
+                    }
+                    self.written.extend(write.entries.iter().map(|entry| (write.number.0, entry.clone())));
+                }
+                Output::Commit(entry) if entry.index <= self.committed => continue,
+                Output::Commit(entry) => self.committed = entry.index,
+                _ => {}
+            }
+            return Some(output);
+        }
+    }
+
+    fn may_vote(&self) -> bool {
+        self.inner.may_vote()
+    }
+
+    fn is_leader(&self) -> bool {
+        self.inner.is_leader()
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        self.inner.leader()
+    }
+
+    fn standing(&self) -> Standing {
+        self.inner.standing()
+    }
+}
+
+/// The ledger, with or without a mistake.
+#[derive(Debug)]
+pub(crate) struct FlawedLedger {
+    pub(crate) ledger: Ledger,
+    bug: Option<Bug>,
+    /// Events applied, for a mistake that shows now and then.
+    entries: u64,
+    is_fresh: bool,
+}
+
+thread_local! {
+    /// The mistake of the simulation that runs on this thread: a machine is restored without being told.
+    static BUG: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Sets the mistake for the machines of this thread.
+pub(crate) fn set(bug: Option<Bug>) {
+    BUG.set(bug);
+}
+
+impl FlawedLedger {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        Self { ledger, bug: BUG.get(), entries: 0, is_fresh: true }
+    }
+}
+
+impl StateMachine for FlawedLedger {
+    type Key = FetchKey;
+    type Found = Fetched;
+    type Rows = LedgerRows;
+    type Query = LedgerQuery;
+    type Answer = LedgerAnswer;
+
+    fn time(&self) -> Nanos {
+        if self.bug == Some(Bug::ForgetTime) && self.is_fresh { Nanos(0) } else { self.ledger.time() }
+    }
+
+    fn position(&self) -> HistoryPosition {
+        self.ledger.position()
+    }
+
+    fn prefetch(&self, entry: &Entry) -> Prefetch<FetchKey> {
+        self.ledger.prefetch(entry)
+    }
+
+    fn apply(&mut self, index: LogIndex, entry: &Entry, mut found: Fetched) -> Option<Applied<LedgerRows>> {
+        self.entries += 1;
+        self.is_fresh = false;
+        match self.bug {
+            // The commands of one entry change places, on every tenth entry of this life.
+            Some(Bug::ApplyOutOfOrder) if self.entries.is_multiple_of(10) && entry.commands.len() > 1 => {
+                let mut commands = entry.commands.clone();
+                commands.reverse();
+                let mut applied = self.ledger.apply(index, &Entry { commands, ..entry.clone() }, found)?;
+                applied.results.reverse();
+                return Some(applied);
+            }
+            // What lies in the history and not in memory is not asked about.
+            Some(Bug::CheckpointWithoutIds) => found.transfers.clear(),
+            _ => {}
+        }
+        self.ledger.apply(index, entry, found)
+    }
+
+    fn due(&self, now: Nanos) -> Option<Command> {
+        self.ledger.due(now)
+    }
+
+    fn due_at(&self) -> Option<Nanos> {
+        self.ledger.due_at()
+    }
+
+    fn query_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {
+        self.ledger.query_step(query)
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.ledger.begin_checkpoint();
+    }
+
+    fn poll_checkpoint(&mut self, size: usize) -> Option<Vec<u8>> {
+        self.ledger.poll_checkpoint(size)
+    }
+
+    fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError> {
+        Ledger::restore(checkpoint).map(Self::new)
+    }
+}

@@ -1,0 +1,21 @@
+//! Agreement: what one replica applies at an index, every other applies there.
+
+use bezant_consensus::LogEntry;
+use bezant_types::NodeId;
+
+use crate::record::Record;
+
+/// Notes that `node` applied this entry.
+pub(crate) fn one_entry_an_index(record: &mut Record, node: NodeId, entry: LogEntry) -> Result<(), String> {
+    match record.log.get(&entry.index) {
+        Some(known) if *known == entry => Ok(()),
+        Some(known) => Err(format!(
+            "node {node} applied another entry at index {}: of term {}, where others had one of term {}",
+            entry.index, entry.term, known.term
+        )),
+        None => {
+            record.log.insert(entry.index, entry);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Checkers, one file each. Every one says what must hold, and in words what did not.
+
+mod leaders;
+mod log;
+mod once;
+mod order;
+mod progress;
+mod replay;
+mod replicas;
+mod time;
+
+pub(crate) use leaders::one_leader_a_term;
+pub(crate) use log::one_entry_an_index;
+pub(crate) use order::nobody_reads_the_past;
+pub(crate) use progress::everybody_was_answered;
+pub(crate) use replay::answers_follow_the_log;
+pub(crate) use replicas::states_are_equal;
+pub(crate) use time::time_only_grows;

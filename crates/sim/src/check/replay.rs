@@ -1,0 +1,99 @@
+//! Durability and conservation: the agreed log, applied once more by a ledger that never met a fault, gives
+//! every client the answer that it had, and every ledger of it balances after every entry.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bezant_consensus::EntryKind;
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerTotals};
+use bezant_replica::fetch;
+use bezant_rsm::{Entry, StateMachine};
+use bezant_storage::{History, MemoryDisk};
+use bezant_types::{HistoryPosition, LogIndex, Nanos};
+use bytes::Bytes;
+
+use super::once::{Outcomes, one_outcome_an_id};
+use crate::client::query;
+use crate::record::{Acknowledged, Record, Seen};
+
+/// Applies the log, and compares; the state behind the last entry.
+pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> {
+    let mut ledger = Ledger::new();
+    let disk = Arc::new(MemoryDisk::new());
+    let mut history =
+        History::open(disk, HistoryPosition::default()).map_err(|error| error.to_string())?;
+    let mut acknowledged: BTreeMap<Nanos, Vec<&Acknowledged>> = BTreeMap::new();
+    for write in &record.acknowledged {
+        acknowledged.entry(write.time).or_default().push(write);
+    }
+    let mut seen: BTreeMap<LogIndex, Vec<&Seen>> = BTreeMap::new();
+    for read in &record.seen {
+        seen.entry(read.index).or_default().push(read);
+    }
+    let mut outcomes = Outcomes::default();
+    let mut expected = LogIndex(1);
+    compare_reads(&ledger, seen.remove(&LogIndex(0)))?;
+    for (index, entry) in &record.log {
+        if *index != expected {
+            return Err(format!("nobody applied entry {expected}, and somebody applied {index}"));
+        }
+        expected = index.next();
+        if entry.kind == EntryKind::Command {
+            let entry = Entry::decode(&entry.payload).map_err(|error| error.to_string())?;
+            let results = apply(&mut ledger, &mut history, *index, &entry)?;
+            let mut time = entry.time.0 - entry.events();
+            for (command, results) in entry.commands.iter().zip(results) {
+                time += u64::from(command.events);
+                one_outcome_an_id(&mut outcomes, command, &results)?;
+                for write in acknowledged.remove(&Nanos(time)).unwrap_or_default() {
+                    if write.index != *index || write.results != results || write.command != *command {
+                        return Err(format!("a client was told something else than entry {index} says"));
+                    }
+                }
+            }
+            let LedgerAnswer::Books(books) = ledger.query(LedgerQuery::Books) else {
+                return Err("the books are no books".to_owned());
+            };
+            if !books.ledgers.iter().all(LedgerTotals::is_balanced) {
+                return Err(format!("the books do not balance after entry {index}"));
+            }
+        }
+        compare_reads(&ledger, seen.remove(index))?;
+    }
+    if let Some((time, writes)) = acknowledged.first_key_value() {
+        let index = writes[0].index;
+        return Err(format!("a write was acknowledged with entry {index} at {time}, and the log has no such"));
+    }
+    if let Some((index, _)) = seen.first_key_value() {
+        return Err(format!("a read shows entry {index}, which nobody applied"));
+    }
+    Ok(ledger)
+}
+
+fn apply(
+    ledger: &mut Ledger,
+    history: &mut History,
+    index: LogIndex,
+    entry: &Entry,
+) -> Result<Vec<Bytes>, String> {
+    let prefetch = ledger.prefetch(entry);
+    let found = fetch(&history.reader(), &prefetch).map_err(|error| error.to_string())?;
+    let applied = ledger.apply(index, entry, found).ok_or("a fresh fetch is never too old")?;
+    history.append(applied.rows.movements, applied.rows.refusals).map_err(|error| error.to_string())?;
+    while let Some(job) = history.next_job() {
+        let finished = job.run().map_err(|error| error.to_string())?;
+        history.complete(finished).map_err(|error| error.to_string())?;
+    }
+    Ok(applied.results)
+}
+
+fn compare_reads(ledger: &Ledger, reads: Option<Vec<&Seen>>) -> Result<(), String> {
+    let Some(reads) = reads else { return Ok(()) };
+    let LedgerAnswer::Accounts(accounts) = ledger.query(query()) else {
+        return Err("the accounts are no accounts".to_owned());
+    };
+    match reads.iter().find(|read| read.accounts != accounts) {
+        Some(read) => Err(format!("a read at entry {} shows other balances than the log gives", read.index)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,23 @@
+//! Time: cluster time never goes back, over leader changes and clock jumps too, and no two events share a moment.
+
+use bezant_consensus::EntryKind;
+use bezant_rsm::Entry;
+use bezant_types::Nanos;
+
+use crate::record::Record;
+
+/// Looks at the whole log.
+pub(crate) fn time_only_grows(record: &Record) -> Result<(), String> {
+    let mut last = Nanos(0);
+    for entry in record.log.values().filter(|entry| entry.kind == EntryKind::Command) {
+        let Ok(decoded) = Entry::decode(&entry.payload) else {
+            return Err(format!("entry {} cannot be read", entry.index));
+        };
+        let first = decoded.time.0.checked_sub(decoded.events());
+        if first.is_none_or(|first| first < last.0) {
+            return Err(format!("time went back at entry {}: {} after {}", entry.index, decoded.time, last));
+        }
+        last = decoded.time;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! What goes wrong in a run, and when: drawn from the seed before it begins.
+//!
+//! Every seed has a taste of its own: only some kinds of faults, some often and some never, so that rare
+//! combinations come up, and a run whose faults are mild finds what only a long calm shows.
+
+use bezant_types::NodeId;
+
+use crate::net::Weather;
+use crate::random::Random;
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A machine loses its power, and gets it back so much later.
+    PowerLoss(NodeId, u64),
+    /// All machines lose their power at once.
+    Blackout(u64),
+    /// A process is killed, and starts again so much later.
+    Kill(NodeId, u64),
+    /// A machine loses its power at the n-th operation of its disk from now on.
+    PowerLossInWrite(NodeId, u64),
+    /// The n-th operation of a disk from now on fails.
+    DiskFailure(NodeId, u64),
+    /// A process sleeps so long.
+    Pause(NodeId, u64),
+    /// Every flush of a disk takes so long more, for a while.
+    SlowDisk(NodeId, u64),
+    /// A clock is moved by so many ns.
+    ClockJump(NodeId, i64),
+    /// One machine hears and says nothing.
+    Isolate(NodeId),
+    /// One machine is not heard by the others.
+    Mute(NodeId),
+    /// One machine does not hear the others.
+    Deaf(NodeId),
+    /// Two machines cannot talk; both can with all others.
+    CutPair(NodeId, NodeId),
+    /// Two halves cannot talk.
+    Split(u64),
+    /// All machines can talk again.
+    Heal,
+    /// The network changes.
+    Weather(u64, u64, u64),
+    /// The leader is asked to let another one lead.
+    HandOver,
+}
+
+impl Fault {
+    /// The kind, for the count.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::PowerLoss(..) => "power loss",
+            Self::Blackout(_) => "blackout",
+            Self::Kill(..) => "kill",
+            Self::PowerLossInWrite(..) => "power loss in a write",
+            Self::DiskFailure(..) => "disk failure",
+            Self::Pause(..) => "pause",
+            Self::SlowDisk(..) => "slow disk",
+            Self::ClockJump(..) => "clock jump",
+            Self::Isolate(_) => "isolation",
+            Self::Mute(_) => "mute",
+            Self::Deaf(_) => "deaf",
+            Self::CutPair(..) => "cut pair",
+            Self::Split(_) => "split",
+            Self::Heal => "heal",
+            Self::Weather(..) => "weather",
+            Self::HandOver => "hand-over",
+        }
+    }
+}
+
+const KINDS: u64 = 15;
+
+/// The plan of a run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// When the faults end.
+    pub(crate) until: u64,
+    /// By time.
+    pub(crate) faults: Vec<(u64, Fault)>,
+    pub(crate) weather: Weather,
+    pub(crate) checkpoint_interval_bytes: usize,
+}
+
+impl Plan {
+    pub(crate) fn draw(random: &mut Random, nodes: &[NodeId]) -> Self {
+        let until = random.between(6, 16) * SECOND;
+        let tastes: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
+        let pause = random.between(100, 1500) * MILLI;
+        let mut faults = Vec::new();
+        let mut time = SECOND;
+        while time < until && !tastes.is_empty() {
+            time += random.between(pause / 2, pause * 2);
+            let kind = random.pick(&tastes).copied().unwrap_or(0);
+            let fault = draw(kind, random, nodes);
+            faults.push((time, fault));
+            let cuts = matches!(
+                fault,
+                Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) | Fault::CutPair(..) | Fault::Split(_)
+            );
+            if cuts {
+                faults.push((time + random.between(100, 3000) * MILLI, Fault::Heal));
+            }
+        }
+        faults.sort_by_key(|(time, _)| *time);
+        faults.retain(|(time, _)| *time < until);
+        let interval = if random.per_mille(700) { random.between(4 << 10, 64 << 10) } else { 8 << 20 };
+        Self {
+            until,
+            faults,
+            weather: if random.per_mille(500) { Weather::FAIR } else { bad_weather(random) },
+            checkpoint_interval_bytes: usize::try_from(interval).unwrap_or(1 << 20),
+        }
+    }
+}
+
+fn bad_weather(random: &mut Random) -> Weather {
+    let delay_min = random.between(20_000, 2 * MILLI);
+    let delay_max = delay_min + random.between(0, 30 * MILLI);
+    Weather { delay_min, delay_max, loss: random.below(120), doubles: random.below(80) }
+}
+
+fn draw(kind: u64, random: &mut Random, nodes: &[NodeId]) -> Fault {
+    let node = random.pick(nodes).copied().unwrap_or(NodeId(1));
+    let other = random.pick(nodes).copied().filter(|other| *other != node);
+    let away = random.between(20, 4000) * MILLI;
+    match kind {
+        0 => Fault::PowerLoss(node, away),
+        1 => Fault::Blackout(away),
+        2 => Fault::Kill(node, away),
+        3 => Fault::PowerLossInWrite(node, random.between(1, 60)),
+        4 => Fault::DiskFailure(node, random.between(1, 60)),
+        5 => Fault::Pause(node, away),
+        6 => Fault::SlowDisk(node, random.between(1, 3000) * MILLI),
+        7 => {
+            let size = i64::try_from(random.between(1, 3600 * SECOND)).unwrap_or(0);
+            Fault::ClockJump(node, if random.per_mille(500) { size } else { -size })
+        }
+        8 => Fault::Isolate(node),
+        9 => Fault::Mute(node),
+        10 => Fault::Deaf(node),
+        11 => Fault::CutPair(node, other.unwrap_or(NodeId(node.0 % nodes.len() as u64 + 1))),
+        12 => Fault::Split(random.next()),
+        13 => Fault::Weather(random.below(150), random.below(100), random.between(MILLI, 40 * MILLI)),
+        _ => Fault::HandOver,
+    }
+}

@@ -1,0 +1,391 @@
+//! A machine of the cluster: its disk, its clock, and the node that lives on it between two crashes.
+//!
+//! Every effect that the node wants is carried out here, on the real storage over a disk in memory; what takes
+//! time (a flush, a read of the history, a message) becomes an event of the world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bezant_consensus::{LogEntry, Write, WriteNumber};
+use bezant_ledger::Ledger;
+use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
+use bezant_raft::{Raft, RaftOptions, RaftState};
+use bezant_replica::{Mode, Recovered, Supplier, fetch, recover, verify};
+use bezant_rsm::{Prefetch, StateMachine};
+use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
+use bezant_storage::log::{Log, LogOptions};
+use bezant_storage::record::VoteStore;
+use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
+use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
+
+use crate::bug::{Bug, FlawedEngine, FlawedLedger};
+
+/// Small, so that a short run fills segments and cuts checkpoints.
+const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
+
+/// The node that a simulation runs: the one that runs in production.
+pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Raft>>;
+type SimInput = Input<FlawedLedger>;
+type SimOutput = Output<FlawedLedger>;
+
+/// What a host wants of the world.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Carry this to a peer.
+    Send(NodeId, PeerMessage),
+    /// Flush after a while: something was written.
+    Flush,
+    /// Hand this to the node after a while.
+    Later(SimInput),
+    /// Tell a client.
+    Reply(SimOutput),
+}
+
+/// A process: node and open files.
+struct Life {
+    node: SimNode,
+    log: Log,
+    votes: VoteStore,
+    history: History,
+    store: CheckpointStore,
+    supplier: Supplier,
+    writer: Option<CheckpointWriter>,
+    /// The last write that was handed to the log and not confirmed.
+    unconfirmed: Option<WriteNumber>,
+    /// Entries handed to the log and not yet known to be applied, by index.
+    entries: BTreeMap<LogIndex, LogEntry>,
+    applied: LogIndex,
+}
+
+/// A machine.
+pub(crate) struct Host {
+    pub(crate) id: NodeId,
+    pub(crate) disk: MemoryDisk,
+    life: Option<Life>,
+    /// What its clock shows more than the world's, in ns; may be negative.
+    pub(crate) clock_offset: i64,
+    /// Counts processes: events for an earlier one are void.
+    pub(crate) lives: u64,
+    /// Nothing happens here before this moment: the process sleeps.
+    pub(crate) paused_until: u64,
+    bug: Option<Bug>,
+    /// Why the process ended by itself.
+    pub(crate) failure: Option<String>,
+    /// Entries that became known as applied, to be compared with what the others applied.
+    pub(crate) newly_applied: Vec<LogEntry>,
+    checkpoint_interval_bytes: usize,
+}
+
+impl Host {
+    pub(crate) fn new(id: NodeId, bug: Option<Bug>, checkpoint_interval_bytes: usize) -> Self {
+        Self {
+            id,
+            disk: MemoryDisk::new(),
+            life: None,
+            clock_offset: 0,
+            lives: 0,
+            paused_until: 0,
+            bug,
+            failure: None,
+            newly_applied: Vec::new(),
+            checkpoint_interval_bytes,
+        }
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        self.life.is_some()
+    }
+
+    pub(crate) fn node(&self) -> Option<&SimNode> {
+        self.life.as_ref().map(|life| &life.node)
+    }
+
+    /// The state, byte by byte, and the entry behind which it stands. The process ends with it.
+    pub(crate) fn take_state(&mut self) -> Option<(LogIndex, Vec<u8>)> {
+        let life = self.life.take()?;
+        let applied = life.node.applied();
+        Some((applied, state_bytes(life.node.into_machine().ledger)))
+    }
+
+    fn now(&self, time: u64) -> Now {
+        Now { wall: Nanos(time.saturating_add_signed(self.clock_offset)) }
+    }
+
+    /// Starts a process on what the disk holds; an error says why it does not start.
+    pub(crate) fn start(&mut self, voters: &[NodeId], seed: u64) -> Result<(), String> {
+        self.lives += 1;
+        self.failure = None;
+        let disk: Arc<dyn bezant_storage::disk::Disk> = Arc::new(self.disk.clone());
+        let recovered = recover(disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
+        let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
+            recovered;
+        if self.bug == Some(Bug::TruncateCommitted) {
+            entries.truncate(entries.len().saturating_sub(3));
+        }
+        let vote = if self.bug == Some(Bug::ForgetVote) { None } else { vote };
+        let restored = Restored::new(FlawedLedger::new(machine), applied, checkpoint.0, 0);
+        let restored = restored.with_entries(&entries).map_err(|index| format!("entry {index} is none"))?;
+        let by_index = entries.iter().map(|entry| (entry.index, entry.clone())).collect();
+        let options = RaftOptions {
+            node: self.id,
+            voters: voters.to_vec(),
+            election_ticks: 20,
+            heartbeat_ticks: 4,
+            may_vote: true,
+            seed,
+        };
+        let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;
+        let peers = voters.iter().copied().filter(|voter| *voter != self.id).collect();
+        let options = NodeOptions {
+            node: self.id,
+            peers,
+            life: seed,
+            checkpoint_interval_bytes: self.checkpoint_interval_bytes,
+        };
+        let node = Node::new(restored, FlawedEngine::new(raft, self.bug), options);
+        let supplier = Supplier::new(store.clone(), history.reader());
+        self.life = Some(Life {
+            node,
+            log,
+            votes,
+            history,
+            store,
+            supplier,
+            writer: None,
+            unconfirmed: None,
+            entries: by_index,
+            applied,
+        });
+        Ok(())
+    }
+
+    /// The power fails: what was not synced may be lost.
+    pub(crate) fn crash(&mut self, seed: u64) {
+        self.life = None;
+        self.disk = self.disk.crash(seed);
+    }
+
+    /// The process is killed: what was written stays.
+    pub(crate) fn kill(&mut self) {
+        self.life = None;
+        self.disk = self.disk.restart();
+    }
+
+    /// Hands something to the node, and carries out what it wants then.
+    pub(crate) fn handle(&mut self, time: u64, input: SimInput) -> Vec<Wish> {
+        let now = self.now(time);
+        if let Some(life) = &mut self.life {
+            life.node.handle(now, input);
+        }
+        self.work(time)
+    }
+
+    /// What was written becomes durable.
+    pub(crate) fn flush(&mut self, time: u64) -> Vec<Wish> {
+        let Some(life) = &mut self.life else { return Vec::new() };
+        let Some(number) = life.unconfirmed.take() else { return Vec::new() };
+        if let Err(error) = life.log.flush()
+            && self.bug != Some(Bug::IgnoreFailedFsync)
+        {
+            return self.fail(time, &error.to_string());
+        }
+        self.handle(time, Input::Persisted(number))
+    }
+
+    /// A write failed: the node takes part in nothing from now on.
+    fn fail(&mut self, time: u64, reason: &str) -> Vec<Wish> {
+        self.failure = Some(reason.to_owned());
+        let now = self.now(time);
+        let Some(life) = &mut self.life else { return Vec::new() };
+        life.node.handle(now, Input::Failed { reason: reason.to_owned() });
+        let mut wishes = Vec::new();
+        while let Some(output) = life.node.poll() {
+            match output {
+                Output::Send { to, message } => wishes.push(Wish::Send(to, message)),
+                Output::Refuse { .. } | Output::Answer { .. } => wishes.push(Wish::Reply(output)),
+                _ => {}
+            }
+        }
+        wishes
+    }
+
+    fn work(&mut self, time: u64) -> Vec<Wish> {
+        let now = self.now(time);
+        let mut wishes = Vec::new();
+        if let Some(life) = &mut self.life {
+            life.node.propose(now);
+        }
+        while let Some(life) = &mut self.life
+            && let Some(output) = life.node.poll()
+        {
+            let result = life.perform(output, self.bug, &mut wishes);
+            if let Err(error) = result {
+                wishes.extend(self.fail(time, &error));
+                break;
+            }
+        }
+        self.note_applied();
+        wishes
+    }
+
+    fn note_applied(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        let applied = life.node.applied();
+        while life.applied < applied {
+            life.applied = life.applied.next();
+            // What came with a checkpoint of another was not applied here.
+            if let Some(entry) = life.entries.remove(&life.applied) {
+                self.newly_applied.push(entry);
+            }
+        }
+    }
+
+    /// The disk fails at some operation from now on, or not any more.
+    pub(crate) fn set_disk_fault(&self, after: Option<u64>) {
+        let fail_at = after.map(|after| self.disk.counts().total() + after);
+        self.disk.set_faults(FaultPlan { fail_at, ..FaultPlan::default() });
+    }
+}
+
+/// All that a ledger holds.
+pub(crate) fn state_bytes(mut ledger: Ledger) -> Vec<u8> {
+    // A checkpoint under way ends first.
+    while ledger.poll_checkpoint(1 << 20).is_some() {}
+    ledger.begin_checkpoint();
+    std::iter::from_fn(|| ledger.poll_checkpoint(1 << 20)).flatten().collect()
+}
+
+impl Life {
+    fn perform(&mut self, output: SimOutput, bug: Option<Bug>, wishes: &mut Vec<Wish>) -> Result<(), String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        match output {
+            Output::Persist(write) => self.persist(&write, bug, wishes)?,
+            Output::Send { to, message } => wishes.push(Wish::Send(to, message)),
+            Output::Fetch { index, term, prefetch } => {
+                let found = self.fetch(index, term, &prefetch)?;
+                wishes.push(Wish::Later(found));
+            }
+            Output::Rows(rows) => {
+                self.history.append(rows.movements, rows.refusals).map_err(|error| text(&error))?;
+                while let Some(job) = self.history.next_job() {
+                    let finished = job.run().map_err(|error| text(&error))?;
+                    self.history.complete(finished).map_err(|error| text(&error))?;
+                }
+            }
+            Output::CheckpointBegin { index, term } => {
+                self.writer = Some(self.store.begin(index, term).map_err(|error| text(&error))?);
+            }
+            Output::CheckpointPiece(piece) => {
+                if let Some(writer) = &mut self.writer {
+                    writer.write(&piece).map_err(|error| text(&error))?;
+                }
+                wishes.push(Wish::Later(Input::CheckpointPieceTaken));
+            }
+            Output::CheckpointEnd { index, time, position } => {
+                let written = self.end_checkpoint(time, position)?;
+                wishes.push(Wish::Later(Input::CheckpointWritten { index, digest: written }));
+            }
+            Output::Release(index) => self.log.release(index).map_err(|error| text(&error))?,
+            Output::Serve { to, pull } => self.serve(to, pull, wishes),
+            Output::InstallRows { from, until, bytes } => {
+                wishes.push(Wish::Later(self.install_rows(from, until, &bytes)?));
+            }
+            Output::InstallCheckpoint(installable) => {
+                wishes.push(Wish::Later(self.install(&installable)?));
+            }
+            Output::Answer { .. }
+            | Output::Refuse { .. }
+            | Output::QueryAnswer { .. }
+            | Output::BarrierPassed { .. } => wishes.push(Wish::Reply(output)),
+            Output::CaughtUp => wishes.push(Wish::Later(Input::Admit)),
+            Output::Diverged { reason, .. } => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, write: &Write, bug: Option<Bug>, wishes: &mut Vec<Wish>) -> Result<(), String> {
+        if let Some(vote) = write.vote
+            && bug != Some(Bug::ForgetVote)
+        {
+            self.votes.save(vote).map_err(|error| error.to_string())?;
+        }
+        if let Some(first) = write.entries.first()
+            && first.index <= self.log.last_index()
+        {
+            let after = LogIndex(first.index.0 - 1);
+            self.log.truncate(after).map_err(|error| error.to_string())?;
+            self.entries.split_off(&first.index);
+        }
+        for entry in &write.entries {
+            self.log.append(entry).map_err(|error| error.to_string())?;
+            self.entries.insert(entry.index, entry.clone());
+        }
+        if bug == Some(Bug::AcknowledgeBeforeFsync) {
+            wishes.push(Wish::Later(Input::Persisted(write.number)));
+        }
+        self.unconfirmed = Some(write.number);
+        wishes.push(Wish::Flush);
+        Ok(())
+    }
+
+    fn fetch(
+        &self,
+        index: LogIndex,
+        term: Term,
+        prefetch: &Prefetch<FetchKey>,
+    ) -> Result<SimInput, String> {
+        let found = fetch(&self.history.reader(), prefetch).map_err(|error| error.to_string())?;
+        Ok(Input::Fetched { index, term, found })
+    }
+
+    fn end_checkpoint(&mut self, time: Nanos, position: HistoryPosition) -> Result<[u8; 32], String> {
+        let durable = self.history.flush().map_err(|error| error.to_string())?;
+        assert!(durable.reaches(position), "rows before the cut were handed over before it");
+        let Some(writer) = self.writer.take() else { return Err("no checkpoint was begun".to_owned()) };
+        let written = writer.finish(position, time).map_err(|error| error.to_string())?;
+        self.history.handle_checkpointed(position).map_err(|error| error.to_string())?;
+        Ok(written.digest)
+    }
+
+    fn serve(&mut self, to: NodeId, pull: Pull, wishes: &mut Vec<Wish>) {
+        match self.supplier.supply(to, pull) {
+            Ok(Some(chunk)) => wishes.push(Wish::Send(to, PeerMessage::Chunk(chunk))),
+            Ok(None) => {}
+            Err(_) => self.supplier.forget(to),
+        }
+    }
+
+    fn install_rows(
+        &mut self,
+        from: HistoryPosition,
+        until: HistoryPosition,
+        bytes: &[u8],
+    ) -> Result<SimInput, String> {
+        let failed = |reason: &str| Ok(Input::InstallFailed { reason: reason.to_owned() });
+        let Ok(chunk) = RowChunk::decode(bytes) else { return failed("no rows") };
+        if chunk.from != from || self.history.position() != from {
+            return failed("another place");
+        }
+        self.history.append(chunk.movements, chunk.refusals).map_err(|error| error.to_string())?;
+        assert!(self.history.position() == until, "a chunk ends where it says");
+        Ok(Input::RowsInstalled)
+    }
+
+    fn install(&mut self, installable: &Installable) -> Result<SimInput, String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let Installable { index, term, time, position, .. } = *installable;
+        if !verify(installable) {
+            return Ok(Input::InstallFailed { reason: "other bytes".to_owned() });
+        }
+        let durable = self.history.flush().map_err(|error| text(&error))?;
+        assert!(durable.reaches(position), "all rows came first");
+        self.log.plan_reset(index, term).map_err(|error| text(&error))?;
+        let mut writer = self.store.begin(index, term).map_err(|error| text(&error))?;
+        writer.write(&installable.bytes).map_err(|error| text(&error))?;
+        writer.finish(position, time).map_err(|error| text(&error))?;
+        self.log.reset(index, term).map_err(|error| text(&error))?;
+        self.history.handle_checkpointed(position).map_err(|error| text(&error))?;
+        self.entries.clear();
+        Ok(Input::Installed)
+    }
+}

@@ -1,0 +1,102 @@
+//! The simulator: whole nodes, the same that run in production, over a network, disks and clocks that fail.
+//!
+//! One run is one thread and one seed: equal seed, equal run, to the last bit. Clients pay, read, retry and
+//! repeat themselves while messages are lost, doubled and late, machines lose power in the middle of a write,
+//! disks fail and hang, clocks jump and processes sleep; then the faults end, and it is checked what must
+//! hold ([`check`]): agreement, one outcome an id, conservation, answers that follow the log, reads that never
+//! show the past, equal states, time that only grows, one leader a term, and that everybody is answered.
+//!
+//! Never: a clock, a thread, the system's randomness. That the checkers can fail is shown by [`Bug`]:
+//! mistakes made on purpose around the real code.
+
+mod bug;
+mod check;
+mod client;
+mod faults;
+mod host;
+mod net;
+mod random;
+mod record;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use bug::Bug;
+use world::World;
+
+/// What to simulate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SimOptions {
+    /// Determines everything.
+    pub seed: u64,
+    /// A mistake to be found.
+    pub bug: Option<Bug>,
+    /// Keep every line of the trace, not only the last ones.
+    pub keeps_trace: bool,
+}
+
+/// What a run without a failure did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SimReport {
+    /// Simulated time, ns.
+    pub nanos: u64,
+    /// Events that happened.
+    pub events: u64,
+    /// Entries that were agreed.
+    pub entries: u64,
+    /// Writes that were acknowledged.
+    pub writes: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Changes of leader.
+    pub leaders: u64,
+    /// How often each kind of fault happened.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// SHA-like fingerprint of the run: equal for equal seeds.
+    pub fingerprint: u64,
+}
+
+/// A run that broke what must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimFailure {
+    /// The seed.
+    pub seed: u64,
+    /// What broke.
+    pub reason: String,
+    /// What happened before, the last lines or all.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for SimFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(formatter, "{line}")?;
+        }
+        write!(formatter, "seed {}: {}", self.seed, self.reason)
+    }
+}
+
+impl std::error::Error for SimFailure {}
+
+/// Runs one seed.
+pub fn simulate(options: SimOptions) -> Result<SimReport, Box<SimFailure>> {
+    bug::set(options.bug);
+    let mut world = World::new(options);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    bug::set(None);
+    let reason = match result {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(reason)) => reason,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            format!("an invariant is broken: {}", text.unwrap_or_else(|| "a panic".to_owned()))
+        }
+    };
+    Err(Box::new(SimFailure { seed: options.seed, reason, trace: world.take_trace() }))
+}
+
+#[cfg(test)]
+mod tests;

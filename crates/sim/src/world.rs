@@ -1,0 +1,515 @@
+//! The world: one line of events, in the order of simulated time, and everything that they happen to.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bezant_consensus::Role;
+use bezant_ledger::LedgerAnswer;
+use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
+use bezant_types::{LogIndex, NodeId};
+
+use crate::bug::FlawedLedger;
+use crate::check;
+use crate::client::{Call, Client, Wanted, query};
+use crate::faults::{Fault, Plan};
+use crate::host::{Host, Wish, state_bytes};
+use crate::net::{Net, Weather};
+use crate::random::Random;
+use crate::record::{Acknowledged, Record, Seen};
+use crate::{SimOptions, SimReport};
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLI;
+const TICK: u64 = bezant_node::TICK_NANOS;
+/// The world begins in November 2023, as clocks go.
+const EPOCH: u64 = 1_700_000_000 * SECOND;
+/// How long a client waits before it asks another node.
+const PATIENCE: u64 = 800 * MILLI;
+/// How long after the faults everybody must have been answered.
+const RECOVERY: u64 = 15 * SECOND;
+/// How long after that all replicas must stand at the same entry, with nobody asking any more.
+const SETTLING: u64 = 5 * SECOND;
+/// Lines of the trace that are kept.
+const TRACE_LINES: usize = 80;
+
+/// Something that happens.
+#[derive(Debug)]
+enum Event {
+    Tick(NodeId, u64),
+    Deliver { from: NodeId, to: NodeId, message: PeerMessage },
+    Flush(NodeId, u64),
+    Node(NodeId, u64, Input<FlawedLedger>),
+    /// A client's question reaches a node.
+    Ask { client: usize, node: NodeId, ticket: Ticket },
+    /// A client looks around, unless it has a newer plan.
+    Wake(usize, u64),
+    /// An answer reaches a client.
+    Told { ticket: Ticket, output: Output<FlawedLedger> },
+    Fault(Fault),
+    Restart(NodeId),
+    /// A peer notices the end of a connection.
+    Lost { node: NodeId, peer: NodeId },
+}
+
+pub(crate) struct World {
+    options: SimOptions,
+    random: Random,
+    time: u64,
+    sequence: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    nodes: Vec<NodeId>,
+    hosts: BTreeMap<NodeId, Host>,
+    slow: BTreeMap<NodeId, u64>,
+    net: Net,
+    clients: Vec<Client>,
+    /// Which client a ticket belongs to, and what it asked.
+    tickets: BTreeMap<Ticket, (usize, Call)>,
+    last_ticket: u64,
+    plan_until: u64,
+    is_asking: bool,
+    pub(crate) record: Record,
+    report: SimReport,
+    trace: VecDeque<String>,
+    broken: Option<String>,
+}
+
+impl World {
+    pub(crate) fn new(options: SimOptions) -> Self {
+        let mut random = Random::new(options.seed);
+        let count = if random.per_mille(250) { 5 } else { 3 };
+        let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
+        let plan = Plan::draw(&mut random, &nodes);
+        let clients = random.between(2, 6);
+        let mut world = Self {
+            options,
+            time: EPOCH,
+            sequence: 0,
+            events: BTreeMap::new(),
+            hosts: nodes
+                .iter()
+                .map(|node| (*node, Host::new(*node, options.bug, plan.checkpoint_interval_bytes)))
+                .collect(),
+            nodes,
+            slow: BTreeMap::new(),
+            net: Net::new(plan.weather),
+            clients: (0..clients).map(|number| Client::new(number, random.next())).collect(),
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            plan_until: EPOCH + plan.until,
+            is_asking: true,
+            record: Record::default(),
+            report: SimReport::default(),
+            trace: VecDeque::new(),
+            broken: None,
+            random,
+        };
+        for (at, fault) in plan.faults {
+            world.at(EPOCH + at, Event::Fault(fault));
+        }
+        for client in 0..world.clients.len() {
+            let at = EPOCH + world.random.between(0, 500 * MILLI);
+            world.wake_at(at, client);
+        }
+        world
+    }
+
+    pub(crate) fn take_trace(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.trace).into()
+    }
+
+    /// The whole run.
+    pub(crate) fn run(&mut self) -> Result<SimReport, String> {
+        for node in self.nodes.clone() {
+            self.start(node)?;
+        }
+        self.run_until(self.plan_until)?;
+        self.end_faults()?;
+        let done: Vec<u64> = self.clients.iter().map(|client| client.done).collect();
+        self.run_until(self.plan_until + RECOVERY)?;
+        check::everybody_was_answered(&self.clients, &done)?;
+        self.is_asking = false;
+        self.run_until(self.plan_until + RECOVERY + SETTLING)?;
+        self.judge()?;
+        Ok(self.report.clone())
+    }
+
+    /// Looks at everything that must hold.
+    fn judge(&mut self) -> Result<(), String> {
+        check::time_only_grows(&self.record)?;
+        check::nobody_reads_the_past(&self.record)?;
+        let ledger = check::answers_follow_the_log(&self.record)?;
+        let last = self.record.log.last_key_value().map_or(LogIndex(0), |(index, _)| *index);
+        let mut states = Vec::new();
+        for (node, host) in &mut self.hosts {
+            let Some((index, bytes)) = host.take_state() else {
+                return Err(format!("node {node} is down though the faults have ended"));
+            };
+            states.push((*node, index, bytes));
+        }
+        check::states_are_equal(&states, &(last, state_bytes(ledger)))?;
+        self.report.nanos = self.time - EPOCH;
+        self.report.entries = self.record.log.len() as u64;
+        self.report.writes = self.record.acknowledged.len() as u64;
+        self.report.reads = self.record.seen.len() as u64;
+        self.report.leaders = self.record.leaders.len() as u64;
+        let state = states.first().map_or(0, |(_, _, bytes)| bezant_codec::checksum(bytes));
+        self.report.fingerprint = bezant_codec::checksum_seeded(self.report.events, &state.to_le_bytes());
+        Ok(())
+    }
+
+    fn run_until(&mut self, end: u64) -> Result<(), String> {
+        while let Some(entry) = self.events.first_entry()
+            && entry.key().0 <= end
+        {
+            let ((time, _), event) = entry.remove_entry();
+            self.time = time;
+            self.report.events += 1;
+            self.happen(event)?;
+            if let Some(reason) = self.broken.take() {
+                return Err(reason);
+            }
+        }
+        self.time = end;
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Tick(node, life) => self.tick(node, life)?,
+            Event::Deliver { from, to, message } => {
+                self.give(to, None, Input::Message { from, message })?;
+            }
+            Event::Flush(node, life) => {
+                if self.wakes(node, life, || Event::Flush(node, life)) {
+                    let time = self.time;
+                    let wishes = self.host(node).flush(time);
+                    self.grant(node, wishes)?;
+                }
+            }
+            Event::Node(node, life, input) => self.give(node, Some(life), input)?,
+            Event::Ask { client, node, ticket } => self.ask(client, node, ticket)?,
+            Event::Wake(client, plan) if plan == self.clients[client].plan => self.wake(client),
+            Event::Wake(..) => {}
+            Event::Told { ticket, output } => self.told(ticket, output),
+            Event::Fault(fault) => self.strike(fault)?,
+            Event::Restart(node) => {
+                if !self.host(node).is_up() {
+                    self.start(node)?;
+                }
+            }
+            Event::Lost { node, peer } => self.give(node, None, Input::Lost(peer))?,
+        }
+        Ok(())
+    }
+
+    fn at(&mut self, time: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((time, self.sequence), event);
+    }
+
+    /// From now on this is the moment at which a client looks around, and no other.
+    fn wake_at(&mut self, time: u64, client: usize) {
+        self.clients[client].plan += 1;
+        let plan = self.clients[client].plan;
+        self.at(time, Event::Wake(client, plan));
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        let nanos = self.time - EPOCH;
+        self.trace.push_back(format!("{:>3}.{:06} s  {}", nanos / SECOND, nanos % SECOND / 1000, text()));
+        if !self.options.keeps_trace && self.trace.len() > TRACE_LINES {
+            self.trace.pop_front();
+        }
+    }
+
+    fn host(&mut self, node: NodeId) -> &mut Host {
+        self.hosts.get_mut(&node).expect("invariant: all nodes have a host")
+    }
+
+    fn start(&mut self, node: NodeId) -> Result<(), String> {
+        let voters = self.nodes.clone();
+        let seed = self.random.next();
+        let host = self.host(node);
+        host.set_disk_fault(None);
+        host.start(&voters, seed).map_err(|error| format!("node {node} does not start: {error}"))?;
+        let life = host.lives;
+        self.note(|| format!("node {node} starts"));
+        let first = self.time + self.random.between(1, TICK);
+        self.at(first, Event::Tick(node, life));
+        Ok(())
+    }
+
+    /// True when the process is the same and awake; one that sleeps gets the event when it wakes.
+    fn wakes(&mut self, node: NodeId, life: u64, again: impl FnOnce() -> Event) -> bool {
+        let time = self.time;
+        let host = self.host(node);
+        if !host.is_up() || host.lives != life {
+            return false;
+        }
+        let wakes_at = host.paused_until;
+        if wakes_at > time {
+            self.at(wakes_at, again());
+            return false;
+        }
+        true
+    }
+
+    fn tick(&mut self, node: NodeId, life: u64) -> Result<(), String> {
+        if !self.wakes(node, life, || Event::Tick(node, life)) {
+            return Ok(());
+        }
+        self.at(self.time + TICK, Event::Tick(node, life));
+        self.give(node, Some(life), Input::Tick)
+    }
+
+    /// Hands an input to a node, if it lives; `life` is the process it is meant for.
+    fn give(&mut self, node: NodeId, life: Option<u64>, input: Input<FlawedLedger>) -> Result<(), String> {
+        let life = life.unwrap_or(self.host(node).lives);
+        let time = self.time;
+        let wakes_at = self.host(node).paused_until;
+        if wakes_at > time && self.host(node).is_up() && self.host(node).lives == life {
+            self.at(wakes_at, Event::Node(node, life, input));
+            return Ok(());
+        }
+        if !self.host(node).is_up() || self.host(node).lives != life {
+            return Ok(());
+        }
+        let wishes = self.host(node).handle(time, input);
+        self.grant(node, wishes)
+    }
+
+    /// Carries out what a node wants of the world.
+    fn grant(&mut self, node: NodeId, wishes: Vec<Wish>) -> Result<(), String> {
+        let life = self.host(node).lives;
+        for wish in wishes {
+            match wish {
+                Wish::Send(to, message) => self.send(node, to, &message),
+                Wish::Flush => {
+                    let slow = self.slow.get(&node).copied().unwrap_or(0);
+                    let at = self.time + self.random.between(100_000, 2 * MILLI) + slow;
+                    self.at(at, Event::Flush(node, life));
+                }
+                Wish::Later(input) => {
+                    let at = self.time + self.random.between(10_000, MILLI);
+                    self.at(at, Event::Node(node, life, input));
+                }
+                Wish::Reply(output) => self.reply(output),
+            }
+        }
+        for entry in std::mem::take(&mut self.host(node).newly_applied) {
+            check::one_entry_an_index(&mut self.record, node, entry)?;
+        }
+        let standing = self.host(node).node().map(bezant_node::Node::standing);
+        if let Some(standing) = standing
+            && standing.role == Role::Leader
+        {
+            if !self.record.leaders.contains_key(&standing.term) {
+                self.note(|| format!("node {node} leads in term {}", standing.term));
+            }
+            check::one_leader_a_term(&mut self.record, standing.term, node)?;
+        }
+        if let Some(reason) = self.host(node).failure.take() {
+            self.note(|| format!("node {node} stops: {reason}"));
+            let away = self.random.between(100 * MILLI, 2 * SECOND);
+            self.power_loss(node, away);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
+        for delay in self.net.delays(from, to, &mut self.random) {
+            self.at(self.time + delay, Event::Deliver { from, to, message: message.clone() });
+        }
+    }
+
+    fn reply(&mut self, output: Output<FlawedLedger>) {
+        let ticket = match &output {
+            Output::Answer { ticket, .. }
+            | Output::Refuse { ticket, .. }
+            | Output::QueryAnswer { ticket, .. }
+            | Output::BarrierPassed { ticket, .. } => *ticket,
+            _ => return,
+        };
+        let at = self.time + self.random.between(20_000, MILLI);
+        self.at(at, Event::Told { ticket, output });
+    }
+
+    /// A client asks for the first time, or asks another node after it waited in vain.
+    fn wake(&mut self, client: usize) {
+        let time = self.time;
+        if self.clients[client].call.is_none() {
+            if !self.is_asking {
+                return;
+            }
+            let wanted = self.clients[client].wish();
+            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0) });
+        }
+        self.try_call(client);
+        self.wake_at(time + PATIENCE, client);
+    }
+
+    fn try_call(&mut self, client: usize) {
+        let Some(call) = &mut self.clients[client].call else { return };
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        call.ticket = ticket;
+        let call = call.clone();
+        self.tickets.insert(ticket, (client, call));
+        let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
+        let at = self.time + self.random.between(20_000, MILLI);
+        self.at(at, Event::Ask { client, node, ticket });
+    }
+
+    fn ask(&mut self, client: usize, node: NodeId, ticket: Ticket) -> Result<(), String> {
+        let Some((_, call)) = self.tickets.get(&ticket) else { return Ok(()) };
+        let input = match &call.wanted {
+            Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
+            Wanted::Read(consistency) => {
+                Input::Query { ticket, query: query(), consistency: *consistency }
+            }
+        };
+        debug_assert!(client < self.clients.len(), "a client that asks exists");
+        self.give(node, None, input)
+    }
+
+    /// A client hears something; late answers to earlier tries count as well.
+    fn told(&mut self, ticket: Ticket, output: Output<FlawedLedger>) {
+        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
+        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
+        let (since, at) = (call.since, self.time);
+        match (call.wanted, output) {
+            (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
+                self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
+                self.end_call(client, index, is_current);
+            }
+            (Wanted::Read(consistency), Output::QueryAnswer { index, answer, .. }) => {
+                let LedgerAnswer::Accounts(accounts) = answer else {
+                    self.broken = Some("a question about accounts had another answer".to_owned());
+                    return;
+                };
+                self.record.seen.push(Seen { since, at, consistency, index, accounts });
+                let counts = consistency != Consistency::Stale;
+                self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
+            }
+            // Refused: another try, a little later, somewhere else.
+            _ if is_current => {
+                let at = self.time + self.random.between(10 * MILLI, 100 * MILLI);
+                self.wake_at(at, client);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_call(&mut self, client: usize, index: LogIndex, is_current: bool) {
+        let pause = self.random.between(MILLI, 60 * MILLI);
+        let known = &mut self.clients[client];
+        known.seen = known.seen.max(index);
+        if is_current {
+            known.done += 1;
+            known.call = None;
+            self.wake_at(self.time + pause, client);
+        }
+    }
+
+    fn power_loss(&mut self, node: NodeId, away: u64) {
+        let seed = self.random.next();
+        self.host(node).crash(seed);
+        self.tell_lost(node);
+        self.at(self.time + away, Event::Restart(node));
+    }
+
+    /// The others notice that connections ended, sooner or later.
+    fn tell_lost(&mut self, peer: NodeId) {
+        for node in self.nodes.clone() {
+            if node != peer && self.random.per_mille(700) {
+                let at = self.time + self.random.between(100_000, 20 * MILLI);
+                self.at(at, Event::Lost { node, peer });
+            }
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        *self.report.faults.entry(fault.kind()).or_default() += 1;
+        self.note(|| format!("{fault:?}"));
+        match fault {
+            Fault::PowerLoss(node, away) => self.power_loss(node, away),
+            Fault::Blackout(away) => {
+                for node in self.nodes.clone() {
+                    let more = self.random.between(0, 200 * MILLI);
+                    self.power_loss(node, away + more);
+                }
+            }
+            Fault::Kill(node, away) => {
+                self.host(node).kill();
+                self.tell_lost(node);
+                self.at(self.time + away, Event::Restart(node));
+            }
+            // A host whose disk fails loses its power with it: see `grant`.
+            Fault::PowerLossInWrite(node, after) | Fault::DiskFailure(node, after) => {
+                self.host(node).set_disk_fault(Some(after));
+            }
+            Fault::Pause(node, long) => {
+                let until = self.time + long;
+                self.host(node).paused_until = until;
+            }
+            Fault::SlowDisk(node, more) => {
+                self.slow.insert(node, more);
+            }
+            Fault::ClockJump(node, by) => {
+                let host = self.host(node);
+                host.clock_offset = host.clock_offset.saturating_add(by);
+            }
+            Fault::HandOver => {
+                for node in self.nodes.clone() {
+                    if self.host(node).node().is_some_and(bezant_node::Node::is_leader) {
+                        self.give(node, None, Input::HandOver)?;
+                    }
+                }
+            }
+            Fault::Weather(loss, doubles, delay_max) => {
+                self.net.weather = Weather { delay_min: 20_000, delay_max, loss, doubles };
+            }
+            _ => self.cut(fault),
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, fault: Fault) {
+        let nodes = self.nodes.clone();
+        for one in &nodes {
+            for other in nodes.iter().filter(|other| *other != one) {
+                let is_cut = match fault {
+                    Fault::Isolate(node) => *one == node || *other == node,
+                    Fault::Mute(node) => *one == node,
+                    Fault::Deaf(node) => *other == node,
+                    Fault::CutPair(first, second) => {
+                        (*one, *other) == (first, second) || (*other, *one) == (first, second)
+                    }
+                    Fault::Split(mask) => (mask >> one.0 & 1) != (mask >> other.0 & 1),
+                    _ => false,
+                };
+                if is_cut {
+                    self.net.cut(*one, *other);
+                }
+            }
+        }
+        if fault == Fault::Heal {
+            self.net.heal();
+        }
+    }
+
+    /// Everything works again.
+    fn end_faults(&mut self) -> Result<(), String> {
+        self.note(|| "the faults end".to_owned());
+        self.net.heal();
+        self.net.weather = Weather::FAIR;
+        self.slow.clear();
+        for node in self.nodes.clone() {
+            self.host(node).set_disk_fault(None);
+            self.host(node).paused_until = 0;
+            if !self.host(node).is_up() {
+                self.start(node)?;
+            }
+        }
+        Ok(())
+    }
+}
