@@ -10,6 +10,8 @@
 mod account;
 mod asset;
 mod bench;
+mod cluster;
+mod demo;
 mod events;
 mod exchange;
 mod exit;
@@ -20,6 +22,7 @@ mod json;
 mod money;
 mod output;
 mod session;
+mod sim;
 mod start;
 mod transfer;
 mod verify;
@@ -90,6 +93,13 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Measure how fast a node is
     Bench(bench::BenchArgs),
+    /// Show the nodes of a cluster
+    #[command(subcommand, after_help = "Example:\n  bezant cluster status --server a:7070,b:7070,c:7070")]
+    Cluster(cluster::ClusterCommand),
+    /// Start three nodes, pay, kill the leader, and prove that nothing was lost
+    Demo(demo::DemoArgs),
+    /// Run whole nodes in a simulation that tries to break them
+    Sim(sim::SimArgs),
     /// Print a script that completes commands in a shell
     Completions(CompletionsArgs),
 }
@@ -145,6 +155,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Export(args) => exchange::export::run(&Session::connect(&global).await?, &args).await?,
         Command::Import(command) => command.run(&Session::connect(&global).await?).await?,
         Command::Inspect(args) => inspect::run(global.output, &args)?,
+        Command::Cluster(command) => command.run(&global).await?,
+        Command::Demo(args) => return demo::run(&args).await,
+        Command::Sim(args) => return sim::run(&args, global.output),
         Command::Bench(args) => return Ok(bench::run(args, global.server).await?),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "bezant", &mut io::stdout());

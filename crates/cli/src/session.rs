@@ -11,7 +11,7 @@ use crate::money::{Assets, Unit};
 use crate::output::Format;
 
 /// Where a server listens unless it is told otherwise.
-const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
+pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
 
 /// Where the server is, how long to wait for it, and how to print what it says.
 #[derive(Clone, Debug, clap::Args)]

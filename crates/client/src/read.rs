@@ -8,6 +8,7 @@ use bezant_types::{
     Transfer, TransferId,
 };
 
+use crate::ClusterReply;
 use crate::{Client, ClientError, convert};
 
 impl Client {
@@ -125,6 +126,17 @@ impl Client {
             })
             .await?;
         Ok(convert::books(&answer.reply))
+    }
+
+    /// Where the node that answers stands among the others. Ask each node by itself: a client of several addresses
+    /// asks whichever it is connected to.
+    pub async fn cluster(&self) -> Result<ClusterReply, ClientError> {
+        let answer = self
+            .call(v1::GetClusterRequest {}, |mut service, request| async move {
+                service.get_cluster(request).await
+            })
+            .await?;
+        Ok(answer.reply)
     }
 
     /// One page of the whole history, from row `from`; a limit of 0 stands for 2,730.

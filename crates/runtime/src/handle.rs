@@ -346,6 +346,11 @@ impl Handle {
         drop(self.node.send(Message::Event(Input::HandOver)));
     }
 
+    /// Bytes that are left on the node's disk; 0 before it looked for the first time.
+    pub fn disk_available(&self) -> u64 {
+        u64::try_from(self.shared.metrics.disk_available.get()).unwrap_or(0)
+    }
+
     /// Where the node stands among the others, now.
     pub fn cluster(&self) -> ClusterStatus {
         self.shared.cluster.borrow().clone()

@@ -9,6 +9,7 @@ use bezant_types::NodeId;
 
 use crate::cluster::{Acquaintance, ClusterStatus, KnownDisks};
 use crate::handle::Shared;
+use crate::metrics::gauge;
 use crate::node_thread::{LedgerNode, now};
 use crate::peer::Peers;
 use crate::supply_thread::Supply;
@@ -81,6 +82,20 @@ impl Member {
         self.known.set_used();
     }
 
+    fn measure(&self, shared: &Shared, is_new_leader: bool) {
+        let (metrics, status) = (&shared.metrics, &self.status);
+        metrics.term.set(gauge(status.term.0));
+        metrics.leads.set(i64::from(status.role == Role::Leader));
+        metrics.committed_index.set(gauge(status.committed.0));
+        if is_new_leader && status.leader.is_some() {
+            metrics.leader_changes.inc();
+        }
+        let others = || status.nodes.iter().filter(|node| node.node != status.node);
+        metrics.peers_connected.set(gauge(others().filter(|node| node.is_connected).count() as u64));
+        let offsets = others().filter_map(|node| node.clock_offset_nanos).map(i64::unsigned_abs);
+        metrics.clock_offset_max.set(gauge(offsets.max().unwrap_or(0)));
+    }
+
     /// Time went on: tells the world where the cluster stands, now and then.
     pub(crate) fn tick(&mut self, replica: &LedgerNode, shared: &Shared) {
         self.ticks += 1;
@@ -101,6 +116,7 @@ impl Member {
             let who = standing.leader.map_or_else(|| "no node".to_owned(), |leader| format!("node {leader}"));
             tracing::info!(term, "{who} leads");
         }
+        self.measure(shared, self.status.leader != leader_before);
         if *shared.cluster.borrow() != self.status {
             shared.cluster.send_replace(self.status.clone());
         }

@@ -32,6 +32,12 @@ pub(crate) struct Metrics {
     pub(crate) index_jobs: Counter,
     pub(crate) disk_available: Gauge,
     pub(crate) read_only: Gauge,
+    pub(crate) term: Gauge,
+    pub(crate) leads: Gauge,
+    pub(crate) committed_index: Gauge,
+    pub(crate) leader_changes: Counter,
+    pub(crate) peers_connected: Gauge,
+    pub(crate) clock_offset_max: Gauge,
 }
 
 impl Metrics {
@@ -60,6 +66,12 @@ impl Metrics {
             index_jobs: Counter::default(),
             disk_available: Gauge::default(),
             read_only: Gauge::default(),
+            term: Gauge::default(),
+            leads: Gauge::default(),
+            committed_index: Gauge::default(),
+            leader_changes: Counter::default(),
+            peers_connected: Gauge::default(),
+            clock_offset_max: Gauge::default(),
         }
     }
 
@@ -127,6 +139,29 @@ impl Metrics {
             self.disk_available.clone(),
         );
         registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
+        self.register_cluster(registry);
+    }
+
+    /// What only a node among others has to tell; a node that is alone shows zeros.
+    fn register_cluster(&self, registry: &mut Registry) {
+        registry.register("term", "The reign, as this node knows it", self.term.clone());
+        registry.register("leads", "1 while this node leads", self.leads.clone());
+        registry.register(
+            "committed_index",
+            "Index of the last log entry agreed",
+            self.committed_index.clone(),
+        );
+        registry.register(
+            "leader_changes",
+            "Leaders that this node has seen come",
+            self.leader_changes.clone(),
+        );
+        registry.register("peers_connected", "Other nodes that can be sent to", self.peers_connected.clone());
+        registry.register(
+            "clock_offset_max_nanoseconds",
+            "How far the clock of another node was off this one's, at most, when they met",
+            self.clock_offset_max.clone(),
+        );
     }
 }
 

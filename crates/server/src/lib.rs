@@ -12,6 +12,7 @@ mod accept;
 mod answer;
 mod body;
 mod changes;
+mod cluster;
 mod connection;
 mod desk;
 mod door;

@@ -52,6 +52,7 @@ calls! {
     QueryTransfers = "query_transfers",
     ListAssets = "list_assets",
     GetBooks = "get_books",
+    GetCluster = "get_cluster",
     GetMovements = "get_movements",
     WatchEvents = "watch_events",
     Register = "register",

@@ -3,7 +3,7 @@
 //! They sit where a node meets the world: in how its writes are confirmed, in its engine's answers, and in its
 //! machine. No other room knows of them.
 
-use bezant_consensus::{Engine, Input, LogEntry, Output, ReadNumber, Standing};
+use bezant_consensus::{Engine, EntryKind, Input, LogEntry, Output, ReadNumber, Standing};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerRows};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{FetchKey, Fetched, HistoryPosition, LogIndex, Nanos, NodeId};
@@ -26,8 +26,8 @@ pub enum Bug {
     CommitWithoutMajority,
     /// A checkpoint forgets which ids were refused.
     CheckpointWithoutIds,
-    /// A node that begins anew takes the time from its clock alone.
-    ForgetTime,
+    /// A new leader begins with the timestamp of the last entry that it has.
+    ReuseTimestamp,
     /// A restart cuts off the end of the log though it was durable.
     TruncateCommitted,
 }
@@ -42,7 +42,7 @@ impl Bug {
         Self::ApplyOutOfOrder,
         Self::CommitWithoutMajority,
         Self::CheckpointWithoutIds,
-        Self::ForgetTime,
+        Self::ReuseTimestamp,
         Self::TruncateCommitted,
     ];
 
@@ -56,7 +56,7 @@ impl Bug {
             Self::ApplyOutOfOrder => "apply-out-of-order",
             Self::CommitWithoutMajority => "commit-without-majority",
             Self::CheckpointWithoutIds => "checkpoint-without-ids",
-            Self::ForgetTime => "forget-time",
+            Self::ReuseTimestamp => "reuse-timestamp",
             Self::TruncateCommitted => "truncate-committed",
         }
     }
@@ -76,18 +76,30 @@ pub(crate) struct FlawedEngine<E> {
     /// Entries that were handed to the disk, for an engine that takes that for agreement.
     written: Vec<(u64, LogEntry)>,
     committed: LogIndex,
+    /// The first bytes of the last command's entry: its timestamp.
+    last_time: Option<[u8; 8]>,
+    was_leader: bool,
 }
 
 impl<E: Engine> FlawedEngine<E> {
     pub(crate) fn new(inner: E, bug: Option<Bug>) -> Self {
         let committed = inner.standing().committed;
-        Self { inner, bug, outputs: Vec::new(), written: Vec::new(), committed }
+        Self {
+            inner,
+            bug,
+            outputs: Vec::new(),
+            written: Vec::new(),
+            committed,
+            last_time: None,
+            was_leader: false,
+        }
     }
 
     fn commit_early(&mut self, durable: u64) {
         let is_leader = self.inner.is_leader();
-        let (ready, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.written).into_iter().partition(|(write, _)| *write <= durable && is_leader);
+        let (ready, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.written)
+            .into_iter()
+            .partition(|(write, _)| *write <= durable && is_leader);
         self.written = rest;
         for (_, entry) in ready {
             if entry.index == self.committed.next() {
@@ -99,7 +111,15 @@ impl<E: Engine> FlawedEngine<E> {
 }
 
 impl<E: Engine> Engine for FlawedEngine<E> {
-    fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
+    fn propose(&mut self, mut payload: Bytes) -> Option<LogIndex> {
+        let is_first = self.inner.is_leader() && !self.was_leader;
+        self.was_leader = self.inner.is_leader();
+        if self.bug == Some(Bug::ReuseTimestamp)
+            && is_first
+            && let Some(time) = self.last_time
+        {
+            payload = [&time[..], &payload[8..]].concat().into();
+        }
         self.inner.propose(payload)
     }
 
@@ -131,6 +151,12 @@ impl<E: Engine> Engine for FlawedEngine<E> {
         }
         loop {
             let output = self.inner.poll()?;
+            self.was_leader &= self.inner.is_leader();
+            if let Output::Persist(write) = &output
+                && let Some(last) = write.entries.iter().rfind(|entry| entry.kind == EntryKind::Command)
+            {
+                self.last_time = last.payload.first_chunk().copied();
+            }
             if self.bug != Some(Bug::CommitWithoutMajority) {
                 return Some(output);
             }
@@ -174,7 +200,6 @@ pub(crate) struct FlawedLedger {
     bug: Option<Bug>,
     /// Events applied, for a mistake that shows now and then.
     entries: u64,
-    is_fresh: bool,
 }
 
 thread_local! {
@@ -189,7 +214,7 @@ pub(crate) fn set(bug: Option<Bug>) {
 
 impl FlawedLedger {
     pub(crate) fn new(ledger: Ledger) -> Self {
-        Self { ledger, bug: BUG.get(), entries: 0, is_fresh: true }
+        Self { ledger, bug: BUG.get(), entries: 0 }
     }
 }
 
@@ -201,7 +226,7 @@ impl StateMachine for FlawedLedger {
     type Answer = LedgerAnswer;
 
     fn time(&self) -> Nanos {
-        if self.bug == Some(Bug::ForgetTime) && self.is_fresh { Nanos(0) } else { self.ledger.time() }
+        self.ledger.time()
     }
 
     fn position(&self) -> HistoryPosition {
@@ -214,7 +239,6 @@ impl StateMachine for FlawedLedger {
 
     fn apply(&mut self, index: LogIndex, entry: &Entry, mut found: Fetched) -> Option<Applied<LedgerRows>> {
         self.entries += 1;
-        self.is_fresh = false;
         match self.bug {
             // The commands of one entry change places, on every tenth entry of this life.
             Some(Bug::ApplyOutOfOrder) if self.entries.is_multiple_of(10) && entry.commands.len() > 1 => {

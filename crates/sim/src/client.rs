@@ -99,9 +99,7 @@ impl Client {
         match (self.random.below(100), old) {
             // Sent again as it was, or with another amount under the same id.
             (0..12, Some(old)) => Transfer { flags: without_link(old.flags), ..old },
-            (12..15, Some(old)) => {
-                Transfer { amount: old.amount ^ 1, flags: without_link(old.flags), ..old }
-            }
+            (12..15, Some(old)) => Transfer { amount: old.amount ^ 1, flags: without_link(old.flags), ..old },
             (15..35, Some(old)) if old.flags.contains(TransferFlags::PENDING) => self.resolution(&old),
             (35..60, _) => {
                 let timeout_seconds = u32::try_from(self.random.below(4)).unwrap_or(0);
@@ -127,8 +125,7 @@ impl Client {
 
     fn resolution(&mut self, pending: &Transfer) -> Transfer {
         let posts = self.random.per_mille(600);
-        let flags =
-            if posts { TransferFlags::POST_PENDING } else { TransferFlags::VOID_PENDING };
+        let flags = if posts { TransferFlags::POST_PENDING } else { TransferFlags::VOID_PENDING };
         let amount = if posts { u128::MAX } else { 0 };
         Transfer { id: self.id(), pending_id: pending.id, amount, flags, ..Transfer::default() }
     }

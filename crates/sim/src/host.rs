@@ -328,12 +328,7 @@ impl Life {
         Ok(())
     }
 
-    fn fetch(
-        &self,
-        index: LogIndex,
-        term: Term,
-        prefetch: &Prefetch<FetchKey>,
-    ) -> Result<SimInput, String> {
+    fn fetch(&self, index: LogIndex, term: Term, prefetch: &Prefetch<FetchKey>) -> Result<SimInput, String> {
         let found = fetch(&self.history.reader(), prefetch).map_err(|error| error.to_string())?;
         Ok(Input::Fetched { index, term, found })
     }

@@ -54,7 +54,7 @@ pub struct SimReport {
     pub leaders: u64,
     /// How often each kind of fault happened.
     pub faults: BTreeMap<&'static str, u64>,
-    /// SHA-like fingerprint of the run: equal for equal seeds.
+    /// Checksum of events and last state: equal for equal seeds.
     pub fingerprint: u64,
 }
 

@@ -23,3 +23,25 @@ fn some_seeds_break_nothing() {
         }
     }
 }
+
+/// Every mistake made on purpose, and how many seeds it takes at the most.
+const FOUND_WITHIN: [(Bug, u64); 9] = [
+    (Bug::AcknowledgeBeforeFsync, 10),
+    (Bug::IgnoreFailedFsync, 100),
+    (Bug::ForgetVote, 300),
+    (Bug::ReadFromDeposedLeader, 100),
+    (Bug::ApplyOutOfOrder, 10),
+    (Bug::CommitWithoutMajority, 10),
+    (Bug::CheckpointWithoutIds, 10),
+    (Bug::ReuseTimestamp, 10),
+    (Bug::TruncateCommitted, 10),
+];
+
+#[test]
+fn every_mistake_on_purpose_is_found() {
+    for (bug, seeds) in FOUND_WITHIN {
+        let found = (0..seeds).find(|seed| simulate(options(*seed, Some(bug))).is_err());
+        assert!(found.is_some(), "{bug:?} is not found within {seeds} seeds");
+    }
+    assert_eq!(FOUND_WITHIN.len(), Bug::ALL.len());
+}

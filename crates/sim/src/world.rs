@@ -35,19 +35,33 @@ const TRACE_LINES: usize = 80;
 #[derive(Debug)]
 enum Event {
     Tick(NodeId, u64),
-    Deliver { from: NodeId, to: NodeId, message: PeerMessage },
+    Deliver {
+        from: NodeId,
+        to: NodeId,
+        message: PeerMessage,
+    },
     Flush(NodeId, u64),
     Node(NodeId, u64, Input<FlawedLedger>),
     /// A client's question reaches a node.
-    Ask { client: usize, node: NodeId, ticket: Ticket },
+    Ask {
+        client: usize,
+        node: NodeId,
+        ticket: Ticket,
+    },
     /// A client looks around, unless it has a newer plan.
     Wake(usize, u64),
     /// An answer reaches a client.
-    Told { ticket: Ticket, output: Output<FlawedLedger> },
+    Told {
+        ticket: Ticket,
+        output: Output<FlawedLedger>,
+    },
     Fault(Fault),
     Restart(NodeId),
     /// A peer notices the end of a connection.
-    Lost { node: NodeId, peer: NodeId },
+    Lost {
+        node: NodeId,
+        peer: NodeId,
+    },
 }
 
 pub(crate) struct World {
@@ -263,7 +277,7 @@ impl World {
 
     /// Hands an input to a node, if it lives; `life` is the process it is meant for.
     fn give(&mut self, node: NodeId, life: Option<u64>, input: Input<FlawedLedger>) -> Result<(), String> {
-        let life = life.unwrap_or(self.host(node).lives);
+        let life = life.unwrap_or_else(|| self.host(node).lives);
         let time = self.time;
         let wakes_at = self.host(node).paused_until;
         if wakes_at > time && self.host(node).is_up() && self.host(node).lives == life {
@@ -363,9 +377,7 @@ impl World {
         let Some((_, call)) = self.tickets.get(&ticket) else { return Ok(()) };
         let input = match &call.wanted {
             Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
-            Wanted::Read(consistency) => {
-                Input::Query { ticket, query: query(), consistency: *consistency }
-            }
+            Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
         };
         debug_assert!(client < self.clients.len(), "a client that asks exists");
         self.give(node, None, input)

@@ -4,11 +4,13 @@
 //! bits of a number; an amount is minor units. What comes in is read strictly: a field that is not known is
 //! refused by its name, and so is a number that should be a string. Every function here is pure and total.
 
+mod cluster;
 mod number;
 mod query;
 mod reply;
 mod request;
 
+pub use cluster::{ClusterNodeReply, ClusterReply};
 pub use number::{Amount, SignedAmount, Text64};
 pub use query::{AccountsQuery, EventsQuery, HistoryQuery, Paged, Side, TransfersQuery, parse_query};
 pub use reply::{

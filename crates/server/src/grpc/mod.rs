@@ -148,6 +148,7 @@ ledger_service! {
     query_transfers(QueryFilter) -> TransfersReply = QueryTransfers read,
     list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
     get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
+    get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,
     get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
     get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
 }

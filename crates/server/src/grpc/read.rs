@@ -8,6 +8,7 @@ use bezant_types::{
     AccountBalance, AccountFilter, MovementFilter, MovementNumber, Nanos, TransferId, limits,
 };
 
+use crate::cluster::cluster_reply;
 use crate::desk::{Deadline, Desk};
 use crate::shared::{balances_of, check_keeps_history};
 
@@ -111,6 +112,15 @@ pub(super) async fn get_books(
     deadline: Deadline,
 ) -> Result<v1::GetBooksReply, Failure> {
     desk.books(deadline).await.map(v1::GetBooksReply::from)
+}
+
+#[expect(clippy::unused_async, reason = "all calls are asked in one way")]
+pub(super) async fn get_cluster(
+    desk: &Desk,
+    _: v1::GetClusterRequest,
+    _: Deadline,
+) -> Result<v1::GetClusterReply, Failure> {
+    Ok(cluster_reply(desk))
 }
 
 pub(super) async fn get_movements(

@@ -1,12 +1,13 @@
-//! `/v1/assets` and `/v1/books`.
+//! `/v1/assets`, `/v1/books` and `/v1/cluster`.
 
 use axum::response::Response;
-use bezant_api::json::{AssetReply, BooksReply, Problem, parse_assets};
+use bezant_api::json::{AssetReply, BooksReply, ClusterReply, Problem, parse_assets};
 use bezant_ledger::Operation;
 use http::StatusCode;
 
 use super::context::{Context, JsonBody};
 use super::{batch_reply, json, single_reply};
+use crate::cluster::cluster_reply;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -65,4 +66,16 @@ pub(super) async fn books(context: Context) -> Answer {
         json(StatusCode::OK, &BooksReply::new(&books, &assets))
     };
     Ok(desk.observe(Api::Rest, Call::GetBooks, work).await?)
+}
+
+/// Show where this node stands among the others
+#[utoipa::path(get, path = "/v1/cluster", tag = "Cluster",
+    responses(
+        (status = 200, description = "The node that was asked, and the others as it sees them", body = ClusterReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn cluster(context: Context) -> Answer {
+    let desk = &context.desk;
+    let work = async { json(StatusCode::OK, &ClusterReply::from(cluster_reply(desk))) };
+    Ok(desk.observe(Api::Rest, Call::GetCluster, work).await?)
 }

@@ -36,6 +36,7 @@ use super::{accounts, books, events, transfers};
         books::assets,
         books::register,
         books::books,
+        books::cluster,
         events::list,
         events::stream,
     ),

@@ -12,8 +12,12 @@ use crate::record::Record;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
     /// Asked; an answer at the same moment came before it, for all that anybody can know, or after.
-    Asked { number: usize },
-    Answered { index: LogIndex },
+    Asked {
+        number: usize,
+    },
+    Answered {
+        index: LogIndex,
+    },
 }
 
 /// Looks at all answers in the order of time.

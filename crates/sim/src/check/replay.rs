@@ -20,8 +20,7 @@ use crate::record::{Acknowledged, Record, Seen};
 pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> {
     let mut ledger = Ledger::new();
     let disk = Arc::new(MemoryDisk::new());
-    let mut history =
-        History::open(disk, HistoryPosition::default()).map_err(|error| error.to_string())?;
+    let mut history = History::open(disk, HistoryPosition::default()).map_err(|error| error.to_string())?;
     let mut acknowledged: BTreeMap<Nanos, Vec<&Acknowledged>> = BTreeMap::new();
     for write in &record.acknowledged {
         acknowledged.entry(write.time).or_default().push(write);
@@ -62,7 +61,9 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
     }
     if let Some((time, writes)) = acknowledged.first_key_value() {
         let index = writes[0].index;
-        return Err(format!("a write was acknowledged with entry {index} at {time}, and the log has no such"));
+        return Err(format!(
+            "a write was acknowledged with entry {index} at {time}, and the log has no such"
+        ));
     }
     if let Some((index, _)) = seen.first_key_value() {
         return Err(format!("a read shows entry {index}, which nobody applied"));

@@ -9,7 +9,10 @@ pub(crate) fn states_are_equal(
 ) -> Result<(), String> {
     for (node, index, bytes) in states {
         if *index != reference.0 {
-            return Err(format!("node {node} stands at entry {index}, and the log ends with {}", reference.0));
+            return Err(format!(
+                "node {node} stands at entry {index}, and the log ends with {}",
+                reference.0
+            ));
         }
         if *bytes != reference.1 {
             let at = bytes.iter().zip(&reference.1).position(|(one, other)| one != other);

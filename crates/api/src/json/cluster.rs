@@ -1,0 +1,85 @@
+//! Where a node stands among the others, as JSON.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::v1;
+
+/// The node that was asked, and the others as it sees them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ClusterReply {
+    /// The node that answers.
+    pub node: u64,
+    /// leader, follower, candidate or learner.
+    pub role: String,
+    /// The reign.
+    pub term: u64,
+    /// Who leads; null = nobody is known to.
+    pub leader: Option<u64>,
+    /// The last log entry that is agreed, as far as this node knows.
+    pub committed: u64,
+    /// The last log entry that it has applied.
+    pub applied: u64,
+    /// The last entry behind which its state was found equal to that of others; null = none yet.
+    pub agreed: Option<u64>,
+    /// Nodes that had that state, this one included.
+    pub agreed_nodes: u32,
+    /// Bytes of a checkpoint that it is fetching; null = it is fetching none.
+    pub install_bytes: Option<u64>,
+    /// Of how many.
+    pub install_size: Option<u64>,
+    /// Bytes that are left on its disk; null = not known.
+    pub disk_available: Option<u64>,
+    /// Why it takes no writes; null = it does.
+    pub read_only: Option<String>,
+    /// All nodes; empty for one that is alone.
+    pub nodes: Vec<ClusterNodeReply>,
+}
+
+/// A node, as another one sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ClusterNodeReply {
+    /// Which.
+    pub node: u64,
+    /// Where its peers reach it.
+    pub address: String,
+    /// True when the node that answers has a connection to it, or is it.
+    pub connected: bool,
+    /// The last log entry that it is known to have on disk; null = not known, for only the leader knows.
+    pub matched: Option<u64>,
+    /// Its clock less that of the node that answers, in nanoseconds; null = not met yet.
+    pub clock_offset: Option<i64>,
+}
+
+/// Nothing in place of 0.
+fn unless_zero(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
+}
+
+impl From<v1::GetClusterReply> for ClusterReply {
+    fn from(reply: v1::GetClusterReply) -> Self {
+        let nodes = reply.nodes.into_iter().map(|node| ClusterNodeReply {
+            node: node.node,
+            address: node.address,
+            connected: node.connected,
+            matched: unless_zero(node.matched),
+            clock_offset: node.clock_offset,
+        });
+        let is_installing = reply.install_size != 0;
+        Self {
+            node: reply.node,
+            role: reply.role,
+            term: reply.term,
+            leader: unless_zero(reply.leader),
+            committed: reply.committed,
+            applied: reply.applied,
+            agreed: unless_zero(reply.agreed),
+            agreed_nodes: reply.agreed_nodes,
+            install_bytes: is_installing.then_some(reply.install_bytes),
+            install_size: is_installing.then_some(reply.install_size),
+            disk_available: unless_zero(reply.disk_available),
+            read_only: (!reply.read_only.is_empty()).then_some(reply.read_only),
+            nodes: nodes.collect(),
+        }
+    }
+}

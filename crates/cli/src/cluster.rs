@@ -1,0 +1,144 @@
+//! `bezant cluster`: where the nodes of a cluster stand.
+
+use std::time::Duration;
+
+use bezant_api::json::ClusterReply as ClusterJson;
+use bezant_client::{Client, ClusterReply};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::output::{self, Align, Format};
+use crate::session::{Global, SERVER_DEFAULT, addresses};
+
+/// How long one node may take to answer before it counts as not reachable.
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// A clock that is farther off is marked.
+const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
+
+/// About the cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show what every node says of itself
+    Status(StatusArgs),
+}
+
+/// Nothing but the connection.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant cluster status --server a.example:7070,b.example:7070,c.example:7070
+  bezant cluster status --server 127.0.0.1:7070 -o json
+
+Every address is asked by itself, and answers of itself. Exit code 1 when one does not answer, or none leads.")]
+pub(crate) struct StatusArgs {}
+
+/// One address and what it said.
+#[derive(Debug, Serialize)]
+struct Row {
+    server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    status: Option<ClusterJson>,
+}
+
+impl ClusterCommand {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Self::Status(_) => status(global).await,
+        }
+    }
+}
+
+async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> {
+    let client = Client::builder()
+        .address(address)
+        .deadline(timeout)
+        .connect_timeout(timeout)
+        .attempt_timeout(timeout)
+        .connect()
+        .await?;
+    Ok(client.cluster().await?)
+}
+
+async fn status(global: &Global) -> Result<(), Failure> {
+    let timeout = global.timeout.min(PATIENCE_MAX);
+    let servers = addresses(global.server.as_deref().unwrap_or(SERVER_DEFAULT));
+    let mut rows = Vec::new();
+    let mut offsets = Vec::new();
+    for server in servers {
+        let (error, status) = match ask(&server, timeout).await {
+            Ok(status) => (None, Some(status)),
+            Err(error) => (Some(error.to_string()), None),
+        };
+        for node in status.iter().flat_map(|status| &status.nodes) {
+            let offset = node.clock_offset.unwrap_or(0);
+            if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
+                offsets.push(format!(
+                    "the clock of node {} is {} ms off that of node {}",
+                    node.node,
+                    offset / 1_000_000,
+                    status.as_ref().map_or(0, |status| status.node)
+                ));
+            }
+        }
+        rows.push(Row { server, error, status: status.map(ClusterJson::from) });
+    }
+    if global.output == Format::Json {
+        rows.iter().try_for_each(output::json)?;
+    } else {
+        table(&rows)?;
+        offsets.iter().for_each(|text| output::note(text));
+    }
+    let silent: Vec<_> = rows.iter().filter(|row| row.error.is_some()).map(|row| &*row.server).collect();
+    if !silent.is_empty() {
+        return Err(Failure::Unavailable(format!("no answer from {}", silent.join(", "))));
+    }
+    if rows.iter().all(|row| row.status.as_ref().is_none_or(|status| status.leader.is_none())) {
+        return Err(Failure::Unavailable("no node leads".to_owned()));
+    }
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> Result<(), Failure> {
+    let newest = rows.iter().filter_map(|row| row.status.as_ref()).map(|status| status.committed).max();
+    let newest = newest.unwrap_or(0);
+    let cells = |row: &Row| {
+        let Some(status) = &row.status else {
+            let mut cells = vec!["?".to_owned(), row.server.clone(), "no answer".to_owned()];
+            cells.resize(9, String::new());
+            return cells;
+        };
+        let role = match &status.read_only {
+            Some(_) => format!("{}, takes no writes", status.role),
+            None => status.role.clone(),
+        };
+        let install = status.install_size.map(|size| {
+            format!("fetches a checkpoint: {}%", status.install_bytes.unwrap_or(0) * 100 / size.max(1))
+        });
+        let connected = status.nodes.iter().filter(|node| node.connected).count();
+        vec![
+            status.node.to_string(),
+            row.server.clone(),
+            install.unwrap_or(role),
+            status.term.to_string(),
+            status.applied.to_string(),
+            newest.saturating_sub(status.applied).to_string(),
+            status.agreed.map_or_else(|| "-".to_owned(), |at| format!("{at} ({})", status.agreed_nodes)),
+            format!("{connected}/{}", status.nodes.len()),
+            status.disk_available.map_or_else(|| "-".to_owned(), |bytes| format!("{} GiB", bytes >> 30)),
+        ]
+    };
+    let headings = [
+        ("NODE", Align::Right),
+        ("SERVER", Align::Left),
+        ("ROLE", Align::Left),
+        ("TERM", Align::Right),
+        ("APPLIED", Align::Right),
+        ("BEHIND", Align::Right),
+        ("SAME STATE", Align::Right),
+        ("CONNECTED", Align::Right),
+        ("DISK LEFT", Align::Right),
+    ];
+    output::table(&headings, &rows.iter().map(cells).collect::<Vec<_>>(), "no nodes")
+}

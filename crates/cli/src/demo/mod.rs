@@ -1,0 +1,175 @@
+//! `bezant demo`: three nodes, payments without a pause, and the leader killed in the middle of them.
+
+mod nodes;
+mod payers;
+mod proof;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use rustix::process::Signal;
+
+use self::nodes::Nodes;
+use self::payers::{Payers, connect, make_accounts};
+use crate::exit::Failure;
+use crate::output;
+
+const NODES: usize = 3;
+/// How long one node is away.
+const AWAY: Duration = Duration::from_secs(2);
+
+/// What happens to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// The leader is killed (kill -9).
+    Kill,
+    /// The leader is told to stop (SIGTERM).
+    Stop,
+    /// The leader sleeps (SIGSTOP).
+    Pause,
+    /// A follower is killed (kill -9).
+    KillFollower,
+}
+
+/// What to show.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant demo                              three nodes, payments, the leader killed once, the proof
+  bezant demo --rounds 100 --quiet         the gap that clients see, a hundred times
+  bezant demo --how pause --rounds 20 --quiet
+
+The nodes are processes of this program on a folder under the system's folder for temporary files. All of it
+is gone at the end, also after Ctrl-C.")]
+pub(crate) struct DemoArgs {
+    /// What happens to a node in every round
+    #[arg(long, value_enum, default_value_t = How::Kill)]
+    how: How,
+    /// How often it happens
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Clients that pay
+    #[arg(long, default_value_t = 16, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    clients: u16,
+    /// Payments in a call
+    #[arg(long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=8189))]
+    batch: u16,
+    /// Print the figures alone
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Runs the demo; whatever happens, the nodes end and their folder goes.
+pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let mut nodes = Nodes::start(NODES)?;
+    let result = tokio::select! {
+        result = show(args, &mut nodes) => result,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    drop(nodes);
+    result?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
+    let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+    let begun = Instant::now();
+    let (leader, term) = nodes.leader(None).await?;
+    say(format!(
+        "{NODES} nodes began; node {leader} leads in term {term}, after {} ms",
+        begun.elapsed().as_millis()
+    ))?;
+    make_accounts(&connect(&nodes.urls()).await?).await?;
+    let payers = Payers::start(&nodes.urls(), args.clients.into(), args.batch.into()).await?;
+    say(format!("{} clients pay, {} payments a call", args.clients, args.batch))?;
+    tell_rate(&payers, args.quiet, Duration::from_secs(2)).await?;
+    let mut gaps = Vec::new();
+    for round in 1..=args.rounds {
+        gaps.push(strike(args, nodes, &payers).await?);
+        if args.rounds > 1 {
+            let gap = gaps.last().map_or(0, Duration::as_millis);
+            output::note(&format!("round {round} of {}: {gap} ms", args.rounds));
+        }
+    }
+    let errors = payers.look(|told| told.errors);
+    let paid = payers.stop().await?;
+    let index = nodes.level().await?;
+    let proof = proof::prove(nodes, NODES, &paid).await?;
+    gaps.sort_unstable();
+    let millis = |at: usize| gaps.get(at).map_or(0, Duration::as_millis);
+    output::line(&format!(
+        "longest time without an answer, {} times: p50 {} ms, max {} ms",
+        gaps.len(),
+        millis(gaps.len() / 2),
+        millis(gaps.len() - 1)
+    ))?;
+    output::line(&format!("calls that ended without an answer: {errors}"))?;
+    output::line(&format!("all nodes stand at log entry {index}"))?;
+    output::line(&format!(
+        "{} acknowledged payments: every one is there, once; {} movements in all, and the books balance",
+        proof.acknowledged, proof.movements
+    ))?;
+    for (at, digest) in proof.digests.iter().enumerate() {
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        output::line(&format!("node {} has state {hex}", at + 1))?;
+    }
+    Ok(())
+}
+
+/// Does it to a node, and brings it back; the longest time in which no client had an answer.
+async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<Duration> {
+    let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+    let (leader, _) = nodes.leader(None).await?;
+    let victim = if args.how == How::KillFollower { leader % NODES + 1 } else { leader };
+    let (signal, word) = match args.how {
+        How::Kill | How::KillFollower => (Signal::KILL, "killed"),
+        How::Stop => (Signal::TERM, "told to stop"),
+        How::Pause => (Signal::STOP, "put to sleep"),
+    };
+    payers.begin_anew();
+    let begun = Instant::now();
+    nodes.signal(victim, signal)?;
+    let role = if victim == leader { "leads" } else { "follows" };
+    say(format!("node {victim}, which {role}, was {word}"))?;
+    if victim == leader {
+        let (next, term) = nodes.leader(Some(victim)).await?;
+        say(format!("node {next} leads in term {term}, seen after {} ms", begun.elapsed().as_millis()))?;
+    }
+    tell_rate(payers, args.quiet, AWAY.saturating_sub(begun.elapsed())).await?;
+    let gap = payers.look(|told| told.gap);
+    say(format!("the longest time in which no client had an answer: {} ms", gap.as_millis()))?;
+    match args.how {
+        How::Pause => nodes.signal(victim, Signal::CONT)?,
+        How::Stop => {
+            nodes.wait_for_end(victim).await?;
+            nodes.start_one(victim)?;
+        }
+        How::Kill | How::KillFollower => nodes.start_one(victim)?,
+    }
+    say(format!("node {victim} is back"))?;
+    tell_rate(payers, args.quiet, Duration::from_secs(1)).await?;
+    Ok(gap)
+}
+
+/// Lets the clients pay for a while, and says how fast they are.
+async fn tell_rate(payers: &Payers, is_quiet: bool, time: Duration) -> Result<()> {
+    let before = payers.look(|told| told.paid.len());
+    let begun = Instant::now();
+    tokio::time::sleep(time).await;
+    let (after, p50, p99) = payers.look(|told| {
+        (told.paid.len(), told.latency.value_at_quantile(0.5), told.latency.value_at_quantile(0.99))
+    });
+    let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(1).max(1);
+    let rate = (after - before) as u64 * 1000 / millis;
+    if !is_quiet {
+        output::line(&format!(
+            "  {rate} payments a second; a call takes {}.{} ms, one of a hundred {}.{} ms",
+            p50 / 1000,
+            p50 % 1000 / 100,
+            p99 / 1000,
+            p99 % 1000 / 100
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The demo's nodes: processes of this same program on fresh folders, which end with it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bezant_client::{Client, ClusterReply};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a node may take for what it was asked.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often something is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// One node.
+#[derive(Debug)]
+struct Node {
+    number: usize,
+    listen: String,
+    child: Option<Child>,
+}
+
+/// All nodes, and the folder that they share. Dropped, it kills the ones and removes the other.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    folder: PathBuf,
+    token: String,
+    list: String,
+    nodes: Vec<Node>,
+}
+
+/// An address of this machine that nobody listens on.
+fn free_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+impl Nodes {
+    /// Starts that many on a fresh folder.
+    pub(super) fn start(count: usize) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("bezant-demo-{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        let peers = (0..count).map(|_| free_address()).collect::<Result<Vec<_>>>()?;
+        let list: Vec<String> =
+            peers.iter().enumerate().map(|(at, address)| format!("{}={address}", at + 1)).collect();
+        let nodes = (1..=count)
+            .map(|number| Ok(Node { number, listen: free_address()?, child: None }))
+            .collect::<Result<Vec<_>>>()?;
+        let token = bezant_client::ids::IdGenerator::new().transfer_id().0.to_string();
+        let mut nodes = Self { folder, token, list: list.join(","), nodes };
+        for number in 1..=count {
+            nodes.start_one(number)?;
+        }
+        Ok(nodes)
+    }
+
+    /// Starts a node on its folder, again or for the first time.
+    pub(super) fn start_one(&mut self, number: usize) -> Result<()> {
+        let program = std::env::current_exe().context("this program's own file is not known")?;
+        let errors = fs::File::create(self.folder.join(format!("node-{number}.err")))?;
+        let node = &mut self.nodes[number - 1];
+        let child = Command::new(program)
+            .args(["start", "--node", &number.to_string(), "--nodes", &self.list])
+            .args(["--listen", &node.listen])
+            .arg("--data-dir")
+            .arg(self.folder.join(format!("node-{number}")))
+            .env("BEZANT_TOKEN", &self.token)
+            .env_remove("BEZANT_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .context("a node cannot be started")?;
+        node.child = Some(child);
+        Ok(())
+    }
+
+    /// The address of a node, as a URL.
+    pub(super) fn url(&self, number: usize) -> String {
+        format!("http://{}", self.nodes[number - 1].listen)
+    }
+
+    pub(super) fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| self.url(node.number)).collect()
+    }
+
+    /// Sends a signal to a node; after one that ends it, waits for the end.
+    pub(super) fn signal(&mut self, number: usize, signal: Signal) -> Result<()> {
+        let node = &mut self.nodes[number - 1];
+        let Some(child) = &mut node.child else { return Ok(()) };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, signal).context("a node cannot be signalled")?;
+        if signal == Signal::KILL {
+            child.wait().context("a node does not end")?;
+            node.child = None;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node that was told to stop has ended.
+    pub(super) async fn wait_for_end(&mut self, number: usize) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let Some(child) = &mut self.nodes[number - 1].child else { return Ok(()) };
+            if let Some(status) = child.try_wait()? {
+                self.nodes[number - 1].child = None;
+                anyhow::ensure!(status.success(), "node {number} did not stop well: {status}");
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        bail!("node {number} does not stop")
+    }
+
+    /// What a node says of itself; `None` when it says nothing.
+    pub(super) async fn status(&self, number: usize) -> Option<ClusterReply> {
+        let patience = Duration::from_millis(500);
+        let builder = Client::builder().address(self.url(number)).deadline(patience);
+        let client = builder.connect_timeout(patience).attempt_timeout(patience).connect().await.ok()?;
+        client.cluster().await.ok()
+    }
+
+    /// Waits until a node leads that is not `except`; its number and term.
+    pub(super) async fn leader(&self, except: Option<usize>) -> Result<(usize, u64)> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            for node in self.nodes.iter().filter(|node| Some(node.number) != except) {
+                if let Some(status) = self.status(node.number).await
+                    && status.role == "leader"
+                {
+                    return Ok((node.number, status.term));
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        bail!("no node leads after {} s; see {}", PATIENCE.as_secs(), self.folder.display())
+    }
+
+    /// Waits until all nodes have applied the same entry, and nothing behind it is on its way.
+    pub(super) async fn level(&self) -> Result<u64> {
+        let begun = Instant::now();
+        let mut last = None;
+        while begun.elapsed() < PATIENCE {
+            let mut applied = Vec::new();
+            for node in &self.nodes {
+                applied.push(self.status(node.number).await.map(|status| (status.applied, status.committed)));
+            }
+            if let Some(Some((index, committed))) = applied.first().copied()
+                && index == committed
+                && applied.iter().all(|other| *other == Some((index, index)))
+                && last.replace(index) == Some(index)
+            {
+                return Ok(index);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the nodes do not come level; see {}", self.folder.display())
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(child) = &mut node.child {
+                // It may have ended by itself; what matters is that it has.
+                drop(child.kill());
+                drop(child.wait());
+            }
+        }
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}

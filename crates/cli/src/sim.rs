@@ -1,0 +1,201 @@
+//! `bezant sim`: whole nodes over a simulated network, disks and clocks, and what must hold checked after.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use bezant_sim::{Bug, SimFailure, SimOptions, SimReport, simulate};
+use clap::Args;
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::output::{self, Format};
+
+/// Seeds of a run in which every kind of fault must have happened often enough to count.
+const FAULTS_COUNT_FROM: u64 = 200;
+/// Of a hundred runs, so many at least meet each kind of fault.
+const FAULT_SHARE_MIN: u64 = 5;
+
+/// What to simulate.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant sim --seed 42              one run; the same again, to the last bit, with the same version
+  bezant sim --seed 42 --trace      with everything that happens in it
+  bezant sim --seeds 5000           many, on all processors
+  bezant sim --bug forget-vote      a mistake on purpose: how many runs until it is found?
+
+A run that breaks what must hold ends with its trace, its seed, and exit code 1.")]
+pub(crate) struct SimArgs {
+    /// The first seed
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    seed: u64,
+    /// How many seeds, one after the other
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    seeds: u64,
+    /// Runs at the same time [default: processors]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+    /// Print everything that happens
+    #[arg(long)]
+    trace: bool,
+    /// A mistake on purpose, to see it found
+    #[arg(long, value_name = "NAME", value_parser = parse_bug)]
+    bug: Option<Bug>,
+}
+
+fn parse_bug(name: &str) -> Result<Bug, String> {
+    Bug::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        format!("the mistakes are {}", names.join(", "))
+    })
+}
+
+/// What all runs together did.
+#[derive(Debug, Default, Serialize)]
+struct Totals {
+    seeds: u64,
+    failures: u64,
+    seconds: f64,
+    simulated_seconds: u64,
+    entries: u64,
+    writes: u64,
+    reads: u64,
+    leaders: u64,
+    /// Runs in which each kind of fault happened.
+    faults: BTreeMap<&'static str, u64>,
+    /// Of one run: equal for equal seeds.
+    fingerprint: Option<String>,
+}
+
+impl Totals {
+    fn add(&mut self, report: &SimReport) {
+        self.simulated_seconds += report.nanos / 1_000_000_000;
+        self.entries += report.entries;
+        self.writes += report.writes;
+        self.reads += report.reads;
+        self.leaders += report.leaders;
+        for kind in report.faults.keys() {
+            *self.faults.entry(kind).or_default() += 1;
+        }
+        self.fingerprint = Some(format!("{:016x}", report.fingerprint));
+    }
+}
+
+/// Runs the seeds.
+pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
+    // A broken invariant is told with its trace, not with the machine's stack.
+    std::panic::set_hook(Box::new(|_| {}));
+    let begun = Instant::now();
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = args.threads.unwrap_or(processors).max(1);
+    let totals = Mutex::new(Totals::default());
+    let failures = Mutex::new(Vec::new());
+    let next = AtomicU64::new(0);
+    let is_over = AtomicBool::new(false);
+    let bar = output::progress(args.seeds, "seeds");
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= args.seeds || is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let options =
+                        SimOptions { seed: args.seed + number, bug: args.bug, keeps_trace: args.trace };
+                    let result = simulate(options);
+                    bar.inc(1);
+                    let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    totals.seeds += 1;
+                    match result {
+                        Ok(report) => totals.add(&report),
+                        Err(failure) => {
+                            totals.failures += 1;
+                            failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(failure);
+                            is_over.fetch_or(args.bug.is_some(), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    totals.seconds = begun.elapsed().as_secs_f64();
+    if totals.seeds != 1 {
+        totals.fingerprint = None;
+    }
+    tell(args, format, &totals, &failures)
+}
+
+fn tell(
+    args: &SimArgs,
+    format: Format,
+    totals: &Totals,
+    failures: &[Box<SimFailure>],
+) -> Result<ExitCode, Failure> {
+    for failure in failures {
+        output::note(&format!("{failure}\nreplay it: bezant sim --seed {} --trace\n", failure.seed));
+    }
+    if format == Format::Json {
+        output::json(totals)?;
+    } else {
+        tell_people(totals)?;
+    }
+    if let Some(bug) = args.bug {
+        let found = !failures.is_empty();
+        let text = if found { "found" } else { "not found" };
+        output::line(&format!("{text}: {} within {} seeds", bug.name(), totals.seeds))?;
+        return Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let rare: Vec<_> = totals
+        .faults
+        .iter()
+        .filter(|(_, runs)| *runs * 100 < totals.seeds * FAULT_SHARE_MIN)
+        .map(|(kind, _)| *kind)
+        .collect();
+    let is_rare = totals.seeds >= FAULTS_COUNT_FROM && !rare.is_empty();
+    if is_rare {
+        output::note(&format!("these faults happened in too few runs: {}", rare.join(", ")));
+    }
+    Ok(if failures.is_empty() && !is_rare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell_people(totals: &Totals) -> Result<(), Failure> {
+    let seeds = totals.seeds;
+    output::line(&format!(
+        "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, {} reigns",
+        totals.failures,
+        totals.seconds,
+        totals.simulated_seconds,
+        totals.entries,
+        totals.writes,
+        totals.reads,
+        totals.leaders
+    ))?;
+    if let Some(fingerprint) = &totals.fingerprint {
+        output::line(&format!("fingerprint {fingerprint}"))?;
+    }
+    let faults: Vec<String> =
+        totals.faults.iter().map(|(kind, runs)| format!("{kind} {}%", runs * 100 / seeds.max(1))).collect();
+    if seeds > 1 {
+        output::line(&format!("runs that met each fault: {}", faults.join(", ")))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_have_names() {
+        for bug in Bug::ALL {
+            assert_eq!(parse_bug(bug.name()), Ok(bug));
+        }
+        assert!(parse_bug("none").unwrap_err().contains("forget-vote"));
+    }
+}
