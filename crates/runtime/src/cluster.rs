@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bezant_consensus::{Role, Standing};
 use bezant_storage::disk::Disk;
@@ -177,6 +178,8 @@ pub struct ClusterStatus {
     pub agreed: (LogIndex, usize),
     /// How much of a checkpoint from another node has come, of how many bytes.
     pub install: Option<(u64, u64)>,
+    /// How long ago the leader was heard of; zero for the leader itself.
+    pub silent: Duration,
     /// All nodes, in order of their numbers.
     pub nodes: Vec<NodeStatus>,
 }
@@ -194,6 +197,7 @@ impl ClusterStatus {
             applied: LogIndex(0),
             agreed: (LogIndex(0), 1),
             install: None,
+            silent: Duration::ZERO,
             nodes: Vec::new(),
         }
     }
@@ -205,6 +209,7 @@ impl ClusterStatus {
         self.leader = standing.leader;
         self.committed = standing.committed;
         self.applied = applied;
+        self.silent = Duration::from_nanos(standing.silent_ticks.saturating_mul(bezant_node::TICK_NANOS));
         for status in &mut self.nodes {
             let peer = standing.peers.iter().find(|peer| peer.node == status.node);
             status.matched = peer.map(|peer| peer.matched);

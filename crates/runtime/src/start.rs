@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, Solo};
+use bezant_consensus::{Engine, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
 use bezant_replica::{Mode, RecoverError, Recovered, Supplier, recover};
@@ -13,7 +13,7 @@ use bezant_rsm::StateMachine;
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_storage::record::RecordError;
-use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use thiserror::Error;
@@ -331,7 +331,8 @@ fn first_status(cluster: &ClusterOptions) -> ClusterStatus {
         })
         .collect();
     nodes.sort_by_key(|status| status.node);
-    ClusterStatus { node: cluster.node, leader: None, nodes, ..ClusterStatus::alone() }
+    let (role, term) = (Role::Follower, Term(0));
+    ClusterStatus { node: cluster.node, role, term, leader: None, nodes, ..ClusterStatus::alone() }
 }
 
 fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {

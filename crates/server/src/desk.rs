@@ -12,7 +12,7 @@ use bezant_api::assets::AssetBook;
 use bezant_api::{AccountDraft, AccountReference, ErrorCode, Failure, TransferDraft, Violation};
 use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswer, LedgerQuery, Operation};
 use bezant_rsm::SessionRequest;
-use bezant_runtime::{Committed, ExecuteError, Handle};
+use bezant_runtime::{Committed, ExecuteError, Handle, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, limits};
 use bytes::{Bytes, BytesMut};
@@ -20,6 +20,7 @@ use ulid::Generator;
 
 use crate::answer;
 use crate::failure;
+use crate::freshness;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
@@ -89,6 +90,7 @@ impl Desk {
             operation.command(records).map_err(|error| failure::of_records(error, operation.event_size()))?;
         let committed =
             self.handle.execute(command, deadline).await.map_err(|error| failure::of_write(&error))?;
+        freshness::note(committed.index);
         self.metrics.results(operation, &committed.results);
         Ok(committed)
     }
@@ -300,14 +302,18 @@ impl Desk {
         deadline: Deadline,
     ) -> Result<HistoryAnswer, Failure> {
         let reserved = answer::reserve(history_rows_max(&query))?;
-        let rows = self.handle.query_history(query, deadline).await;
-        let rows = rows.map_err(|error| failure::of_read(&error))?;
+        let read = self.handle.query_history_at(query, freshness::consistency(), deadline).await;
+        let Read { index, answer: rows } = read.map_err(|error| failure::of_read(&error))?;
+        freshness::note(index);
         reserved.settle(rows.len());
         Ok(rows)
     }
 
     async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
-        self.handle.query_ledger(query, deadline).await.map_err(|error| failure::of_read(&error))
+        let read = self.handle.query_ledger_at(query, freshness::consistency(), deadline).await;
+        let Read { index, answer } = read.map_err(|error| failure::of_read(&error))?;
+        freshness::note(index);
+        Ok(answer)
     }
 
     /// The ids of all names among some references.

@@ -22,6 +22,7 @@ use crate::body::{Admission, Budget, Inbound, Outbound};
 use crate::connection::{Activity, OpenRequest};
 use crate::desk::Desk;
 use crate::failure::{Refused, to_status, with_reason};
+use crate::freshness::Freshness;
 use crate::grpc::{self, Service};
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
@@ -100,10 +101,11 @@ impl HyperService<Request<Incoming>> for Door {
             let hold = Hold::new(&self.answers, cost, &self.limits)?;
             let admission = Arc::new(admission);
             let (head, body) = request.into_parts();
+            let asked = Freshness::of(&head.headers)?;
             let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(&self.limits))?;
-            Ok((admission, hold, Request::from_parts(head, inbound)))
+            Ok((admission, hold, asked, Request::from_parts(head, inbound)))
         });
-        let (admission, hold, request) = match admitted {
+        let (admission, hold, asked, request) = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
                 let response = self.refuse(failure, is_grpc, open);
@@ -111,12 +113,14 @@ impl HyperService<Request<Incoming>> for Door {
             }
         };
         let counted = InFlight::new(&self.desk, admission);
+        let handle = self.desk.handle.clone();
         if !is_grpc {
             let mut rest = self.rest.clone();
             let request = request.map(axum::body::Body::new);
             return Box::pin(async move {
-                let response = hold.scope(rest.call(request)).await?;
+                let mut response = hold.scope(asked.scope(rest.call(request))).await?;
                 drop(counted);
+                asked.tell(&handle, response.headers_mut());
                 let kind = response.headers().get(header::CONTENT_TYPE);
                 if kind.is_some_and(|kind| kind == "text/event-stream") {
                     open.mark_stream();
@@ -131,8 +135,9 @@ impl HyperService<Request<Incoming>> for Door {
             let (head, body) = request.into_parts();
             let answer = grpc::fast::submit(Arc::clone(&self.desk), head.headers, body, open);
             return Box::pin(async move {
-                let response = hold.scope(answer).await;
+                let mut response = hold.scope(asked.scope(answer)).await;
                 drop(counted);
+                asked.tell(&handle, response.headers_mut());
                 Ok(response.map(|body| body.held(hold)))
             });
         }
@@ -144,8 +149,9 @@ impl HyperService<Request<Incoming>> for Door {
         if path.starts_with(LEDGER_PATH) {
             let answer = self.ledger.clone().call(request);
             return Box::pin(async move {
-                let response = with_reason(hold.scope(answer).await?, &path);
+                let mut response = with_reason(hold.scope(asked.scope(answer)).await?, &path);
                 drop(counted);
+                asked.tell(&handle, response.headers_mut());
                 Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
         }

@@ -17,6 +17,7 @@ mod connection;
 mod desk;
 mod door;
 mod failure;
+mod freshness;
 mod grpc;
 mod limits;
 mod metrics;

@@ -114,7 +114,6 @@ pub(super) async fn get_books(
     desk.books(deadline).await.map(v1::GetBooksReply::from)
 }
 
-#[expect(clippy::unused_async, reason = "all calls are asked in one way")]
 pub(super) async fn get_cluster(
     desk: &Desk,
     _: v1::GetClusterRequest,

@@ -1,0 +1,409 @@
+//! Three real nodes are killed, put to sleep, stopped and cut off from each other under load, while clients pay
+//! and read.
+//!
+//! The nodes reach each other through proxies of this test, one for each direction, so that any of them can be
+//! cut without the system's help. While all goes on, a reader checks that it sees every payment that was
+//! acknowledged before it asked, and none that nobody has begun: linearizability of a counter. Afterwards every
+//! acknowledged transfer is there once on every node, and all nodes show the same chains. `BEZANT_STRIKES` sets
+//! how often something happens (default 8): `BEZANT_STRIKES=300 cargo test --release -p bezant-cli --test cluster`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bezant_client::ids::IdGenerator;
+use bezant_client::{AccountView, Client, LedgerTotals, NewAccount, NewTransfer, RetryPolicy};
+use bezant_types::{AccountId, MovementNumber, Nanos, TransferId};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const NODES: usize = 3;
+const PAYERS: u128 = 4;
+const ACCOUNTS: u128 = 12;
+/// The account that every payment credits with 1, which makes it a counter.
+const COUNTER: AccountId = AccountId(1);
+/// No step may take longer.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// One direction between two nodes; while it is cut, bytes wait and nobody hears that they do.
+#[derive(Clone, Default)]
+struct Link(Arc<AtomicBool>);
+
+impl Link {
+    fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Passes bytes on to `target`.
+    async fn serve(self, listener: TcpListener, target: String) {
+        while let Ok((inbound, _)) = listener.accept().await {
+            let (link, target) = (self.clone(), target.clone());
+            tokio::spawn(async move {
+                if let Ok(outbound) = TcpStream::connect(&target).await {
+                    let (from_one, to_one) = inbound.into_split();
+                    let (from_two, to_two) = outbound.into_split();
+                    tokio::select! {
+                        () = link.clone().pass(from_one, to_two) => {}
+                        () = link.pass(from_two, to_one) => {}
+                    }
+                }
+            });
+        }
+    }
+
+    async fn pass(self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(size) = from.read(&mut buffer).await {
+            while self.is_cut() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if size == 0 || to.write_all(&buffer[..size]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn free_address() -> String {
+    let probe = StdListener::bind("127.0.0.1:0").expect("a free port");
+    probe.local_addr().expect("its address").to_string()
+}
+
+/// The cluster.
+struct Cluster {
+    folder: PathBuf,
+    /// Where each node listens for clients, and for its peers.
+    listen: Vec<String>,
+    peer_listen: Vec<String>,
+    /// What each node believes the others' addresses to be.
+    lists: Vec<String>,
+    links: BTreeMap<(usize, usize), Link>,
+    children: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    async fn start(folder: &Path) -> Self {
+        let peer_listen: Vec<String> = (0..NODES).map(|_| free_address()).collect();
+        let mut links = BTreeMap::new();
+        let mut lists = Vec::new();
+        for from in 0..NODES {
+            let mut list = Vec::new();
+            for to in 0..NODES {
+                let mut address = peer_listen[to].clone();
+                if from != to {
+                    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                    let target = std::mem::replace(
+                        &mut address,
+                        listener.local_addr().expect("its address").to_string(),
+                    );
+                    let link = Link::default();
+                    tokio::spawn(link.clone().serve(listener, target));
+                    links.insert((from, to), link);
+                }
+                list.push(format!("{}={address}", to + 1));
+            }
+            lists.push(list.join(","));
+        }
+        let listen = (0..NODES).map(|_| free_address()).collect();
+        let children = (0..NODES).map(|_| None).collect();
+        let mut cluster = Self { folder: folder.to_owned(), listen, peer_listen, lists, links, children };
+        for node in 0..NODES {
+            cluster.start_node(node);
+        }
+        cluster
+    }
+
+    fn start_node(&mut self, node: usize) {
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{node}.err")))
+            .expect("a file for errors");
+        let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
+            .args(["start", "--node", &(node + 1).to_string(), "--nodes", &self.lists[node]])
+            .args(["--peer-listen", &self.peer_listen[node], "--listen", &self.listen[node]])
+            .arg("--data-dir")
+            .arg(self.folder.join(node.to_string()))
+            .env("BEZANT_TOKEN", "a token for this test alone")
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .expect("the node starts");
+        self.children[node] = Some(child);
+    }
+
+    fn signal(&self, node: usize, signal: Signal) {
+        let child = self.children[node].as_ref().expect("the node runs");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("the node can be signalled");
+    }
+
+    fn kill(&mut self, node: usize) {
+        if let Some(mut child) = self.children[node].take() {
+            child.kill().expect("the node was running");
+            child.wait().expect("the node ends");
+        }
+    }
+
+    async fn stop(&mut self, node: usize) {
+        self.signal(node, Signal::TERM);
+        let mut child = self.children[node].take().expect("the node runs");
+        let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic");
+        assert!(status.expect("the node ends").success(), "node {} stops in good order", node + 1);
+    }
+
+    fn cut(&self, is_cut: impl Fn(usize, usize) -> bool) {
+        for ((from, to), link) in &self.links {
+            link.0.store(is_cut(*from, *to), Ordering::Release);
+        }
+    }
+
+    fn urls(&self) -> Vec<String> {
+        self.listen.iter().map(|address| format!("http://{address}")).collect()
+    }
+
+    /// Who leads, if anybody says so; nodes that sleep are not waited for long.
+    async fn leader(&self) -> Option<usize> {
+        for (node, url) in self.urls().iter().enumerate() {
+            let patience = Duration::from_millis(300);
+            let builder = Client::builder().address(url.as_str()).deadline(patience);
+            if let Ok(client) = builder.connect_timeout(patience).attempt_timeout(patience).connect().await
+                && client.cluster().await.is_ok_and(|status| status.role == "leader")
+            {
+                return Some(node);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Connects to whichever node answers first.
+async fn connect(urls: &[String]) -> Client {
+    let begun = Instant::now();
+    loop {
+        let builder = urls.iter().fold(Client::builder(), |builder, url| builder.address(url.as_str()));
+        let retry = RetryPolicy { wait_max: Duration::from_millis(100), ..RetryPolicy::default() };
+        let builder = builder.deadline(TIMEOUT).attempt_timeout(Duration::from_millis(700)).retry(retry);
+        match builder.connect_timeout(Duration::from_millis(300)).connect().await {
+            Ok(client) => return client,
+            Err(error) => assert!(begun.elapsed() < TIMEOUT, "no node answers: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What the clients know.
+#[derive(Default)]
+struct Known {
+    told: Mutex<BTreeMap<TransferId, Nanos>>,
+    /// Payments that somebody has begun, and that were acknowledged: the bounds of the counter.
+    begun: AtomicU64,
+    acknowledged: AtomicU64,
+    reads: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// Pays 1 to the counter, in calls of one or of a hundred; every call is retried until its outcome is known.
+async fn pay(client: Client, known: Arc<Known>, number: u128) {
+    let ids = IdGenerator::new();
+    let size = if number == 0 { 100 } else { 1 };
+    let mut round = number;
+    while !known.is_over.load(Ordering::Acquire) {
+        let batch: Vec<NewTransfer> = (0..size)
+            .map(|at| {
+                let debit = AccountId(2 + (round + at) % (ACCOUNTS - 1));
+                NewTransfer::new(ids.transfer_id(), debit, COUNTER, 1, 978, 1)
+            })
+            .collect();
+        known.begun.fetch_add(batch.len() as u64, Ordering::AcqRel);
+        let outcomes = client.create_transfers(&batch).await.expect("the outcome becomes known");
+        known.acknowledged.fetch_add(batch.len() as u64, Ordering::AcqRel);
+        let mut told = known.told.lock().expect("no test thread panicked");
+        for (new, outcome) in batch.iter().zip(outcomes) {
+            assert!(outcome.is_done(), "{:?}: {}", new.transfer.id, outcome.status);
+            told.insert(new.transfer.id, outcome.timestamp);
+        }
+        round += 1;
+    }
+}
+
+/// Reads the counter: it shows all that was acknowledged before, and nothing that nobody has begun.
+async fn read(client: Client, known: Arc<Known>) {
+    while !known.is_over.load(Ordering::Acquire) {
+        let least = known.acknowledged.load(Ordering::Acquire);
+        let accounts = client.lookup_accounts(&[COUNTER]).await.expect("an answer comes");
+        let most = known.begun.load(Ordering::Acquire);
+        let value = accounts[0].account.balances().credits_posted;
+        assert!(value >= u128::from(least), "{least} payments were acknowledged, and {value} are shown");
+        assert!(value <= u128::from(most), "{most} payments were begun, and {value} are shown");
+        known.reads.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits until somebody was paid, after whatever happened.
+async fn wait_for_progress(known: &Known, what: &str) {
+    let before = known.acknowledged.load(Ordering::Acquire);
+    let begun = Instant::now();
+    while known.acknowledged.load(Ordering::Acquire) < before + 300 {
+        assert!(begun.elapsed() < TIMEOUT, "no progress: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Does something bad, waits until payments go on, and undoes it.
+async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
+    let leader = cluster.leader().await.unwrap_or(0);
+    let follower = (leader + 1) % NODES;
+    match number % 8 {
+        0 => {
+            cluster.kill(leader);
+            wait_for_progress(known, "the leader was killed").await;
+            cluster.start_node(leader);
+        }
+        1 => {
+            cluster.cut(|from, to| from == leader || to == leader);
+            wait_for_progress(known, "the leader was cut off").await;
+            cluster.cut(|_, _| false);
+        }
+        2 => {
+            cluster.signal(leader, Signal::STOP);
+            wait_for_progress(known, "the leader sleeps").await;
+            cluster.signal(leader, Signal::CONT);
+        }
+        3 => {
+            cluster.kill(follower);
+            wait_for_progress(known, "a follower was killed").await;
+            cluster.start_node(follower);
+        }
+        4 => {
+            cluster.stop(leader).await;
+            wait_for_progress(known, "the leader was stopped").await;
+            cluster.start_node(leader);
+        }
+        5 => {
+            cluster.cut(|from, _| from == leader);
+            wait_for_progress(known, "the leader is not heard").await;
+            cluster.cut(|_, _| false);
+        }
+        6 => {
+            cluster.cut(|from, to| (from, to) == (leader, follower) || (from, to) == (follower, leader));
+            wait_for_progress(known, "two nodes cannot talk").await;
+            cluster.cut(|_, _| false);
+        }
+        _ => {
+            (0..NODES).for_each(|node| cluster.kill(node));
+            (0..NODES).for_each(|node| cluster.start_node(node));
+        }
+    }
+    wait_for_progress(known, "everything works again").await;
+}
+
+/// Everything that was told is in the history of this node, once, at the moment that was told.
+async fn check_history(client: &Client, told: &BTreeMap<TransferId, Nanos>) -> Vec<AccountView> {
+    let mut found = BTreeMap::new();
+    let mut pages = client.movements_paged(MovementNumber(0));
+    while let Some((_, movement)) = pages.next().await.expect("the history can be read") {
+        let before = found.insert(movement.transfer.id, movement.timestamp);
+        assert_eq!(before, None, "{:?} is there twice", movement.transfer.id);
+    }
+    for (id, timestamp) in told {
+        assert_eq!(found.get(id), Some(timestamp), "{id:?} was acknowledged");
+    }
+    let books = client.books().await.expect("books");
+    assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "{books:?}");
+    let ids: Vec<AccountId> = (1..=ACCOUNTS).map(AccountId).collect();
+    client.lookup_accounts(&ids).await.expect("accounts")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_lose_nothing_whatever_happens_to_one() {
+    let strikes = std::env::var("BEZANT_STRIKES").map_or(8, |text| text.parse().expect("a number"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cluster = Cluster::start(folder.path()).await;
+    let client = connect(&cluster.urls()).await;
+    let accounts: Vec<NewAccount> = (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), 978, 1)).collect();
+    let made = client.create_accounts(&accounts).await.expect("accounts");
+    assert!(made.iter().all(bezant_client::AccountOutcome::is_done));
+
+    let known = Arc::new(Known::default());
+    let mut tasks = Vec::new();
+    for number in 0..PAYERS {
+        tasks.push(tokio::spawn(pay(connect(&cluster.urls()).await, Arc::clone(&known), number)));
+    }
+    tasks.push(tokio::spawn(read(connect(&cluster.urls()).await, Arc::clone(&known))));
+    wait_for_progress(&known, "the beginning").await;
+    for number in 0..strikes {
+        strike(&mut cluster, &known, number).await;
+        assert!(tasks.iter().all(|task| !task.is_finished()), "a client gave up after strike {number}");
+    }
+    known.is_over.store(true, Ordering::Release);
+    for task in tasks {
+        task.await.expect("no client failed");
+    }
+
+    let told = std::mem::take(&mut *known.told.lock().expect("no test thread panicked"));
+    let mut states = Vec::new();
+    for url in cluster.urls() {
+        states.push(check_history(&connect(&[url]).await, &told).await);
+    }
+    assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
+    assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");
+}
+
+/// Starts a node that does not come up; what it says, and its exit code.
+fn refused(arguments: &[&str], folder: &Path, token: &str) -> (Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bezant"))
+        .arg("start")
+        .args(arguments)
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder)
+        .env("BEZANT_TOKEN", token)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let code = child.wait().expect("it ends").code();
+    let mut text = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
+    (code, text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_another_node_or_cluster_is_refused_with_a_clear_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cluster = Cluster::start(folder.path()).await;
+    connect(&cluster.urls()).await.books().await.expect("a cluster that answers");
+    (0..NODES).for_each(|node| cluster.kill(node));
+    let first = folder.path().join("0");
+    let nodes = "1=127.0.0.1:1,2=127.0.0.1:2";
+    let listen = ["--peer-listen", "127.0.0.1:0"];
+    let token = "a token for this test alone";
+    let cases = [
+        (vec!["--node", "2", "--nodes", nodes], token, "belongs to node 1"),
+        (vec!["--node", "1", "--nodes", nodes], "another token, long enough", "another token"),
+        (vec![], token, "of a cluster"),
+    ];
+    for (mut arguments, token, word) in cases {
+        if !arguments.is_empty() {
+            arguments.extend(listen);
+        }
+        let (code, text) = refused(&arguments, &first, token);
+        assert!(text.contains(word), "{text}");
+        assert_ne!(code, Some(0));
+    }
+}
