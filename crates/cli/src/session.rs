@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountId, AccountView, Client, LedgerNumber};
+use bezant_client::{AccountId, AccountView, Client, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
 use crate::exit::Failure;
@@ -37,9 +37,28 @@ pub(crate) struct Global {
         help_heading = "Connection"
     )]
     pub(crate) timeout: Duration,
+    /// How fresh answers must be
+    #[arg(
+        long,
+        env = "BEZANT_READ",
+        default_value = "linearizable",
+        global = true,
+        value_enum,
+        help_heading = "Connection"
+    )]
+    pub(crate) read: ReadArg,
     /// How to print answers
     #[arg(short, long, default_value = "table", global = true, value_enum, help_heading = "Output")]
     pub(crate) output: Format,
+}
+
+/// How fresh answers must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReadArg {
+    /// They show everything that was acknowledged before
+    Linearizable,
+    /// Any node answers with what it has, be it old
+    Stale,
 }
 
 /// A connected server and what has been learned from it.
@@ -64,6 +83,10 @@ impl Session {
         let client = addresses
             .into_iter()
             .fold(Client::builder(), bezant_client::ClientBuilder::address)
+            .reads(match global.read {
+                ReadArg::Linearizable => Reads::Linearizable,
+                ReadArg::Stale => Reads::Stale,
+            })
             .deadline(global.timeout)
             .connect_timeout(global.timeout / share)
             .attempt_timeout(global.timeout / share)

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountView, Client, LedgerTotals, NewAccount, NewTransfer, RetryPolicy};
+use bezant_client::{AccountView, Client, LedgerTotals, NewAccount, NewTransfer, Reads, RetryPolicy};
 use bezant_types::{AccountId, MovementNumber, Nanos, TransferId};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -94,8 +94,8 @@ impl Cluster {
         let mut lists = Vec::new();
         for from in 0..NODES {
             let mut list = Vec::new();
-            for to in 0..NODES {
-                let mut address = peer_listen[to].clone();
+            for (to, target) in peer_listen.iter().enumerate() {
+                let mut address = target.clone();
                 if from != to {
                     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                     let target = std::mem::replace(
@@ -357,12 +357,38 @@ async fn three_nodes_lose_nothing_whatever_happens_to_one() {
     }
 
     let told = std::mem::take(&mut *known.told.lock().expect("no test thread panicked"));
+    check_sessions(&cluster.urls()).await;
     let mut states = Vec::new();
     for url in cluster.urls() {
         states.push(check_history(&connect(&[url]).await, &told).await);
     }
     assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
     assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");
+}
+
+/// A session that writes at one node sees it at every other; a stale read is answered by a node without a leader.
+async fn check_sessions(urls: &[String]) {
+    let ids = IdGenerator::new();
+    for round in 0..30 {
+        let payment = NewTransfer::new(ids.transfer_id(), AccountId(2), COUNTER, 1, 978, 1);
+        // The client turns to another node for every question.
+        let one = Client::builder().address(urls[round % NODES].as_str()).reads(Reads::Session);
+        let client = one.connect().await.expect("a node answers");
+        client.create_transfers(&[payment]).await.expect("paid");
+        let index = client.seen();
+        assert!(index > 0, "an answer names the entry that it shows");
+        let mut grpc =
+            bezant_api::v1::ledger_client::LedgerClient::connect(urls[(round + 1) % NODES].clone())
+                .await
+                .expect("another node answers");
+        let mut request = tonic::Request::new(bezant_api::v1::GetBooksRequest {});
+        request.metadata_mut().insert("bezant-read", "session".parse().expect("text"));
+        request.metadata_mut().insert("bezant-index", index.into());
+        let reply = grpc.get_books(request).await.expect("books");
+        let shown = reply.metadata().get("bezant-index").and_then(|shown| shown.to_str().ok());
+        let shown: u64 = shown.expect("an index").parse().expect("a number");
+        assert!(shown >= index, "a session never goes backwards");
+    }
 }
 
 /// Starts a node that does not come up; what it says, and its exit code.

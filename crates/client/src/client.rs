@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bezant_api::v1::ledger_client::LedgerClient;
 use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::config::Settings;
+use crate::config::{Reads, Settings};
 use crate::error::reason;
 use crate::retry::is_worth_another_try;
 use crate::{ClientBuilder, ClientError};
@@ -45,6 +46,8 @@ struct Shared {
     services: Vec<Service>,
     /// Index of the service that answered last.
     current: AtomicUsize,
+    /// The last log entry that any answer showed.
+    seen: AtomicU64,
     settings: Settings,
 }
 
@@ -81,7 +84,14 @@ impl Client {
                     .max_encoding_message_size(settings.answer_size_max)
             })
             .collect();
-        Self { shared: Arc::new(Shared { services, current: AtomicUsize::new(current), settings }) }
+        Self {
+            shared: Arc::new(Shared {
+                services,
+                current: AtomicUsize::new(current),
+                seen: AtomicU64::new(0),
+                settings,
+            }),
+        }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -122,12 +132,40 @@ impl Client {
                 self.settings().attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
             let mut request = Request::new(message.clone());
             request.set_timeout(timeout);
+            self.ask_for(&mut request);
             let status = match tokio::time::timeout(timeout, send(service, request)).await {
-                Ok(Ok(response)) => return Ok(Answer { reply: response.into_inner(), attempts }),
+                Ok(Ok(response)) => {
+                    self.note(&response);
+                    return Ok(Answer { reply: response.into_inner(), attempts });
+                }
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("no answer within {} ms", timeout.as_millis())),
             };
             self.pause_before_another(index, attempts, deadline, &status).await?;
+        }
+    }
+
+    /// The last log entry that any answer showed; a session goes on from it. 0 = none yet.
+    pub fn seen(&self) -> u64 {
+        self.shared.seen.load(Ordering::Relaxed)
+    }
+
+    /// Says how fresh the answer must be.
+    fn ask_for<Message>(&self, request: &mut Request<Message>) {
+        let read = match self.settings().reads {
+            Reads::Linearizable => return,
+            Reads::Session => "session",
+            Reads::Stale => "stale",
+        };
+        let metadata = request.metadata_mut();
+        metadata.insert("bezant-read", MetadataValue::from_static(read));
+        metadata.insert("bezant-index", MetadataValue::from(self.seen()));
+    }
+
+    fn note<Reply>(&self, response: &Response<Reply>) {
+        let index = response.metadata().get("bezant-index").and_then(|index| index.to_str().ok());
+        if let Some(index) = index.and_then(|index| index.parse().ok()) {
+            self.shared.seen.fetch_max(index, Ordering::Relaxed);
         }
     }
 

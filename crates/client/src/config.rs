@@ -37,6 +37,19 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     retry: RetryPolicy,
     answer_size_max: usize,
+    reads: Reads,
+}
+
+/// How fresh the answers to questions must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// They show everything that was acknowledged, to anybody, before the question.
+    #[default]
+    Linearizable,
+    /// Any node answers, and never shows less than this client has seen before, its own writes included.
+    Session,
+    /// Any node answers with what it has.
+    Stale,
 }
 
 impl Default for ClientBuilder {
@@ -48,6 +61,7 @@ impl Default for ClientBuilder {
             connect_timeout: Duration::from_secs(2),
             retry: RetryPolicy::default(),
             answer_size_max: ANSWER_SIZE_MAX,
+            reads: Reads::default(),
         }
     }
 }
@@ -88,6 +102,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How fresh answers must be. Linearizable unless set.
+    #[must_use]
+    pub const fn reads(mut self, reads: Reads) -> Self {
+        self.reads = reads;
+        self
+    }
+
     /// Bytes of an answer at the most. 16 MiB unless set.
     #[must_use]
     pub const fn answer_size_max(mut self, size: usize) -> Self {
@@ -104,6 +125,7 @@ impl ClientBuilder {
             attempt_timeout: self.attempt_timeout,
             retry: self.retry,
             answer_size_max: self.answer_size_max,
+            reads: self.reads,
         };
         let (mut current, mut last_reason) = (None, None);
         for (index, endpoint) in endpoints.iter().enumerate() {
@@ -153,6 +175,8 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     /// Bytes of an answer at the most.
     pub(crate) answer_size_max: usize,
+    /// How fresh answers must be.
+    pub(crate) reads: Reads,
 }
 
 /// The words of the first cause: "connection refused" rather than "transport error".

@@ -53,7 +53,7 @@ pub use bezant_types::{
     Transfer, TransferFlags, TransferId,
 };
 pub use client::Client;
-pub use config::ClientBuilder;
+pub use config::{ClientBuilder, Reads};
 pub use create::Submitted;
 pub use error::ClientError;
 pub use event::{AccountOutcome, NewAccount, NewTransfer, Outcome, TransferOutcome};

@@ -206,13 +206,16 @@ impl Raft {
     }
 
     /// The connection to a peer broke. When it led, its process is gone in all likelihood: this replica does
-    /// not wait for the whole timeout, and does not keep the others from an election.
+    /// not wait for the whole timeout, and does not keep the others from an election. They stand one after the other,
+    /// the lowest number first; one whose log is too short is not elected, and the next stands.
     fn handle_lost(&mut self, peer: NodeId) {
         let raft = &mut self.raw.raft;
         if raft.leader_id == peer.0 && raft.state == StateRole::Follower && self.installing == Installing::No
         {
             raft.become_follower(raft.term, raft::INVALID_ID);
-            self.campaign_in = Some(self.timeouts.draw_after_loss());
+            let voters = &self.raw.store().members().voters;
+            let rank = voters.iter().filter(|voter| **voter < self.node.0 && **voter != peer.0).count();
+            self.campaign_in = Some(Timeouts::after_loss(rank));
         } else if raft.state == StateRole::Leader {
             self.raw.report_unreachable(peer.0);
         }

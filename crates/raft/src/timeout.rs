@@ -9,8 +9,9 @@ pub(crate) struct Timeouts {
     election_ticks: u64,
 }
 
-/// Ticks, at most, after the connection to the leader broke: its process is gone in all likelihood.
-const LOST_TICKS: u64 = 4;
+/// Ticks between the candidacies of two replicas after the connection to their leader broke: long enough for the
+/// first to be elected, so that they do not split the votes.
+const LOST_TICKS: u64 = 8;
 
 impl Timeouts {
     /// Draws from `election_ticks` to twice as many.
@@ -26,9 +27,9 @@ impl Timeouts {
         ticks(self.election_ticks + spread)
     }
 
-    /// For a replica whose connection to the leader broke.
-    pub(crate) fn draw_after_loss(&mut self) -> usize {
-        ticks(1 + self.next() % LOST_TICKS)
+    /// For a replica whose connection to the leader broke, and that has so many voters before it.
+    pub(crate) fn after_loss(rank: usize) -> usize {
+        1 + rank * ticks(LOST_TICKS)
     }
 
     fn next(&mut self) -> u64 {

@@ -6,6 +6,7 @@
 //!
 //! Always holds: the order newest checkpoint, history cut back to it, log behind it. Damage in any of them is
 //! an error that names file and place; nothing is cut in silence.
+#![deny(clippy::float_arithmetic)]
 
 mod recover;
 mod supply;

@@ -111,15 +111,20 @@ async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
         proof.acknowledged, proof.movements
     ))?;
     for (at, digest) in proof.digests.iter().enumerate() {
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        output::line(&format!("node {} has state {hex}", at + 1))?;
+        output::line(&format!("node {} has state {:032x}", at + 1, u128::from_be_bytes(first(digest))))?;
     }
     Ok(())
+}
+
+/// The first half of a digest: enough to see by eye that they are equal; they were compared as a whole.
+fn first(digest: &[u8; 32]) -> [u8; 16] {
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 /// Does it to a node, and brings it back; the longest time in which no client had an answer.
 async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<Duration> {
     let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+    nodes.healthy().await?;
     let (leader, _) = nodes.leader(None).await?;
     let victim = if args.how == How::KillFollower { leader % NODES + 1 } else { leader };
     let (signal, word) = match args.how {

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a node may take for what it was asked.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A node that is so many entries behind follows closely: the status of each is a moment old.
+const BEHIND_MAX: u64 = 500;
 /// How often something is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -29,7 +31,7 @@ pub(super) struct Nodes {
     folder: PathBuf,
     token: String,
     list: String,
-    nodes: Vec<Node>,
+    all: Vec<Node>,
 }
 
 /// An address of this machine that nobody listens on.
@@ -49,7 +51,7 @@ impl Nodes {
             .map(|number| Ok(Node { number, listen: free_address()?, child: None }))
             .collect::<Result<Vec<_>>>()?;
         let token = bezant_client::ids::IdGenerator::new().transfer_id().0.to_string();
-        let mut nodes = Self { folder, token, list: list.join(","), nodes };
+        let mut nodes = Self { folder, token, list: list.join(","), all: nodes };
         for number in 1..=count {
             nodes.start_one(number)?;
         }
@@ -60,7 +62,7 @@ impl Nodes {
     pub(super) fn start_one(&mut self, number: usize) -> Result<()> {
         let program = std::env::current_exe().context("this program's own file is not known")?;
         let errors = fs::File::create(self.folder.join(format!("node-{number}.err")))?;
-        let node = &mut self.nodes[number - 1];
+        let node = &mut self.all[number - 1];
         let child = Command::new(program)
             .args(["start", "--node", &number.to_string(), "--nodes", &self.list])
             .args(["--listen", &node.listen])
@@ -79,16 +81,16 @@ impl Nodes {
 
     /// The address of a node, as a URL.
     pub(super) fn url(&self, number: usize) -> String {
-        format!("http://{}", self.nodes[number - 1].listen)
+        format!("http://{}", self.all[number - 1].listen)
     }
 
     pub(super) fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| self.url(node.number)).collect()
+        self.all.iter().map(|node| self.url(node.number)).collect()
     }
 
     /// Sends a signal to a node; after one that ends it, waits for the end.
     pub(super) fn signal(&mut self, number: usize, signal: Signal) -> Result<()> {
-        let node = &mut self.nodes[number - 1];
+        let node = &mut self.all[number - 1];
         let Some(child) = &mut node.child else { return Ok(()) };
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, signal).context("a node cannot be signalled")?;
@@ -103,9 +105,9 @@ impl Nodes {
     pub(super) async fn wait_for_end(&mut self, number: usize) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            let Some(child) = &mut self.nodes[number - 1].child else { return Ok(()) };
+            let Some(child) = &mut self.all[number - 1].child else { return Ok(()) };
             if let Some(status) = child.try_wait()? {
-                self.nodes[number - 1].child = None;
+                self.all[number - 1].child = None;
                 anyhow::ensure!(status.success(), "node {number} did not stop well: {status}");
                 return Ok(());
             }
@@ -126,7 +128,7 @@ impl Nodes {
     pub(super) async fn leader(&self, except: Option<usize>) -> Result<(usize, u64)> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            for node in self.nodes.iter().filter(|node| Some(node.number) != except) {
+            for node in self.all.iter().filter(|node| Some(node.number) != except) {
                 if let Some(status) = self.status(node.number).await
                     && status.role == "leader"
                 {
@@ -138,13 +140,34 @@ impl Nodes {
         bail!("no node leads after {} s; see {}", PATIENCE.as_secs(), self.folder.display())
     }
 
+    /// Waits until all nodes answer, and follow closely: what happens next must not happen to a second one.
+    pub(super) async fn healthy(&self) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let mut applied = Vec::new();
+            let mut committed = 0;
+            for node in &self.all {
+                if let Some(status) = self.status(node.number).await {
+                    applied.push(status.applied);
+                    committed = committed.max(status.committed);
+                }
+            }
+            let least = applied.iter().min().copied().unwrap_or(0);
+            if applied.len() == self.all.len() && committed - least.min(committed) <= BEHIND_MAX {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        bail!("a node does not catch up; see {}", self.folder.display())
+    }
+
     /// Waits until all nodes have applied the same entry, and nothing behind it is on its way.
     pub(super) async fn level(&self) -> Result<u64> {
         let begun = Instant::now();
         let mut last = None;
         while begun.elapsed() < PATIENCE {
             let mut applied = Vec::new();
-            for node in &self.nodes {
+            for node in &self.all {
                 applied.push(self.status(node.number).await.map(|status| (status.applied, status.committed)));
             }
             if let Some(Some((index, committed))) = applied.first().copied()
@@ -162,7 +185,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for node in &mut self.all {
             if let Some(child) = &mut node.child {
                 // It may have ended by itself; what matters is that it has.
                 drop(child.kill());

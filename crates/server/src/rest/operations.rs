@@ -46,7 +46,11 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     if *desk.stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     }
+    let cluster = desk.handle.cluster();
     match desk.handle.health() {
+        Health::Serving if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
+        }
         Health::Serving => "ready\n".into_response(),
         Health::ReadOnly { reason } => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("takes no writes: {reason}\n")).into_response()
