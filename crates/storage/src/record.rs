@@ -2,7 +2,8 @@
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
 //! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
-//! error and never taken for none: a forgotten vote could elect two leaders.
+//! error and never taken for none: a forgotten vote could elect two leaders. What a process has read is durable:
+//! the one that wrote it may have been killed before it was.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -168,8 +169,9 @@ pub struct VoteStore {
 }
 
 impl VoteStore {
-    /// Reads the last vote; `None` when there has never been one.
+    /// Reads the last vote, and makes its name durable; `None` when there has never been one.
     pub fn open(disk: Arc<dyn Disk>) -> Result<(Self, Option<Vote>), RecordError> {
+        disk.sync_folder()?;
         let vote = load(&*disk, RecordKind::Vote)?.map(|content| decode_vote(&content)).transpose();
         let vote = vote.map_err(|_| damaged(RecordKind::Vote, "it is no vote"))?;
         Ok((Self { disk, failed: None }, vote))
@@ -189,7 +191,9 @@ impl VoteStore {
 
 fn decode_vote(content: &[u8]) -> Result<Vote, DecodeError> {
     let mut reader = Reader::new(content);
-    Ok(Vote { term: Term(reader.u64()?), voted_for: NodeId(reader.u64()?) })
+    let vote = Vote { term: Term(reader.u64()?), voted_for: NodeId(reader.u64()?) };
+    reader.finish()?;
+    Ok(vote)
 }
 
 /// Whose folder this is, in a cluster.
@@ -208,8 +212,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads it; `None` when the folder belongs to no cluster.
+    /// Reads it, and makes its name durable; `None` when the folder belongs to no cluster.
     pub fn load(disk: &dyn Disk) -> Result<Option<Self>, RecordError> {
+        disk.sync_folder()?;
         let identity = load(disk, RecordKind::Identity)?.map(|content| Self::decode(&content)).transpose();
         identity.map_err(|_| damaged(RecordKind::Identity, "it is no identity"))
     }
@@ -240,10 +245,14 @@ impl Identity {
         let disk = u128::from_le_bytes(reader.array()?);
         let is_admitted = reader.u64()? != 0;
         let count = reader.u64()?;
+        if count > KNOWN_MAX as u64 {
+            return Err(DecodeError::Value);
+        }
         let mut known = Vec::new();
         for _ in 0..count {
             known.push((NodeId(reader.u64()?), u128::from_le_bytes(reader.array()?)));
         }
+        reader.finish()?;
         Ok(Self { token, node, disk, is_admitted, known })
     }
 }
@@ -290,12 +299,47 @@ mod tests {
         let file = disk.open("vote.bzv", OpenMode::Write).unwrap();
         let mut block = [0; BLOCK_SIZE];
         file.read_at(0, &mut block).unwrap();
-        for at in (0..BLOCK_SIZE).step_by(61).chain([BLOCK_SIZE - 1]) {
+        for at in 0..BLOCK_SIZE {
             let mut flipped = block;
-            flipped[at] ^= 4;
+            flipped[at] ^= 1 << (at % 8);
             file.write_at(0, &flipped).unwrap();
             assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "byte {at}");
         }
+        for size in [0, 1, 512, BLOCK_SIZE - 1, BLOCK_SIZE + 1] {
+            let mut other = block.to_vec();
+            other.resize(size, 0);
+            disk.put("vote.bzv", other);
+            assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "{size} bytes");
+        }
+        disk.put("node.bzi", block.to_vec());
+        assert!(matches!(Identity::load(&disk), Err(RecordError::Damaged { .. })), "another record");
+    }
+
+    #[test]
+    fn a_vote_that_was_read_is_durable_though_its_writer_was_killed() {
+        for crash_at in 1..=5 {
+            let disk = MemoryDisk::new();
+            let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();
+            votes.save(vote(1)).unwrap();
+            let crash_at = Some(disk.counts().total() + crash_at);
+            disk.set_faults(FaultPlan { crash_at, ..FaultPlan::default() });
+            drop(votes.save(vote(2)));
+            let killed = disk.restart();
+            let found = saved(&killed).unwrap();
+            for seed in 0..16 {
+                assert!(saved(&disk.crash(seed)).unwrap().is_some(), "never none");
+                assert_eq!(saved(&killed.crash(seed)), Ok(found), "{crash_at:?}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_left_unfinished_is_never_read_and_not_in_the_way() {
+        let disk = MemoryDisk::new();
+        disk.put("vote.tmp", vec![1, 2, 3]);
+        assert_eq!(saved(&disk), Ok(None));
+        VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(2)).unwrap();
+        assert_eq!(saved(&disk), Ok(Some(vote(2))));
     }
 
     #[test]

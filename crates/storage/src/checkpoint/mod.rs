@@ -111,8 +111,14 @@ impl CheckpointStore {
 
     /// Opens the newest checkpoint, if there is one, to be read in pieces.
     pub fn open_newest(&self) -> Result<Option<CheckpointReader>, CheckpointError> {
-        let newest = indexes(&*self.disk)?.last().copied();
-        newest.map(|index| CheckpointReader::open(&*self.disk, index)).transpose()
+        loop {
+            let Some(index) = indexes(&*self.disk)?.last().copied() else { return Ok(None) };
+            match CheckpointReader::open(&*self.disk, index) {
+                // A newer one took its place between the look at the folder and the opening.
+                Err(CheckpointError::Disk(DiskError::NotFound { .. })) => {}
+                other => return other.map(Some),
+            }
+        }
     }
 
     fn remove_unfinished(&self) -> Result<(), DiskError> {

@@ -1,4 +1,5 @@
-//! Reads one checkpoint and checks every byte of it: each page, their number, the trailer, the digest.
+//! Reads one checkpoint and checks every byte of it: each page, their number, the trailer, the digest. In pieces,
+//! for another replica, the pages alone are checked: the digest is compared by whoever has all of them.
 
 use std::sync::Arc;
 
@@ -88,6 +89,9 @@ impl CheckpointReader {
         let (PageKind::Trailer, Ok(trailer)) = (kind, trailer) else {
             return Err(pages.damaged(last, "the last page is no trailer"));
         };
+        if trailer.term != head.term || trailer.size.div_ceil(CONTENT_SIZE as u64) != last - 1 {
+            return Err(pages.damaged(last, "the trailer speaks of another content"));
+        }
         Ok(Self { pages, head, trailer })
     }
 

@@ -138,3 +138,56 @@ fn a_checkpoint_that_could_not_be_written_is_given_up() {
     assert_eq!(writer.finish(HISTORY, Nanos(9)), Err(CheckpointError::Abandoned));
     assert_eq!(store(&disk).load_newest(), Ok(None));
 }
+
+#[test]
+fn a_checkpoint_is_read_in_pieces_of_any_size_though_a_newer_one_takes_its_place() {
+    for size in [0, 1, 4063, 4064, 4065, 3 << 20] {
+        let disk = MemoryDisk::new();
+        assert!(store(&disk).open_newest().unwrap().is_none());
+        let written = write(&disk, 7, size).unwrap();
+        let mut reader = store(&disk).open_newest().unwrap().unwrap();
+        write(&disk, 9, 100).unwrap();
+        assert_eq!(disk.list().unwrap(), [name(9)]);
+        assert_eq!((reader.index(), reader.term(), reader.time()), (LogIndex(7), Term(3), Nanos(9)));
+        assert_eq!(
+            (reader.history(), reader.digest(), reader.size()),
+            (HISTORY, written.digest, size as u64)
+        );
+        for piece in [1 << 20, 100_000, 4064, 4063] {
+            let mut read = Vec::new();
+            loop {
+                let bytes = reader.read(read.len() as u64, piece).unwrap();
+                assert!(bytes.len() <= piece, "a piece has its limit");
+                if bytes.is_empty() {
+                    break;
+                }
+                read.extend_from_slice(&bytes);
+            }
+            assert!(read == content(size, 1), "{size} bytes in pieces of {piece}");
+        }
+        assert_eq!(reader.read(u64::MAX, usize::MAX).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_piece_of_a_damaged_checkpoint_is_refused() {
+    let disk = MemoryDisk::new();
+    write(&disk, 7, 20_000).unwrap();
+    disk.flip_bit(&name(7), 3 * BLOCK_SIZE as u64 + 100, 1).unwrap();
+    let mut reader = store(&disk).open_newest().unwrap().unwrap();
+    assert_eq!(reader.read(0, 2 * 4064).unwrap(), content(2 * 4064, 1));
+    let error = reader.read(2 * 4064, 10).unwrap_err();
+    assert!(matches!(error, CheckpointError::Damaged { offset: 12_288, .. }), "{error:?}");
+    // A page that was taken out of the middle is missed by what the trailer says.
+    let whole = MemoryDisk::new();
+    write(&whole, 7, 20_000).unwrap();
+    let mut bytes = whole.content(&name(7)).unwrap();
+    let trailer = bytes.split_off(bytes.len() - BLOCK_SIZE);
+    let last = u64::try_from(bytes.len() / BLOCK_SIZE - 1).unwrap();
+    bytes.truncate(bytes.len() - BLOCK_SIZE);
+    let content = &trailer[32..32 + 88];
+    bytes.extend_from_slice(&page::encode(LogIndex(7), last, page::PageKind::Trailer, content));
+    whole.put(&name(7), bytes);
+    let error = store(&whole).open_newest().unwrap_err();
+    assert!(error.to_string().contains("another content"), "{error}");
+}

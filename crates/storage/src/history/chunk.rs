@@ -37,7 +37,8 @@ pub struct RowChunk {
 }
 
 impl HistoryReader {
-    /// The rows from position `from` towards `until`, at least one, and as many as fit in `size_max` bytes.
+    /// The rows from position `from` towards `until`, at least one, and as many as fit in `size_max` bytes. None
+    /// when there are none between them: rows that are not there yet are not sent.
     pub fn chunk(
         &self,
         from: HistoryPosition,
@@ -49,7 +50,7 @@ impl HistoryReader {
         let taken = movements.len() * <Movement as Row>::SIZE;
         // Refusals come when all movements are there, or along with the last of them.
         let room = if taken == 0 { size_max } else { size_max.saturating_sub(taken) };
-        let refusals = if room < <Refusal as Row>::SIZE {
+        let refusals = if taken > 0 && room < <Refusal as Row>::SIZE {
             Vec::new()
         } else {
             rows(&refusals, from.refusals..until.refusals, room)?

@@ -6,11 +6,13 @@ use bezant_types::{LogIndex, Term};
 
 use super::error::LogError;
 use super::frame::{FrameHeader, FrameKind};
+use super::rewrite::Rewrite;
 use super::segment::{SegmentHeader, first_index_of};
 use super::tail::{CutTail, find};
 use super::walk::{Step, Walk, damaged};
 use super::{chain, tail};
 use crate::disk::{Disk, OpenMode};
+use crate::record::RecordError;
 
 /// What the folder's log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub struct LogSummary {
     pub segments: Vec<SegmentSummary>,
     /// A torn write at the end, which the next start cuts.
     pub torn: Option<CutTail>,
+    /// True when the log was about to forget its end or to begin anew: the next start does that first. What is
+    /// called torn or damaged may be its traces.
+    pub is_rewriting: bool,
     /// What is damaged or missing; the node does not start over it.
     pub damage: Vec<LogError>,
 }
@@ -88,7 +93,12 @@ impl FrameSummary {
 /// Reads the whole log. An error only when the disk cannot be read; damage is part of the answer.
 /// `checkpoint` is the index of the newest checkpoint, 0 when there is none.
 pub fn inspect(disk: &dyn Disk, checkpoint: LogIndex) -> Result<LogSummary, LogError> {
-    let mut summary = LogSummary { segments: Vec::new(), torn: None, damage: Vec::new() };
+    let mut summary =
+        LogSummary { segments: Vec::new(), torn: None, is_rewriting: false, damage: Vec::new() };
+    match Rewrite::load(disk) {
+        Ok(rewrite) => summary.is_rewriting = rewrite.is_some(),
+        Err(error) => note(&mut summary, error)?,
+    }
     if let Err(error) = chain::load(disk, OpenMode::Read, checkpoint) {
         note(&mut summary, error)?;
     }
@@ -194,7 +204,7 @@ fn inspect_segment(
 
 /// Keeps what is wrong with the log; hands back what is wrong with the disk.
 fn note(summary: &mut LogSummary, error: LogError) -> Result<(), LogError> {
-    if matches!(error, LogError::Disk(_)) {
+    if matches!(error, LogError::Disk(_) | LogError::Record(RecordError::Disk(_))) {
         return Err(error);
     }
     if !summary.damage.contains(&error) {

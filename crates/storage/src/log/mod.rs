@@ -41,7 +41,7 @@ use frame::{FRAME_HEADER_SIZE, FrameHeader};
 pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
 pub use prepare::Preparer;
 pub use replay::Replay;
-use rewrite::Rewrite;
+use rewrite::{Reset, Rewrite};
 use segment::SegmentHeader;
 use staging::{Staging, Stamp};
 pub use tail::CutTail;
@@ -115,6 +115,8 @@ pub struct Log {
     marked_index: LogIndex,
     /// Number of the last flush.
     group: u64,
+    /// A reset that was noted and is not done.
+    planned: Option<Reset>,
     failed: Option<LogError>,
     stats: LogStats,
 }
@@ -136,20 +138,21 @@ impl Log {
             "a segment holds at least an entry and a mark"
         );
         let preparer = Preparer::new(Arc::clone(&disk), options.segment_size, options.reserve_size);
-        let rewrite = Rewrite::load(&*disk)?;
-        if let Some(Rewrite::Reset(index, term)) = rewrite {
-            if index == checkpoint {
-                rewrite::remove_all(&*disk)?;
-                create_first(&*disk, &preparer, options.segment_size, index, term)?;
-            }
-            // Without its checkpoint the change is void.
+        // The names that a killed process gave and took may not be durable; what is done here builds on them.
+        disk.sync_folder()?;
+        let mut rewrite = Rewrite::load(&*disk)?;
+        if let Some(reset) = rewrite.and_then(Rewrite::reset).filter(|reset| reset.index == checkpoint) {
+            rewrite::remove_all(&*disk)?;
+            create_first(&*disk, &preparer, options.segment_size, reset.index, reset.term)?;
             rewrite::forget(&*disk)?;
+            rewrite = None;
         }
         let mut chain = chain::load(&*disk, OpenMode::WriteDirect, checkpoint)?;
-        if let Some(Rewrite::Truncate(after)) = rewrite {
+        if let Some(Rewrite::Truncate(after, _)) = rewrite {
             rewrite::truncate(&disk, &mut chain.needed, after)?;
-            rewrite::forget(&*disk)?;
         }
+        // A reset without its checkpoint is void.
+        rewrite::forget(&*disk)?;
         let Some(last) = chain.needed.last().copied() else {
             return Self::create(disk, preparer, options.segment_size);
         };
@@ -190,6 +193,7 @@ impl Log {
             durable_index: tail.last_index,
             marked_index: tail.marked_index,
             group: tail.group,
+            planned: None,
             failed: None,
             stats: LogStats::default(),
         };
@@ -224,6 +228,7 @@ impl Log {
             durable_index: zero,
             marked_index: zero,
             group: 0,
+            planned: None,
             failed: None,
             stats: LogStats::default(),
         };
@@ -316,7 +321,8 @@ impl Log {
         Ok(())
     }
 
-    /// Forgets every entry behind `after`: they were never agreed. Durable on return.
+    /// Forgets every entry behind `after`: they were never agreed. Durable on return. A [`Replay`] of them ends
+    /// with an error, if it is not at its end.
     ///
     /// # Panics
     /// When `after` lies before what the log holds.
@@ -331,9 +337,12 @@ impl Log {
     fn try_truncate(&mut self, after: LogIndex) -> Result<(), LogError> {
         let is_held = self.segments.first().is_some_and(|oldest| oldest.first_index <= after.next());
         assert!(is_held, "what a checkpoint holds is never forgotten");
-        Rewrite::Truncate(after).store(&*self.disk)?;
+        Rewrite::Truncate(after, self.planned).store(&*self.disk)?;
         let end = rewrite::truncate(&self.disk, &mut self.segments, after)?;
-        rewrite::forget(&*self.disk)?;
+        match self.planned {
+            Some(reset) => Rewrite::Reset(reset).store(&*self.disk)?,
+            None => rewrite::forget(&*self.disk)?,
+        }
         let last = self.segments.last().copied().expect("invariant: one segment is left");
         self.file = self.disk.open(&last.name(), OpenMode::WriteDirect)?;
         self.staging = Staging::new(last, end.offset, self.segment_size);
@@ -341,20 +350,40 @@ impl Log {
         self.last_term = end.last_term;
         self.durable_index = after;
         self.marked_index = end.marked_index;
+        self.group = end.group;
         Ok(())
     }
 
     /// Notes that a checkpoint of `index` from another replica will be made durable, and that everything in the
     /// log is void then. Durable on return. [`reset`](Self::reset) follows; when a crash comes before it, the
-    /// next [`open`](Self::open) does it if the checkpoint is there, and nothing if it is not.
+    /// next [`open`](Self::open) does it if the checkpoint is there, and nothing if it is not. What is appended
+    /// meanwhile is void with the rest, and the node makes no checkpoint of its own at that index.
     pub fn plan_reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
-        Rewrite::Reset(index, term).store(&*self.disk).map_err(|error| self.fail(error))
+        let reset = Reset { index, term };
+        Rewrite::Reset(reset).store(&*self.disk).map_err(|error| self.fail(error))?;
+        self.planned = Some(reset);
+        Ok(())
+    }
+
+    /// Forgets what [`plan_reset`](Self::plan_reset) has noted, because that checkpoint will not be made. Whoever
+    /// leaves the plan there and makes a checkpoint of its own at that index loses the log behind it when a crash
+    /// comes. Durable on return; does nothing when nothing is planned.
+    pub fn cancel_reset(&mut self) -> Result<(), LogError> {
+        self.check_failed()?;
+        if self.planned.take().is_some() {
+            rewrite::forget(&*self.disk).map_err(|error| self.fail(error))?;
+        }
+        Ok(())
     }
 
     /// Begins anew behind the checkpoint of `index`, which is durable. Durable on return.
+    ///
+    /// # Panics
+    /// When another reset or none was planned: a crash in the middle could not be told from a loss.
     pub fn reset(&mut self, index: LogIndex, term: Term) -> Result<(), LogError> {
         self.flush()?;
+        assert_eq!(self.planned, Some(Reset { index, term }), "a reset is planned before it is done");
         self.try_reset(index, term).map_err(|error| self.fail(error))
     }
 
@@ -370,6 +399,7 @@ impl Log {
         self.durable_index = index;
         self.marked_index = index;
         self.group = 0;
+        self.planned = None;
         Ok(())
     }
 

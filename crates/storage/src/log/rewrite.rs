@@ -20,14 +20,23 @@ use crate::record::{self, RecordError, RecordKind};
 /// A change under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rewrite {
-    /// Everything behind this entry is forgotten.
-    Truncate(LogIndex),
-    /// Once there is a checkpoint of this entry and no other, the log begins anew behind it.
-    Reset(LogIndex, Term),
+    /// Everything behind this entry is forgotten. A reset may be planned meanwhile.
+    Truncate(LogIndex, Option<Reset>),
+    /// Nothing is changed yet.
+    Reset(Reset),
+}
+
+/// Once there is a checkpoint of this entry, the log begins anew behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reset {
+    pub(super) index: LogIndex,
+    /// That entry's.
+    pub(super) term: Term,
 }
 
 const TRUNCATE: u64 = 1;
 const RESET: u64 = 2;
+const TRUNCATE_AND_RESET: u64 = 3;
 
 impl Rewrite {
     /// The change that an earlier process did not end.
@@ -35,19 +44,32 @@ impl Rewrite {
         let Some(content) = record::load(disk, RecordKind::Rewrite)? else { return Ok(None) };
         let mut reader = Reader::new(&content);
         let mut next = || reader.u64().map_err(|_| unreadable());
-        let (kind, index, term) = (next()?, LogIndex(next()?), Term(next()?));
-        match kind {
-            TRUNCATE => Ok(Some(Self::Truncate(index))),
-            RESET => Ok(Some(Self::Reset(index, term))),
-            _ => Err(unreadable()),
+        let rewrite = match next()? {
+            TRUNCATE => Self::Truncate(LogIndex(next()?), None),
+            RESET => Self::Reset(Reset { index: LogIndex(next()?), term: Term(next()?) }),
+            TRUNCATE_AND_RESET => {
+                let after = LogIndex(next()?);
+                Self::Truncate(after, Some(Reset { index: LogIndex(next()?), term: Term(next()?) }))
+            }
+            _ => return Err(unreadable()),
+        };
+        Ok(Some(rewrite))
+    }
+
+    /// The reset that is to be done when there is its checkpoint.
+    pub(super) const fn reset(self) -> Option<Reset> {
+        match self {
+            Self::Truncate(_, reset) => reset,
+            Self::Reset(reset) => Some(reset),
         }
     }
 
     /// Notes the change; durable on return.
     pub(super) fn store(self, disk: &dyn Disk) -> Result<(), LogError> {
         let fields = match self {
-            Self::Truncate(index) => [TRUNCATE, index.0, 0],
-            Self::Reset(index, term) => [RESET, index.0, term.0],
+            Self::Truncate(after, None) => [TRUNCATE, after.0, 0, 0],
+            Self::Truncate(after, Some(reset)) => [TRUNCATE_AND_RESET, after.0, reset.index.0, reset.term.0],
+            Self::Reset(reset) => [RESET, reset.index.0, reset.term.0, 0],
         };
         let content: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
         Ok(record::store(disk, RecordKind::Rewrite, &content)?)
@@ -74,10 +96,12 @@ pub(super) struct Truncated {
     pub(super) offset: u64,
     pub(super) last_term: Term,
     pub(super) marked_index: LogIndex,
+    /// Number of the last flush of which something is left: the next one follows it, as after an opening.
+    pub(super) group: u64,
 }
 
 /// Removes everything behind entry `after`: whole segments, the newest first, then the rest of the one in which
-/// that entry lies. Doing it again changes nothing.
+/// that entry lies. Marks of that entry stay. Doing it again changes nothing, and ends what was begun.
 pub(super) fn truncate(
     disk: &Arc<dyn Disk>,
     segments: &mut Vec<SegmentHeader>,
@@ -102,7 +126,10 @@ pub(super) fn truncate(
             }
         }
     }
-    let bytes = written_end(&mut walk)?.saturating_sub(walk.offset);
+    pass_marks(&mut walk)?;
+    // A block that is begun is closed in any case: the power may have failed before its padding was written.
+    let group_end = walk.offset.next_multiple_of(BLOCK);
+    let bytes = written_end(&mut walk)?.max(group_end) - walk.offset;
     if bytes > 0 {
         let cut = CutTail { file: last.name(), offset: walk.offset, bytes, reason: "it was never agreed" };
         tail::cut(&*file, &mut walk, &cut)?;
@@ -115,8 +142,19 @@ pub(super) fn truncate(
     Ok(Truncated {
         offset: walk.offset.next_multiple_of(BLOCK),
         last_term: walk.term,
-        marked_index: walk.marked_index.min(after),
+        marked_index: walk.marked_index,
+        group: walk.group,
     })
+}
+
+/// Passes what lies before the next entry: the padding behind the last one, and marks of it.
+fn pass_marks(walk: &mut Walk) -> Result<(), LogError> {
+    while walk.offset < walk.header.frames_end()
+        && let Ok(frame) = walk.decode(walk.offset)?
+        && !frame.kind.is_entry()
+        && let Step::Frame(..) = walk.step()?
+    {}
+    Ok(())
 }
 
 /// Where the last written byte lies behind the place where the walk stands; that place when there is none.

@@ -27,7 +27,7 @@ pub struct CutTail {
     pub file: String,
     /// Where the cut begins, in bytes.
     pub offset: u64,
-    /// Bytes from there to the last one that was not zero.
+    /// Bytes from there to the end of the last block that was not zero, or of the one in which the cut begins.
     pub bytes: u64,
     /// What it looked like.
     pub reason: &'static str,
@@ -119,7 +119,10 @@ fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<
             "it is not what was written, and a mark proves that it was durable",
         ));
     }
-    let written_end = survey(walk, fault)?;
+    // A group ends at a block's end: one that stops before it is closed, though nothing is left of the rest, or
+    // what is written behind it would prove that something had been there.
+    let group_end = walk.offset.next_multiple_of(BLOCK);
+    let written_end = survey(walk, fault)?.max(group_end);
     Ok((written_end > walk.offset).then(|| CutTail {
         file: walk.window.file_name().to_owned(),
         offset: walk.offset,

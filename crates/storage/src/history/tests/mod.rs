@@ -1,5 +1,6 @@
 //! Tests of the whole history, against a list that is searched from end to end.
 
+mod chunk;
 mod crash;
 mod damage;
 mod dense;
