@@ -135,6 +135,7 @@ impl CheckpointThread {
             writer.finish(position, time)
         })?;
         if written.is_none() {
+            drop(self.log.send(LogWork::CancelReset));
             return failed("there is no room for the checkpoint");
         }
         if self.ask_log(|reply| LogWork::Reset(index, term, reply)).is_none() {

@@ -30,6 +30,8 @@ pub(crate) enum LogWork {
     Release(LogIndex),
     /// A checkpoint of a peer will be made durable: when it is, the log is void. Answered when that is on disk.
     PlanReset(LogIndex, Term, mpsc::Sender<()>),
+    /// It will not become durable after all: the log goes on as it was.
+    CancelReset,
     /// It is durable: the log begins anew behind it. Answered when that is on disk.
     Reset(LogIndex, Term, mpsc::Sender<()>),
 }
@@ -117,6 +119,7 @@ impl LogThread {
                     self.log.plan_reset(index, term)?;
                     confirm(&reply);
                 }
+                LogWork::CancelReset => self.log.cancel_reset()?,
                 LogWork::Reset(index, term, reply) => {
                     self.flush(written.take(), start)?;
                     self.log.reset(index, term)?;

@@ -5,6 +5,7 @@
 
 use bezant_types::NodeId;
 
+use crate::bug::Bug;
 use crate::net::Weather;
 use crate::random::Random;
 
@@ -46,6 +47,8 @@ pub(crate) enum Fault {
     Weather(u64, u64, u64),
     /// The leader is asked to let another one lead.
     HandOver,
+    /// A machine loses its power shortly after it gave its vote the next time, and is back before the election ends.
+    PowerLossAfterVote(NodeId),
 }
 
 impl Fault {
@@ -68,11 +71,14 @@ impl Fault {
             Self::Heal => "heal",
             Self::Weather(..) => "weather",
             Self::HandOver => "hand-over",
+            Self::PowerLossAfterVote(_) => "power loss after a vote",
         }
     }
 }
 
-const KINDS: u64 = 15;
+const KINDS: u64 = 16;
+/// Kinds that make elections, and crashes in the middle of them.
+const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
 
 /// The plan of a run.
 #[derive(Debug)]
@@ -86,10 +92,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn draw(random: &mut Random, nodes: &[NodeId]) -> Self {
+    /// A mistake that shows in a rare moment alone gets a plan that makes it less rare.
+    pub(crate) fn draw(random: &mut Random, nodes: &[NodeId], bug: Option<Bug>) -> Self {
+        let is_about_votes = bug == Some(Bug::ForgetVote);
         let until = random.between(6, 16) * SECOND;
-        let tastes: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
-        let pause = random.between(100, 1500) * MILLI;
+        let drawn: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
+        let tastes = if is_about_votes { ELECTION_KINDS.to_vec() } else { drawn };
+        let pause = random.between(100, if is_about_votes { 300 } else { 1500 }) * MILLI;
         let mut faults = Vec::new();
         let mut time = SECOND;
         while time < until && !tastes.is_empty() {
@@ -111,7 +120,11 @@ impl Plan {
         Self {
             until,
             faults,
-            weather: if random.per_mille(500) { Weather::FAIR } else { bad_weather(random) },
+            weather: if random.per_mille(500) && !is_about_votes {
+                Weather::FAIR
+            } else {
+                bad_weather(random)
+            },
             checkpoint_interval_bytes: usize::try_from(interval).unwrap_or(1 << 20),
         }
     }
@@ -145,6 +158,7 @@ fn draw(kind: u64, random: &mut Random, nodes: &[NodeId]) -> Fault {
         11 => Fault::CutPair(node, other.unwrap_or(NodeId(node.0 % nodes.len() as u64 + 1))),
         12 => Fault::Split(random.next()),
         13 => Fault::Weather(random.below(150), random.below(100), random.between(MILLI, 40 * MILLI)),
-        _ => Fault::HandOver,
+        14 => Fault::HandOver,
+        _ => Fault::PowerLossAfterVote(node),
     }
 }

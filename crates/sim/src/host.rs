@@ -74,6 +74,8 @@ pub(crate) struct Host {
     /// Entries that became known as applied, to be compared with what the others applied.
     pub(crate) newly_applied: Vec<LogEntry>,
     checkpoint_interval_bytes: usize,
+    /// It gave somebody else its vote since this was looked at.
+    pub(crate) has_voted: bool,
 }
 
 impl Host {
@@ -89,6 +91,7 @@ impl Host {
             failure: None,
             newly_applied: Vec::new(),
             checkpoint_interval_bytes,
+            has_voted: false,
         }
     }
 
@@ -218,6 +221,11 @@ impl Host {
         while let Some(life) = &mut self.life
             && let Some(output) = life.node.poll()
         {
+            if let Output::Persist(write) = &output
+                && let Some(vote) = write.vote
+            {
+                self.has_voted |= ![NodeId(0), self.id].contains(&vote.voted_for);
+            }
             let result = life.perform(output, self.bug, &mut wishes);
             if let Err(error) = result {
                 wishes.extend(self.fail(time, &error));

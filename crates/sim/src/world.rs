@@ -1,6 +1,6 @@
 //! The world: one line of events, in the order of simulated time, and everything that they happen to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bezant_consensus::Role;
 use bezant_ledger::LedgerAnswer;
@@ -73,6 +73,8 @@ pub(crate) struct World {
     nodes: Vec<NodeId>,
     hosts: BTreeMap<NodeId, Host>,
     slow: BTreeMap<NodeId, u64>,
+    /// Machines that lose their power after their next vote.
+    vote_losers: BTreeSet<NodeId>,
     net: Net,
     clients: Vec<Client>,
     /// Which client a ticket belongs to, and what it asked.
@@ -91,7 +93,7 @@ impl World {
         let mut random = Random::new(options.seed);
         let count = if random.per_mille(250) { 5 } else { 3 };
         let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
-        let plan = Plan::draw(&mut random, &nodes);
+        let plan = Plan::draw(&mut random, &nodes, options.bug);
         let clients = random.between(2, 6);
         let mut world = Self {
             options,
@@ -104,6 +106,7 @@ impl World {
                 .collect(),
             nodes,
             slow: BTreeMap::new(),
+            vote_losers: BTreeSet::new(),
             net: Net::new(plan.weather),
             clients: (0..clients).map(|number| Client::new(number, random.next())).collect(),
             tickets: BTreeMap::new(),
@@ -321,6 +324,10 @@ impl World {
             }
             check::one_leader_a_term(&mut self.record, standing.term, node)?;
         }
+        if std::mem::take(&mut self.host(node).has_voted) && self.vote_losers.remove(&node) {
+            let (at, away) = (self.random.between(3, 6) * MILLI, self.random.between(1, 20) * MILLI);
+            self.at(self.time + at, Event::Fault(Fault::PowerLoss(node, away)));
+        }
         if let Some(reason) = self.host(node).failure.take() {
             self.note(|| format!("node {node} stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);
@@ -470,6 +477,9 @@ impl World {
                 let host = self.host(node);
                 host.clock_offset = host.clock_offset.saturating_add(by);
             }
+            Fault::PowerLossAfterVote(node) => {
+                self.vote_losers.insert(node);
+            }
             Fault::HandOver => {
                 for node in self.nodes.clone() {
                     if self.host(node).node().is_some_and(bezant_node::Node::is_leader) {
@@ -515,6 +525,7 @@ impl World {
         self.net.heal();
         self.net.weather = Weather::FAIR;
         self.slow.clear();
+        self.vote_losers.clear();
         for node in self.nodes.clone() {
             self.host(node).set_disk_fault(None);
             self.host(node).paused_until = 0;

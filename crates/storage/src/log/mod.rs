@@ -162,9 +162,6 @@ impl Log {
         // Everything was checked that must hold before the folder may be changed.
         if let Some(cut) = &tail.cut {
             tail::cut(&*file, &mut walk, cut)?;
-        } else if !walk.at_block() {
-            // The torn write ends just where a frame does: the group must be closed all the same.
-            tail::close(&*file, &mut walk)?;
         }
         // What a killed process wrote may still lie in a cache: from here on it counts as durable.
         file.sync()?;

@@ -133,8 +133,6 @@ pub(super) fn truncate(
     if bytes > 0 {
         let cut = CutTail { file: last.name(), offset: walk.offset, bytes, reason: "it was never agreed" };
         tail::cut(&*file, &mut walk, &cut)?;
-    } else if !walk.at_block() {
-        tail::close(&*file, &mut walk)?;
     }
     let seal = AlignedBuffer::zeroed(BLOCK_SIZE);
     file.write_at(last.frames_end(), &seal)?;

@@ -198,13 +198,6 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result
     Ok(())
 }
 
-/// Closes the group that ends where the walk stands, in the middle of a block with nothing behind it.
-pub(super) fn close(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
-    let reason = "nothing";
-    let nothing = CutTail { file: walk.window.file_name().to_owned(), offset: walk.offset, bytes: 0, reason };
-    cut(file, walk, &nothing)
-}
-
 /// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file.
 pub(super) fn close_block(
     bytes: &mut AlignedBuffer,
