@@ -211,8 +211,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         if self.digests.push(from, index, digest) && self.failed.is_none() {
             let reason = alloc::format!(
                 "this replica's state behind entry {index} is not that of the majority; it takes part in \
-                 nothing from now on. Stop it, move its data folder away, and start it again: it is rebuilt \
-                 from the others"
+                 nothing from now on. Stop it and keep its folder for analysis; the others go on without it"
             );
             self.outputs.push_back(Output::Diverged { index, reason: reason.clone() });
             self.handle_failed(reason);

@@ -57,7 +57,7 @@ pub enum StartError {
     Identity(#[from] RecordError),
     /// The folder is a cluster's, and no cluster was named.
     #[error(
-        "the folder belongs to node {node} of a cluster: start it with --node {node}, --token and --nodes"
+        "the folder belongs to node {node} of a cluster: start it with --node {node}, --nodes and --token-file"
     )]
     OfCluster {
         /// Whose it is.
@@ -74,7 +74,7 @@ pub enum StartError {
         wanted: NodeId,
     },
     /// The folder is another cluster's.
-    #[error("the folder belongs to node {node} of a cluster with another token: check --token")]
+    #[error("the folder belongs to node {node} of a cluster with another token: check --token-file")]
     OtherCluster {
         /// Whose it is.
         node: NodeId,

@@ -3,7 +3,7 @@
 //! One run is one thread and one seed: equal seed, equal run, to the last bit. Clients pay, read, retry and
 //! repeat themselves while messages are lost, doubled and late, machines lose power in the middle of a write,
 //! disks fail and hang, clocks jump and processes sleep; then the faults end, and it is checked what must
-//! hold ([`check`]): agreement, one outcome an id, conservation, answers that follow the log, reads that never
+//! hold (`check`): agreement, one outcome an id, conservation, answers that follow the log, reads that never
 //! show the past, equal states, time that only grows, one leader a term, and that everybody is answered.
 //!
 //! Never: a clock, a thread, the system's randomness. That the checkers can fail is shown by [`Bug`]:

@@ -124,7 +124,7 @@ mod tests {
     fn the_document_has_every_path_and_shape() {
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 15);
+        assert_eq!(paths.len(), 16);
         assert!(paths["/v1/transfers"]["post"]["requestBody"].is_object());
         let schemas = document["components"]["schemas"].as_object().unwrap();
         for name in ["AccountBody", "TransferBody", "AccountReply", "Problem", "EventReply", "BooksReply"] {
@@ -154,7 +154,7 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        assert_eq!(of_router.len(), 20, "{of_router:?}");
+        assert_eq!(of_router.len(), 21, "{of_router:?}");
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let mut of_document = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
