@@ -2,11 +2,11 @@
 //! Algorithm"), in the form that `TiKV` runs. This is the only room that names the `raft` crate.
 //!
 //! The way of an entry:
-//! 1. [`propose`](Engine::propose) puts it at the end of the leader's log in memory. Two things come out at
+//! 1. [`propose`](bezant_consensus::Engine::propose) puts it at the end of the leader's log in memory. Two things come out at
 //!    once: a [`Write`](bezant_consensus::Write) for the own disk, and a message with the entry for every
 //!    follower, so that disk and network work in parallel (Ongaro's thesis, section 10.2.1).
 //! 2. A follower takes the entry, and hands out the write; what it answers the leader is held here until
-//!    [`Input::Persisted`] has reached that write ([`held`]).
+//!    [`Input::Persisted`](bezant_consensus::Input::Persisted) has reached that write (`held`).
 //! 3. When a majority (the leader's own disk counts as one) has it, the leader commits it, and tells the
 //!    followers with the next message. Each replica hands it out as `Commit`, in the order of the log.
 //!
