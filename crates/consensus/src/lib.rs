@@ -28,7 +28,7 @@ pub use solo::Solo;
 pub enum EntryKind {
     /// Proposed by a node: its payload is the state machine's.
     Command,
-    /// The engine's own (a leader's first entry, a change of members): the state machine never sees it.
+    /// The engine's own (a leader's first entry): the state machine never sees it.
     Engine,
 }
 
@@ -151,8 +151,6 @@ pub enum Role {
     Follower,
     /// It asks for votes.
     Candidate,
-    /// It follows without a vote.
-    Learner,
 }
 
 /// How a peer does, as the leader sees it.
@@ -160,8 +158,6 @@ pub enum Role {
 pub struct PeerStanding {
     /// Who.
     pub node: NodeId,
-    /// Whether it has a vote.
-    pub is_voter: bool,
     /// The last entry that it is known to have on disk.
     pub matched: LogIndex,
     /// Whether it was heard of lately.

@@ -8,8 +8,7 @@ use bezant_consensus::{
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
-use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType};
+use raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use crate::held::{Freed, Held};
@@ -83,6 +82,8 @@ pub struct Raft {
     /// What is on the disk, or on its way there.
     vote: Vote,
     leader_before: u64,
+    /// Ticks since a message of the leader came.
+    silent_ticks: u64,
     admission: Admission,
     outputs: VecDeque<Output>,
 }
@@ -143,6 +144,7 @@ impl Raft {
             campaign_in: None,
             vote,
             leader_before: 0,
+            silent_ticks: 0,
             admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
             outputs: VecDeque::new(),
         };
@@ -152,7 +154,17 @@ impl Raft {
 
     /// A peer that speaks nonsense is not listened to; the crate refuses messages that only it may make.
     fn step(&mut self, from: NodeId, mut message: Message) {
-        if message.from != from.0 || message.to != self.node.0 || self.installing.holds_back(&message) {
+        if message.from != from.0 || message.to != self.node.0 {
+            return;
+        }
+        let is_leaders = matches!(
+            message.get_msg_type(),
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
+        );
+        if is_leaders && message.term >= self.raw.raft.term {
+            self.silent_ticks = 0;
+        }
+        if self.installing.holds_back(&message) {
             return;
         }
         let log = &self.raw.raft.raft_log;
@@ -186,6 +198,7 @@ impl Raft {
     }
 
     fn tick(&mut self) {
+        self.silent_ticks += 1;
         let may_stand = self.admission == Admission::Admitted && self.installing == Installing::No;
         match &mut self.campaign_in {
             Some(1) => {
@@ -294,7 +307,6 @@ impl Raft {
     fn commit(&mut self, entries: Vec<Entry>) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
         for entry in entries {
-            self.change_members(&entry);
             self.outputs.push_back(Output::Commit(log_entry(&entry)));
         }
         self.raw.advance_apply_to(last);
@@ -308,21 +320,6 @@ impl Raft {
         {
             self.admission = Admission::CaughtUp;
             self.outputs.push_back(Output::CaughtUp);
-        }
-    }
-
-    fn change_members(&mut self, entry: &Entry) {
-        let members = match entry.get_entry_type() {
-            EntryType::EntryNormal => return,
-            EntryType::EntryConfChange => {
-                ConfChange::parse_from_bytes(&entry.data).ok().map(|it| self.raw.apply_conf_change(&it))
-            }
-            EntryType::EntryConfChangeV2 => {
-                ConfChangeV2::parse_from_bytes(&entry.data).ok().map(|it| self.raw.apply_conf_change(&it))
-            }
-        };
-        if let Some(Ok(members)) = members {
-            self.raw.mut_store().set_members(members);
         }
     }
 
@@ -398,7 +395,7 @@ impl Engine for Raft {
             return;
         }
         let voters = raft.prs().iter().filter(|(id, _)| **id != self.node.0);
-        let voters = voters.filter(|(id, progress)| progress.recent_active && self.is_voter(**id));
+        let voters = voters.filter(|(_, progress)| progress.recent_active);
         // The lowest number among equals: the crate's table has no order to rely on.
         let best = voters.max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(**id)));
         if let Some(successor) = best.map(|(id, _)| *id) {
@@ -456,25 +453,18 @@ impl Engine for Raft {
             let others = raft.prs().iter().filter(|(id, _)| **id != self.node.0);
             peers.extend(others.map(|(id, progress)| PeerStanding {
                 node: NodeId(*id),
-                is_voter: self.is_voter(*id),
                 matched: LogIndex(progress.matched),
                 is_active: progress.recent_active,
             }));
             peers.sort_by_key(|peer| peer.node);
         }
         Standing {
-            role: if self.is_voter(self.node.0) { role } else { Role::Learner },
+            role,
             term: Term(raft.term),
             leader: self.leader(),
             committed: LogIndex(raft.raft_log.committed),
-            silent_ticks: if role == Role::Leader { 0 } else { raft.election_elapsed as u64 },
+            silent_ticks: if role == Role::Leader { 0 } else { self.silent_ticks },
             peers,
         }
-    }
-}
-
-impl Raft {
-    fn is_voter(&self, node: u64) -> bool {
-        self.raw.store().members().voters.contains(&node)
     }
 }

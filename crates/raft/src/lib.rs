@@ -11,7 +11,8 @@
 //!    followers with the next message. Each replica hands it out as `Commit`, in the order of the log.
 //!
 //! What always holds:
-//! - Nothing that speaks of a vote or an entry leaves before both are on this disk.
+//! - No vote, and no confirmation of an entry, leaves before what it speaks of is on this disk. A leader's entries
+//!   may leave sooner: until a majority confirms them they bind nobody.
 //! - Elections ask first whether they would be won (pre-vote, section 9.6), and a leader that hears no majority
 //!   for a whole timeout steps down (check-quorum): a replica that was cut off disturbs nobody.
 //! - Reads are confirmed by a majority (`ReadOnlyOption::Safe`), never by a clock.

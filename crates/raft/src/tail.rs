@@ -48,10 +48,6 @@ impl Tail {
         &self.members
     }
 
-    pub(crate) fn set_members(&mut self, members: ConfState) {
-        self.members = members;
-    }
-
     pub(crate) fn last(&self) -> u64 {
         self.before.0 + self.entries.len() as u64
     }

@@ -1,54 +1,31 @@
 //! Entries and messages, between the seam's words and the crate's.
 //!
-//! A command's payload is the crate's `data`, shared and not copied. The engine's own entries carry their type
-//! in the payload's first byte; a leader's first entry is empty.
+//! A command's payload is the crate's `data`, shared and not copied. The engine's own entry is a leader's first,
+//! and empty. The crate knows entries that change the members as well: nobody proposes them, and a message with
+//! one is not taken.
 
 use bezant_consensus::{EntryKind, LogEntry};
 use bezant_types::{LogIndex, Term};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use protobuf::{CodedInputStream, Message as _};
 use raft::eraftpb::{Entry, EntryType, Message};
 
-const CONF_CHANGE: u8 = 1;
-const CONF_CHANGE_V2: u8 = 2;
-
 /// The seam's entry.
 pub(crate) fn log_entry(entry: &Entry) -> LogEntry {
-    let tag = match entry.get_entry_type() {
-        EntryType::EntryNormal => None,
-        EntryType::EntryConfChange => Some(CONF_CHANGE),
-        EntryType::EntryConfChangeV2 => Some(CONF_CHANGE_V2),
-    };
-    let (kind, payload) = match tag {
-        None if entry.data.is_empty() => (EntryKind::Engine, Bytes::new()),
-        None => (EntryKind::Command, entry.data.clone()),
-        Some(tag) => {
-            let mut payload = BytesMut::with_capacity(1 + entry.data.len());
-            payload.put_u8(tag);
-            payload.put_slice(&entry.data);
-            (EntryKind::Engine, payload.freeze())
-        }
-    };
-    LogEntry { index: LogIndex(entry.index), term: Term(entry.term), kind, payload }
+    let kind = if entry.data.is_empty() { EntryKind::Engine } else { EntryKind::Command };
+    LogEntry { index: LogIndex(entry.index), term: Term(entry.term), kind, payload: entry.data.clone() }
 }
 
-/// The crate's entry; `None` when the payload is none that [`log_entry`] makes.
+/// The crate's entry; `None` when it is none that [`log_entry`] makes.
 pub(crate) fn raft_entry(entry: LogEntry) -> Option<Entry> {
-    let (entry_type, data) = match (entry.kind, entry.payload.first()) {
-        (EntryKind::Command, Some(_)) => (EntryType::EntryNormal, entry.payload),
-        (EntryKind::Engine, None) => (EntryType::EntryNormal, Bytes::new()),
-        (EntryKind::Engine, Some(&CONF_CHANGE)) => (EntryType::EntryConfChange, entry.payload.slice(1..)),
-        (EntryKind::Engine, Some(&CONF_CHANGE_V2)) => {
-            (EntryType::EntryConfChangeV2, entry.payload.slice(1..))
-        }
-        (EntryKind::Command, None) | (EntryKind::Engine, Some(_)) => return None,
-    };
-    let mut raft = Entry::default();
-    raft.set_entry_type(entry_type);
-    raft.index = entry.index.0;
-    raft.term = entry.term.0;
-    raft.data = data;
-    Some(raft)
+    let is_empty = entry.payload.is_empty();
+    let (index, term) = (entry.index.0, entry.term.0);
+    (is_empty == (entry.kind == EntryKind::Engine)).then(|| Entry {
+        index,
+        term,
+        data: entry.payload,
+        ..Entry::default()
+    })
 }
 
 /// Bytes for the wire. There is room behind them for what the node adds, so that nothing is copied for it.
@@ -65,5 +42,6 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
     let mut message = Message::default();
     message.merge_from(&mut input).ok()?;
     input.check_eof().ok()?;
-    Some(message)
+    let is_known = message.get_entries().iter().all(|entry| entry.get_entry_type() == EntryType::EntryNormal);
+    is_known.then_some(message)
 }

@@ -12,7 +12,6 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         Role::Leader => "leader",
         Role::Follower => "follower",
         Role::Candidate => "candidate",
-        Role::Learner => "learner",
     };
     let (install_bytes, install_size) = status.install.unwrap_or_default();
     let nodes = status.nodes.into_iter().map(|node| v1::ClusterNode {

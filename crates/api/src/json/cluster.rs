@@ -10,7 +10,7 @@ use crate::v1;
 pub struct ClusterReply {
     /// The node that answers.
     pub node: u64,
-    /// leader, follower, candidate or learner.
+    /// leader, follower or candidate.
     pub role: String,
     /// The reign.
     pub term: u64,
