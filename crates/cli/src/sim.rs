@@ -24,7 +24,7 @@ const FAULT_SHARE_MIN: u64 = 5;
   bezant sim --seed 42              one run; the same again, to the last bit, with the same version
   bezant sim --seed 42 --trace      with everything that happens in it
   bezant sim --seeds 5000           many, on all processors
-  bezant sim --bug forget-vote      a mistake on purpose: how many runs until it is found?
+  bezant sim --bug forget-vote --seeds 300      a mistake on purpose: how many runs until it is found?
 
 A run that breaks what must hold ends with its trace, its seed, and exit code 1.")]
 pub(crate) struct SimArgs {
@@ -76,8 +76,8 @@ impl Totals {
         self.writes += report.writes;
         self.reads += report.reads;
         self.leaders += report.leaders;
-        for kind in report.faults.keys() {
-            *self.faults.entry(kind).or_default() += 1;
+        for (kind, times) in &report.faults {
+            *self.faults.entry(kind).or_default() += u64::from(*times > 0);
         }
         self.fingerprint = Some(format!("{:016x}", report.fingerprint));
     }

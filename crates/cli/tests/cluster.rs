@@ -7,6 +7,8 @@
 //! acknowledged transfer is there once on every node, and all nodes show the same chains. `BEZANT_STRIKES` sets
 //! how often something happens (default 8): `BEZANT_STRIKES=300 cargo test --release -p bezant-cli --test cluster`.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpListener as StdListener;
@@ -18,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use bezant_client::ids::IdGenerator;
 use bezant_client::{AccountView, Client, LedgerTotals, NewAccount, NewTransfer, Reads, RetryPolicy};
-use bezant_types::{AccountId, MovementNumber, Nanos, TransferId};
+use bezant_types::{AccountId, Nanos, TransferId};
+use common::check_history;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -313,17 +316,9 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
     wait_for_progress(known, "everything works again").await;
 }
 
-/// Everything that was told is in the history of this node, once, at the moment that was told.
-async fn check_history(client: &Client, told: &BTreeMap<TransferId, Nanos>) -> Vec<AccountView> {
-    let mut found = BTreeMap::new();
-    let mut pages = client.movements_paged(MovementNumber(0));
-    while let Some((_, movement)) = pages.next().await.expect("the history can be read") {
-        let before = found.insert(movement.transfer.id, movement.timestamp);
-        assert_eq!(before, None, "{:?} is there twice", movement.transfer.id);
-    }
-    for (id, timestamp) in told {
-        assert_eq!(found.get(id), Some(timestamp), "{id:?} was acknowledged");
-    }
+/// All that was told is there, the books balance; the accounts with their balances and chains.
+async fn check_node(client: &Client, told: &BTreeMap<TransferId, Nanos>) -> Vec<AccountView> {
+    check_history(client, told).await;
     let books = client.books().await.expect("books");
     assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "{books:?}");
     let ids: Vec<AccountId> = (1..=ACCOUNTS).map(AccountId).collect();
@@ -360,7 +355,7 @@ async fn three_nodes_lose_nothing_whatever_happens_to_one() {
     check_sessions(&cluster.urls()).await;
     let mut states = Vec::new();
     for url in cluster.urls() {
-        states.push(check_history(&connect(&[url]).await, &told).await);
+        states.push(check_node(&connect(&[url]).await, &told).await);
     }
     assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
     assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");

@@ -4,6 +4,8 @@
 //! books balance, and `bezant verify --all` is clean. `BEZANT_KILLS` sets how often (default 10):
 //! `BEZANT_KILLS=100 cargo test --release -p bezant-cli --test kill_nine`.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use bezant_client::ids::IdGenerator;
 use bezant_client::{Client, NewAccount, NewTransfer};
-use bezant_types::{AccountId, CreateTransferStatus, MovementNumber, Nanos, TransferId};
+use bezant_types::{AccountId, CreateTransferStatus, Nanos, TransferId};
+use common::check_history;
 
 const ACCOUNTS: u128 = 50;
 const CLIENTS: u128 = 4;
@@ -107,19 +110,6 @@ async fn wait_for_progress(told: &Told, kills: usize) {
     while told.count.load(Ordering::Relaxed) < wanted {
         assert!(begin.elapsed() < TIMEOUT, "no progress after {kills} kills");
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Everything that was told is in the history, once, at the moment that was told.
-async fn check_history(client: &Client, told: &BTreeMap<TransferId, Nanos>) {
-    let mut found = BTreeMap::new();
-    let mut pages = client.movements_paged(MovementNumber(0));
-    while let Some((_, movement)) = pages.next().await.expect("the history can be read") {
-        let before = found.insert(movement.transfer.id, movement.timestamp);
-        assert_eq!(before, None, "{:?} is there twice", movement.transfer.id);
-    }
-    for (id, timestamp) in told {
-        assert_eq!(found.get(id), Some(timestamp), "{id:?} was acknowledged");
     }
 }
 

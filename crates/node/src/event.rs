@@ -95,10 +95,7 @@ pub enum Input<M: StateMachine> {
     /// What [`Output::InstallCheckpoint`] asked for is done.
     Installed,
     /// What was fetched from a peer cannot be used; it is fetched anew.
-    InstallFailed {
-        /// What is wrong with it.
-        reason: String,
-    },
+    InstallFailed,
     /// The disk failed. From now on the node answers reads only, for good, and a replica among others takes no
     /// part in anything.
     Failed {

@@ -119,7 +119,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     }
 
     /// What came was no checkpoint, or not the one that was promised.
-    pub(crate) fn handle_install_failed(&mut self, _reason: &str) {
+    pub(crate) fn handle_install_failed(&mut self) {
         self.installing = None;
         self.fetch_anew();
     }

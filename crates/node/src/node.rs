@@ -191,7 +191,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             }
             Input::RowsInstalled => self.handle_rows_installed(),
             Input::Installed => self.handle_installed(),
-            Input::InstallFailed { reason } => self.handle_install_failed(&reason),
+            Input::InstallFailed => self.handle_install_failed(),
             Input::Failed { reason } => self.handle_failed(reason),
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Admit => self.tell_engine(EngineInput::Admit),

@@ -81,7 +81,7 @@ impl Supplier {
         Ok(Some(Chunk { head, part }))
     }
 
-    /// The peer is gone: lets go of what was kept for it.
+    /// Lets go of what was kept for this peer: it begins anew.
     pub fn forget(&mut self, peer: NodeId) {
         self.readers.remove(&peer);
     }

@@ -118,7 +118,10 @@ impl CheckpointThread {
     /// `None` when another thread has ended: it has told why.
     fn install(&self, installable: &Installable) -> Result<Option<Input<Ledger>>, CheckpointError> {
         let Installable { index, term, time, position, .. } = *installable;
-        let failed = |reason: &str| Ok(Some(Input::InstallFailed { reason: reason.to_owned() }));
+        let failed = |reason: &str| {
+            tracing::warn!(index = index.0, "the checkpoint of another node is fetched anew: {reason}");
+            Ok(Some(Input::InstallFailed))
+        };
         if !verify(installable) {
             return failed("the bytes are not those of the peer's checkpoint");
         }

@@ -116,8 +116,8 @@ impl KnownDisks {
         match identity.known.iter().find(|(known, _)| *known == node) {
             Some((_, known)) if *known == disk => Ok(()),
             Some(_) => Err(format!(
-                "node {node} comes with another disk than the one that is known: if its data was lost, a \
-                 fresh node with another number must take its place"
+                "node {node} comes with another disk than the one that is known: start it on the folder that it \
+                 had; a disk that was lost cannot be replaced yet"
             )),
             None => {
                 identity.known.push((node, disk));

@@ -115,17 +115,20 @@ impl HistoryThread {
         until: HistoryPosition,
         bytes: &[u8],
     ) -> Result<Input<Ledger>, HistoryError> {
-        let failed = |reason: String| Ok(Input::InstallFailed { reason });
+        let failed = |reason: &str| {
+            tracing::warn!("rows of another node are fetched anew: {reason}");
+            Ok(Input::InstallFailed)
+        };
         let chunk = match RowChunk::decode(bytes) {
             Ok(chunk) => chunk,
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return failed(&error.to_string()),
         };
         let end = HistoryPosition {
             movements: from.movements + chunk.movements.len() as u64,
             refusals: from.refusals + chunk.refusals.len() as u64,
         };
         if chunk.from != from || end != until || self.shared.reader.position() != from {
-            return failed("the rows belong to another place".to_owned());
+            return failed("the rows belong to another place");
         }
         self.history.append(chunk.movements, chunk.refusals)?;
         self.shared.metrics.history_movements.set(gauge(end.movements));

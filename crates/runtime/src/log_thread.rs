@@ -104,12 +104,13 @@ impl LogThread {
     /// True when entries were written.
     fn write(&mut self, work: impl Iterator<Item = LogWork>) -> Result<bool, WriteError> {
         let mut written = None;
-        let mut bytes = 0;
+        let (mut entries, mut bytes) = (0, 0);
         let mut release = None;
         let start = Instant::now();
         for work in work {
             match work {
                 LogWork::Persist(write) => {
+                    entries += write.entries.len();
                     bytes += write.entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
                     written = Some(self.stage(&write)?);
                 }
@@ -138,7 +139,7 @@ impl LogThread {
             self.prepare.try_send(()).unwrap_or_default();
         }
         self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
-        Ok(bytes > 0)
+        Ok(entries > 0)
     }
 
     /// Saves the vote, and lays the entries ready for the next flush.

@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) committed_index: Gauge,
     pub(crate) leader_changes: Counter,
     pub(crate) peers_connected: Gauge,
+    pub(crate) peer_messages_dropped: Gauge,
     pub(crate) clock_offset_max: Gauge,
 }
 
@@ -71,6 +72,7 @@ impl Metrics {
             committed_index: Gauge::default(),
             leader_changes: Counter::default(),
             peers_connected: Gauge::default(),
+            peer_messages_dropped: Gauge::default(),
             clock_offset_max: Gauge::default(),
         }
     }
@@ -157,6 +159,11 @@ impl Metrics {
             self.leader_changes.clone(),
         );
         registry.register("peers_connected", "Other nodes that can be sent to", self.peers_connected.clone());
+        registry.register(
+            "peer_messages_dropped",
+            "Messages to other nodes that were dropped: no connection, or a full queue",
+            self.peer_messages_dropped.clone(),
+        );
         registry.register(
             "clock_offset_max_nanoseconds",
             "How far the clock of another node was off this one's, at most, when they met",

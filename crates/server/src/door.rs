@@ -113,14 +113,13 @@ impl HyperService<Request<Incoming>> for Door {
             }
         };
         let counted = InFlight::new(&self.desk, admission);
-        let handle = self.desk.handle.clone();
         if !is_grpc {
             let mut rest = self.rest.clone();
             let request = request.map(axum::body::Body::new);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(rest.call(request))).await?;
+                asked.tell(&counted.desk.handle, response.headers_mut());
                 drop(counted);
-                asked.tell(&handle, response.headers_mut());
                 let kind = response.headers().get(header::CONTENT_TYPE);
                 if kind.is_some_and(|kind| kind == "text/event-stream") {
                     open.mark_stream();
@@ -136,8 +135,8 @@ impl HyperService<Request<Incoming>> for Door {
             let answer = grpc::fast::submit(Arc::clone(&self.desk), head.headers, body, open);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(answer)).await;
+                asked.tell(&counted.desk.handle, response.headers_mut());
                 drop(counted);
-                asked.tell(&handle, response.headers_mut());
                 Ok(response.map(|body| body.held(hold)))
             });
         }
@@ -150,8 +149,8 @@ impl HyperService<Request<Incoming>> for Door {
             let answer = self.ledger.clone().call(request);
             return Box::pin(async move {
                 let mut response = with_reason(hold.scope(asked.scope(answer)).await?, &path);
+                asked.tell(&counted.desk.handle, response.headers_mut());
                 drop(counted);
-                asked.tell(&handle, response.headers_mut());
                 Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
         }

@@ -20,12 +20,12 @@ pub enum Bug {
     ForgetVote,
     /// A leader answers reads without asking whether it still leads.
     ReadFromDeposedLeader,
-    /// Two entries are applied in each other's place on one node.
+    /// On every tenth entry of a node's life the commands of the entry are applied in the opposite order.
     ApplyOutOfOrder,
     /// An entry counts as agreed as soon as it is on the leader's own disk.
     CommitWithoutMajority,
-    /// A checkpoint forgets which ids were refused.
-    CheckpointWithoutIds,
+    /// Ids that lie in the history, and not in memory any more, count as new: a restart forgets them.
+    ForgetOldIds,
     /// A new leader begins with the timestamp of the last entry that it has.
     ReuseTimestamp,
     /// A restart cuts off the end of the log though it was durable.
@@ -41,7 +41,7 @@ impl Bug {
         Self::ReadFromDeposedLeader,
         Self::ApplyOutOfOrder,
         Self::CommitWithoutMajority,
-        Self::CheckpointWithoutIds,
+        Self::ForgetOldIds,
         Self::ReuseTimestamp,
         Self::TruncateCommitted,
     ];
@@ -55,7 +55,7 @@ impl Bug {
             Self::ReadFromDeposedLeader => "read-from-deposed-leader",
             Self::ApplyOutOfOrder => "apply-out-of-order",
             Self::CommitWithoutMajority => "commit-without-majority",
-            Self::CheckpointWithoutIds => "checkpoint-without-ids",
+            Self::ForgetOldIds => "forget-old-ids",
             Self::ReuseTimestamp => "reuse-timestamp",
             Self::TruncateCommitted => "truncate-committed",
         }
@@ -70,8 +70,8 @@ impl Bug {
 /// The engine, with or without a mistake.
 #[derive(Debug)]
 pub(crate) struct FlawedEngine<E> {
-    pub(crate) inner: E,
-    pub(crate) bug: Option<Bug>,
+    inner: E,
+    bug: Option<Bug>,
     outputs: Vec<Output>,
     /// Entries that were handed to the disk, for an engine that takes that for agreement.
     written: Vec<(u64, LogEntry)>,
@@ -198,7 +198,7 @@ impl<E: Engine> Engine for FlawedEngine<E> {
 pub(crate) struct FlawedLedger {
     pub(crate) ledger: Ledger,
     bug: Option<Bug>,
-    /// Events applied, for a mistake that shows now and then.
+    /// Entries applied, for a mistake that shows now and then.
     entries: u64,
 }
 
@@ -249,7 +249,7 @@ impl StateMachine for FlawedLedger {
                 return Some(applied);
             }
             // What lies in the history and not in memory is not asked about.
-            Some(Bug::CheckpointWithoutIds) => found.transfers.clear(),
+            Some(Bug::ForgetOldIds) => found.transfers.clear(),
             _ => {}
         }
         self.ledger.apply(index, entry, found)

@@ -27,7 +27,7 @@ pub(crate) enum Fault {
     DiskFailure(NodeId, u64),
     /// A process sleeps so long.
     Pause(NodeId, u64),
-    /// Every flush of a disk takes so long more, for a while.
+    /// Every flush of a disk takes so long more, until the faults end or another such fault.
     SlowDisk(NodeId, u64),
     /// A clock is moved by so many ns.
     ClockJump(NodeId, i64),
@@ -76,6 +76,26 @@ impl Fault {
     }
 }
 
+/// The names of all kinds.
+pub(crate) const KIND_NAMES: [&str; 17] = [
+    "power loss",
+    "blackout",
+    "kill",
+    "power loss in a write",
+    "disk failure",
+    "pause",
+    "slow disk",
+    "clock jump",
+    "isolation",
+    "mute",
+    "deaf",
+    "cut pair",
+    "split",
+    "heal",
+    "weather",
+    "hand-over",
+    "power loss after a vote",
+];
 const KINDS: u64 = 16;
 /// Kinds that make elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];

@@ -52,7 +52,7 @@ pub struct SimReport {
     pub reads: u64,
     /// Changes of leader.
     pub leaders: u64,
-    /// How often each kind of fault happened.
+    /// How often each kind of fault happened, 0 times too.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of events and last state: equal for equal seeds.
     pub fingerprint: u64,

@@ -32,7 +32,7 @@ const FOUND_WITHIN: [(Bug, u64); 9] = [
     (Bug::ReadFromDeposedLeader, 100),
     (Bug::ApplyOutOfOrder, 10),
     (Bug::CommitWithoutMajority, 10),
-    (Bug::CheckpointWithoutIds, 10),
+    (Bug::ForgetOldIds, 10),
     (Bug::ReuseTimestamp, 10),
     (Bug::TruncateCommitted, 10),
 ];

@@ -10,7 +10,7 @@ use bezant_types::{LogIndex, NodeId};
 use crate::bug::FlawedLedger;
 use crate::check;
 use crate::client::{Call, Client, Wanted, query};
-use crate::faults::{Fault, Plan};
+use crate::faults::{Fault, KIND_NAMES, Plan};
 use crate::host::{Host, Wish, state_bytes};
 use crate::net::{Net, Weather};
 use crate::random::Random;
@@ -44,7 +44,6 @@ enum Event {
     Node(NodeId, u64, Input<FlawedLedger>),
     /// A client's question reaches a node.
     Ask {
-        client: usize,
         node: NodeId,
         ticket: Ticket,
     },
@@ -114,7 +113,10 @@ impl World {
             plan_until: EPOCH + plan.until,
             is_asking: true,
             record: Record::default(),
-            report: SimReport::default(),
+            report: SimReport {
+                faults: KIND_NAMES.iter().map(|kind| (*kind, 0)).collect(),
+                ..SimReport::default()
+            },
             trace: VecDeque::new(),
             broken: None,
             random,
@@ -203,7 +205,7 @@ impl World {
                 }
             }
             Event::Node(node, life, input) => self.give(node, Some(life), input)?,
-            Event::Ask { client, node, ticket } => self.ask(client, node, ticket)?,
+            Event::Ask { node, ticket } => self.ask(node, ticket)?,
             Event::Wake(client, plan) if plan == self.clients[client].plan => self.wake(client),
             Event::Wake(..) => {}
             Event::Told { ticket, output } => self.told(ticket, output),
@@ -377,16 +379,15 @@ impl World {
         self.tickets.insert(ticket, (client, call));
         let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
         let at = self.time + self.random.between(20_000, MILLI);
-        self.at(at, Event::Ask { client, node, ticket });
+        self.at(at, Event::Ask { node, ticket });
     }
 
-    fn ask(&mut self, client: usize, node: NodeId, ticket: Ticket) -> Result<(), String> {
+    fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
         let Some((_, call)) = self.tickets.get(&ticket) else { return Ok(()) };
         let input = match &call.wanted {
             Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
             Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
         };
-        debug_assert!(client < self.clients.len(), "a client that asks exists");
         self.give(node, None, input)
     }
 
@@ -447,7 +448,7 @@ impl World {
     }
 
     fn strike(&mut self, fault: Fault) -> Result<(), String> {
-        *self.report.faults.entry(fault.kind()).or_default() += 1;
+        *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
         self.note(|| format!("{fault:?}"));
         match fault {
             Fault::PowerLoss(node, away) => self.power_loss(node, away),

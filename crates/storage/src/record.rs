@@ -31,7 +31,7 @@ const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
 const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
 /// Peers that an identity may know.
 const KNOWN_MAX: usize = 64;
-const ADVICE: &str = "restore the whole folder from a copy, or let a fresh node take this one's place";
+const ADVICE: &str = "keep the folder and look at it; of a cluster, the other nodes go on without this one";
 
 /// Why a record was not read or written.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]

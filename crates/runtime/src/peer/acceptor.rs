@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::handshake::{self, HandshakeError, Met};
-use super::stream::{self, SILENCE_MAX, ShutDown};
+use super::stream::{self, SILENCE_MAX};
 use super::{PeerEvent, Shared, frame};
 
 /// Connections whose peer has not proved yet who it is.
@@ -69,10 +69,10 @@ fn greet(
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     let watched = stream.try_clone()?;
     if let Some((_, older)) = shared.accepted().insert(met.node, (number, watched)) {
-        older.shut_down();
+        stream::shut_down(&older);
     }
     if shared.is_stopping.load(Ordering::Acquire) {
-        stream.shut_down();
+        stream::shut_down(&stream);
     }
     Ok((met, stream))
 }
@@ -92,7 +92,7 @@ fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, number: 
             }
         }
     }
-    stream.shut_down();
+    stream::shut_down(&stream);
     let mut accepted = shared.accepted();
     let is_current = accepted.get(&from).is_some_and(|(current, _)| *current == number);
     if is_current {

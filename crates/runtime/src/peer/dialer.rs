@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::handshake::{self, HandshakeError};
 use super::queue::{Queue, Taken};
-use super::stream::{self, SIGN_OF_LIFE, ShutDown};
+use super::stream::{self, SIGN_OF_LIFE};
 use super::{PeerEvent, Shared, frame};
 
 /// The wait after the first failure; it doubles up to the longest.
@@ -98,7 +98,7 @@ fn send(queue: &Queue, mut stream: stream::Stream) {
             break;
         }
     }
-    stream.shut_down();
+    stream::shut_down(&stream);
     if let Some(watcher) = watcher {
         drop(watcher.join());
     }
@@ -114,7 +114,7 @@ fn watch(mut stream: stream::Stream) -> Option<std::thread::JoinHandle<()>> {
                 _ => break,
             }
         }
-        stream.shut_down();
+        stream::shut_down(&stream);
     };
     std::thread::Builder::new().name("bezant-watch".to_owned()).spawn(body).ok()
 }

@@ -6,7 +6,7 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64, disk u128, fresh u8, wall clock ns u64, random 16 bytes, proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64, checksum of the numbers of all nodes u64, disk u128, fresh u8, wall clock ns u64, random 16 bytes, proof 32 bytes (zeros in a hello) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
@@ -49,6 +49,8 @@ pub(super) enum HandshakeError {
 pub(super) struct Own {
     pub(super) token: [u8; 32],
     pub(super) node: NodeId,
+    /// Checksum of the numbers of all nodes: who votes must be the same for all.
+    pub(super) nodes: u64,
     pub(super) disk: u128,
     pub(super) is_fresh: bool,
 }
@@ -69,6 +71,7 @@ struct Hello {
     version: u16,
     node: NodeId,
     to: NodeId,
+    nodes: u64,
     disk: u128,
     is_fresh: bool,
     wall: u64,
@@ -83,6 +86,7 @@ impl Hello {
             version: VERSION,
             node: own.node,
             to,
+            nodes: own.nodes,
             disk: own.disk,
             is_fresh: own.is_fresh,
             wall: now().wall.0,
@@ -97,6 +101,7 @@ impl Hello {
         bytes.put_u16_le(self.version);
         bytes.put_u64_le(self.node.0);
         bytes.put_u64_le(self.to.0);
+        bytes.put_u64_le(self.nodes);
         bytes.put_u128_le(self.disk);
         bytes.put_u8(u8::from(self.is_fresh));
         bytes.put_u64_le(self.wall);
@@ -120,6 +125,7 @@ impl Hello {
             version,
             node: NodeId(reader.u64().map_err(broken)?),
             to: NodeId(reader.u64().map_err(broken)?),
+            nodes: reader.u64().map_err(broken)?,
             disk: u128::from_le_bytes(reader.array().map_err(broken)?),
             is_fresh: reader.array::<1>().map_err(broken)? != [0],
             wall: reader.u64().map_err(broken)?,
@@ -162,6 +168,8 @@ fn refused(text: &str) -> HandshakeError {
     HandshakeError::Refused(text.to_owned())
 }
 
+const OTHER_NODES: &str =
+    "the peer has another list of nodes: give all nodes the same numbers, or two leaders could be elected";
 const WRONG_TOKEN: &str = "the peer has another cluster token: give all nodes of a cluster the same";
 
 /// The dialer's side: who answered at the address of node `to`.
@@ -178,6 +186,9 @@ pub(super) fn dial(
     if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
         return Err(refused(WRONG_TOKEN));
     }
+    if welcome.nodes != own.nodes {
+        return Err(refused(OTHER_NODES));
+    }
     if welcome.node != to {
         return Err(refused(&format!(
             "it is node {}, and not node {to}: check the list of nodes",
@@ -193,7 +204,8 @@ pub(super) fn dial(
     Ok(met)
 }
 
-/// The acceptor's side: who dialed. `admit` decides last, and is told nothing that was not proved.
+/// The acceptor's side: who dialed. `admit` decides last, when the dialer has proved that it knows the token. Disk,
+/// freshness and clock are its own words.
 pub(super) fn accept(
     stream: &mut (impl Read + Write),
     own: &Own,
@@ -232,6 +244,9 @@ fn try_accept(
     let expected = proof(&own.token, CONFIRM, &hello, &welcome);
     if !confirm.first_chunk().is_some_and(|proof| is_equal(proof, &expected)) {
         return Err(refused(WRONG_TOKEN));
+    }
+    if hello.nodes != own.nodes {
+        return Err(refused(OTHER_NODES));
     }
     if !is_member(hello.node) {
         let node = hello.node;

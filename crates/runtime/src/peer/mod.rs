@@ -14,7 +14,7 @@ mod handshake;
 mod queue;
 mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +26,6 @@ use bytes::Bytes;
 
 use handshake::{Met, Own};
 use queue::Queue;
-use stream::ShutDown;
 
 /// Who this node is, and who the others are.
 #[derive(Debug)]
@@ -75,6 +74,7 @@ pub(crate) enum PeerEvent {
 struct Shared {
     token: [u8; 32],
     node: NodeId,
+    nodes: u64,
     disk: u128,
     fresh: Arc<AtomicBool>,
     admit: Box<dyn Fn(NodeId, u128) -> Result<(), String> + Send + Sync>,
@@ -91,6 +91,7 @@ impl Shared {
         Own {
             token: self.token,
             node: self.node,
+            nodes: self.nodes,
             disk: self.disk,
             is_fresh: self.fresh.load(Ordering::Acquire),
         }
@@ -108,6 +109,13 @@ impl Shared {
     fn accepted(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, (u64, stream::Stream)>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Checksum of the numbers of all nodes, in their order.
+fn checksum_of(node: NodeId, peers: &[(NodeId, String)]) -> u64 {
+    let numbers: BTreeSet<NodeId> = peers.iter().map(|(peer, _)| *peer).chain([node]).collect();
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.0.to_le_bytes()).collect();
+    bezant_codec::checksum(&bytes)
 }
 
 /// The way to all peers.
@@ -136,6 +144,7 @@ impl Peers {
         let shared = Arc::new(Shared {
             token,
             node,
+            nodes: checksum_of(node, &peers),
             disk,
             fresh,
             admit: Box::new(admit),
@@ -172,12 +181,17 @@ impl Peers {
         self.shared.queues.get(&to).is_some_and(|queue| queue.is_open())
     }
 
+    /// Messages that were dropped since the beginning: a queue was full, or there was no connection.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
     /// Ends all connections and threads.
     pub(crate) fn stop(&self) {
         self.shared.is_stopping.store(true, Ordering::Release);
         self.shared.queues.values().for_each(|queue| queue.stop());
         for (_, stream) in self.shared.accepted().values() {
-            stream.shut_down();
+            stream::shut_down(stream);
         }
         // Wakes the thread that accepts.
         drop(std::net::TcpStream::connect_timeout(&self.address, stream::CONNECT_TIMEOUT));

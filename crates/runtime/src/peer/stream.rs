@@ -43,13 +43,7 @@ pub(super) fn accepted(socket: TcpStream) -> io::Result<Stream> {
 }
 
 /// Ends a stream that another thread may be reading.
-pub(super) trait ShutDown {
-    fn shut_down(&self);
-}
-
-impl ShutDown for Stream {
-    fn shut_down(&self) {
-        // It may have ended already.
-        drop(self.shutdown(Shutdown::Both));
-    }
+pub(super) fn shut_down(stream: &Stream) {
+    // It may have ended already.
+    drop(stream.shutdown(Shutdown::Both));
 }

@@ -9,6 +9,11 @@ use super::*;
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+fn nodes(numbers: &[u64]) -> u64 {
+    let peers: Vec<_> = numbers[1..].iter().map(|number| (NodeId(*number), String::new())).collect();
+    checksum_of(NodeId(numbers[0]), &peers)
+}
+
 struct Node {
     peers: Peers,
     events: mpsc::Receiver<PeerEvent>,
@@ -125,11 +130,11 @@ fn a_peer_that_comes_back_is_met_again() {
 }
 
 /// What the handshake says to a node that dials with these words.
-fn refusal(token: u8, node: u64, to: u64, admit: Result<(), String>) -> String {
+fn refusal(token: u8, node: u64, to: u64, list: &[u64], admit: Result<(), String>) -> String {
     let (listener, address) = bind();
     let one = start_with(1, 7, listener, &[(2, "127.0.0.1:1")], move |_, _| admit.clone());
     let mut stream = stream::dial(&address).unwrap();
-    let own = Own { token: [token; 32], node: NodeId(node), disk: 5, is_fresh: false };
+    let own = Own { token: [token; 32], node: NodeId(node), nodes: nodes(list), disk: 5, is_fresh: false };
     let error = handshake::dial(&mut stream, &own, NodeId(to), |_| Ok(())).unwrap_err();
     one.peers.stop();
     error.to_string()
@@ -138,10 +143,11 @@ fn refusal(token: u8, node: u64, to: u64, admit: Result<(), String>) -> String {
 #[test]
 fn whoever_does_not_belong_hears_why() {
     let cases = [
-        (refusal(8, 2, 1, Ok(())), "token"),
-        (refusal(7, 3, 1, Ok(())), "not in this node's list"),
-        (refusal(7, 2, 4, Ok(())), "node 4 was meant"),
-        (refusal(7, 2, 1, Err("another disk".to_owned())), "another disk"),
+        (refusal(8, 2, 1, &[1, 2], Ok(())), "token"),
+        (refusal(7, 3, 1, &[1, 2], Ok(())), "not in this node's list"),
+        (refusal(7, 2, 1, &[1, 2, 3], Ok(())), "another list of nodes"),
+        (refusal(7, 2, 4, &[1, 2], Ok(())), "node 4 was meant"),
+        (refusal(7, 2, 1, &[1, 2], Err("another disk".to_owned())), "another disk"),
     ];
     for (text, word) in cases {
         assert!(text.contains(word), "{text}");
@@ -153,7 +159,7 @@ fn an_acceptor_that_does_not_know_the_token_is_refused() {
     let (listener, address) = bind();
     let one = start(1, 8, listener, &[(2, "127.0.0.1:1")]);
     let mut stream = stream::dial(&address).unwrap();
-    let own = Own { token: [7; 32], node: NodeId(2), disk: 5, is_fresh: false };
+    let own = Own { token: [7; 32], node: NodeId(2), nodes: nodes(&[1, 2]), disk: 5, is_fresh: false };
     let error = handshake::dial(&mut stream, &own, NodeId(1), |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("token"), "{error}");
     one.peers.stop();
@@ -164,7 +170,7 @@ fn nothing_damaged_is_delivered() {
     let (listener, address) = bind();
     let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
     let mut stream = stream::dial(&address).unwrap();
-    let own = Own { token: [7; 32], node: NodeId(2), disk: 5, is_fresh: false };
+    let own = Own { token: [7; 32], node: NodeId(2), nodes: nodes(&[1, 2]), disk: 5, is_fresh: false };
     handshake::dial(&mut stream, &own, NodeId(1), |_| Ok(())).unwrap();
     let mut bytes = Vec::new();
     frame::write_all(&mut bytes, &[Bytes::from_static(b"sound"), Bytes::from_static(b"damaged")]).unwrap();
@@ -187,7 +193,7 @@ fn a_peer_that_does_not_read_holds_up_nobody_else() {
     // It takes connections and shakes hands, and reads nothing after that.
     let (deaf_listens, deaf_at) = bind();
     let deaf = std::thread::spawn(move || {
-        let own = Own { token: [7; 32], node: NodeId(2), disk: 5, is_fresh: false };
+        let own = Own { token: [7; 32], node: NodeId(2), nodes: nodes(&[1, 2, 3]), disk: 5, is_fresh: false };
         let mut stream = stream::accepted(deaf_listens.accept().unwrap().0).unwrap();
         handshake::accept(&mut stream, &own, |_| true, |_| Ok(())).unwrap();
         stream
