@@ -199,7 +199,7 @@ fn a_peer_that_does_not_read_holds_up_nobody_else() {
         stream
     });
     let one = start(1, 7, one_listens, &[(2, &deaf_at), (3, &three_at)]);
-    let three = start(3, 7, three_listens, &[(1, &one_at)]);
+    let three = start(3, 7, three_listens, &[(1, &one_at), (2, "127.0.0.1:1")]);
     let stream = deaf.join().unwrap();
     for number in 0..200 {
         one.send(2, &Bytes::from(vec![1; 1 << 20]));
