@@ -1,0 +1,547 @@
+//! The log forgets its end, or begins anew, and an operation fails or the power goes: at every operation, and again
+//! at every operation of the opening after that. The log then holds all that it held or exactly what was to stay,
+//! and the second opening finds what the first would have found. An operation that failed closes the log for good.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod common;
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bezant_consensus::{EntryKind, LogEntry};
+use bezant_storage::checkpoint::CheckpointStore;
+use bezant_storage::log::{Log, LogError, LogOptions, Recovered, inspect};
+use bezant_storage::{FaultPlan, MemoryDisk};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
+use bytes::Bytes;
+use common::{BLOCK, entries};
+
+/// Segments of 16 blocks, and the smallest that there may be.
+const SEGMENTS: [u64; 2] = [16 * BLOCK as u64, 5 * BLOCK as u64];
+/// Of all that is appended before a change, and of what is appended after it.
+const TERM: Term = Term(1);
+const LATER_TERM: Term = Term(9);
+/// The checkpoint of another replica, behind which a reset begins.
+const INSTALLED: u64 = 9;
+const INSTALLED_TERM: Term = Term(4);
+/// Seeds of crashes, and of the crashes in the recovery from each.
+const SEEDS: u64 = 6;
+const SEEDS_AGAIN: u64 = 2;
+
+/// One thing that is done to a log after it was laid out.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Stages entries of these sizes.
+    Stage(&'static [usize]),
+    Truncate(u64),
+    /// Plans the reset to [`INSTALLED`].
+    Plan,
+    /// Writes the checkpoint of [`INSTALLED`].
+    Checkpoint,
+    Reset,
+}
+
+/// A log, and what is done to it.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    segment_size: u64,
+    /// Sizes of the entries of each flush; an entry of size 0 is the engine's own.
+    flushed: &'static [&'static [usize]],
+    /// Its own checkpoint; 0 when there is none.
+    checkpoint: u64,
+    is_marked: bool,
+    is_prepared: bool,
+    steps: &'static [Step],
+}
+
+const fn case(name: &'static str, flushed: &'static [&'static [usize]], steps: &'static [Step]) -> Case {
+    Case {
+        name,
+        segment_size: SEGMENTS[0],
+        flushed,
+        checkpoint: 0,
+        is_marked: false,
+        is_prepared: false,
+        steps,
+    }
+}
+
+const SMALL: &[&[usize]] = &[&[0, 7000], &[8128], &[0, 0, 8000], &[1], &[8128, 8128], &[0]];
+const LONG: &[&[usize]] = &[&[0, 100], &[20_000, 0, 20_000], &[20_000], &[20_000, 448, 0], &[20_000, 20_000]];
+const GROUP: &[&[usize]] = &[&[0], &[1000, 0, 448, 4032, 20_000, 0, 64]];
+
+const TRUNCATIONS: [Case; 20] = [
+    case("nothing but the first engine entry stays", GROUP, &[Step::Truncate(1)]),
+    case("in a group, behind a command", GROUP, &[Step::Truncate(2)]),
+    case("in a group, behind an engine entry", GROUP, &[Step::Truncate(3)]),
+    case("in a group, behind a whole block", GROUP, &[Step::Truncate(5)]),
+    case("the last entry of a group alone goes", GROUP, &[Step::Truncate(7)]),
+    case("at a sector's edge", &[&[448, 448, 0, 384, 9000]], &[Step::Truncate(2)]),
+    case("at a sector's edge, behind an engine entry", &[&[448, 0, 384, 9000]], &[Step::Truncate(3)]),
+    case("at the edge of a group that fills its blocks", &[&[4032], &[4032, 0], &[9]], &[Step::Truncate(1)]),
+    case("over one border of segments", LONG, &[Step::Truncate(4)]),
+    case("over several borders of segments", LONG, &[Step::Truncate(1)]),
+    case("all", LONG, &[Step::Truncate(0)]),
+    Case { is_marked: true, ..case("behind a mark", LONG, &[Step::Truncate(6)]) },
+    Case { is_prepared: true, ..case("a segment is ready", LONG, &[Step::Truncate(5)]) },
+    Case { segment_size: SEGMENTS[1], ..case("the smallest segments", SMALL, &[Step::Truncate(2)]) },
+    Case {
+        segment_size: SEGMENTS[1],
+        is_marked: true,
+        ..case("the smallest segments, to a border", SMALL, &[Step::Truncate(3)])
+    },
+    case("staged entries alone", GROUP, &[Step::Stage(&[20_000, 0, 20_000, 20_000, 0]), Step::Truncate(10)]),
+    case(
+        "staged and durable entries",
+        GROUP,
+        &[Step::Stage(&[20_000, 0, 20_000, 20_000]), Step::Truncate(3)],
+    ),
+    Case { checkpoint: 4, ..case("to just behind a checkpoint", LONG, &[Step::Truncate(4)]) },
+    Case { checkpoint: 5, ..case("to just behind a checkpoint at a border", LONG, &[Step::Truncate(5)]) },
+    Case {
+        checkpoint: 3,
+        is_marked: true,
+        ..case("two truncations", LONG, &[Step::Truncate(7), Step::Stage(&[0, 20_000]), Step::Truncate(4)])
+    },
+];
+
+const RESET: &[Step] = &[Step::Plan, Step::Checkpoint, Step::Reset];
+
+const RESETS: [Case; 12] = [
+    case("an empty log", &[], RESET),
+    case("a shorter log", GROUP, RESET),
+    case("a longer log", LONG, RESET),
+    case("a log that ends there", &[&[0, 20_000, 20_000], &[20_000, 0, 0], &[20_000, 20_000, 0]], RESET),
+    // Entry 10 begins a segment: the new one takes the name of an old one.
+    case(
+        "the name is taken",
+        &[&[20_000, 20_000, 0, 1, 0, 1, 0, 1, 0], &[20_000, 0], &[20_000, 20_000]],
+        RESET,
+    ),
+    Case { segment_size: SEGMENTS[1], ..case("the smallest segments", SMALL, RESET) },
+    Case { checkpoint: 4, is_marked: true, ..case("over a checkpoint of its own", GROUP, RESET) },
+    Case { checkpoint: 7, is_prepared: true, ..case("behind released segments", LONG, RESET) },
+    case(
+        "staged before",
+        GROUP,
+        &[Step::Stage(&[0, 20_000, 20_000]), Step::Plan, Step::Checkpoint, Step::Reset],
+    ),
+    case(
+        "appended between plan and reset",
+        GROUP,
+        &[
+            Step::Plan,
+            Step::Stage(&[0, 20_000]),
+            Step::Checkpoint,
+            Step::Stage(&[20_000, 20_000]),
+            Step::Reset,
+        ],
+    ),
+    case(
+        "truncated when the checkpoint is there",
+        LONG,
+        &[Step::Plan, Step::Checkpoint, Step::Truncate(4), Step::Reset],
+    ),
+    case(
+        "truncated between plan and reset",
+        LONG,
+        &[Step::Plan, Step::Truncate(4), Step::Stage(&[0, 20_000]), Step::Checkpoint, Step::Reset],
+    ),
+];
+
+fn entry(index: u64, size: usize) -> LogEntry {
+    let kind = if size == 0 { EntryKind::Engine } else { EntryKind::Command };
+    LogEntry { term: TERM, kind, ..common::entry(index, size) }
+}
+
+/// What is written over the place of forgotten entries: other bytes, another term.
+fn later(index: u64, size: usize) -> LogEntry {
+    let payload: Vec<u8> = common::entry(index + 1000, size).payload.to_vec();
+    LogEntry { term: LATER_TERM, payload: Bytes::from(payload), ..entry(index, size) }
+}
+
+/// All that a log may hold after a crash.
+#[derive(Debug, Default)]
+struct Allowed {
+    /// Each the whole log from entry 1 on, those that its checkpoint holds too.
+    logs: Vec<Vec<LogEntry>>,
+    /// True when the checkpoint of [`INSTALLED`] may be there.
+    may_be_installed: bool,
+}
+
+impl Case {
+    fn options(&self) -> LogOptions {
+        LogOptions { segment_size: self.segment_size, reserve_size: 0 }
+    }
+
+    fn open(&self, disk: &MemoryDisk, checkpoint: u64) -> Result<(Log, Recovered), LogError> {
+        Log::open(Arc::new(disk.clone()), self.options(), LogIndex(checkpoint))
+    }
+
+    /// The disk before, written.
+    fn disk(&self) -> MemoryDisk {
+        let disk = MemoryDisk::new();
+        let (mut log, _) = self.open(&disk, 0).unwrap();
+        for group in self.flushed {
+            stage(&mut log, group).unwrap();
+            log.flush().unwrap();
+        }
+        if self.is_marked {
+            log.mark().unwrap();
+        }
+        if self.checkpoint > 0 {
+            write_checkpoint(&disk, self.checkpoint, TERM).unwrap();
+            log.release(LogIndex(self.checkpoint)).unwrap();
+        }
+        disk
+    }
+
+    /// A process on the disk as it was before; no step is done yet.
+    fn process(&self, base: &MemoryDisk) -> (MemoryDisk, Log) {
+        let disk = base.restart();
+        let (mut log, _) = self.open(&disk, self.checkpoint).unwrap();
+        if self.is_prepared {
+            log.prepare().unwrap();
+        }
+        (disk, log)
+    }
+
+    fn run(&self, disk: &MemoryDisk, log: &mut Log) -> Result<(), Box<dyn Error>> {
+        for step in self.steps {
+            match step {
+                Step::Stage(sizes) => stage(log, sizes)?,
+                Step::Truncate(after) => log.truncate(LogIndex(*after))?,
+                Step::Plan => log.plan_reset(LogIndex(INSTALLED), INSTALLED_TERM)?,
+                Step::Checkpoint => write_checkpoint(disk, INSTALLED, INSTALLED_TERM)?,
+                Step::Reset => log.reset(LogIndex(INSTALLED), INSTALLED_TERM)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many operations the steps take.
+    fn operations(&self, base: &MemoryDisk) -> u64 {
+        let (disk, mut log) = self.process(base);
+        let before = disk.counts().total();
+        self.run(&disk, &mut log).unwrap();
+        disk.counts().total() - before
+    }
+
+    /// What the log may hold, whichever of the operations was the last one.
+    fn allowed(&self) -> Allowed {
+        let mut log: Vec<_> = (1..)
+            .zip(self.flushed.iter().copied().flatten())
+            .map(|(index, size)| entry(index, *size))
+            .collect();
+        let mut allowed = Allowed { logs: vec![log.clone()], may_be_installed: false };
+        for step in self.steps {
+            match step {
+                Step::Stage(sizes) => {
+                    for size in *sizes {
+                        log.push(entry(log.len() as u64 + 1, *size));
+                        allowed.logs.push(log.clone());
+                    }
+                }
+                Step::Truncate(after) => {
+                    log.truncate(usize::try_from(*after).unwrap());
+                    allowed.logs.push(log.clone());
+                }
+                Step::Checkpoint => allowed.may_be_installed = true,
+                Step::Plan | Step::Reset => {}
+            }
+        }
+        allowed
+    }
+}
+
+fn stage(log: &mut Log, sizes: &[usize]) -> Result<(), LogError> {
+    sizes.iter().try_for_each(|size| log.append(&entry(log.last_index().0 + 1, *size)))
+}
+
+fn write_checkpoint(disk: &MemoryDisk, index: u64, term: Term) -> Result<(), Box<dyn Error>> {
+    let mut writer = CheckpointStore::new(Arc::new(disk.clone())).begin(LogIndex(index), term)?;
+    writer.write(&[5; 5000])?;
+    Ok(writer.finish(HistoryPosition::default(), Nanos(3)).map(drop)?)
+}
+
+/// What an opening found: the checkpoint, and the entries behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    checkpoint: u64,
+    entries: Vec<LogEntry>,
+    last_index: LogIndex,
+    last_term: Term,
+}
+
+fn find(case: &Case, disk: &MemoryDisk) -> Result<Found, Box<dyn Error>> {
+    let newest = CheckpointStore::new(Arc::new(disk.clone())).load_newest()?;
+    let checkpoint = newest.map_or(0, |newest| newest.index.0);
+    let (log, mut recovered) = case.open(disk, checkpoint)?;
+    assert_eq!(log.last_index(), recovered.last_index, "log and recovery agree");
+    assert_eq!(log.durable_index(), recovered.last_index, "what is found is durable");
+    let entries = entries(&mut recovered)?;
+    Ok(Found { checkpoint, entries, last_index: recovered.last_index, last_term: recovered.last_term })
+}
+
+/// Opens the log, which never fails, and holds it against what is allowed.
+fn check(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str) -> Found {
+    let found = find(case, disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+    if found.checkpoint == INSTALLED {
+        assert!(allowed.may_be_installed, "{context}: no checkpoint was begun");
+        assert_eq!(found.entries, [], "{context}");
+        assert_eq!((found.last_index, found.last_term), (LogIndex(INSTALLED), INSTALLED_TERM), "{context}");
+        return found;
+    }
+    assert_eq!(found.checkpoint, case.checkpoint, "{context}: its own checkpoint is there");
+    let behind = usize::try_from(case.checkpoint).unwrap();
+    assert!(
+        allowed.logs.iter().any(|log| log[behind..] == found.entries[..]),
+        "{context}: {} entries up to {:?}",
+        found.entries.len(),
+        found.last_index
+    );
+    let last_term = if found.last_index.0 == 0 { Term(0) } else { TERM };
+    assert_eq!(found.last_term, last_term, "{context}");
+    found
+}
+
+/// The log goes on with a higher term, over the border of a segment, and is opened twice again.
+fn check_goes_on(case: &Case, disk: &MemoryDisk, before: &Found, context: &str) {
+    let (mut log, _) = case.open(disk, before.checkpoint).unwrap();
+    let mut expected = before.entries.clone();
+    for (index, size) in (before.last_index.0 + 1..).zip([0, 448, 8000, 8000, 0, 1, 8000]) {
+        log.append(&later(index, size)).unwrap();
+        expected.push(later(index, size));
+        if size == 448 {
+            log.flush().unwrap();
+        }
+    }
+    log.flush().unwrap();
+    drop(log);
+    for opening in 1..=2 {
+        let found = find(case, disk).unwrap_or_else(|error| panic!("{context}, opening {opening}: {error}"));
+        assert!(found.entries == expected, "{context}, opening {opening}");
+        assert_eq!(found.last_term, LATER_TERM, "{context}, opening {opening}");
+    }
+    assert_eq!(inspect(disk, LogIndex(before.checkpoint)).unwrap().damage, [], "{context}");
+}
+
+/// Whatever operation of the opening the power fails in, the next opening finds the same.
+fn check_second_crash(case: &Case, image: &MemoryDisk, first: &Found, allowed: &Allowed, context: &str) {
+    let whole = image.restart();
+    find(case, &whole).unwrap();
+    for operation in 1..=whole.counts().total() {
+        let recovering = image.restart();
+        recovering.set_faults(FaultPlan { crash_at: Some(operation), ..FaultPlan::default() });
+        assert!(find(case, &recovering).is_err(), "{context}: the power fails at {operation}");
+        for seed in 0..SEEDS_AGAIN {
+            let context = format!("{context}, then {operation} of the opening, seed {seed}");
+            let again = recovering.crash(seed);
+            assert!(
+                check(case, &again, allowed, &context) == *first,
+                "{context}: the same as after one crash"
+            );
+            if seed == 0 {
+                check_goes_on(case, &again, first, &context);
+            }
+        }
+    }
+}
+
+/// Every image that a crash of `disk` may leave.
+fn check_images(case: &Case, disk: &MemoryDisk, allowed: &Allowed, context: &str) {
+    for seed in 0..SEEDS {
+        let context = format!("{context}, seed {seed}");
+        let image = disk.crash(seed);
+        let opened = image.restart();
+        let found = check(case, &opened, allowed, &context);
+        assert!(check(case, &opened, allowed, &context) == found, "{context}: twice the same");
+        check_goes_on(case, &opened, &found, &context);
+        if seed < SEEDS_AGAIN {
+            check_second_crash(case, &image, &found, allowed, &context);
+        }
+    }
+}
+
+fn crash_at_every_operation(case: &Case) {
+    let (base, allowed) = (case.disk(), case.allowed());
+    let operations = case.operations(&base);
+    assert!(operations > 4, "{}: {operations} operations are a change", case.name);
+    for operation in 1..=operations {
+        let (disk, mut log) = case.process(&base);
+        let crash_at = Some(disk.counts().total() + operation);
+        disk.set_faults(FaultPlan { crash_at, ..FaultPlan::default() });
+        assert!(case.run(&disk, &mut log).is_err(), "{}: the power fails at {operation}", case.name);
+        check_images(case, &disk, &allowed, &format!("{}, crash at {operation} of {operations}", case.name));
+    }
+}
+
+fn fail_at_every_operation(case: &Case) {
+    let (base, allowed) = (case.disk(), case.allowed());
+    let operations = case.operations(&base);
+    for operation in 1..=operations {
+        let context = format!("{}, failure at {operation} of {operations}", case.name);
+        let (disk, mut log) = case.process(&base);
+        let fail_at = Some(disk.counts().total() + operation);
+        disk.set_faults(FaultPlan { fail_at, ..FaultPlan::default() });
+        let done = case.run(&disk, &mut log);
+        disk.set_faults(FaultPlan::default());
+        // A checkpoint that could not be written is no failure of the log; nor is a file that could not be removed.
+        if let Err(error) = &done
+            && let Some(error) = error.downcast_ref::<LogError>()
+        {
+            check_closed(&disk, &mut log, error, &context);
+        }
+        drop(log);
+        check_images(case, &disk, &allowed, &context);
+        // The process alone is started anew.
+        check(case, &disk.restart(), &allowed, &format!("{context}, started anew"));
+    }
+}
+
+/// Every later call answers the same error, and the disk is not touched.
+fn check_closed(disk: &MemoryDisk, log: &mut Log, error: &LogError, context: &str) {
+    let before = disk.counts();
+    let next = later(log.last_index().0 + 1, 100);
+    let closed = Err(error.clone());
+    assert_eq!(log.append(&next), closed, "{context}");
+    assert_eq!(log.flush().map(drop), closed, "{context}");
+    assert_eq!(log.mark(), closed, "{context}");
+    assert_eq!(log.prepare(), closed, "{context}");
+    assert_eq!(log.release(LogIndex(0)), closed, "{context}");
+    assert_eq!(log.truncate(LogIndex(0)), closed, "{context}");
+    assert_eq!(log.plan_reset(LogIndex(INSTALLED), INSTALLED_TERM), closed, "{context}");
+    assert_eq!(log.cancel_reset(), closed, "{context}");
+    assert_eq!(log.reset(LogIndex(INSTALLED), INSTALLED_TERM), closed, "{context}");
+    assert_eq!(disk.counts(), before, "{context}: nothing was done after the failure");
+}
+
+#[test]
+fn after_a_crash_in_a_truncation_all_is_there_or_exactly_what_was_to_stay() {
+    TRUNCATIONS.iter().for_each(crash_at_every_operation);
+}
+
+#[test]
+fn after_a_failure_in_a_truncation_all_is_there_or_exactly_what_was_to_stay() {
+    TRUNCATIONS.iter().for_each(fail_at_every_operation);
+}
+
+#[test]
+fn after_a_crash_in_a_reset_the_checkpoint_decides_what_the_log_holds() {
+    RESETS.iter().for_each(crash_at_every_operation);
+}
+
+#[test]
+fn after_a_failure_in_a_reset_the_checkpoint_decides_what_the_log_holds() {
+    RESETS.iter().for_each(fail_at_every_operation);
+}
+
+#[test]
+fn changes_on_which_nothing_fails_leave_what_they_should() {
+    for case in TRUNCATIONS.iter().chain(&RESETS) {
+        let (disk, mut log) = case.process(&case.disk());
+        case.run(&disk, &mut log).unwrap();
+        let (last, allowed) = (log.last_index(), case.allowed());
+        assert_eq!(log.durable_index(), last, "{}", case.name);
+        drop(log);
+        for image in [disk.restart(), disk.crash(3)] {
+            let found = check(case, &image, &allowed, case.name);
+            assert_eq!(found.last_index, last, "{}", case.name);
+            let expected =
+                if allowed.may_be_installed { INSTALLED } else { allowed.logs.last().unwrap().len() as u64 };
+            assert_eq!(last, LogIndex(expected), "{}", case.name);
+            check_goes_on(case, &image, &found, case.name);
+        }
+    }
+}
+
+#[test]
+fn the_process_that_truncated_goes_on_and_a_torn_flush_of_it_is_never_damage() {
+    for case in &TRUNCATIONS {
+        let (disk, mut log) = case.process(&case.disk());
+        case.run(&disk, &mut log).unwrap();
+        let kept = log.last_index().0;
+        for (index, size) in (kept + 1..).zip([4032, 0, 448, 8000]) {
+            log.append(&later(index, size)).unwrap();
+        }
+        let crash_at = Some(disk.counts().total() + 1);
+        disk.set_faults(FaultPlan { crash_at, ..FaultPlan::default() });
+        log.flush().unwrap_err();
+        for seed in 0..24 {
+            let context = format!("{}, torn {seed}", case.name);
+            let found = find(case, &disk.crash(seed)).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!((kept..=kept + 4).contains(&found.last_index.0), "{context}: {:?}", found.last_index);
+        }
+    }
+}
+
+#[test]
+fn a_mark_of_what_was_forgotten_proves_nothing_of_what_took_its_place() {
+    let case = Case { is_marked: true, ..case("marked", &[&[100], &[200], &[300]], &[Step::Truncate(1)]) };
+    let (disk, mut log) = case.process(&case.disk());
+    case.run(&disk, &mut log).unwrap();
+    log.append(&later(2, 5000)).unwrap();
+    log.flush().unwrap();
+    // Not marked yet: what is torn there was never acknowledged, and is cut.
+    let torn = disk.restart();
+    common::blank(&torn, common::FIRST, 3 * BLOCK, BLOCK);
+    assert_eq!(find(&case, &torn).unwrap().last_index, LogIndex(1));
+    log.mark().unwrap();
+    assert_eq!(log.stats().marks, 1, "the new entry is not marked by the old mark");
+    let damaged = disk.restart();
+    common::blank(&damaged, common::FIRST, 3 * BLOCK, BLOCK);
+    let error = case.open(&damaged, 0).unwrap_err();
+    assert!(matches!(error, LogError::Damaged { .. }), "{error:?}");
+}
+
+/// The layouts are what their names say, so that a change of the format does not empty the tests in silence.
+#[test]
+fn the_layouts_lie_as_they_are_named() {
+    let segments = |case: &Case| inspect(&case.disk(), LogIndex(case.checkpoint)).unwrap().segments.len();
+    let by_name = |name| *TRUNCATIONS.iter().chain(&RESETS).find(|case| case.name == name).unwrap();
+    assert_eq!(segments(&by_name("in a group, behind a command")), 1);
+    assert!(segments(&by_name("over several borders of segments")) >= 3);
+    assert!(segments(&by_name("the smallest segments, to a border")) >= 4);
+    assert!(by_name("the name is taken").disk().content("log-000000000000000a.bzl").is_ok());
+    let released = by_name("behind released segments").disk();
+    assert!(released.content(common::FIRST).is_err(), "the first segment was released");
+    assert!(
+        by_name("to just behind a checkpoint at a border").disk().content("log-0000000000000006.bzl").is_ok()
+    );
+}
+
+#[test]
+fn a_plan_that_is_cancelled_is_forgotten_or_void_whatever_happens_in_between() {
+    let case = case("cancelled", GROUP, &[Step::Plan]);
+    let (base, allowed) = (case.disk(), case.allowed());
+    for is_crash in [true, false] {
+        for operation in 1.. {
+            let (disk, mut log) = case.process(&base);
+            case.run(&disk, &mut log).unwrap();
+            let at = Some(disk.counts().total() + operation);
+            let plan = FaultPlan::default();
+            disk.set_faults(if is_crash {
+                FaultPlan { crash_at: at, ..plan }
+            } else {
+                FaultPlan { fail_at: at, ..plan }
+            });
+            let context = format!("cancelled, operation {operation}, crash {is_crash}");
+            let Err(error) = log.cancel_reset() else {
+                disk.set_faults(FaultPlan::default());
+                // Its own checkpoint of that index now leaves the log as it is.
+                stage(&mut log, &[1, 2, 3]).unwrap();
+                log.flush().unwrap();
+                write_checkpoint(&disk, INSTALLED, TERM).unwrap();
+                let found = find(&case, &disk.crash(1)).unwrap();
+                assert_eq!((found.checkpoint, found.last_index), (INSTALLED, LogIndex(11)), "{context}");
+                assert!(operation > 2, "{context}: it takes operations");
+                break;
+            };
+            if !is_crash {
+                check_closed(&disk, &mut log, &error, &context);
+            }
+            check_images(&case, &disk, &allowed, &context);
+        }
+    }
+}
