@@ -138,6 +138,7 @@ impl Ledger {
             .map_err(section("names"))?;
         let pending = read_all(reader, head.pending, RECORD_SIZE, |it| Ok(transfer_from_bytes(&it.array()?)))
             .map_err(section("pending"))?;
+        let pending = PendingTransfers::restore(pending).ok_or(RestoreError { section: "pending" })?;
         let assets =
             read_all(reader, head.assets, Operation::RegisterAssets.event_size(), Asset::from_reader)
                 .map_err(section("assets"))?;
@@ -147,11 +148,9 @@ impl Ledger {
         if !reader.is_empty() {
             return Err(RestoreError { section: "end" });
         }
-        let mut waiting = PendingTransfers::default();
-        pending.into_iter().for_each(|transfer| waiting.insert(transfer));
         Ok(Self {
             accounts: Accounts::new(accounts, names),
-            pending: waiting,
+            pending,
             assets: Assets::new(assets),
             window: Window::new(head.position, head.id_max),
             last_movement_timestamp: head.last_movement_timestamp,

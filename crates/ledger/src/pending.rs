@@ -31,6 +31,20 @@ struct Cut {
 }
 
 impl PendingTransfers {
+    /// Those of a checkpoint, oldest first; `None` when two share a timestamp or an id, or the order is another.
+    pub(crate) fn restore(transfers: Vec<Transfer>) -> Option<Self> {
+        let mut pending = Self::default();
+        for transfer in transfers {
+            let is_in_order =
+                pending.by_time.last_key_value().is_none_or(|(last, _)| *last < transfer.timestamp);
+            if !is_in_order || pending.times.contains_key(&transfer.id.0) {
+                return None;
+            }
+            pending.insert(transfer);
+        }
+        Some(pending)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_time.len()
     }
@@ -125,6 +139,18 @@ mod tests {
         let ids: Vec<u128> = pending.expired(Nanos(u64::MAX), 9).map(|it| it.id.0).collect();
         assert_eq!(ids, [3, 1]);
         assert_eq!(pending.expired(Nanos(5_000_000_002), 9).count(), 0);
+    }
+
+    #[test]
+    fn two_of_one_timestamp_or_one_id_and_another_order_are_refused() {
+        let restored = |ids: &[(u128, u64)]| {
+            let at = |(id, time): &(u128, u64)| Transfer { timestamp: Nanos(*time), ..transfer(*id, 0) };
+            PendingTransfers::restore(ids.iter().map(at).collect()).map(|it| it.len())
+        };
+        assert_eq!(restored(&[(7, 1), (5, 2)]), Some(2));
+        assert_eq!(restored(&[(7, 1), (5, 1)]), None);
+        assert_eq!(restored(&[(7, 1), (7, 2)]), None);
+        assert_eq!(restored(&[(7, 2), (5, 1)]), None);
     }
 
     #[test]
