@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod members;
 mod solo;
 
 use alloc::vec::Vec;
@@ -21,6 +22,7 @@ use alloc::vec::Vec;
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
+pub use members::{Change, ChangeError, Member, Members, Part, decode_outcome, encode_outcome};
 pub use solo::Solo;
 
 /// Whose an entry is.
@@ -28,7 +30,7 @@ pub use solo::Solo;
 pub enum EntryKind {
     /// Proposed by a node: its payload is the state machine's.
     Command,
-    /// The engine's own (a leader's first entry): the state machine never sees it.
+    /// The engine's own (a leader's first entry, a change of members): the state machine never sees it.
     Engine,
 }
 
@@ -101,6 +103,8 @@ pub enum Input {
         index: LogIndex,
         /// That entry's term.
         term: Term,
+        /// Who took part then, or at a later entry.
+        members: Members,
     },
     /// This replica may vote: it is certain, and on disk, that its disk has lost nothing.
     Admit,
@@ -137,6 +141,9 @@ pub enum Output {
         /// The least that it must hold.
         index: LogIndex,
     },
+    /// These take part from now on. They must be on the disk before anything that says so is let go of: before a
+    /// checkpoint of the entry that made them members is durable.
+    Members(Members),
     /// This replica, which may not vote yet, has on its disk all that was agreed when it began: note on disk
     /// that it may vote, and answer with [`Input::Admit`].
     CaughtUp,
@@ -190,6 +197,16 @@ pub trait Engine: core::fmt::Debug {
     /// [`Output::Readable`] comes or the engine ends: who asked decides how long to wait.
     fn read(&mut self, read: ReadNumber);
 
+    /// Proposes a change of the members; the index of its entry, or `None` for one that needs no entry. It is made
+    /// when that entry is committed, and announced by [`Output::Members`].
+    ///
+    /// # Errors
+    /// When it cannot be made now; nothing is changed.
+    fn change(&mut self, change: Change) -> Result<Option<LogIndex>, ChangeError>;
+
+    /// Who takes part.
+    fn members(&self) -> &Members;
+
     /// Gives the leadership to the replica that is best prepared for it; nothing when not leading or alone.
     fn hand_over(&mut self);
 
@@ -219,6 +236,14 @@ impl<E: Engine + ?Sized> Engine for alloc::boxed::Box<E> {
 
     fn read(&mut self, read: ReadNumber) {
         (**self).read(read);
+    }
+
+    fn change(&mut self, change: Change) -> Result<Option<LogIndex>, ChangeError> {
+        (**self).change(change)
+    }
+
+    fn members(&self) -> &Members {
+        (**self).members()
     }
 
     fn hand_over(&mut self) {

@@ -9,12 +9,17 @@ use alloc::vec::Vec;
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use crate::{Engine, EntryKind, Input, LogEntry, Output, ReadNumber, Role, Standing, Write, WriteNumber};
+use crate::{
+    Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Role, Standing, Write,
+    WriteNumber,
+};
 
 /// A group with one replica, which always leads.
 #[derive(Debug)]
 pub struct Solo {
     node: NodeId,
+    /// Nobody: one that is alone needs no list.
+    members: Members,
     last_index: LogIndex,
     committed: LogIndex,
     last_write: WriteNumber,
@@ -30,6 +35,7 @@ impl Solo {
     pub const fn new(node: NodeId, last_index: LogIndex) -> Self {
         Self {
             node,
+            members: Members { index: LogIndex(0), nodes: Vec::new() },
             last_index,
             committed: last_index,
             last_write: WriteNumber(0),
@@ -54,6 +60,14 @@ impl Engine for Solo {
     /// Nobody else could have committed anything.
     fn read(&mut self, read: ReadNumber) {
         self.outputs.push_back(Output::Readable { read, index: self.committed });
+    }
+
+    fn change(&mut self, _change: Change) -> Result<Option<LogIndex>, ChangeError> {
+        Err(ChangeError::Alone)
+    }
+
+    fn members(&self) -> &Members {
+        &self.members
     }
 
     fn hand_over(&mut self) {}

@@ -1,7 +1,5 @@
 //! What a node begins with: who it is, its machine, and the log behind it.
 
-use alloc::vec::Vec;
-
 use bezant_consensus::LogEntry;
 use bezant_rsm::StateMachine;
 use bezant_types::{LogIndex, NodeId};
@@ -13,8 +11,8 @@ use crate::pipeline::{InFlight, Pipeline};
 pub struct NodeOptions {
     /// This node.
     pub node: NodeId,
-    /// The other nodes of its group; empty for one that is alone.
-    pub peers: Vec<NodeId>,
+    /// True for a node that has no group: nobody else can know better.
+    pub is_alone: bool,
     /// Drawn anew whenever the node begins: tells answers to this life from those to an earlier one.
     pub life: u64,
     /// Bytes of log after which a checkpoint is cut; more where the checkpoint itself is larger.
@@ -23,7 +21,7 @@ pub struct NodeOptions {
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { node: NodeId(1), peers: Vec::new(), life: 0, checkpoint_interval_bytes: 64 << 20 }
+        Self { node: NodeId(1), is_alone: true, life: 0, checkpoint_interval_bytes: 64 << 20 }
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::{Write, WriteNumber};
+use bezant_consensus::{Members, Write, WriteNumber};
 use bezant_rsm::{Command, Prefetch, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
@@ -155,6 +155,8 @@ pub enum Output<M: StateMachine> {
         /// What.
         message: PeerMessage,
     },
+    /// These take part from now on: on disk before anything that comes out later is done.
+    Members(Members),
     /// Read these rows of the history; answer with [`Input::Fetched`].
     Fetch {
         /// The entry that needs them.

@@ -101,10 +101,16 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         if !self.checkpoints.is_idle() || self.failed.is_some() {
             return;
         }
-        let Some((head, bytes)) = self.install.as_mut().and_then(Install::take_complete) else { return };
+        let complete = self.install.as_mut().and_then(Install::take_complete);
+        let Some((head, members, bytes)) = complete else { return };
         match M::restore(&bytes) {
             Ok(machine) => {
-                self.installing = Some((machine, head));
+                let knows_this = members.get(self.options.node).is_some();
+                if knows_this && members.index > self.engine.members().index {
+                    // Before the checkpoint: a crash in between must not leave one whose members are not known.
+                    self.outputs.push_back(Output::Members(members.clone()));
+                }
+                self.installing = Some((machine, head, members));
                 self.outputs.push_back(Output::InstallCheckpoint(Installable {
                     index: head.index,
                     term: head.term,
@@ -135,7 +141,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// The state goes on behind the checkpoint.
     pub(crate) fn handle_installed(&mut self) {
-        let Some((machine, head)) = self.installing.take() else { return };
+        let Some((machine, head, members)) = self.installing.take() else { return };
         self.install = None;
         for entry in self.pipeline.restart(head.index) {
             for origin in entry.origins {
@@ -148,7 +154,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.checkpoints.index = head.index;
         self.checkpoints.log_bytes = 0;
         let (index, term) = (head.index, head.term);
-        self.engine.handle(EngineInput::Installed { index, term });
+        self.engine.handle(EngineInput::Installed { index, term, members });
         self.drain_engine();
     }
 
@@ -199,7 +205,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         let term = self.checkpoints.term;
         self.outputs.push_back(Output::Release(index));
         self.engine.handle(EngineInput::Released { index, term });
-        for peer in self.options.peers.clone() {
+        for peer in self.peers() {
             let message = PeerMessage::Digest { index, digest };
             self.outputs.push_back(Output::Send { to: peer, message });
         }
@@ -208,7 +214,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     }
 
     pub(crate) fn handle_digest(&mut self, from: NodeId, index: LogIndex, digest: [u8; 32]) {
-        if self.digests.push(from, index, digest) && self.failed.is_none() {
+        let count = self.engine.members().nodes.len();
+        if self.digests.push(from, index, digest, count) && self.failed.is_none() {
             let reason = alloc::format!(
                 "this replica's state behind entry {index} is not that of the majority; it takes part in \
                  nothing from now on. Stop it and keep its folder for analysis; the others go on without it"

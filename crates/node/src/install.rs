@@ -8,6 +8,7 @@
 //!
 //! While this goes on nothing is applied: rows of entries and rows from the peer would mix.
 
+use bezant_consensus::Members;
 use bezant_types::{HistoryPosition, LogIndex, NodeId};
 use bytes::{Bytes, BytesMut};
 
@@ -42,6 +43,8 @@ pub(crate) struct Install {
     position: HistoryPosition,
     /// The checkpoint whose state was begun.
     head: Option<ChunkHead>,
+    /// The newest list of members that came with it.
+    members: Members,
     state: BytesMut,
     stage: Stage,
 }
@@ -62,8 +65,8 @@ pub(crate) enum Step {
 impl Install {
     /// Begins at tick `now`; what to ask for.
     pub(crate) fn begin(from: NodeId, index: LogIndex, position: HistoryPosition, now: u64) -> (Self, Pull) {
-        let install =
-            Self { from, index, position, head: None, state: BytesMut::new(), stage: Stage::Asked(now) };
+        let (members, state, stage) = (Members::default(), BytesMut::new(), Stage::Asked(now));
+        let install = Self { from, index, position, head: None, members, state, stage };
         let pull = install.pull();
         (install, pull)
     }
@@ -88,7 +91,7 @@ impl Install {
                 self.stage = Stage::Taking(until);
                 Step::TakeRows { from, until, bytes }
             }
-            ChunkPart::State { offset, bytes } => {
+            ChunkPart::State { offset, members, bytes } => {
                 if head.position != self.position {
                     return Step::Ignore;
                 }
@@ -101,6 +104,9 @@ impl Install {
                     return self.ask(now);
                 }
                 self.state.extend_from_slice(&bytes);
+                if members.index >= self.members.index {
+                    self.members = members;
+                }
                 if end == head.size {
                     self.stage = Stage::Complete;
                     return Step::Complete;
@@ -134,13 +140,13 @@ impl Install {
     }
 
     /// The checkpoint, once, when all of it is there.
-    pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Bytes)> {
+    pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Members, Bytes)> {
         if !matches!(self.stage, Stage::Complete) {
             return None;
         }
         self.stage = Stage::Installing;
         let state = core::mem::take(&mut self.state).freeze();
-        self.head.map(|head| (head, state))
+        self.head.map(|head| (head, self.members.clone(), state))
     }
 
     /// The bytes were no checkpoint: they are fetched anew.
@@ -180,7 +186,8 @@ mod tests {
     }
 
     fn state(head: ChunkHead, offset: u64, bytes: &'static [u8]) -> Chunk {
-        Chunk { head, part: ChunkPart::State { offset, bytes: Bytes::from_static(bytes) } }
+        let members = Members { index: LogIndex(offset), ..Members::default() };
+        Chunk { head, part: ChunkPart::State { offset, members, bytes: Bytes::from_static(bytes) } }
     }
 
     fn rows(head: ChunkHead, from: u64, until: u64) -> Chunk {
@@ -202,8 +209,9 @@ mod tests {
         assert!(asks(&install.handle_rows_installed(2), 0, 0, 9));
         assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
         assert_eq!(install.take(PEER, state(head(6, 9), 4, b"more"), 4), Step::Complete);
-        let (head_of, bytes) = install.take_complete().unwrap();
+        let (head_of, members, bytes) = install.take_complete().unwrap();
         assert_eq!((head_of, &*bytes), (head(6, 9), &b"halfmore"[..]));
+        assert_eq!(members.index, LogIndex(4), "the newest that came");
         assert_eq!(install.take_complete(), None, "once");
     }
 

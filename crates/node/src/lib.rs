@@ -11,7 +11,8 @@
 //! ([`Output::Rows`]) and only then answered ([`Output::Answer`]) by the node that its client asked.
 //!
 //! Reads wait for a majority's word (`reads`). A replica that is too far behind fetches a checkpoint
-//! (`install`). Checkpoints are cut at the same entries on all replicas, and compared (`digests`).
+//! (`install`). A change of who takes part is asked for like a command and becomes an entry of the engine's own
+//! (`change`). Checkpoints are cut at the same entries on all replicas, and compared (`digests`).
 //!
 //! Always holds: an answer comes out after its entry is durable and applied, and after its rows; entries are
 //! applied in order of the log without gaps; cluster time only grows; a replica whose disk failed or hangs is
@@ -22,6 +23,7 @@
 extern crate alloc;
 
 mod begin;
+mod change;
 mod checkpoint;
 mod digests;
 mod event;
@@ -36,6 +38,7 @@ mod reads;
 mod replay;
 
 pub use begin::{NodeOptions, Restored};
+pub use change::change_command;
 pub use event::{Consistency, Input, Installable, Now, Output, Refusal, Ticket};
 pub use message::{Chunk, ChunkHead, ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
 pub use node::{Node, TICK_NANOS};

@@ -9,12 +9,13 @@
 //! | 2 forward | life u64, number u64, operation u16, events u32, body |
 //! | 3 outcome | life u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown); done: index u64, time u64, results; read-only: the reason in UTF-8 |
 //! | 4 pull | checkpoint u64 (0 = the newest), offset u64, movements u64, refusals u64 |
-//! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state); rows: from and until as two u64 each, rows; state: offset u64, bytes |
+//! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), bytes |
 //! | 6 digest | index u64, SHA-256 |
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bezant_consensus::Members;
 use bezant_rsm::Command;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -105,6 +106,8 @@ pub enum ChunkPart {
     State {
         /// Where they begin.
         offset: u64,
+        /// Who takes part, at the checkpoint's entry or a later one.
+        members: Members,
         /// What.
         bytes: Bytes,
     },
@@ -274,9 +277,10 @@ fn encode_chunk(chunk: &Chunk) -> BytesMut {
             put_position(&mut bytes, *from);
             put_position(&mut bytes, *until);
         }
-        ChunkPart::State { offset, .. } => {
+        ChunkPart::State { offset, members, .. } => {
             bytes.put_u8(STATE);
             bytes.put_u64_le(*offset);
+            bytes.put_slice(&members.encode());
         }
     }
     bytes.put_slice(content);
@@ -297,7 +301,11 @@ fn decode_chunk(reader: &mut Reader) -> Option<Chunk> {
     }
     let part = match reader.u8()? {
         ROWS => ChunkPart::Rows { from: reader.position()?, until: reader.position()?, bytes: reader.rest() },
-        STATE => ChunkPart::State { offset: reader.u64()?, bytes: reader.rest() },
+        STATE => ChunkPart::State {
+            offset: reader.u64()?,
+            members: reader.members()?,
+            bytes: reader.rest(),
+        },
         _ => return None,
     };
     Some(Chunk { head, part })
@@ -337,6 +345,13 @@ impl Reader {
         Some(HistoryPosition { movements: self.u64()?, refusals: self.u64()? })
     }
 
+    fn members(&mut self) -> Option<Members> {
+        let mut rest = &*self.0;
+        let members = Members::decode(&mut rest)?;
+        self.0 = self.0.slice(self.0.len() - rest.len()..);
+        Some(members)
+    }
+
     fn rest(&mut self) -> Bytes {
         core::mem::take(&mut self.0)
     }
@@ -345,6 +360,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bezant_types::NodeId;
 
     fn messages() -> Vec<PeerMessage> {
         let number = ForwardNumber { life: 7, number: 8 };
@@ -358,6 +374,7 @@ mod tests {
             digest: [5; 32],
         };
         let bytes = Bytes::from_static(b"some bytes");
+        let members = Members::first([(NodeId(1), String::from("a:1")), (NodeId(7), String::from("b:2"))]);
         let done = Outcome::Done { index: LogIndex(9), time: Nanos(10), results: bytes.clone() };
         let rows =
             ChunkPart::Rows { from: HistoryPosition::default(), until: position, bytes: bytes.clone() };
@@ -371,7 +388,7 @@ mod tests {
             PeerMessage::Outcome(number, Outcome::Unknown),
             PeerMessage::Pull(Pull { index: LogIndex(1), offset: 2, position }),
             PeerMessage::Chunk(Chunk { head, part: rows }),
-            PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { offset: 6, bytes } }),
+            PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { offset: 6, members, bytes } }),
             PeerMessage::Digest { index: LogIndex(1), digest: [9; 32] },
         ]
     }

@@ -4,7 +4,9 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::{Engine, Input as EngineInput, Output as EngineOutput, Standing, WriteNumber};
+use bezant_consensus::{
+    Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, WriteNumber,
+};
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
 
@@ -37,7 +39,7 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) queue: Queue,
     pub(crate) pipeline: Pipeline<M::Found>,
     /// An entry that was proposed and has not come back from the engine yet.
-    proposed: Option<(LogIndex, Entry, Vec<Origin>)>,
+    pub(crate) proposed: Option<(LogIndex, Option<Entry>, Vec<Origin>)>,
     pub(crate) forwards: Forwards,
     reads: Reads<M::Query>,
     /// Cluster time of the newest entry of the log.
@@ -47,7 +49,7 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) digests: Digests,
     pub(crate) install: Option<Install>,
     /// What is being made durable, and becomes the state then.
-    pub(crate) installing: Option<(M, ChunkHead)>,
+    pub(crate) installing: Option<(M, ChunkHead, Members)>,
     /// A command of the node's own is in the queue or in flight.
     pub(crate) own_command_waits: bool,
     /// Why no writes are taken, for good.
@@ -75,7 +77,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         let mut node = Self {
             time: machine.time().max(pipeline.time().unwrap_or_default()),
             forwards: Forwards::new(options.life),
-            digests: Digests::new(options.node, options.peers.len() + 1),
+            digests: Digests::new(options.node),
             options,
             machine,
             engine,
@@ -130,6 +132,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Where the replica stands.
     pub fn standing(&self) -> Standing {
         self.engine.standing()
+    }
+
+    /// Who takes part; nobody where the node is alone.
+    pub fn members(&self) -> &Members {
+        self.engine.members()
     }
 
     /// The last place at which this replica's state was found equal to others', and how many nodes that were,
@@ -219,7 +226,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// A replica that failed takes part in nothing.
     fn tell_engine(&mut self, input: EngineInput) {
-        if self.failed.is_none() || self.options.peers.is_empty() {
+        if self.failed.is_none() || self.options.is_alone {
             self.engine.handle(input);
             self.drain_engine();
         }
@@ -228,7 +235,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// True when the others must not hear of this replica: its disk failed, or hangs.
     pub(crate) fn is_silent(&self) -> bool {
         let is_hanging = self.writes.front().is_some_and(|(_, since)| since + WRITE_TICKS_MAX < self.ticks);
-        !self.options.peers.is_empty() && (self.failed.is_some() || is_hanging)
+        !self.options.is_alone && (self.failed.is_some() || is_hanging)
     }
 
     /// Works on one of the queries that take long; true while there are any. Payments go on in between.
@@ -259,7 +266,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Answers the reads whose turn has come.
     pub(crate) fn answer_reads(&mut self) {
         // Alone, nobody can have acknowledged what this node failed to apply.
-        let is_alone_and_failed = self.failed.is_some() && self.options.peers.is_empty();
+        let is_alone_and_failed = self.failed.is_some() && self.options.is_alone;
         let applied = if is_alone_and_failed { LogIndex(u64::MAX) } else { self.applied };
         while let Some(reads) = self.reads.take_ready(applied) {
             for Read { ticket, wanted, .. } in reads {
@@ -276,7 +283,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// True when there is nobody to confirm a read, and has not been for long.
     fn is_cut_off(&self) -> bool {
-        let has_failed = self.failed.is_some() && !self.options.peers.is_empty();
+        let has_failed = self.failed.is_some() && !self.options.is_alone;
         has_failed || (self.leader.is_none() && self.leader_since + LEADERLESS_TICKS <= self.ticks)
     }
 
@@ -295,6 +302,9 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// that a driver can hand over everything that has come before the merging begins.
     pub fn propose(&mut self, now: Now) {
         if self.engine.is_leader() {
+            for (origin, change) in self.queue.take_changes() {
+                self.handle_change(origin, &change.body);
+            }
             self.propose_entries(now);
         } else if let Some(leader) = self.engine.leader()
             && leader != self.options.node
@@ -319,7 +329,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 return;
             };
             self.time = time;
-            self.proposed = Some((index, entry, origins));
+            self.proposed = Some((index, Some(entry), origins));
             self.drain_engine();
         }
     }
@@ -373,6 +383,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 EngineOutput::Send { .. } => {}
                 EngineOutput::Readable { read, index } => self.reads.confirm(read, index),
                 EngineOutput::Install { from, index } => self.begin_install(from, index),
+                EngineOutput::Members(members) => self.outputs.push_back(Output::Members(members)),
                 EngineOutput::CaughtUp => self.outputs.push_back(Output::CaughtUp),
             }
         }
@@ -407,7 +418,13 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// An entry that was never agreed: what it carried may be tried again, for it was certainly not done.
     fn take_back(&mut self, removed: InFlight<M::Found>) {
-        let commands = removed.entry.map(|entry| entry.commands).unwrap_or_default();
+        let Some(entry) = removed.entry else {
+            for origin in removed.origins {
+                self.refuse(origin, Refusal::NoLeader);
+            }
+            return;
+        };
+        let commands = entry.commands;
         for (origin, command) in removed.origins.into_iter().zip(commands).rev() {
             match origin {
                 Origin::Client(_) => self.queue.push_first(origin, command),
@@ -494,7 +511,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         for ticket in self.forwards.take_all() {
             self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
         }
-        if !self.options.peers.is_empty() {
+        if !self.options.is_alone {
             self.refuse_reads();
         }
         self.answer_reads();
@@ -534,6 +551,9 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             let Some(entry) = &first.entry else {
                 let Some(done) = self.pipeline.pop() else { return };
                 self.applied = done.index;
+                for origin in done.origins {
+                    self.answer_change(origin, Ok(()));
+                }
                 continue;
             };
             let Some(found) = first.found.take() else { return };

@@ -13,6 +13,9 @@ use bezant_types::{LogIndex, Nanos, Term};
 
 use crate::queue::Origin;
 
+/// What this node has proposed, and who waits for it; no entry for a change of members.
+pub(crate) type Proposed = (Option<Entry>, Vec<Origin>);
+
 /// An entry between log and machine.
 #[derive(Debug)]
 pub(crate) struct InFlight<Found> {
@@ -20,7 +23,7 @@ pub(crate) struct InFlight<Found> {
     pub(crate) term: Term,
     /// `None` for an entry of the engine's own, which the machine never sees.
     pub(crate) entry: Option<Entry>,
-    /// One a command where this node proposed it; empty otherwise.
+    /// One a command, or one for a change of members, where this node proposed it; empty otherwise.
     pub(crate) origins: Vec<Origin>,
     /// There when what it needs was fetched.
     pub(crate) found: Option<Found>,
@@ -31,10 +34,10 @@ pub(crate) struct InFlight<Found> {
 
 impl<Found> InFlight<Found> {
     /// An entry of the log; `None` in place of the origins where this node did not propose it.
-    pub(crate) fn new(log: &LogEntry, proposed: Option<(Entry, Vec<Origin>)>) -> Result<Self, EntryError> {
+    pub(crate) fn new(log: &LogEntry, proposed: Option<Proposed>) -> Result<Self, EntryError> {
         let (entry, origins) = match (log.kind, proposed) {
-            (EntryKind::Engine, _) => (None, Vec::new()),
-            (EntryKind::Command, Some((entry, origins))) => (Some(entry), origins),
+            (_, Some(proposed)) => proposed,
+            (EntryKind::Engine, None) => (None, Vec::new()),
             (EntryKind::Command, None) => (Some(Entry::decode(&log.payload)?), Vec::new()),
         };
         let (index, term, size) = (log.index, log.term, log.payload.len());

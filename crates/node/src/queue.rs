@@ -10,6 +10,7 @@ use bezant_types::limits::{
 };
 
 use crate::Ticket;
+use crate::change::CHANGE_OPERATION;
 use crate::message::ForwardNumber;
 
 /// Who waits for what becomes of a command.
@@ -58,6 +59,19 @@ impl Queue {
         let (origin, command) = self.commands.pop_front()?;
         self.bytes -= command.body.len();
         Some((origin, command))
+    }
+
+    /// Takes out the changes of members: none of them may come into an entry.
+    pub(crate) fn take_changes(&mut self) -> Vec<(Origin, Command)> {
+        let is_change = |command: &Command| command.operation == CHANGE_OPERATION;
+        if !self.commands.iter().any(|(_, command)| is_change(command)) {
+            return Vec::new();
+        }
+        let (taken, left): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.commands).into_iter().partition(|(_, command)| is_change(command));
+        self.bytes -= taken.iter().map(|(_, command)| command.body.len()).sum::<usize>();
+        self.commands = left;
+        taken.into()
     }
 
     /// As many commands as an entry may merge.

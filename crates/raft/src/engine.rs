@@ -1,18 +1,20 @@
 //! The engine: the crate's node, driven by the seam's inputs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use bezant_consensus::{
-    Engine, Input, LogEntry, Output, PeerStanding, ReadNumber, Role, Standing, Vote, Write, WriteNumber,
+    Change, ChangeError, Engine, Input, LogEntry, Members, Output, PeerStanding, ReadNumber, Role, Standing, Vote,
+    Write, WriteNumber,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, Message, MessageType};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use crate::held::{Freed, Held};
 use crate::install::{Installing, snapshot, snapshot_message};
+use crate::members::conf_state;
 use crate::read::Reads;
 use crate::tail::Tail;
 use crate::timeout::Timeouts;
@@ -28,8 +30,8 @@ const MESSAGES_IN_FLIGHT_MAX: usize = 64;
 pub struct RaftOptions {
     /// This node; not 0.
     pub node: NodeId,
-    /// All nodes with a vote, this one included.
-    pub voters: Vec<NodeId>,
+    /// Who takes part, as far as the disk knows. It may be ahead of the log: what was agreed is agreed.
+    pub members: Members,
     /// Ticks without a word from the leader after which it is doubted; timeouts are drawn from here to twice
     /// as many.
     pub election_ticks: u32,
@@ -67,8 +69,8 @@ enum Admission {
 
 /// One replica of a group that agrees by Raft.
 pub struct Raft {
-    node: NodeId,
-    raw: RawNode<Tail>,
+    pub(crate) node: NodeId,
+    pub(crate) raw: RawNode<Tail>,
     held: Held,
     reads: Reads,
     installing: Installing,
@@ -84,8 +86,14 @@ pub struct Raft {
     leader_before: u64,
     /// Ticks since a message of the leader came.
     silent_ticks: u64,
+    /// Ticks since this engine began.
+    ticks: u64,
+    /// When each of the others was heard of last.
+    heard: BTreeMap<NodeId, u64>,
+    /// Ticks for which one that was heard of counts as active.
+    active_ticks: u64,
     admission: Admission,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 impl fmt::Debug for Raft {
@@ -105,10 +113,9 @@ impl Raft {
     /// # Panics
     /// When the options contradict themselves.
     pub fn new(options: &RaftOptions, state: RaftState) -> Option<Self> {
-        assert!(options.voters.contains(&options.node), "a replica is one of the voters");
+        assert!(options.members.voters().next().is_some(), "somebody votes");
         let election_ticks = usize::try_from(options.election_ticks).ok()?;
-        let members =
-            ConfState::from((options.voters.iter().map(|node| node.0).collect::<Vec<_>>(), Vec::new()));
+        let members = options.members.clone();
         let vote = state.vote.unwrap_or_default();
         let (index, term) = state.checkpoint;
         // Whoever holds entries of a term has been in it.
@@ -145,6 +152,9 @@ impl Raft {
             vote,
             leader_before: 0,
             silent_ticks: 0,
+            ticks: 0,
+            heard: BTreeMap::new(),
+            active_ticks: u64::from(options.election_ticks),
             admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
             outputs: VecDeque::new(),
         };
@@ -157,6 +167,7 @@ impl Raft {
         if message.from != from.0 || message.to != self.node.0 {
             return;
         }
+        self.heard.insert(from, self.ticks);
         let is_leaders = matches!(
             message.get_msg_type(),
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
@@ -197,13 +208,19 @@ impl Raft {
         drop(self.raw.step(message));
     }
 
+    /// True when a message of that node came lately.
+    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
+        self.heard.get(&node).is_some_and(|at| at + self.active_ticks > self.ticks)
+    }
+
     fn tick(&mut self) {
+        self.ticks += 1;
         self.silent_ticks += 1;
         let may_stand = self.admission == Admission::Admitted && self.installing == Installing::No;
         match &mut self.campaign_in {
             Some(1) => {
                 self.campaign_in = None;
-                if may_stand {
+                if may_stand && self.raw.raft.promotable() {
                     drop(self.raw.campaign());
                 }
             }
@@ -226,18 +243,23 @@ impl Raft {
         if raft.leader_id == peer.0 && raft.state == StateRole::Follower && self.installing == Installing::No
         {
             raft.become_follower(raft.term, raft::INVALID_ID);
-            let voters = &self.raw.store().members().voters;
-            let rank = voters.iter().filter(|voter| **voter < self.node.0 && **voter != peer.0).count();
+            let voters = self.raw.store().members().voters();
+            let rank = voters.filter(|voter| *voter < self.node && *voter != peer).count();
             self.campaign_in = Some(Timeouts::after_loss(rank));
         } else if raft.state == StateRole::Leader {
             self.raw.report_unreachable(peer.0);
         }
     }
 
-    fn handle_installed(&mut self, index: LogIndex, term: Term) {
+    fn handle_installed(&mut self, index: LogIndex, term: Term, members: Members) {
         assert!(self.installing != Installing::No, "a checkpoint was asked for");
         self.installing = Installing::No;
-        let members = self.raw.store().members().clone();
+        // A replica that was removed meanwhile goes on with those that it knew: nobody talks to it any more.
+        if members.index > self.raw.store().members().index && members.get(self.node).is_some() {
+            self.raw.mut_store().set_members(members.clone());
+            self.outputs.push_back(Output::Members(members));
+        }
+        let members = conf_state(self.raw.store().members());
         let raft = &mut self.raw.raft;
         if raft.leader_id == raft::INVALID_ID || raft.state != StateRole::Follower {
             if raft.state != StateRole::Follower {
@@ -252,9 +274,9 @@ impl Raft {
     }
 
     /// Takes everything that the crate has ready.
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         self.note_leader();
-        while self.raw.has_ready() {
+        while self.raw.has_ready() || self.complete_change() {
             let ready = self.raw.ready();
             self.take(ready);
         }
@@ -307,6 +329,9 @@ impl Raft {
     fn commit(&mut self, entries: Vec<Entry>) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
         for entry in entries {
+            if entry.get_entry_type() == EntryType::EntryConfChangeV2 {
+                self.commit_change(&entry);
+            }
             self.outputs.push_back(Output::Commit(log_entry(&entry)));
         }
         self.raw.advance_apply_to(last);
@@ -389,17 +414,25 @@ impl Engine for Raft {
         self.work();
     }
 
+    fn change(&mut self, change: Change) -> Result<Option<LogIndex>, ChangeError> {
+        self.make_change(&change)
+    }
+
+    fn members(&self) -> &Members {
+        self.raw.store().members()
+    }
+
     fn hand_over(&mut self) {
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader || raft.lead_transferee.is_some() {
             return;
         }
-        let voters = raft.prs().iter().filter(|(id, _)| **id != self.node.0);
-        let voters = voters.filter(|(_, progress)| progress.recent_active);
-        // The lowest number among equals: the crate's table has no order to rely on.
-        let best = voters.max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(**id)));
-        if let Some(successor) = best.map(|(id, _)| *id) {
-            self.raw.transfer_leader(successor);
+        let voters = self.raw.store().members().voters();
+        let others = voters.filter(|voter| *voter != self.node && self.is_heard(*voter));
+        let matched = |voter: &NodeId| raft.prs().get(voter.0).map_or(0, |progress| progress.matched);
+        // The lowest number among equals.
+        if let Some(successor) = others.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter))) {
+            self.raw.transfer_leader(successor.0);
             self.work();
         }
     }
@@ -417,7 +450,7 @@ impl Engine for Raft {
             }
             Input::Lost(peer) => self.handle_lost(peer),
             Input::Released { index, term } => self.raw.mut_store().release(index.0, term.0),
-            Input::Installed { index, term } => self.handle_installed(index, term),
+            Input::Installed { index, term, members } => self.handle_installed(index, term, members),
             Input::Admit => self.admission = Admission::Admitted,
             Input::Tick => self.tick(),
         }
@@ -454,7 +487,7 @@ impl Engine for Raft {
             peers.extend(others.map(|(id, progress)| PeerStanding {
                 node: NodeId(*id),
                 matched: LogIndex(progress.matched),
-                is_active: progress.recent_active,
+                is_active: self.is_heard(NodeId(*id)),
             }));
             peers.sort_by_key(|peer| peer.node);
         }

@@ -24,6 +24,7 @@
 mod engine;
 mod held;
 mod install;
+mod members;
 mod read;
 mod tail;
 mod timeout;

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 
-use bezant_consensus::{LogEntry, Vote};
+use bezant_consensus::{LogEntry, Members, Vote};
 use bezant_types::{LogIndex, Term};
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
+use crate::members::conf_state;
 use crate::wire::raft_entry;
 
 /// Bytes of payload that stay in memory behind a checkpoint, for followers that lag a little.
@@ -26,7 +27,7 @@ pub(crate) struct Tail {
     checkpoint: (u64, u64),
     /// Bytes of all payloads held.
     bytes: usize,
-    members: ConfState,
+    members: Members,
     vote: Vote,
 }
 
@@ -36,7 +37,7 @@ impl Tail {
         checkpoint: (LogIndex, Term),
         entries: Vec<LogEntry>,
         vote: Vote,
-        members: ConfState,
+        members: Members,
     ) -> Option<Self> {
         let checkpoint = (checkpoint.0.0, checkpoint.1.0);
         let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
@@ -44,8 +45,12 @@ impl Tail {
         Some(Self { before: checkpoint, entries, checkpoint, bytes, members, vote })
     }
 
-    pub(crate) const fn members(&self) -> &ConfState {
+    pub(crate) const fn members(&self) -> &Members {
         &self.members
+    }
+
+    pub(crate) fn set_members(&mut self, members: Members) {
+        self.members = members;
     }
 
     pub(crate) fn last(&self) -> u64 {
@@ -98,7 +103,7 @@ impl Storage for Tail {
     fn initial_state(&self) -> Result<RaftState> {
         let (term, vote) = (self.vote.term.0, self.vote.voted_for.0);
         let hard_state = HardState { term, vote, commit: self.checkpoint.0, ..HardState::default() };
-        Ok(RaftState::new(hard_state, self.members.clone()))
+        Ok(RaftState::new(hard_state, conf_state(&self.members)))
     }
 
     fn entries(
@@ -143,7 +148,7 @@ impl Storage for Tail {
         let metadata = snapshot.mut_metadata();
         metadata.index = self.checkpoint.0;
         metadata.term = self.checkpoint.1;
-        metadata.set_conf_state(self.members.clone());
+        metadata.set_conf_state(conf_state(&self.members));
         Ok(snapshot)
     }
 }

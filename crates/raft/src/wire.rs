@@ -1,8 +1,7 @@
 //! Entries and messages, between the seam's words and the crate's.
 //!
 //! A command's payload is the crate's `data`, shared and not copied. The engine's own entry is a leader's first,
-//! and empty. The crate knows entries that change the members as well: nobody proposes them, and a message with
-//! one is not taken.
+//! which is empty, or a change of the members (see `members`), which is not.
 
 use bezant_consensus::{EntryKind, LogEntry};
 use bezant_types::{LogIndex, Term};
@@ -10,22 +9,28 @@ use bytes::Bytes;
 use protobuf::{CodedInputStream, Message as _};
 use raft::eraftpb::{Entry, EntryType, Message};
 
+use crate::members::change_of;
+
 /// The seam's entry.
 pub(crate) fn log_entry(entry: &Entry) -> LogEntry {
-    let kind = if entry.data.is_empty() { EntryKind::Engine } else { EntryKind::Command };
+    let is_command = entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty();
+    let kind = if is_command { EntryKind::Command } else { EntryKind::Engine };
     LogEntry { index: LogIndex(entry.index), term: Term(entry.term), kind, payload: entry.data.clone() }
 }
 
 /// The crate's entry; `None` when it is none that [`log_entry`] makes.
 pub(crate) fn raft_entry(entry: LogEntry) -> Option<Entry> {
-    let is_empty = entry.payload.is_empty();
     let (index, term) = (entry.index.0, entry.term.0);
-    (is_empty == (entry.kind == EntryKind::Engine)).then(|| Entry {
-        index,
-        term,
-        data: entry.payload,
-        ..Entry::default()
-    })
+    let mut found = Entry { index, term, data: entry.payload, ..Entry::default() };
+    let is_empty = found.data.is_empty();
+    match entry.kind {
+        EntryKind::Command => (!is_empty).then_some(found),
+        EntryKind::Engine if is_empty => Some(found),
+        EntryKind::Engine => {
+            found.set_entry_type(EntryType::EntryConfChangeV2);
+            change_of(&found).is_some().then_some(found)
+        }
+    }
 }
 
 /// Bytes for the wire. There is room behind them for what the node adds, so that nothing is copied for it.
@@ -42,6 +47,9 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
     let mut message = Message::default();
     message.merge_from(&mut input).ok()?;
     input.check_eof().ok()?;
-    let is_known = message.get_entries().iter().all(|entry| entry.get_entry_type() == EntryType::EntryNormal);
+    let is_known = message
+        .get_entries()
+        .iter()
+        .all(|entry| entry.get_entry_type() == EntryType::EntryNormal || change_of(entry).is_some());
     is_known.then_some(message)
 }

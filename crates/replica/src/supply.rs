@@ -4,9 +4,12 @@
 //! checkpoint which is replaced meanwhile can be read to its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bezant_node::{Chunk, ChunkHead, ChunkPart, Installable, Pull};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointReader, CheckpointStore};
+use bezant_storage::disk::Disk;
+use bezant_storage::record::{RecordError, load_members};
 use bezant_storage::{HistoryError, HistoryReader};
 use bezant_types::{HistoryPosition, LogIndex, NodeId};
 use bytes::Bytes;
@@ -26,20 +29,25 @@ pub enum SupplyError {
     /// The history cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The list of members cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// Answers the pulls of other replicas.
 #[derive(Debug)]
 pub struct Supplier {
+    disk: Arc<dyn Disk>,
     store: CheckpointStore,
     history: HistoryReader,
     readers: BTreeMap<NodeId, CheckpointReader>,
 }
 
 impl Supplier {
-    /// From these checkpoints and this history.
-    pub const fn new(store: CheckpointStore, history: HistoryReader) -> Self {
-        Self { store, history, readers: BTreeMap::new() }
+    /// From these checkpoints and this history; the members are those on the disk, which are never older than a
+    /// checkpoint on it.
+    pub const fn new(disk: Arc<dyn Disk>, store: CheckpointStore, history: HistoryReader) -> Self {
+        Self { disk, store, history, readers: BTreeMap::new() }
     }
 
     /// The piece that `to` asks for; `None` while there is no checkpoint that is of use to it.
@@ -69,7 +77,8 @@ impl Supplier {
             if offset + bytes.len() as u64 == head.size {
                 self.readers.remove(&to);
             }
-            ChunkPart::State { offset, bytes }
+            let members = load_members(&*self.disk)?.unwrap_or_default();
+            ChunkPart::State { offset, members, bytes }
         } else {
             let rows = self.history.chunk(pull.position, head.position, PIECE_SIZE)?;
             let until = HistoryPosition {

@@ -1,13 +1,12 @@
 //! A node among others: what it must be told, who it is on its disk, and what it knows of the cluster.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bezant_consensus::{Role, Standing};
+use bezant_consensus::{Members, Part, Role, Standing};
 use bezant_storage::disk::Disk;
-use bezant_storage::record::Identity;
+use bezant_storage::record::{Identity, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
 use sha2::{Digest, Sha256};
 
@@ -20,8 +19,12 @@ pub struct ClusterOptions {
     pub node: NodeId,
     /// What all nodes of the cluster know, and nobody else.
     pub token: String,
-    /// All nodes, this one included, with the addresses at which their peers reach them.
+    /// All nodes with whom the cluster begins, this one included, and the addresses at which their peers reach them.
+    /// Once the folder knows its members it is they who count; the addresses here win over theirs.
     pub nodes: Vec<(NodeId, String)>,
+    /// Where members of a cluster that works already are reached by their peers: an empty folder asks them who takes
+    /// part, until this node was added. Empty for a node that begins with the others.
+    pub join: Vec<String>,
     /// Where this node's peers reach it; bound.
     pub listener: TcpListener,
 }
@@ -30,21 +33,32 @@ impl ClusterOptions {
     pub(crate) fn token_digest(&self) -> [u8; 32] {
         Sha256::digest(self.token.as_bytes()).into()
     }
-
-    pub(crate) fn voters(&self) -> Vec<NodeId> {
-        self.nodes.iter().map(|(node, _)| *node).collect()
-    }
-
-    /// The other nodes.
-    pub(crate) fn peers(&self) -> Vec<(NodeId, String)> {
-        self.nodes.iter().filter(|(node, _)| *node != self.node).cloned().collect()
-    }
 }
 
 /// A number that no other start of a node draws, in all likelihood.
 pub(crate) fn draw() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
+}
+
+/// Who takes part, as far as the folder knows, or the list says where it knows nothing; `None` for a folder that must
+/// ask the members first.
+pub(crate) fn first_members(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+) -> Result<Option<Members>, StartError> {
+    if let Some(members) = load_members(&**disk)? {
+        if members.get(cluster.node).is_none() {
+            return Err(StartError::Removed { node: cluster.node });
+        }
+        return Ok(Some(members));
+    }
+    if !cluster.join.is_empty() {
+        return Ok(None);
+    }
+    let members = Members::first(cluster.nodes.iter().cloned());
+    store_members(&**disk, &members)?;
+    Ok(Some(members))
 }
 
 /// Reads who this folder's node is, or makes a new folder this node's.
@@ -81,62 +95,6 @@ pub(crate) fn identify(
     }
 }
 
-/// Who the peers are, by their disks: a node whose disk was replaced under its old number is another node.
-#[derive(Debug)]
-pub(crate) struct KnownDisks {
-    disk: Arc<dyn Disk>,
-    identity: Mutex<Identity>,
-    /// This disk has neither voted nor held an entry.
-    pub(crate) is_fresh: Arc<AtomicBool>,
-}
-
-impl KnownDisks {
-    pub(crate) fn new(disk: Arc<dyn Disk>, identity: Identity, is_fresh: bool) -> Self {
-        Self { disk, identity: Mutex::new(identity), is_fresh: Arc::new(AtomicBool::new(is_fresh)) }
-    }
-
-    /// This node's disk.
-    pub(crate) fn disk_id(&self) -> u128 {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).disk
-    }
-
-    /// True when it was noted that this disk may vote.
-    pub(crate) fn is_admitted(&self) -> bool {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).is_admitted
-    }
-
-    /// From now on this disk holds something.
-    pub(crate) fn set_used(&self) {
-        self.is_fresh.store(false, Ordering::Release);
-    }
-
-    /// Admits a peer with its disk, or says why not. A disk that was never seen is remembered first.
-    pub(crate) fn admit(&self, node: NodeId, disk: u128) -> Result<(), String> {
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        match identity.known.iter().find(|(known, _)| *known == node) {
-            Some((_, known)) if *known == disk => Ok(()),
-            Some(_) => Err(format!(
-                "node {node} comes with another disk than the one that is known: start it on the folder that it \
-                 had; a disk that was lost cannot be replaced yet"
-            )),
-            None => {
-                identity.known.push((node, disk));
-                identity.store(&*self.disk).map_err(|error| error.to_string())
-            }
-        }
-    }
-
-    /// From now on this disk may vote; on disk before it does.
-    pub(crate) fn set_admitted(&self) -> Result<(), String> {
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        if !identity.is_admitted {
-            identity.is_admitted = true;
-            identity.store(&*self.disk).map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-}
-
 /// What a peer said of itself when it was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acquaintance {
@@ -151,6 +109,8 @@ pub struct NodeStatus {
     pub node: NodeId,
     /// Where its peers reach it.
     pub address: String,
+    /// What it may decide.
+    pub part: Part,
     /// True for the node that says all this, and for peers with a connection.
     pub is_connected: bool,
     /// The last entry that it is known to have on disk; only the leader knows.
@@ -180,6 +140,8 @@ pub struct ClusterStatus {
     pub install: Option<(u64, u64)>,
     /// How long ago the leader was heard of; zero for the leader itself.
     pub silent: Duration,
+    /// The entry that made the members what they are; 0 for those with whom the cluster began.
+    pub members_index: LogIndex,
     /// All nodes, in order of their numbers.
     pub nodes: Vec<NodeStatus>,
 }
@@ -198,6 +160,7 @@ impl ClusterStatus {
             agreed: (LogIndex(0), 1),
             install: None,
             silent: Duration::ZERO,
+            members_index: LogIndex(0),
             nodes: Vec::new(),
         }
     }
@@ -227,6 +190,7 @@ mod tests {
             node: NodeId(node),
             token: token.to_owned(),
             nodes: vec![(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:1".to_owned())],
+            join: Vec::new(),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }
@@ -246,16 +210,5 @@ mod tests {
             let error = identify(&disk, options.as_ref()).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
-    }
-
-    #[test]
-    fn a_peer_with_another_disk_is_another_peer() {
-        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        let identity = identify(&disk, Some(&options(1, "token"))).unwrap().unwrap();
-        let known = KnownDisks::new(Arc::clone(&disk), identity, true);
-        known.admit(NodeId(2), 77).unwrap();
-        let again = KnownDisks::new(Arc::clone(&disk), Identity::load(&*disk).unwrap().unwrap(), true);
-        again.admit(NodeId(2), 77).unwrap();
-        assert!(again.admit(NodeId(2), 78).unwrap_err().contains("another disk"));
     }
 }

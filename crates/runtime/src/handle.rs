@@ -8,7 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
-use bezant_node::{Consistency, Input};
+use bezant_consensus::{Change, ChangeError, decode_outcome};
+use bezant_node::{Consistency, Input, PeerMessage, change_command};
 use bezant_rsm::Command;
 use bezant_storage::{HistoryAnswer, HistoryQuery, HistoryReader};
 use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, limits};
@@ -133,8 +134,15 @@ pub(crate) enum Message {
         consistency: Consistency,
         reply: oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>,
     },
-    /// From one of the node's own threads, or a peer.
+    /// From one of the node's own threads.
     Event(Input<Ledger>),
+    /// From a peer.
+    FromPeer {
+        from: NodeId,
+        /// The disk that it was admitted with.
+        disk: u128,
+        message: PeerMessage,
+    },
     /// A peer was met.
     Met {
         node: NodeId,
@@ -263,6 +271,22 @@ impl Handle {
             Some(Err(_)) => Err(ExecuteError::Stopping),
             None => Err(ExecuteError::DeadlineExceeded),
         }
+    }
+
+    /// Changes who takes part in the cluster, or who leads it. Any node may be asked. The change is agreed on return;
+    /// one of voters has a second step, which follows by itself: see [`cluster`](Self::cluster).
+    ///
+    /// # Errors
+    /// The outer one as for [`execute`](Self::execute): whether the change was made is not known; asked for again, one
+    /// that was made is refused as known or unknown. The inner one says why it was not made.
+    pub async fn change(
+        &self,
+        change: &Change,
+        deadline: Option<Instant>,
+    ) -> Result<Result<LogIndex, ChangeError>, ExecuteError> {
+        let committed = self.execute(change_command(change), deadline).await?;
+        let outcome = decode_outcome(&committed.results).ok_or(ExecuteError::Interrupted)?;
+        Ok(outcome.map(|()| committed.index))
     }
 
     /// Asks about accounts, assets and books; sees everything that was acknowledged before.

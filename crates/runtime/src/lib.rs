@@ -9,6 +9,7 @@
 
 mod checkpoint_thread;
 mod cluster;
+mod directory;
 mod fetch_thread;
 mod file_disk;
 mod handle;
@@ -21,7 +22,7 @@ mod peer;
 mod start;
 mod supply_thread;
 
-pub use bezant_consensus::Role;
+pub use bezant_consensus::{Change, ChangeError, Part, Role};
 pub use bezant_node::Consistency;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;

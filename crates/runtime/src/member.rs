@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
-use bezant_consensus::Role;
+use bezant_consensus::{Members, Role};
 use bezant_node::{Input, PeerMessage, Pull};
-use bezant_types::NodeId;
+use bezant_types::{LogIndex, NodeId};
 
-use crate::cluster::{Acquaintance, ClusterStatus, KnownDisks};
+use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
+use crate::directory::Directory;
 use crate::handle::Shared;
 use crate::metrics::gauge;
 use crate::node_thread::{LedgerNode, now};
@@ -23,7 +24,7 @@ const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 pub(crate) struct Member {
     peers: Arc<Peers>,
     supply: mpsc::Sender<Supply>,
-    known: Arc<KnownDisks>,
+    directory: Arc<Directory>,
     met: BTreeMap<NodeId, Acquaintance>,
     /// Peers whose disks were new at some time since this node began.
     fresh: BTreeSet<NodeId>,
@@ -35,10 +36,54 @@ impl Member {
     pub(crate) fn new(
         peers: Arc<Peers>,
         supply: mpsc::Sender<Supply>,
-        known: Arc<KnownDisks>,
+        directory: Arc<Directory>,
         status: ClusterStatus,
     ) -> Self {
-        Self { peers, supply, known, met: BTreeMap::new(), fresh: BTreeSet::new(), status, ticks: 0 }
+        let (met, fresh) = (BTreeMap::new(), BTreeSet::new());
+        let mut member = Self { peers, supply, directory, met, fresh, status, ticks: 0 };
+        member.list();
+        member
+    }
+
+    /// The cluster, as far as it is known.
+    pub(crate) fn status(&self) -> ClusterStatus {
+        self.status.clone()
+    }
+
+    /// False for what a disk sent that is not that node's any more.
+    pub(crate) fn believes(&self, from: NodeId, disk: u128) -> bool {
+        self.directory.is_known(from, disk)
+    }
+
+    /// These take part from now on; on disk on return.
+    pub(crate) fn learn(&mut self, members: &Members) -> Result<(), String> {
+        if self.directory.learn(members)? {
+            self.peers.follow_directory();
+        }
+        Ok(())
+    }
+
+    /// Brings the list of nodes up to what the directory says.
+    fn list(&mut self) {
+        let members = self.directory.members();
+        if members.index == self.status.members_index && members.nodes.len() == self.status.nodes.len() {
+            return;
+        }
+        if members.get(self.status.node).is_none() {
+            tracing::error!(
+                "this node was removed from the cluster: it knows nothing new from now on, and can be stopped"
+            );
+        }
+        self.status.members_index = members.index;
+        let status = |member: &bezant_consensus::Member| NodeStatus {
+            node: member.node,
+            address: self.directory.address(member.node, &member.address),
+            part: member.part,
+            is_connected: false,
+            matched: None,
+            clock_offset_nanos: None,
+        };
+        self.status.nodes = members.nodes.iter().map(status).collect();
     }
 
     pub(crate) fn send(&self, to: NodeId, message: PeerMessage) {
@@ -64,14 +109,16 @@ impl Member {
         if acquaintance.is_fresh {
             self.fresh.insert(node);
         }
-        if !replica.may_vote() && self.fresh.len() + 1 == self.status.nodes.len() {
+        let members = self.directory.members();
+        let is_beginning = members.index == LogIndex(0) && self.directory.is_fresh();
+        if !replica.may_vote() && is_beginning && self.fresh.len() + 1 == members.nodes.len() {
             self.admit(replica);
         }
     }
 
     /// On disk first: after a restart it must not be forgotten that this disk may have voted.
     pub(crate) fn admit(&self, replica: &mut LedgerNode) {
-        match self.known.set_admitted() {
+        match self.directory.set_admitted() {
             Ok(()) => replica.handle(now(), Input::Admit),
             Err(error) => tracing::error!("this node cannot take part in elections: {error}"),
         }
@@ -79,7 +126,7 @@ impl Member {
 
     /// Something is about to be written to this disk.
     pub(crate) fn note_write(&self) {
-        self.known.set_used();
+        self.directory.set_used();
     }
 
     fn measure(&self, shared: &Shared, is_new_leader: bool) {
@@ -103,6 +150,7 @@ impl Member {
         if !self.ticks.is_multiple_of(STATUS_TICKS) {
             return;
         }
+        self.list();
         let standing = replica.standing();
         let leader_before = self.status.leader;
         self.status.take(&standing, replica.applied());

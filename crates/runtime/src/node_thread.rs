@@ -136,6 +136,11 @@ impl NodeThread {
                 self.node.handle(now(), Input::Barrier { ticket, consistency });
             }
             Message::Event(input) => self.take_event(input),
+            Message::FromPeer { from, disk, message } => {
+                if self.member.as_ref().is_some_and(|member| member.believes(from, disk)) {
+                    self.take_event(Input::Message { from, message });
+                }
+            }
             Message::Met { node, acquaintance } => {
                 if let Some(member) = &mut self.member {
                     member.meet(node, acquaintance, &mut self.node);
@@ -255,6 +260,7 @@ impl NodeThread {
                     member.supply(to, pull);
                 }
             }
+            Output::Members(members) => self.learn(&members),
             Output::CaughtUp => {
                 if let Some(member) = &self.member {
                     member.admit(&mut self.node);
@@ -268,6 +274,16 @@ impl NodeThread {
             | Output::Refuse { .. }
             | Output::QueryAnswer { .. }
             | Output::BarrierPassed { .. } => self.reply(output),
+        }
+    }
+
+    /// On disk before anything that the node wants next. It is rare, and small: the thread waits for it.
+    fn learn(&mut self, members: &bezant_consensus::Members) {
+        let Some(member) = &mut self.member else { return };
+        if let Err(reason) = member.learn(members) {
+            let reason = format!("the list of members cannot be written: {reason}");
+            tracing::error!("{reason}");
+            self.take_event(Input::Failed { reason });
         }
     }
 

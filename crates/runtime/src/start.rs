@@ -5,21 +5,24 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, Role, Solo};
+use bezant_consensus::{Engine, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
 use bezant_replica::{Mode, RecoverError, Recovered, Supplier, recover};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::RecordError;
+use bezant_storage::record::{Identity, RecordError, store_members};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use thiserror::Error;
 
 use crate::checkpoint_thread::CheckpointThread;
-use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, KnownDisks, NodeStatus, draw, identify};
+use crate::cluster::{
+    Acquaintance, ClusterOptions, ClusterStatus, draw, first_members, identify,
+};
+use crate::directory::Directory;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
 use crate::handle::{Handle, Message, Shared};
@@ -28,7 +31,7 @@ use crate::log_thread::{LogThread, run_preparer};
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::node_thread::{LedgerNode, NodeThread, Workers, now};
-use crate::peer::{PeerEvent, PeerOptions, Peers};
+use crate::peer::{Own, PeerEvent, Peers, join};
 use crate::supply_thread;
 
 /// Where a node lives and how it behaves.
@@ -77,6 +80,15 @@ pub enum StartError {
     #[error("the folder belongs to node {node} of a cluster with another token: check --token-file")]
     OtherCluster {
         /// Whose it is.
+        node: NodeId,
+    },
+    /// The others went on without it.
+    #[error(
+        "node {node} was removed from its cluster: to bring it back, `bezant cluster add {node}=HOST:PORT`, and \
+         start it on an empty folder with --join"
+    )]
+    Removed {
+        /// Which.
         node: NodeId,
     },
     /// A cluster begins with empty folders.
@@ -203,6 +215,10 @@ fn start_with(
 ) -> Result<Running, StartError> {
     let begin = Instant::now();
     let identity = identify(&disk, cluster.as_ref())?;
+    let members = match (&cluster, &identity) {
+        (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity)?),
+        _ => None,
+    };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
     let recovered = recover(Arc::clone(&disk), options.log, mode)?;
     warn_of_clock(recovered.machine.time());
@@ -217,46 +233,62 @@ fn start_with(
     let shared = Arc::new(Shared::new(Metrics::new(), recovered.history.reader()));
     let (to_node, messages) = mpsc::channel();
     let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
-    let known = identity.map(|identity| Arc::new(KnownDisks::new(Arc::clone(&disk), identity, is_fresh)));
-    let may_vote = known.as_ref().is_none_or(|known| known.is_admitted());
-    let link = match (cluster, known) {
-        (Some(cluster), Some(known)) => Some(connect(cluster, known, &to_node)?),
+    let link = match (cluster, identity, members) {
+        (Some(cluster), Some(identity), Some(members)) => {
+            let addresses = cluster.nodes.iter().cloned();
+            let directory = Directory::new(Arc::clone(&disk), identity, members, addresses, is_fresh);
+            Some(connect(cluster, Arc::new(directory), &to_node)?)
+        }
         _ => None,
     };
-    spawn_all(Parts { disk, options, recovered, report, shared, to_node, messages, link, may_vote })
+    spawn_all(Parts { disk, options, recovered, report, shared, to_node, messages, link })
+}
+
+/// Who takes part. A node on an empty folder that joins waits until the others know it.
+fn find_members(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+    identity: &Identity,
+) -> Result<Members, StartError> {
+    if let Some(members) = first_members(disk, cluster)? {
+        return Ok(members);
+    }
+    let own = Own {
+        token: identity.token,
+        node: identity.node,
+        disk: identity.disk,
+        is_fresh: true,
+        members: Members::default(),
+    };
+    let members = join(&own, &cluster.join);
+    store_members(&**disk, &members)?;
+    tracing::info!("this node is a member of the cluster: it fetches what the others have");
+    Ok(members)
 }
 
 /// The way to the other nodes.
 struct Link {
     peers: Arc<Peers>,
-    known: Arc<KnownDisks>,
+    directory: Arc<Directory>,
     cluster: ClusterOptions,
 }
 
 /// Begins to look for the other nodes.
 fn connect(
     cluster: ClusterOptions,
-    known: Arc<KnownDisks>,
+    directory: Arc<Directory>,
     node: &mpsc::Sender<Message>,
 ) -> Result<Link, StartError> {
     let listener = cluster.listener.try_clone().map_err(StartError::Thread)?;
-    let options = PeerOptions {
-        token: cluster.token_digest(),
-        node: cluster.node,
-        disk: known.disk_id(),
-        fresh: Arc::clone(&known.is_fresh),
-        peers: cluster.peers(),
-        listener,
-    };
     let node = node.clone();
     let events = move |event| {
         let message = match event {
-            PeerEvent::Message { from, bytes } => {
+            PeerEvent::Message { from, disk, bytes } => {
                 let Some(message) = PeerMessage::decode(bytes) else {
                     tracing::warn!(node = from.0, "a message of a peer cannot be read: another version?");
                     return;
                 };
-                Message::Event(Input::Message { from, message })
+                Message::FromPeer { from, disk, message }
             }
             PeerEvent::Met { node, is_fresh, clock_offset_nanos } => {
                 Message::Met { node, acquaintance: Acquaintance { is_fresh, clock_offset_nanos } }
@@ -266,10 +298,8 @@ fn connect(
         // A node that has ended needs no messages.
         drop(node.send(message));
     };
-    let admitting = Arc::clone(&known);
-    let admit = move |node, disk| admitting.admit(node, disk);
-    let peers = Arc::new(Peers::start(options, admit, events).map_err(StartError::Thread)?);
-    Ok(Link { peers, known, cluster })
+    let peers = Peers::start(Arc::clone(&directory), listener, events).map_err(StartError::Thread)?;
+    Ok(Link { peers: Arc::new(peers), directory, cluster })
 }
 
 /// All that the threads are made of.
@@ -282,7 +312,6 @@ struct Parts<'options> {
     to_node: mpsc::Sender<Message>,
     messages: mpsc::Receiver<Message>,
     link: Option<Link>,
-    may_vote: bool,
 }
 
 /// What decides, and what a node begins with.
@@ -291,7 +320,6 @@ fn make_node(
     machine: bezant_ledger::Ledger,
     options: &Options,
     link: Option<&Link>,
-    may_vote: bool,
 ) -> Result<LedgerNode, StartError> {
     let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
     let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
@@ -304,41 +332,23 @@ fn make_node(
     let life = draw();
     let raft_options = RaftOptions {
         node: link.cluster.node,
-        voters: link.cluster.voters(),
+        members: link.directory.members(),
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: HEARTBEAT_TICKS,
-        may_vote,
+        may_vote: link.directory.is_admitted(),
         seed: life,
     };
     let state = RaftState { vote: recovered.vote, checkpoint, entries };
     let engine = Raft::new(&raft_options, state).ok_or(StartError::Entries)?;
-    let peers = link.cluster.peers().into_iter().map(|(node, _)| node).collect();
-    let node_options = NodeOptions { node: link.cluster.node, peers, life, ..options.node.clone() };
+    let node_options =
+        NodeOptions { node: link.cluster.node, is_alone: false, life, ..options.node.clone() };
     Ok(Node::new(restored, Box::new(engine), node_options))
 }
 
-/// What the node knows of the cluster before it has met anybody.
-fn first_status(cluster: &ClusterOptions) -> ClusterStatus {
-    let mut nodes: Vec<NodeStatus> = cluster
-        .nodes
-        .iter()
-        .map(|(node, address)| NodeStatus {
-            node: *node,
-            address: address.clone(),
-            is_connected: false,
-            matched: None,
-            clock_offset_nanos: None,
-        })
-        .collect();
-    nodes.sort_by_key(|status| status.node);
-    let (role, term) = (Role::Follower, Term(0));
-    ClusterStatus { node: cluster.node, role, term, leader: None, nodes, ..ClusterStatus::alone() }
-}
-
 fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
-    let Parts { disk, options, mut recovered, report, shared, to_node, messages, link, may_vote } = parts;
+    let Parts { disk, options, mut recovered, report, shared, to_node, messages, link } = parts;
     let machine = std::mem::take(&mut recovered.machine);
-    let node = make_node(&mut recovered, machine, options, link.as_ref(), may_vote)?;
+    let node = make_node(&mut recovered, machine, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
@@ -350,7 +360,7 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
 
     let (prepare, wishes) = mpsc::sync_channel(1);
     let preparer = log.preparer();
-    let supplier = Supplier::new(store.clone(), history.reader());
+    let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
 
     let log = LogThread { log, votes, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
     let history = HistoryThread {
@@ -373,9 +383,12 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
     let for_fetch = (Arc::clone(&shared), to_node);
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
     let member = link.map(|link| {
-        let status = first_status(&link.cluster);
-        shared.cluster.send_replace(status.clone());
-        Member::new(link.peers, to_supply, link.known, status)
+        let (role, term) = (Role::Follower, Term(0));
+        let status =
+            ClusterStatus { node: link.cluster.node, role, term, leader: None, ..ClusterStatus::alone() };
+        let member = Member::new(link.peers, to_supply, link.directory, status);
+        shared.cluster.send_replace(member.status());
+        member
     });
     let node = NodeThread::new(node, member, shared, workers);
     let mut threads = vec![

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_consensus::{LogEntry, Write, WriteNumber};
+use bezant_consensus::{LogEntry, Members, Write, WriteNumber};
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
@@ -14,7 +14,7 @@ use bezant_replica::{Mode, Recovered, Supplier, fetch, recover, verify};
 use bezant_rsm::{Prefetch, StateMachine};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use bezant_storage::log::{Log, LogOptions};
-use bezant_storage::record::VoteStore;
+use bezant_storage::record::{VoteStore, load_members, store_members};
 use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
 

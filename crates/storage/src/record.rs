@@ -1,4 +1,5 @@
-//! Small records that are replaced as a whole: the vote, who the node is, a change of the log under way.
+//! Small records that are replaced as a whole: the vote, who the node is, who the others are, a change of the log
+//! under way.
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
 //! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
@@ -9,7 +10,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic "BZNTREC" and a zero |
 //! | 8 | 4 | format version |
-//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log |
+//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 members |
 //! | 16 | 4 | bytes of content |
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
@@ -17,8 +18,8 @@
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
-use bezant_consensus::Vote;
-use bezant_types::{NodeId, Term};
+use bezant_consensus::{Members, Vote};
+use bezant_types::{LogIndex, NodeId, Term};
 use thiserror::Error;
 
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, OpenMode};
@@ -71,6 +72,7 @@ pub(crate) enum RecordKind {
     Vote = 1,
     Identity = 2,
     Rewrite = 3,
+    Members = 4,
 }
 
 impl RecordKind {
@@ -79,6 +81,7 @@ impl RecordKind {
             Self::Vote => "vote.bzv",
             Self::Identity => "node.bzi",
             Self::Rewrite => "log-rewrite.bzr",
+            Self::Members => "members.bzm",
         }
     }
 
@@ -87,6 +90,7 @@ impl RecordKind {
             Self::Vote => "vote.tmp",
             Self::Identity => "node.tmp",
             Self::Rewrite => "log-rewrite.tmp",
+            Self::Members => "members.tmp",
         }
     }
 }
@@ -208,7 +212,32 @@ pub struct Identity {
     /// True when this folder is known to have lost nothing, so that its node may vote.
     pub is_admitted: bool,
     /// Other nodes that were met, and their folders; at most 64.
-    pub known: Vec<(NodeId, u128)>,
+    pub known: Vec<KnownDisk>,
+}
+
+/// The folder of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownDisk {
+    /// Whose.
+    pub node: NodeId,
+    /// The entry that made the node a member: one that was removed and added again has another folder.
+    pub since: LogIndex,
+    /// Its random number.
+    pub disk: u128,
+}
+
+/// Reads who takes part in the cluster, and makes its name durable; `None` when nobody has written it yet.
+pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
+    disk.sync_folder()?;
+    let Some(content) = load(disk, RecordKind::Members)? else { return Ok(None) };
+    let mut rest = content.as_slice();
+    let members = Members::decode(&mut rest).filter(|_| rest.is_empty());
+    members.map(Some).ok_or_else(|| damaged(RecordKind::Members, "it is no list of members"))
+}
+
+/// Replaces who takes part in the cluster; it is durable on return.
+pub fn store_members(disk: &dyn Disk, members: &Members) -> Result<(), RecordError> {
+    store(disk, RecordKind::Members, &members.encode())
 }
 
 impl Identity {
@@ -231,9 +260,10 @@ impl Identity {
         content.extend_from_slice(&self.disk.to_le_bytes());
         content.extend_from_slice(&u64::from(self.is_admitted).to_le_bytes());
         content.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
-        for (node, disk) in &self.known {
-            content.extend_from_slice(&node.0.to_le_bytes());
-            content.extend_from_slice(&disk.to_le_bytes());
+        for known in &self.known {
+            content.extend_from_slice(&known.node.0.to_le_bytes());
+            content.extend_from_slice(&known.since.0.to_le_bytes());
+            content.extend_from_slice(&known.disk.to_le_bytes());
         }
         store(disk, RecordKind::Identity, &content)
     }
@@ -250,7 +280,8 @@ impl Identity {
         }
         let mut known = Vec::new();
         for _ in 0..count {
-            known.push((NodeId(reader.u64()?), u128::from_le_bytes(reader.array()?)));
+            let (node, since) = (NodeId(reader.u64()?), LogIndex(reader.u64()?));
+            known.push(KnownDisk { node, since, disk: u128::from_le_bytes(reader.array()?) });
         }
         reader.finish()?;
         Ok(Self { token, node, disk, is_admitted, known })
@@ -346,9 +377,25 @@ mod tests {
     fn an_identity_comes_back_as_it_went() {
         let disk = MemoryDisk::new();
         assert_eq!(Identity::load(&disk).unwrap(), None);
-        let known = (1..=64).map(|node| (NodeId(node), u128::MAX - u128::from(node))).collect();
+        let known = (1..=64).map(|node| KnownDisk {
+            node: NodeId(node),
+            since: LogIndex(node * 3),
+            disk: u128::MAX - u128::from(node),
+        });
+        let known = known.collect();
         let identity = Identity { token: [3; 32], node: NodeId(1), disk: 99, is_admitted: true, known };
         identity.store(&disk).unwrap();
         assert_eq!(Identity::load(&disk).unwrap(), Some(identity));
+    }
+
+    #[test]
+    fn the_largest_list_of_members_comes_back_as_it_went() {
+        let disk = MemoryDisk::new();
+        assert_eq!(load_members(&disk).unwrap(), None);
+        let count = bezant_types::limits::MEMBERS_MAX as u64;
+        let address = "a".repeat(bezant_types::limits::ADDRESS_SIZE_MAX);
+        let members = Members::first((1..=count).map(|node| (NodeId(node), address.clone())));
+        store_members(&disk, &members).unwrap();
+        assert_eq!(load_members(&disk).unwrap(), Some(members));
     }
 }

@@ -39,6 +39,10 @@ pub const PENDING_MAX: usize = 16 << 20;
 pub const SESSIONS_MAX: usize = 1024;
 /// Bytes of the replies that sessions keep for a retry; past it the same. Room for 256 of the largest.
 pub const SESSION_BYTES_MAX: usize = 256 << 20;
+/// Nodes of a group, those without a vote among them.
+pub const MEMBERS_MAX: usize = 16;
+/// Bytes of the address at which a node's peers reach it.
+pub const ADDRESS_SIZE_MAX: usize = 200;
 /// Reserves that one expiry step releases.
 pub const EXPIRE_MAX: usize = 8189;
 

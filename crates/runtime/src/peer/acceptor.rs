@@ -39,7 +39,8 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             let met = greet(&shared, socket, number);
             strangers.fetch_sub(1, Ordering::AcqRel);
             match met {
-                Ok((met, stream)) => receive(&shared, &met, stream, number),
+                Ok(Some((met, stream))) => receive(&shared, &met, stream, number),
+                Ok(None) => {}
                 Err(HandshakeError::Refused(reason)) => {
                     tracing::warn!(%address, "a node was refused: {reason}");
                 }
@@ -52,20 +53,25 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-/// Finds out who dialed; from then on this is the connection of that peer.
+/// Finds out who dialed; from then on this is the connection of that peer. `None` for a node that only wanted to know
+/// who takes part.
 fn greet(
     shared: &Arc<Shared>,
     socket: TcpStream,
     number: u64,
-) -> Result<(Met, stream::Stream), HandshakeError> {
+) -> Result<Option<(Met, stream::Stream)>, HandshakeError> {
     let mut stream = stream::accepted(socket)?;
-    let is_member = |node| shared.queues.contains_key(&node);
-    let met = handshake::accept(&mut stream, &shared.own(), is_member, |met| {
+    let met = handshake::accept(&mut stream, &shared.own(), |met| {
         shared.admit(met)?;
         // Before the peer hears that it was taken: it must not know more of this node than this node of it.
-        shared.tell_met(met);
+        if met.is_member {
+            shared.tell_met(met);
+        }
         Ok(())
     })?;
+    if !met.is_member {
+        return Ok(None);
+    }
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     let watched = stream.try_clone()?;
     if let Some((_, older)) = shared.accepted().insert(met.node, (number, watched)) {
@@ -74,7 +80,7 @@ fn greet(
     if shared.is_stopping.load(Ordering::Acquire) {
         stream::shut_down(&stream);
     }
-    Ok((met, stream))
+    Ok(Some((met, stream)))
 }
 
 /// Receives until the connection ends.
@@ -83,7 +89,7 @@ fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, number: 
     loop {
         match frame::read(&mut stream, frame::PAYLOAD_SIZE_MAX) {
             Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => (shared.events)(PeerEvent::Message { from, bytes }),
+            Ok(bytes) => (shared.events)(PeerEvent::Message { from, disk: met.disk, bytes }),
             Err(error) => {
                 if error.kind() == std::io::ErrorKind::InvalidData {
                     tracing::warn!(node = from.0, "a connection is given up: {error}");

@@ -16,13 +16,12 @@ use super::{PeerEvent, Shared, frame};
 const WAIT_FIRST: Duration = Duration::from_millis(20);
 const WAIT_LONGEST: Duration = Duration::from_secs(1);
 /// The wait after a refusal: somebody must change something first.
-const WAIT_REFUSED: Duration = Duration::from_secs(2);
+pub(super) const WAIT_REFUSED: Duration = Duration::from_secs(2);
 /// How often a refusal is told.
 const TELL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Runs until the end.
-pub(super) fn run(shared: &Arc<Shared>, peer: NodeId, address: &str) {
-    let Some(queue) = shared.queues.get(&peer) else { return };
+pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &str) {
     let mut wait = WAIT_FIRST;
     let mut told = Told::default();
     while !queue.is_stopping() {
@@ -38,7 +37,7 @@ pub(super) fn run(shared: &Arc<Shared>, peer: NodeId, address: &str) {
                 WAIT_FIRST
             }
             Err(HandshakeError::Refused(reason)) => {
-                told.tell(peer, address, &reason);
+                told.tell(&format!("no connection with node {peer} at {address}: {reason}"));
                 WAIT_REFUSED
             }
             Err(HandshakeError::Io(error)) => {
@@ -56,16 +55,16 @@ pub(super) fn run(shared: &Arc<Shared>, peer: NodeId, address: &str) {
 
 /// Refusals are told once a minute, or when they change.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     reason: String,
     at: Option<Instant>,
 }
 
 impl Told {
-    fn tell(&mut self, peer: NodeId, address: &str, reason: &str) {
+    pub(super) fn tell(&mut self, reason: &str) {
         let is_due = self.at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL);
         if is_due || self.reason != reason {
-            tracing::error!(node = peer.0, "no connection with node {peer} at {address}: {reason}");
+            tracing::error!("{reason}");
             reason.clone_into(&mut self.reason);
             self.at = Some(Instant::now());
         }

@@ -2,30 +2,35 @@
 //!
 //! The dialer says [`Hello`], the acceptor answers with its own and a proof, the dialer proves in turn, and
 //! the acceptor says that it takes the connection. The token never travels: a proof is SHA-256 over its
-//! digest, both random numbers, both nodes and which side speaks. Every refusal says what to change.
+//! digest, which side speaks, and all that both have said. Every refusal says what to change.
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64, checksum of the numbers of all nodes u64, disk u128, fresh u8, wall clock ns u64, random 16 bytes, proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
 
 use std::io::{self, Read, Write};
 
-use bezant_types::NodeId;
+use bezant_consensus::Members;
+use bezant_types::{LogIndex, NodeId};
 use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::frame;
 use crate::cluster::draw;
+use crate::directory::Claim;
 use crate::node_thread::now;
 
 /// The version of the protocol between nodes; nodes of different versions do not talk.
 const VERSION: u16 = 1;
-/// Bytes of a message of the handshake.
-const MESSAGE_SIZE_MAX: usize = 1024;
+/// Bytes of a message of the handshake: the longest list of members, and room for the rest.
+const MESSAGE_SIZE_MAX: usize = 8 << 10;
+
+/// In place of a node's number: whoever answers.
+pub(super) const ANYBODY: NodeId = NodeId(0);
 
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
@@ -45,37 +50,49 @@ pub(super) enum HandshakeError {
 }
 
 /// Who a node is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Own {
-    pub(super) token: [u8; 32],
-    pub(super) node: NodeId,
-    /// Checksum of the numbers of all nodes: who votes must be the same for all.
-    pub(super) nodes: u64,
-    pub(super) disk: u128,
-    pub(super) is_fresh: bool,
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) token: [u8; 32],
+    pub(crate) node: NodeId,
+    pub(crate) disk: u128,
+    pub(crate) is_fresh: bool,
+    /// Who takes part, as far as it knows; nobody when it wants to join.
+    pub(crate) members: Members,
 }
 
 /// Who the peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Met {
     pub(super) node: NodeId,
     pub(super) disk: u128,
     pub(super) is_fresh: bool,
     /// Its clock less ours.
     pub(super) clock_offset_nanos: i64,
+    /// False for a node that wants to join.
+    pub(super) is_member: bool,
+    /// Who takes part, as far as it knows.
+    pub(super) members: Members,
+}
+
+impl Met {
+    /// Who it says that it is.
+    pub(super) fn claim(&self) -> Claim {
+        // One that was removed does not find itself in the list that it has learned.
+        let since = self.members.get(self.node).map(|member| member.since);
+        Claim { node: self.node, disk: self.disk, since }
+    }
 }
 
 /// What both sides say of themselves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Hello {
-    version: u16,
     node: NodeId,
     to: NodeId,
-    nodes: u64,
     disk: u128,
     is_fresh: bool,
     wall: u64,
     random: [u8; 16],
+    members: Members,
     proof: [u8; 32],
 }
 
@@ -83,29 +100,35 @@ impl Hello {
     fn new(own: &Own, to: NodeId) -> Self {
         let random = u128::from(draw()) << 64 | u128::from(draw());
         Self {
-            version: VERSION,
             node: own.node,
             to,
-            nodes: own.nodes,
             disk: own.disk,
             is_fresh: own.is_fresh,
             wall: now().wall.0,
             random: random.to_le_bytes(),
+            members: own.members.clone(),
             proof: [0; 32],
         }
     }
 
-    fn encode(&self, kind: u8) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(128);
-        bytes.put_u8(kind);
-        bytes.put_u16_le(self.version);
+    /// Everything but the proof.
+    fn words(&self) -> BytesMut {
+        let mut bytes = BytesMut::with_capacity(512);
+        bytes.put_u16_le(VERSION);
         bytes.put_u64_le(self.node.0);
         bytes.put_u64_le(self.to.0);
-        bytes.put_u64_le(self.nodes);
         bytes.put_u128_le(self.disk);
         bytes.put_u8(u8::from(self.is_fresh));
         bytes.put_u64_le(self.wall);
         bytes.put_slice(&self.random);
+        bytes.put_slice(&self.members.encode());
+        bytes
+    }
+
+    fn encode(&self, kind: u8) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(512);
+        bytes.put_u8(kind);
+        bytes.put_slice(&self.words());
         bytes.put_slice(&self.proof);
         bytes.freeze()
     }
@@ -113,7 +136,7 @@ impl Hello {
     /// The version comes first, so that another one is told for what it is.
     fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
         let mut reader = bezant_codec::Reader::new(bytes);
-        let broken = |_| refused("the peer does not speak the protocol between nodes");
+        let broken = |_| refused(OTHER_PROTOCOL);
         let version = u16::from_le_bytes(reader.array().map_err(broken)?);
         if version != VERSION {
             return Err(refused(&format!(
@@ -121,18 +144,16 @@ impl Hello {
                  {VERSION}: run the same version on both"
             )));
         }
-        let hello = Self {
-            version,
-            node: NodeId(reader.u64().map_err(broken)?),
-            to: NodeId(reader.u64().map_err(broken)?),
-            nodes: reader.u64().map_err(broken)?,
-            disk: u128::from_le_bytes(reader.array().map_err(broken)?),
-            is_fresh: reader.array::<1>().map_err(broken)? != [0],
-            wall: reader.u64().map_err(broken)?,
-            random: reader.array().map_err(broken)?,
-            proof: reader.array().map_err(broken)?,
-        };
-        Ok(hello)
+        let node = NodeId(reader.u64().map_err(broken)?);
+        let to = NodeId(reader.u64().map_err(broken)?);
+        let disk = u128::from_le_bytes(reader.array().map_err(broken)?);
+        let is_fresh = reader.array::<1>().map_err(broken)? != [0];
+        let wall = reader.u64().map_err(broken)?;
+        let random = reader.array().map_err(broken)?;
+        let mut rest = reader.rest();
+        let members = Members::decode(&mut rest).ok_or_else(|| refused(OTHER_PROTOCOL))?;
+        let proof = rest.try_into().map_err(|_| refused(OTHER_PROTOCOL))?;
+        Ok(Self { node, to, disk, is_fresh, wall, random, members, proof })
     }
 
     fn met(&self, between: (u64, u64)) -> Met {
@@ -143,20 +164,32 @@ impl Hello {
             disk: self.disk,
             is_fresh: self.is_fresh,
             clock_offset_nanos: i64::try_from(offset).unwrap_or(i64::MAX),
+            is_member: !self.members.nodes.is_empty(),
+            members: self.members.clone(),
         }
     }
 }
 
-/// Proves that a side knows the token.
+/// Proves that a side knows the token, and that both have heard the same.
 fn proof(token: &[u8; 32], side: u8, dialer: &Hello, acceptor: &Hello) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(token);
     hash.update([side]);
-    hash.update(dialer.random);
-    hash.update(acceptor.random);
-    hash.update(dialer.node.0.to_le_bytes());
-    hash.update(acceptor.node.0.to_le_bytes());
+    for words in [dialer.words(), acceptor.words()] {
+        hash.update((words.len() as u64).to_le_bytes());
+        hash.update(words);
+    }
     hash.finalize().into()
+}
+
+/// Nodes that begin a cluster must begin it with the same others. Later the newer list counts.
+fn check_first_members(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
+    let zero = LogIndex(0);
+    let numbers = |members: &Members| members.nodes.iter().map(|member| member.node).collect::<Vec<_>>();
+    let (ours, theirs) = (numbers(&own.members), numbers(&peer.members));
+    let both_begin = own.members.index == zero && peer.members.index == zero;
+    let differs = both_begin && !ours.is_empty() && !theirs.is_empty() && ours != theirs;
+    if differs { Err(refused(OTHER_NODES)) } else { Ok(()) }
 }
 
 /// Takes as long whatever differs.
@@ -170,9 +203,10 @@ fn refused(text: &str) -> HandshakeError {
 
 const OTHER_NODES: &str =
     "the peer has another list of nodes: give all nodes the same numbers, or two leaders could be elected";
+const OTHER_PROTOCOL: &str = "the peer does not speak the protocol between nodes";
 const WRONG_TOKEN: &str = "the peer has another cluster token: give all nodes of a cluster the same";
 
-/// The dialer's side: who answered at the address of node `to`.
+/// The dialer's side: who answered at the address of node `to`; 0 for whoever it is.
 pub(super) fn dial(
     stream: &mut (impl Read + Write),
     own: &Own,
@@ -186,10 +220,8 @@ pub(super) fn dial(
     if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
         return Err(refused(WRONG_TOKEN));
     }
-    if welcome.nodes != own.nodes {
-        return Err(refused(OTHER_NODES));
-    }
-    if welcome.node != to {
+    check_first_members(own, &welcome)?;
+    if to != ANYBODY && welcome.node != to {
         return Err(refused(&format!(
             "it is node {}, and not node {to}: check the list of nodes",
             welcome.node
@@ -204,15 +236,13 @@ pub(super) fn dial(
     Ok(met)
 }
 
-/// The acceptor's side: who dialed. `admit` decides last, when the dialer has proved that it knows the token. Disk,
-/// freshness and clock are its own words.
+/// The acceptor's side: who dialed. `admit` decides last, when the dialer has proved that it knows the token.
 pub(super) fn accept(
     stream: &mut (impl Read + Write),
     own: &Own,
-    is_member: impl FnOnce(NodeId) -> bool,
     admit: impl FnOnce(&Met) -> Result<(), String>,
 ) -> Result<Met, HandshakeError> {
-    let result = try_accept(stream, own, is_member, admit);
+    let result = try_accept(stream, own, admit);
     if let Err(HandshakeError::Refused(text)) = &result {
         let mut bytes = BytesMut::with_capacity(1 + text.len());
         bytes.put_u8(REFUSED);
@@ -226,12 +256,11 @@ pub(super) fn accept(
 fn try_accept(
     stream: &mut (impl Read + Write),
     own: &Own,
-    is_member: impl FnOnce(NodeId) -> bool,
     admit: impl FnOnce(&Met) -> Result<(), String>,
 ) -> Result<Met, HandshakeError> {
     let hello = Hello::decode(&receive(stream, HELLO)?)?;
     let received_at = now().wall.0;
-    if hello.to != own.node {
+    if ![own.node, ANYBODY].contains(&hello.to) {
         return Err(refused(&format!(
             "this is node {}, and node {} was meant: check the list of nodes",
             own.node, hello.to
@@ -245,15 +274,7 @@ fn try_accept(
     if !confirm.first_chunk().is_some_and(|proof| is_equal(proof, &expected)) {
         return Err(refused(WRONG_TOKEN));
     }
-    if hello.nodes != own.nodes {
-        return Err(refused(OTHER_NODES));
-    }
-    if !is_member(hello.node) {
-        let node = hello.node;
-        return Err(refused(&format!(
-            "node {node} is not in this node's list: give all nodes the same list"
-        )));
-    }
+    check_first_members(own, &hello)?;
     let met = hello.met((received_at, received_at));
     admit(&met).map_err(HandshakeError::Refused)?;
     frame::write_all(stream, &[Bytes::from_static(&[ACCEPTED])])?;
@@ -266,6 +287,6 @@ fn receive(stream: &mut impl Read, kind: u8) -> Result<Bytes, HandshakeError> {
     match message.first() {
         Some(found) if *found == kind => Ok(message.split_off(1)),
         Some(&REFUSED) => Err(HandshakeError::Refused(String::from_utf8_lossy(&message[1..]).into_owned())),
-        _ => Err(refused("the peer does not speak the protocol between nodes")),
+        _ => Err(refused(OTHER_PROTOCOL)),
     }
 }

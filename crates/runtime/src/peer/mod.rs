@@ -11,38 +11,26 @@ mod acceptor;
 mod dialer;
 mod frame;
 mod handshake;
+mod join;
 mod queue;
 mod stream;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use bezant_types::NodeId;
 use bytes::Bytes;
 
-use handshake::{Met, Own};
+use crate::directory::Directory;
+use handshake::Met;
 use queue::Queue;
 
-/// Who this node is, and who the others are.
-#[derive(Debug)]
-pub(crate) struct PeerOptions {
-    /// Digest of the cluster's token.
-    pub(crate) token: [u8; 32],
-    /// This node.
-    pub(crate) node: NodeId,
-    /// Random number of this node's data folder.
-    pub(crate) disk: u128,
-    /// True while this disk has neither voted nor held an entry.
-    pub(crate) fresh: Arc<AtomicBool>,
-    /// The other nodes and their addresses; names are looked up anew for every connection.
-    pub(crate) peers: Vec<(NodeId, String)>,
-    /// Bound.
-    pub(crate) listener: TcpListener,
-}
+pub(crate) use handshake::Own;
+pub(crate) use join::join;
 
 /// What happened.
 #[derive(Debug)]
@@ -51,6 +39,8 @@ pub(crate) enum PeerEvent {
     Message {
         /// Who sent it.
         from: NodeId,
+        /// The disk that it was admitted with.
+        disk: u128,
         /// Never empty.
         bytes: Bytes,
     },
@@ -70,16 +60,18 @@ pub(crate) enum PeerEvent {
     },
 }
 
+/// The way to one peer, and the thread that keeps it.
+struct Link {
+    address: String,
+    queue: Arc<Queue>,
+    thread: JoinHandle<()>,
+}
+
 /// What all threads share.
 struct Shared {
-    token: [u8; 32],
-    node: NodeId,
-    nodes: u64,
-    disk: u128,
-    fresh: Arc<AtomicBool>,
-    admit: Box<dyn Fn(NodeId, u128) -> Result<(), String> + Send + Sync>,
+    directory: Arc<Directory>,
     events: Box<dyn Fn(PeerEvent) + Send + Sync>,
-    queues: BTreeMap<NodeId, Arc<Queue>>,
+    links: RwLock<BTreeMap<NodeId, Link>>,
     /// The connections that this node accepted, by peer: a newer one ends the older.
     accepted: Mutex<BTreeMap<NodeId, (u64, stream::Stream)>>,
     is_stopping: AtomicBool,
@@ -89,16 +81,20 @@ struct Shared {
 impl Shared {
     fn own(&self) -> Own {
         Own {
-            token: self.token,
-            node: self.node,
-            nodes: self.nodes,
-            disk: self.disk,
-            is_fresh: self.fresh.load(Ordering::Acquire),
+            token: self.directory.token(),
+            node: self.directory.node(),
+            disk: self.directory.disk_id(),
+            is_fresh: self.directory.is_fresh(),
+            members: self.directory.members(),
         }
     }
 
-    fn admit(&self, met: &Met) -> Result<(), String> {
-        (self.admit)(met.node, met.disk)
+    /// Learns what the peer knows of the members, and decides whether it is one with this disk.
+    fn admit(self: &Arc<Self>, met: &Met) -> Result<(), String> {
+        if met.is_member && self.directory.learn(&met.members)? {
+            self.follow_directory();
+        }
+        self.directory.admit(met.claim())
     }
 
     fn tell_met(&self, met: &Met) {
@@ -106,23 +102,55 @@ impl Shared {
         (self.events)(PeerEvent::Met { node, is_fresh, clock_offset_nanos });
     }
 
-    fn accepted(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, (u64, stream::Stream)>> {
+    fn accepted(&self) -> MutexGuard<'_, BTreeMap<NodeId, (u64, stream::Stream)>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Checksum of the numbers of all nodes, in their order.
-fn checksum_of(node: NodeId, peers: &[(NodeId, String)]) -> u64 {
-    let numbers: BTreeSet<NodeId> = peers.iter().map(|(peer, _)| *peer).chain([node]).collect();
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.0.to_le_bytes()).collect();
-    bezant_codec::checksum(&bytes)
+    /// Lets go of the peers that are none any more, and begins to dial those that are new.
+    fn follow_directory(self: &Arc<Self>) {
+        let peers = self.directory.peers();
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever holds the lock and finds this has come too late.
+        if self.is_stopping.load(Ordering::Acquire) {
+            return;
+        }
+        links.retain(|peer, link| {
+            let stays = peers.get(peer) == Some(&link.address);
+            if !stays {
+                link.queue.stop();
+            }
+            stays
+        });
+        for (peer, address) in peers {
+            if links.contains_key(&peer) {
+                continue;
+            }
+            let queue = Arc::<Queue>::default();
+            let (shared, dialing, to) = (Arc::clone(self), Arc::clone(&queue), address.clone());
+            let body = move || dialer::run(&shared, &dialing, peer, &to);
+            match std::thread::Builder::new().name(format!("bezant-to-{peer}")).spawn(body) {
+                Ok(thread) => {
+                    links.insert(peer, Link { address, queue, thread });
+                }
+                Err(error) => tracing::error!(node = peer.0, "there is no way to node {peer}: {error}"),
+            }
+        }
+        let mut accepted = self.accepted();
+        accepted.retain(|peer, (_, stream)| {
+            let stays = links.contains_key(peer);
+            if !stays {
+                stream::shut_down(stream);
+            }
+            stays
+        });
+    }
 }
 
 /// The way to all peers.
 pub(crate) struct Peers {
     shared: Arc<Shared>,
     address: SocketAddr,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Peers {
@@ -132,45 +160,44 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// Begins to dial and to accept. `admit` decides about a peer with its disk, and says why not; `events` is
-    /// called from many threads and must not block.
+    /// Begins to dial the peers that the directory names, and to accept on the listener. `events` is called from many
+    /// threads and must not block.
     pub(crate) fn start(
-        options: PeerOptions,
-        admit: impl Fn(NodeId, u128) -> Result<(), String> + Send + Sync + 'static,
+        directory: Arc<Directory>,
+        listener: TcpListener,
         events: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let PeerOptions { token, node, disk, fresh, peers, listener } = options;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            token,
-            node,
-            nodes: checksum_of(node, &peers),
-            disk,
-            fresh,
-            admit: Box::new(admit),
+            directory,
             events: Box::new(events),
-            queues: peers.iter().map(|(peer, _)| (*peer, Arc::default())).collect(),
+            links: RwLock::default(),
             accepted: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
         });
-        let mut threads = Vec::new();
-        for (peer, address) in peers {
-            let shared = Arc::clone(&shared);
-            let body = move || dialer::run(&shared, peer, &address);
-            threads.push(std::thread::Builder::new().name(format!("bezant-to-{peer}")).spawn(body)?);
-        }
         let accepting = Arc::clone(&shared);
         let body = move || acceptor::run(&accepting, &listener);
-        threads.push(std::thread::Builder::new().name("bezant-peers".to_owned()).spawn(body)?);
-        Ok(Self { shared, address, threads: Mutex::new(threads) })
+        let acceptor = std::thread::Builder::new().name("bezant-peers".to_owned()).spawn(body)?;
+        shared.follow_directory();
+        Ok(Self { shared, address, acceptor: Mutex::new(Some(acceptor)) })
+    }
+
+    /// The directory has changed.
+    pub(crate) fn follow_directory(&self) {
+        self.shared.follow_directory();
+    }
+
+    fn with_queue<T>(&self, to: NodeId, with: impl FnOnce(&Queue) -> T) -> Option<T> {
+        let links = self.shared.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.get(&to).map(|link| with(&link.queue))
     }
 
     /// Sends a message, which is not empty. Never blocks.
     pub(crate) fn send(&self, to: NodeId, bytes: Bytes) {
         assert!(!bytes.is_empty(), "an empty frame is a sign of life");
         let is_taken = bytes.len() <= frame::PAYLOAD_SIZE_MAX
-            && self.shared.queues.get(&to).is_some_and(|queue| queue.push(bytes));
+            && self.with_queue(to, |queue| queue.push(bytes)).unwrap_or(false);
         if !is_taken {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -178,7 +205,7 @@ impl Peers {
 
     /// True while messages to this peer have a connection.
     pub(crate) fn is_connected(&self, to: NodeId) -> bool {
-        self.shared.queues.get(&to).is_some_and(|queue| queue.is_open())
+        self.with_queue(to, Queue::is_open).unwrap_or(false)
     }
 
     /// Messages that were dropped since the beginning: a queue was full, or there was no connection.
@@ -189,14 +216,15 @@ impl Peers {
     /// Ends all connections and threads.
     pub(crate) fn stop(&self) {
         self.shared.is_stopping.store(true, Ordering::Release);
-        self.shared.queues.values().for_each(|queue| queue.stop());
+        let links = std::mem::take(&mut *self.shared.links.write().unwrap_or_else(PoisonError::into_inner));
+        links.values().for_each(|link| link.queue.stop());
         for (_, stream) in self.shared.accepted().values() {
             stream::shut_down(stream);
         }
         // Wakes the thread that accepts.
         drop(std::net::TcpStream::connect_timeout(&self.address, stream::CONNECT_TIMEOUT));
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for thread in links.into_values().map(|link| link.thread).chain(acceptor) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the way to the peers ended by a panic");
             }

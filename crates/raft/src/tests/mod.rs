@@ -1,9 +1,11 @@
 //! A few replicas in one thread: messages are carried and disks are synced by hand, so that a test decides
 //! what is lost, and what is on disk when.
 
+mod members;
+
 use std::collections::{BTreeSet, VecDeque};
 
-use bezant_consensus::{Engine, EntryKind, Input, LogEntry, Output, ReadNumber, Vote, Write};
+use bezant_consensus::{Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Vote, Write};
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
@@ -19,6 +21,7 @@ struct Replica {
     readable: Vec<(ReadNumber, LogIndex)>,
     installs: Vec<(NodeId, LogIndex)>,
     has_caught_up: bool,
+    members: Members,
 }
 
 struct Net {
@@ -32,7 +35,7 @@ struct Net {
 fn options(node: usize, count: usize, life: u64) -> RaftOptions {
     RaftOptions {
         node: NodeId(node as u64 + 1),
-        voters: (1..=count as u64).map(NodeId).collect(),
+        members: Members::first((1..=count as u64).map(|node| (NodeId(node), format!("host{node}:1")))),
         election_ticks: 10,
         heartbeat_ticks: 2,
         may_vote: true,
@@ -51,6 +54,7 @@ impl Replica {
             readable: Vec::new(),
             installs: Vec::new(),
             has_caught_up: false,
+            members: Members::default(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Net {
                 }
                 Output::Readable { read, index } => replica.readable.push((read, index)),
                 Output::Install { from, index } => replica.installs.push((from, index)),
+                Output::Members(members) => replica.members = members,
                 Output::CaughtUp => replica.has_caught_up = true,
             }
         }
@@ -97,7 +102,12 @@ impl Net {
 
     /// Until nothing is left to do.
     fn settle(&mut self) {
-        loop {
+        self.settle_while(|_| true);
+    }
+
+    /// Until nothing is left to do, or that is true no more.
+    fn settle_while(&mut self, goes_on: impl Fn(&Self) -> bool) {
+        while goes_on(self) {
             for at in 0..self.replicas.len() {
                 self.drain(at);
                 if !self.slow.contains(&at) {
@@ -108,9 +118,12 @@ impl Net {
                 }
             }
             let Some((from, to, bytes)) = self.messages.pop_front() else { return };
-            if !self.cut.contains(&from) && !self.cut.contains(&to) {
+            if !self.cut.contains(&from)
+                && !self.cut.contains(&to)
+                && let Some(replica) = self.replicas.get_mut(to)
+            {
                 let from = NodeId(from as u64 + 1);
-                self.replicas[to].engine.handle(Input::Message { from, bytes });
+                replica.engine.handle(Input::Message { from, bytes });
             }
         }
     }
@@ -147,10 +160,14 @@ impl Net {
         let old = &self.replicas[at];
         let state =
             RaftState { vote: old.vote, checkpoint: (LogIndex(0), Term(0)), entries: old.log.clone() };
-        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        let mut options = options(at, self.replicas.len(), life);
+        if old.members != Members::default() {
+            options.members = old.members.clone();
+        }
+        let engine = Raft::new(&options, state).unwrap();
         let log = old.log.clone();
-        let vote = old.vote;
-        self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
+        let (vote, members) = (old.vote, old.members.clone());
+        self.replicas[at] = Replica { vote, log, members, ..Replica::new(engine) };
     }
 }
 
@@ -318,7 +335,7 @@ fn a_replica_whose_entries_are_gone_installs_a_checkpoint() {
     assert_eq!(index, last);
     assert!(net.leader().is_some_and(|leader| from == NodeId(leader as u64 + 1)));
     let before = net.replicas[away].committed.len();
-    net.replicas[away].engine.handle(Input::Installed { index, term });
+    net.replicas[away].engine.handle(Input::Installed { index, term, members: Members::default() });
     net.replicas[away].log.clear();
     net.settle();
     let leader = net.elect();

@@ -1,0 +1,445 @@
+//! Who takes part in a group, and how that changes while it works.
+//!
+//! A change is an entry of the log: every replica makes it when the entry is agreed, at the same place. One that
+//! touches who votes has two steps (joint consensus, Ongaro's thesis, section 4.3): from the first entry on
+//! a majority of the old voters and one of the new are needed, and the second entry ends that. Between the two no
+//! other change is made. So any two that follow each other share a voter in each of their majorities, and a
+//! crash at any step leaves one or the other.
+//!
+//! Whoever has been told by a peer of members that were agreed may count on them before its own log says so:
+//! they were agreed by a majority of the ones before, and whoever stands for election needs a vote from there.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bezant_types::limits::{ADDRESS_SIZE_MAX, MEMBERS_MAX};
+use bezant_types::{LogIndex, NodeId};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// What a member may decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// It is given all entries and has no vote.
+    Learner = 1,
+    /// It votes.
+    Voter = 2,
+    /// It votes among the new voters of a change under way.
+    Joining = 3,
+    /// It votes among the old voters of a change under way, and is gone when that is complete.
+    Leaving = 4,
+}
+
+impl Part {
+    const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Learner),
+            2 => Some(Self::Voter),
+            3 => Some(Self::Joining),
+            4 => Some(Self::Leaving),
+            _ => None,
+        }
+    }
+}
+
+/// A node that takes part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which; not 0.
+    pub node: NodeId,
+    /// The entry that added it; 0 for those with whom the group began. A number that was removed and added
+    /// again is another node, with another disk.
+    pub since: LogIndex,
+    /// What it may decide.
+    pub part: Part,
+    /// Where its peers reach it, `HOST:PORT`; at most 200 bytes.
+    pub address: String,
+}
+
+/// Who takes part in a group.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Members {
+    /// The entry that made it so; 0 at the beginning.
+    pub index: LogIndex,
+    /// In order of their numbers; at most 16.
+    pub nodes: Vec<Member>,
+}
+
+/// A change of the members, or of who leads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A node is given all entries from now on, and has no vote yet.
+    Add {
+        /// Which; not 0.
+        node: NodeId,
+        /// Where its peers reach it.
+        address: String,
+    },
+    /// A node without a vote gets one.
+    Promote(NodeId),
+    /// A node takes part no more.
+    Remove(NodeId),
+    /// The second step of a change of voters; the engine's own, never asked for.
+    Complete,
+    /// Another node leads. Not an entry of the log.
+    Lead(NodeId),
+}
+
+/// Why a change is not made. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeError {
+    /// This replica does not lead.
+    NotLeading,
+    /// Another change is under way: try again when it is complete.
+    UnderWay,
+    /// No such member.
+    Unknown,
+    /// It takes part already.
+    Known,
+    /// It votes already.
+    Votes,
+    /// It lacks so many entries, or has not been heard of: wait until it has caught up.
+    Behind(u64),
+    /// Too few of the voters that stay are heard of to agree on anything.
+    TooFew,
+    /// It leads: let another one lead first.
+    Leads,
+    /// It has no vote, and cannot lead.
+    NoVote,
+    /// The group has 16 members.
+    Full,
+    /// The number is 0, or the address is empty, too long, or another member's.
+    Address,
+    /// A node that is alone has no members.
+    Alone,
+}
+
+impl ChangeError {
+    const fn code(self) -> (u8, u64) {
+        match self {
+            Self::NotLeading => (1, 0),
+            Self::UnderWay => (2, 0),
+            Self::Unknown => (3, 0),
+            Self::Known => (4, 0),
+            Self::Votes => (5, 0),
+            Self::Behind(entries) => (6, entries),
+            Self::TooFew => (7, 0),
+            Self::Leads => (8, 0),
+            Self::NoVote => (9, 0),
+            Self::Full => (10, 0),
+            Self::Address => (11, 0),
+            Self::Alone => (12, 0),
+        }
+    }
+
+    const fn from_code(code: u8, value: u64) -> Option<Self> {
+        Some(match code {
+            1 => Self::NotLeading,
+            2 => Self::UnderWay,
+            3 => Self::Unknown,
+            4 => Self::Known,
+            5 => Self::Votes,
+            6 => Self::Behind(value),
+            7 => Self::TooFew,
+            8 => Self::Leads,
+            9 => Self::NoVote,
+            10 => Self::Full,
+            11 => Self::Address,
+            12 => Self::Alone,
+            _ => return None,
+        })
+    }
+}
+
+/// Bytes of what became of a change, for another node: code u8 (0 = made), value u64.
+pub fn encode_outcome(outcome: Result<(), ChangeError>) -> Bytes {
+    let (code, value) = outcome.err().map_or((0, 0), ChangeError::code);
+    let mut bytes = BytesMut::with_capacity(9);
+    bytes.put_u8(code);
+    bytes.put_u64_le(value);
+    bytes.freeze()
+}
+
+/// Reads [`encode_outcome`]'s bytes; `None` when they are none.
+pub fn decode_outcome(mut bytes: &[u8]) -> Option<Result<(), ChangeError>> {
+    let (code, value) = (bytes.try_get_u8().ok()?, bytes.try_get_u64_le().ok()?);
+    if bytes.has_remaining() {
+        return None;
+    }
+    if code == 0 { Some(Ok(())) } else { ChangeError::from_code(code, value).map(Err) }
+}
+
+const ADD: u8 = 1;
+const PROMOTE: u8 = 2;
+const REMOVE: u8 = 3;
+const COMPLETE: u8 = 4;
+const LEAD: u8 = 5;
+
+impl Change {
+    /// Bytes: kind u8, node u64, size of the address u16, address.
+    ///
+    /// # Panics
+    /// When the address is longer than 65,535 bytes.
+    pub fn encode(&self) -> Bytes {
+        let (kind, node, address) = match self {
+            Self::Add { node, address } => (ADD, *node, address.as_str()),
+            Self::Promote(node) => (PROMOTE, *node, ""),
+            Self::Remove(node) => (REMOVE, *node, ""),
+            Self::Complete => (COMPLETE, NodeId(0), ""),
+            Self::Lead(node) => (LEAD, *node, ""),
+        };
+        let mut bytes = BytesMut::with_capacity(16 + address.len());
+        bytes.put_u8(kind);
+        bytes.put_u64_le(node.0);
+        put_text(&mut bytes, address);
+        bytes.freeze()
+    }
+
+    /// Reads bytes of this version; `None` when they are none.
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let kind = bytes.try_get_u8().ok()?;
+        let node = NodeId(bytes.try_get_u64_le().ok()?);
+        let address = text(&mut bytes)?;
+        if bytes.has_remaining() || (kind != ADD && !address.is_empty()) {
+            return None;
+        }
+        match kind {
+            ADD => Some(Self::Add { node, address }),
+            PROMOTE => Some(Self::Promote(node)),
+            REMOVE => Some(Self::Remove(node)),
+            COMPLETE if node.0 == 0 => Some(Self::Complete),
+            LEAD => Some(Self::Lead(node)),
+            _ => None,
+        }
+    }
+}
+
+impl Members {
+    /// Those with whom a group begins: all vote.
+    pub fn first(nodes: impl IntoIterator<Item = (NodeId, String)>) -> Self {
+        let (since, part) = (LogIndex(0), Part::Voter);
+        let member = |(node, address)| Member { node, since, part, address };
+        let mut nodes: Vec<Member> = nodes.into_iter().map(member).collect();
+        nodes.sort_by_key(|member| member.node);
+        Self { index: LogIndex(0), nodes }
+    }
+
+    /// That member, if it takes part.
+    pub fn get(&self, node: NodeId) -> Option<&Member> {
+        self.nodes.iter().find(|member| member.node == node)
+    }
+
+    /// True between the two steps of a change of voters.
+    pub fn is_changing(&self) -> bool {
+        self.nodes.iter().any(|member| matches!(member.part, Part::Joining | Part::Leaving))
+    }
+
+    /// Those of whom a majority decides once no change is under way.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> {
+        let voters = self.nodes.iter().filter(|member| matches!(member.part, Part::Voter | Part::Joining));
+        voters.map(|member| member.node)
+    }
+
+    /// Whether a change may be made of these members, whatever else stands in its way.
+    pub fn check(&self, change: &Change) -> Result<(), ChangeError> {
+        if self.is_changing() != (*change == Change::Complete) && !matches!(change, Change::Lead(_)) {
+            return Err(ChangeError::UnderWay);
+        }
+        let part = |node: &NodeId| self.get(*node).map(|member| member.part).ok_or(ChangeError::Unknown);
+        match change {
+            Change::Add { node, .. } if self.get(*node).is_some() => Err(ChangeError::Known),
+            Change::Add { .. } if self.nodes.len() >= MEMBERS_MAX => Err(ChangeError::Full),
+            Change::Add { node, address } => {
+                let is_taken = self.nodes.iter().any(|member| member.address == *address);
+                let is_wrong =
+                    node.0 == 0 || address.is_empty() || address.len() > ADDRESS_SIZE_MAX || is_taken;
+                if is_wrong { Err(ChangeError::Address) } else { Ok(()) }
+            }
+            Change::Promote(node) if part(node)? == Part::Learner => Ok(()),
+            Change::Promote(_) => Err(ChangeError::Votes),
+            Change::Remove(node) if part(node)? == Part::Voter && self.voters().count() == 1 => {
+                Err(ChangeError::TooFew)
+            }
+            Change::Remove(_) | Change::Complete => Ok(()),
+            Change::Lead(node) if matches!(part(node)?, Part::Voter | Part::Joining) => Ok(()),
+            Change::Lead(_) => Err(ChangeError::NoVote),
+        }
+    }
+
+    /// The members after a change that the entry at `index` makes; unchanged where [`check`](Self::check) refuses it.
+    #[must_use]
+    pub fn after(&self, change: &Change, index: LogIndex) -> Self {
+        let mut nodes = self.nodes.clone();
+        if self.check(change).is_ok() {
+            match change {
+                Change::Add { node, address } => {
+                    let (node, address) = (*node, address.clone());
+                    nodes.push(Member { node, since: index, part: Part::Learner, address });
+                    nodes.sort_by_key(|member| member.node);
+                }
+                Change::Promote(node) => {
+                    nodes
+                        .iter_mut()
+                        .filter(|member| member.node == *node)
+                        .for_each(|member| member.part = Part::Joining);
+                }
+                Change::Remove(node) => {
+                    nodes.retain(|member| member.node != *node || member.part != Part::Learner);
+                    nodes
+                        .iter_mut()
+                        .filter(|member| member.node == *node)
+                        .for_each(|member| member.part = Part::Leaving);
+                }
+                Change::Complete => {
+                    nodes.retain(|member| member.part != Part::Leaving);
+                    nodes
+                        .iter_mut()
+                        .filter(|member| member.part == Part::Joining)
+                        .for_each(|member| member.part = Part::Voter);
+                }
+                Change::Lead(_) => {}
+            }
+        }
+        Self { index, nodes }
+    }
+
+    /// Bytes: index u64, count u16, and for each member node u64, since u64, part u8, size of the address u16,
+    /// address.
+    pub fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(16 + 64 * self.nodes.len());
+        bytes.put_u64_le(self.index.0);
+        bytes.put_u16_le(u16::try_from(self.nodes.len()).unwrap_or(u16::MAX));
+        for member in &self.nodes {
+            bytes.put_u64_le(member.node.0);
+            bytes.put_u64_le(member.since.0);
+            bytes.put_u8(member.part as u8);
+            put_text(&mut bytes, &member.address);
+        }
+        bytes.freeze()
+    }
+
+    /// Reads [`encode`](Self::encode)'s bytes from the front; `None` when there are none, or they break the order or
+    /// a limit.
+    pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let index = LogIndex(bytes.try_get_u64_le().ok()?);
+        let count = usize::from(bytes.try_get_u16_le().ok()?);
+        if count > MEMBERS_MAX {
+            return None;
+        }
+        let mut nodes: Vec<Member> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let node = NodeId(bytes.try_get_u64_le().ok()?);
+            let since = LogIndex(bytes.try_get_u64_le().ok()?);
+            let part = Part::from_u8(bytes.try_get_u8().ok()?)?;
+            let address = text(bytes)?;
+            let is_in_order = nodes.last().map_or(NodeId(0), |last| last.node) < node;
+            if !is_in_order || since > index || address.len() > ADDRESS_SIZE_MAX {
+                return None;
+            }
+            nodes.push(Member { node, since, part, address });
+        }
+        Some(Self { index, nodes })
+    }
+}
+
+fn put_text(bytes: &mut BytesMut, text: &str) {
+    let size = u16::try_from(text.len()).expect("invariant: an address is short");
+    bytes.put_u16_le(size);
+    bytes.put_slice(text.as_bytes());
+}
+
+fn text(bytes: &mut &[u8]) -> Option<String> {
+    let size = usize::from(bytes.try_get_u16_le().ok()?);
+    let (text, rest) = bytes.split_at_checked(size)?;
+    *bytes = rest;
+    core::str::from_utf8(text).ok().map(String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    fn three() -> Members {
+        Members::first((1..=3).map(|node| (NodeId(node), format!("host{node}:7"))))
+    }
+
+    fn add(node: u64) -> Change {
+        Change::Add { node: NodeId(node), address: format!("host{node}:7") }
+    }
+
+    fn parts(members: &Members) -> Vec<(u64, Part)> {
+        members.nodes.iter().map(|member| (member.node.0, member.part)).collect()
+    }
+
+    #[test]
+    fn a_node_learns_votes_and_leaves_in_steps() {
+        let members = three().after(&add(4), LogIndex(10));
+        assert_eq!(members.get(NodeId(4)).map(|it| (it.part, it.since)), Some((Part::Learner, LogIndex(10))));
+        let members = members.after(&Change::Promote(NodeId(4)), LogIndex(11));
+        assert!(members.is_changing());
+        assert_eq!(members.check(&add(5)), Err(ChangeError::UnderWay));
+        let members = members.after(&Change::Complete, LogIndex(12));
+        assert_eq!(members.voters().count(), 4);
+        let members = members.after(&Change::Remove(NodeId(1)), LogIndex(13));
+        assert_eq!(parts(&members)[0], (1, Part::Leaving));
+        let members = members.after(&Change::Complete, LogIndex(14));
+        assert_eq!(parts(&members), [(2, Part::Voter), (3, Part::Voter), (4, Part::Voter)]);
+        assert_eq!(members.index, LogIndex(14));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let one = Members::first([(NodeId(1), String::from("a:1"))]);
+        let long = "a".repeat(ADDRESS_SIZE_MAX + 1);
+        let cases = [
+            (three(), add(3), ChangeError::Known),
+            (three(), Change::Add { node: NodeId(0), address: String::from("x:1") }, ChangeError::Address),
+            (
+                three(),
+                Change::Add { node: NodeId(9), address: String::from("host1:7") },
+                ChangeError::Address,
+            ),
+            (three(), Change::Add { node: NodeId(9), address: long }, ChangeError::Address),
+            (three(), Change::Promote(NodeId(1)), ChangeError::Votes),
+            (three(), Change::Promote(NodeId(9)), ChangeError::Unknown),
+            (three(), Change::Remove(NodeId(9)), ChangeError::Unknown),
+            (three(), Change::Complete, ChangeError::UnderWay),
+            (three(), Change::Lead(NodeId(9)), ChangeError::Unknown),
+            (three().after(&add(4), LogIndex(1)), Change::Lead(NodeId(4)), ChangeError::NoVote),
+            (one, Change::Remove(NodeId(1)), ChangeError::TooFew),
+        ];
+        for (members, change, error) in cases {
+            assert_eq!(members.check(&change), Err(error), "{change:?}");
+            assert_eq!(members.after(&change, members.index), members, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn members_changes_and_outcomes_come_back_as_they_went() {
+        let members = three().after(&add(4), LogIndex(10)).after(&Change::Promote(NodeId(4)), LogIndex(11));
+        let bytes = members.encode();
+        assert_eq!(Members::decode(&mut &bytes[..]), Some(members));
+        for size in 0..bytes.len() {
+            assert_eq!(Members::decode(&mut &bytes[..size]), None, "cut at {size}");
+        }
+        let changes = [
+            add(7),
+            Change::Promote(NodeId(7)),
+            Change::Remove(NodeId(7)),
+            Change::Complete,
+            Change::Lead(NodeId(7)),
+        ];
+        for change in changes {
+            let bytes = change.encode();
+            assert_eq!(Change::decode(&bytes), Some(change));
+            assert_eq!(Change::decode(&bytes[..bytes.len() - 1]), None);
+        }
+        for code in 1..=12 {
+            let outcome = Err(ChangeError::from_code(code, 0).unwrap());
+            assert_eq!(decode_outcome(&encode_outcome(outcome)), Some(outcome));
+        }
+        assert_eq!(decode_outcome(&encode_outcome(Ok(()))), Some(Ok(())));
+        assert_eq!(decode_outcome(&[99; 9]), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! Changes of who takes part, between the seam's words and the crate's.
+//!
+//! An entry's payload is the crate's own message, with the seam's change as its context: the crate looks at the
+//! former, everything else at the latter. A change of one without a vote is one step; one of a voter enters a joint
+//! configuration, and the leader proposes the second step as soon as the first is made. Whoever becomes leader in
+//! between finds the members joint and does the same.
+
+use bezant_consensus::{Change, ChangeError, Members, Output, Part};
+use bezant_types::{LogIndex, NodeId};
+use protobuf::Message as _;
+use raft::StateRole;
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+    Message, MessageType,
+};
+
+use crate::engine::Raft;
+
+/// Entries that a node may lack and be given a vote: it has them before anybody notices.
+const BEHIND_MAX: u64 = 256;
+
+/// The crate's words for these members.
+pub(crate) fn conf_state(members: &Members) -> ConfState {
+    let of = |parts: &[Part]| {
+        let those = members.nodes.iter().filter(|member| parts.contains(&member.part));
+        those.map(|member| member.node.0).collect::<Vec<_>>()
+    };
+    let mut state = ConfState::from((of(&[Part::Voter, Part::Joining]), of(&[Part::Learner])));
+    if members.is_changing() {
+        state.set_voters_outgoing(of(&[Part::Voter, Part::Leaving]));
+    }
+    state
+}
+
+/// The crate's words for a change of these members.
+fn conf_change(members: &Members, change: &Change) -> ConfChangeV2 {
+    let mut conf_change = ConfChangeV2::default();
+    conf_change.set_context(change.encode());
+    let (kind, node) = match change {
+        Change::Add { node, .. } => (ConfChangeType::AddLearnerNode, *node),
+        Change::Promote(node) => (ConfChangeType::AddNode, *node),
+        Change::Remove(node) => (ConfChangeType::RemoveNode, *node),
+        Change::Complete | Change::Lead(_) => return conf_change,
+    };
+    let is_voter = members.get(node).is_some_and(|member| member.part == Part::Voter);
+    if is_voter || matches!(change, Change::Promote(_)) {
+        conf_change.set_transition(ConfChangeTransition::Explicit);
+    }
+    let mut single = ConfChangeSingle { node_id: node.0, ..ConfChangeSingle::default() };
+    single.set_change_type(kind);
+    conf_change.mut_changes().push(single);
+    conf_change
+}
+
+/// The change that an entry makes; `None` when it is none that this engine proposes.
+pub(crate) fn change_of(entry: &Entry) -> Option<Change> {
+    if entry.get_entry_type() != EntryType::EntryConfChangeV2 {
+        return None;
+    }
+    let mut conf_change = ConfChangeV2::default();
+    conf_change.merge_from_bytes(&entry.data).ok()?;
+    Change::decode(conf_change.get_context())
+}
+
+impl Raft {
+    /// See [`Engine::change`](bezant_consensus::Engine::change).
+    pub(crate) fn make_change(&mut self, change: &Change) -> Result<Option<LogIndex>, ChangeError> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader || raft.lead_transferee.is_some() {
+            return Err(ChangeError::NotLeading);
+        }
+        if raft.has_pending_conf() && !matches!(change, Change::Lead(_)) {
+            return Err(ChangeError::UnderWay);
+        }
+        let members = self.raw.store().members();
+        members.check(change)?;
+        match change {
+            Change::Promote(node) => self.check_caught_up(*node)?,
+            Change::Lead(node) if *node == self.node => return Ok(None),
+            Change::Lead(node) => {
+                self.check_caught_up(*node)?;
+                self.raw.transfer_leader(node.0);
+                self.work();
+                return Ok(None);
+            }
+            Change::Remove(node) if *node == self.node => return Err(ChangeError::Leads),
+            Change::Remove(node) => self.check_enough_stay(*node)?,
+            Change::Add { .. } | Change::Complete => {}
+        }
+        let index = self.propose_change(change).ok_or(ChangeError::UnderWay)?;
+        self.work();
+        Ok(Some(index))
+    }
+
+    fn check_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
+        let last = self.raw.raft.raft_log.last_index();
+        let matched = self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched);
+        if matched + BEHIND_MAX < last || !self.is_heard(node) {
+            return Err(ChangeError::Behind(last.saturating_sub(matched)));
+        }
+        Ok(())
+    }
+
+    /// Without that voter, the others must be able to agree: nobody could take the change back.
+    fn check_enough_stay(&self, leaving: NodeId) -> Result<(), ChangeError> {
+        let staying: Vec<NodeId> =
+            self.raw.store().members().voters().filter(|voter| *voter != leaving).collect();
+        let heard = staying.iter().filter(|voter| **voter == self.node || self.is_heard(**voter)).count();
+        if heard * 2 > staying.len() { Ok(()) } else { Err(ChangeError::TooFew) }
+    }
+
+    /// The entry's index; `None` when the crate takes none now.
+    fn propose_change(&mut self, change: &Change) -> Option<LogIndex> {
+        let conf_change = conf_change(self.raw.store().members(), change);
+        let data = conf_change.write_to_bytes().expect("invariant: it has no required fields");
+        let mut entry = Entry { data: data.into(), ..Entry::default() };
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        let mut message = Message { from: self.node.0, ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.mut_entries().push(entry);
+        self.raw.step(message).ok()?;
+        Some(LogIndex(self.raw.raft.raft_log.last_index()))
+    }
+
+    /// The second step of a change, when the first was made; true when it was proposed.
+    pub(crate) fn complete_change(&mut self) -> bool {
+        let raft = &self.raw.raft;
+        let may_propose =
+            raft.state == StateRole::Leader && raft.lead_transferee.is_none() && !raft.has_pending_conf();
+        may_propose
+            && self.raw.store().members().is_changing()
+            && self.propose_change(&Change::Complete).is_some()
+    }
+
+    /// An entry that changes the members is agreed. One that was made already (its outcome came with a checkpoint, or
+    /// lay on the disk) and one that fits no more change nothing, on every replica alike.
+    pub(crate) fn commit_change(&mut self, entry: &Entry) {
+        let Some(change) = change_of(entry) else { return };
+        let members = self.raw.store().members();
+        if entry.index <= members.index.0 || members.check(&change).is_err() {
+            return;
+        }
+        let changed = members.after(&change, LogIndex(entry.index));
+        let conf_change = conf_change(members, &change);
+        self.raw.raft.apply_conf_change(&conf_change).expect("invariant: the seam allows what the crate does");
+        self.raw.mut_store().set_members(changed.clone());
+        self.outputs.push_back(Output::Members(changed));
+    }
+}

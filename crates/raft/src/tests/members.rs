@@ -1,0 +1,169 @@
+//! Members come and go while a group works, and whoever fails in the middle finds the way on.
+
+use bezant_consensus::{Change, ChangeError, Part};
+
+use super::*;
+
+fn add(node: u64) -> Change {
+    Change::Add { node: NodeId(node), address: format!("host{node}:1") }
+}
+
+impl Net {
+    /// A replica with an empty disk, which knows the members that the leader knows.
+    fn join(&mut self, leader: usize) -> usize {
+        let at = self.replicas.len();
+        let members = self.replicas[leader].engine.members().clone();
+        let options = RaftOptions { may_vote: false, members: members.clone(), ..options(at, 1, 7) };
+        let engine = Raft::new(&options, RaftState::default()).unwrap();
+        self.replicas.push(Replica { members, ..Replica::new(engine) });
+        at
+    }
+
+    fn change(&mut self, at: usize, change: &Change) -> Result<Option<LogIndex>, ChangeError> {
+        let made = self.replicas[at].engine.change(change.clone());
+        self.settle();
+        made
+    }
+
+    fn ticks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.tick();
+            for replica in &mut self.replicas {
+                if std::mem::take(&mut replica.has_caught_up) {
+                    replica.engine.handle(Input::Admit);
+                }
+            }
+        }
+    }
+
+    /// Three replicas and a fourth that has learned all they know; the leader.
+    fn with_learner() -> (Self, usize) {
+        let mut net = Self::new(3);
+        let leader = net.elect();
+        net.propose(leader, b"before");
+        net.change(leader, &add(4)).unwrap();
+        net.join(leader);
+        net.ticks(20);
+        (net, leader)
+    }
+
+    fn parts(&self, at: usize) -> Vec<(u64, Part)> {
+        let members = self.replicas[at].engine.members();
+        members.nodes.iter().map(|member| (member.node.0, member.part)).collect()
+    }
+}
+
+const FOUR: [(u64, Part); 4] = [(1, Part::Voter), (2, Part::Voter), (3, Part::Voter), (4, Part::Voter)];
+
+#[test]
+fn a_node_comes_learns_everything_and_votes() {
+    let (mut net, leader) = Net::with_learner();
+    assert_eq!(commands(&net.replicas[3]), [b"before"]);
+    assert_eq!(net.parts(3)[3], (4, Part::Learner));
+    net.change(leader, &Change::Promote(NodeId(4))).unwrap();
+    net.ticks(10);
+    for at in 0..4 {
+        assert_eq!(net.parts(at), FOUR, "replica {at}");
+        assert_eq!(net.replicas[at].members, *net.replicas[at].engine.members(), "what went to the disk");
+    }
+    // Of four, three are needed: with two away nothing is agreed, with one away it is.
+    net.cut = [(leader + 1) % 3, (leader + 2) % 3].into();
+    net.replicas[leader].engine.propose(Bytes::from_static(b"not yet"));
+    net.settle();
+    assert!(!commands(&net.replicas[3]).contains(&&b"not yet"[..]));
+    net.cut = [(leader + 1) % 3].into();
+    net.ticks(60);
+    let leader = net.elect();
+    net.propose(leader, b"with three");
+    net.tick();
+    assert!(commands(&net.replicas[3]).contains(&&b"with three"[..]));
+}
+
+#[test]
+fn whoever_leads_after_a_crash_between_both_steps_completes_the_change() {
+    let (mut net, leader) = Net::with_learner();
+    // The leader makes the first step, and is gone before anybody hears of it or of the second.
+    net.replicas[leader].engine.change(Change::Promote(NodeId(4))).unwrap();
+    net.settle_while(|net| !net.replicas[leader].engine.members().is_changing());
+    net.messages.retain(|(from, ..)| *from != leader);
+    assert!((0..4).filter(|at| *at != leader).all(|at| !net.replicas[at].engine.members().is_changing()));
+    net.cut = [leader].into();
+    for at in (0..4).filter(|at| *at != leader) {
+        net.restart(at, 30 + at as u64);
+    }
+    net.ticks(60);
+    let new = net.elect();
+    net.ticks(20);
+    for at in (0..4).filter(|at| *at != leader) {
+        assert_eq!(net.parts(at), FOUR, "replica {at}");
+    }
+    net.cut.clear();
+    net.restart(leader, 40);
+    net.propose(new, b"after");
+    net.ticks(40);
+    assert_eq!(net.parts(leader), FOUR);
+}
+
+#[test]
+fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let gone = (leader + 1) % 3;
+    let number = NodeId(gone as u64 + 1);
+    net.cut = [gone].into();
+    net.change(leader, &Change::Remove(number)).unwrap();
+    net.ticks(10);
+    assert_eq!(net.parts(leader).len(), 2);
+    let term = net.replicas[leader].engine.standing().term;
+    net.cut.clear();
+    net.ticks(200);
+    let standing = net.replicas[leader].engine.standing();
+    assert_eq!((net.leader(), standing.term), (Some(leader), term), "it still believes that it votes");
+    // Its number comes back with an empty disk.
+    let address = "elsewhere:1".to_owned();
+    net.change(leader, &Change::Add { node: number, address }).unwrap();
+    let members = net.replicas[leader].engine.members().clone();
+    let options = RaftOptions { may_vote: false, members, ..options(gone, 3, 50) };
+    net.replicas[gone] = Replica::new(Raft::new(&options, RaftState::default()).unwrap());
+    net.propose(leader, b"all of it");
+    net.ticks(20);
+    assert_eq!(commands(&net.replicas[gone]), [b"all of it"]);
+    net.change(leader, &Change::Promote(number)).unwrap();
+    net.ticks(20);
+    let voters: Vec<NodeId> = net.replicas[gone].engine.members().voters().collect();
+    assert_eq!(voters, [NodeId(1), NodeId(2), NodeId(3)]);
+    net.cut = [leader].into();
+    net.ticks(60);
+    net.elect();
+}
+
+#[test]
+fn what_would_lose_the_group_is_refused() {
+    let (mut net, leader) = Net::with_learner();
+    let follower = (leader + 1) % 3;
+    let (itself, other) = (NodeId(leader as u64 + 1), NodeId(follower as u64 + 1));
+    assert_eq!(net.change(follower, &add(5)), Err(ChangeError::NotLeading));
+    assert_eq!(net.change(leader, &Change::Remove(itself)), Err(ChangeError::Leads));
+    assert_eq!(net.change(leader, &Change::Lead(NodeId(4))), Err(ChangeError::NoVote));
+    assert_eq!(net.change(leader, &Change::Lead(itself)), Ok(None));
+    net.cut = [3].into();
+    net.ticks(15);
+    assert!(matches!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Behind(_))));
+    net.cut = [follower].into();
+    net.ticks(15);
+    let third = NodeId((leader as u64 + 2) % 3 + 1);
+    assert_eq!(net.change(leader, &Change::Remove(third)), Err(ChangeError::TooFew), "of two, one is away");
+    assert!(net.change(leader, &Change::Remove(other)).is_ok(), "the one that is away may go");
+    net.ticks(5);
+    assert_eq!(net.change(leader, &Change::Remove(NodeId(4))).map(|it| it.is_some()), Ok(true));
+}
+
+#[test]
+fn the_lead_goes_where_it_is_wanted() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.ticks(5);
+    let wanted = (leader + 2) % 3;
+    assert_eq!(net.change(leader, &Change::Lead(NodeId(wanted as u64 + 1))), Ok(None));
+    assert_eq!(net.leader(), Some(wanted));
+}

@@ -1,0 +1,231 @@
+//! Who takes part in the cluster and with which disk, as far as this node knows: kept on its disk, newest first.
+//!
+//! The list comes from the log, with a checkpoint of another node, or from a peer that has a newer one: what was
+//! agreed once may be counted on wherever it is heard (see `bezant_consensus::Members`). A node is known by its
+//! disk: one whose disk was lost has forgotten what it promised, and is another node until it was removed and
+//! added again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bezant_consensus::Members;
+use bezant_storage::disk::Disk;
+use bezant_storage::record::{Identity, KnownDisk, store_members};
+use bezant_types::{LogIndex, NodeId};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    disk: Arc<dyn Disk>,
+    state: Mutex<State>,
+    /// Addresses that an operator gave this node; they win over those of the list.
+    addresses: BTreeMap<NodeId, String>,
+    /// This disk has neither voted nor held an entry.
+    is_fresh: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    identity: Identity,
+    members: Members,
+}
+
+/// What a peer says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) node: NodeId,
+    pub(crate) disk: u128,
+    /// The entry that added it, as it knows; `None` for one that wants to join, and does not know.
+    pub(crate) since: Option<LogIndex>,
+}
+
+impl Directory {
+    /// What lies on the disk already.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        identity: Identity,
+        members: Members,
+        addresses: impl IntoIterator<Item = (NodeId, String)>,
+        is_fresh: bool,
+    ) -> Self {
+        Self {
+            disk,
+            state: Mutex::new(State { identity, members }),
+            addresses: addresses.into_iter().collect(),
+            is_fresh: AtomicBool::new(is_fresh),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.lock().identity.node
+    }
+
+    /// Digest of the cluster's token.
+    pub(crate) fn token(&self) -> [u8; 32] {
+        self.lock().identity.token
+    }
+
+    /// This node's disk.
+    pub(crate) fn disk_id(&self) -> u128 {
+        self.lock().identity.disk
+    }
+
+    /// The newest list that is known.
+    pub(crate) fn members(&self) -> Members {
+        self.lock().members.clone()
+    }
+
+    /// The other nodes, and where they are reached.
+    pub(crate) fn peers(&self) -> BTreeMap<NodeId, String> {
+        let state = self.lock();
+        let others = state.members.nodes.iter().filter(|member| member.node != state.identity.node);
+        others.map(|member| (member.node, self.address(member.node, &member.address))).collect()
+    }
+
+    /// Where a node is reached.
+    pub(crate) fn address(&self, node: NodeId, listed: &str) -> String {
+        self.addresses.get(&node).map_or_else(|| listed.to_owned(), Clone::clone)
+    }
+
+    /// True while this disk has neither voted nor held an entry.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.is_fresh.load(Ordering::Acquire)
+    }
+
+    /// From now on this disk holds something.
+    pub(crate) fn set_used(&self) {
+        self.is_fresh.store(false, Ordering::Release);
+    }
+
+    /// True when it was noted that this disk may vote.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.lock().identity.is_admitted
+    }
+
+    /// From now on this disk may vote; on disk before it does.
+    pub(crate) fn set_admitted(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        if !state.identity.is_admitted {
+            state.identity.is_admitted = true;
+            state.identity.store(&*self.disk).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes a list that was agreed; true when it is newer than the one before. It is on disk on return.
+    pub(crate) fn learn(&self, members: &Members) -> Result<bool, String> {
+        let mut state = self.lock();
+        if members.index <= state.members.index {
+            return Ok(false);
+        }
+        let text = |error: bezant_storage::record::RecordError| error.to_string();
+        store_members(&*self.disk, members).map_err(text)?;
+        state.members = members.clone();
+        let count = state.identity.known.len();
+        let is_current =
+            |known: &KnownDisk| members.get(known.node).is_some_and(|member| member.since == known.since);
+        state.identity.known.retain(is_current);
+        if state.identity.known.len() != count {
+            state.identity.store(&*self.disk).map_err(text)?;
+        }
+        Ok(true)
+    }
+
+    /// Admits a peer with its disk, or says why not. A disk that was never seen is remembered first.
+    pub(crate) fn admit(&self, claim: Claim) -> Result<(), String> {
+        let mut state = self.lock();
+        let Claim { node, disk, since } = claim;
+        let Some(member) = state.members.get(node) else {
+            return Err(format!(
+                "node {node} is not a member of the cluster (any more): `bezant cluster add {node}=HOST:PORT` makes it one"
+            ));
+        };
+        let member_since = member.since;
+        if since.is_some_and(|since| since != member_since) {
+            return Err(format!(
+                "node {node} was removed from the cluster, and added again: start it on an empty folder, with --join"
+            ));
+        }
+        match state.identity.known.iter().find(|known| known.node == node) {
+            Some(known) if known.disk == disk => Ok(()),
+            Some(_) => Err(format!(
+                "node {node} comes with another disk than the one that is known: start it on the folder that it \
+                 had; when that is lost, `bezant cluster replace {node}` lets it begin anew"
+            )),
+            None => {
+                state.identity.known.push(KnownDisk { node, since: member_since, disk });
+                state.identity.store(&*self.disk).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// True for the disk that was admitted as that node's: what came from another one is not believed.
+    pub(crate) fn is_known(&self, node: NodeId, disk: u128) -> bool {
+        self.lock().identity.known.iter().any(|known| known.node == node && known.disk == disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_consensus::Change;
+    use bezant_storage::MemoryDisk;
+    use bezant_storage::record::load_members;
+
+    fn identity() -> Identity {
+        Identity { token: [1; 32], node: NodeId(1), disk: 9, is_admitted: false, known: Vec::new() }
+    }
+
+    fn directory(disk: &Arc<dyn Disk>) -> Directory {
+        let first = Members::first((1..=3).map(|node| (NodeId(node), format!("host{node}:1"))));
+        let members = load_members(&**disk).unwrap().unwrap_or(first);
+        let identity = Identity::load(&**disk).unwrap().unwrap_or_else(identity);
+        Directory::new(Arc::clone(disk), identity, members, [(NodeId(2), "here:2".to_owned())], true)
+    }
+
+    fn claim(node: u64, disk: u128, since: u64) -> Claim {
+        Claim { node: NodeId(node), disk, since: Some(LogIndex(since)) }
+    }
+
+    #[test]
+    fn a_peer_with_another_disk_is_another_peer() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        directory(&disk).admit(claim(2, 77, 0)).unwrap();
+        let again = directory(&disk);
+        again.admit(claim(2, 77, 0)).unwrap();
+        assert!(again.is_known(NodeId(2), 77) && !again.is_known(NodeId(2), 78));
+        assert!(again.admit(claim(2, 78, 0)).unwrap_err().contains("cluster replace 2"));
+        assert!(again.admit(claim(4, 1, 0)).unwrap_err().contains("cluster add 4"));
+    }
+
+    #[test]
+    fn a_node_that_was_removed_and_added_again_has_another_disk() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let one = directory(&disk);
+        one.admit(claim(2, 77, 0)).unwrap();
+        let steps = [
+            Change::Remove(NodeId(2)),
+            Change::Complete,
+            Change::Add { node: NodeId(2), address: "new:2".to_owned() },
+        ];
+        let mut members = one.members();
+        for (change, index) in steps.iter().zip(5..) {
+            members = members.after(change, LogIndex(index));
+            assert_eq!(one.learn(&members), Ok(true));
+            assert_eq!(one.learn(&members), Ok(false), "no news");
+        }
+        let again = directory(&disk);
+        assert_eq!(again.members(), members);
+        assert!(!again.is_known(NodeId(2), 77));
+        assert!(again.admit(claim(2, 77, 0)).unwrap_err().contains("--join"), "the old one is back");
+        again.admit(Claim { since: None, ..claim(2, 78, 0) }).unwrap();
+        again.admit(claim(2, 78, 7)).unwrap();
+        assert_eq!(again.peers()[&NodeId(2)], "here:2", "what an operator says wins");
+    }
+}

@@ -1,0 +1,44 @@
+//! How a node on an empty folder comes to a cluster that works already: it asks the members who takes part, until
+//! they know it.
+
+use std::time::Duration;
+
+use bezant_consensus::Members;
+
+use super::dialer::{Told, WAIT_REFUSED};
+use super::handshake::{self, ANYBODY, HandshakeError, Own};
+use super::stream;
+
+/// The wait after nobody answered.
+const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
+
+/// Asks the members at these addresses, one after the other, until one of them says who takes part, and this node is
+/// among them. Blocks for as long as that takes; what it waits for is told.
+pub(crate) fn join(own: &Own, addresses: &[String]) -> Members {
+    let mut told = Told::default();
+    loop {
+        let mut pause = WAIT_UNREACHABLE;
+        for address in addresses {
+            match ask(own, address) {
+                Ok(members) if members.get(own.node).is_some() => return members,
+                Ok(_) => {}
+                Err(HandshakeError::Refused(reason)) => {
+                    told.tell(&format!("waits for the cluster: the node at {address} says: {reason}"));
+                    pause = WAIT_REFUSED;
+                    break;
+                }
+                Err(HandshakeError::Io(error)) => {
+                    told.tell(&format!("waits for the cluster: {address} does not answer: {error}"));
+                }
+            }
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+fn ask(own: &Own, address: &str) -> Result<Members, HandshakeError> {
+    let mut stream = stream::dial(address)?;
+    let met = handshake::dial(&mut stream, own, ANYBODY, |_| Ok(()))?;
+    stream::shut_down(&stream);
+    Ok(met.members)
+}
