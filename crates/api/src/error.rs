@@ -100,6 +100,18 @@ codes! {
     NoLeader = "no_leader" 503 Unavailable,
     /// The leader changed before the outcome was known; retry a write with the same ids.
     Interrupted = "interrupted" 503 Unavailable,
+    /// The cluster has no such node.
+    MemberNotFound = "member_not_found" 404 NotFound,
+    /// The node takes part already, or votes already.
+    MemberExists = "member_exists" 409 AlreadyExists,
+    /// Another change of the cluster is under way; try again when it is complete.
+    ChangeUnderWay = "change_under_way" 409 Aborted,
+    /// The node has not caught up with the others, or is not heard of; try again later.
+    NodeBehind = "node_behind" 409 FailedPrecondition,
+    /// The node leads: let another one lead first.
+    NodeLeads = "node_leads" 409 FailedPrecondition,
+    /// The cluster cannot be changed so.
+    ChangeRefused = "change_refused" 409 FailedPrecondition,
     /// The history on disk is damaged and is not served.
     HistoryDamaged = "history_damaged" 500 DataLoss,
     /// A fault of the server; its log says more.

@@ -1,6 +1,7 @@
 //! Why a call has no answer. A refusal by the rules of money is not an error: it is a status in the answer.
 
 use thiserror::Error;
+use tonic_types::StatusExt;
 
 /// Why a call has no answer.
 #[derive(Debug, Error)]
@@ -46,6 +47,8 @@ pub enum ClientError {
     /// What was asked about is not in a state that allows it, such as balances of an account without history.
     #[error("this cannot be done: {reason}")]
     FailedPrecondition {
+        /// The stable name of the reason, such as `history_not_kept` or `node_behind`; empty when the server gave none.
+        code: String,
         /// The server's words on why not.
         reason: String,
     },
@@ -107,7 +110,10 @@ impl ClientError {
         match status.code() {
             tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Self::Invalid { reason },
             tonic::Code::NotFound => Self::NotFound { reason },
-            tonic::Code::FailedPrecondition => Self::FailedPrecondition { reason },
+            tonic::Code::FailedPrecondition | tonic::Code::AlreadyExists => {
+                let code = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+                Self::FailedPrecondition { code, reason }
+            }
             tonic::Code::DataLoss => Self::Damaged { reason },
             tonic::Code::Unimplemented => Self::Protocol { reason },
             _ => Self::Server { reason },

@@ -44,7 +44,7 @@ pub mod pages;
 mod read;
 mod retry;
 
-pub use bezant_api::v1::{ClusterNode, GetClusterReply as ClusterReply};
+pub use bezant_api::v1::{ClusterChange, ClusterNode, GetClusterReply as ClusterReply};
 pub use bezant_ledger::{Books, LedgerTotals, Operation};
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,

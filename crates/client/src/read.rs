@@ -8,8 +8,8 @@ use bezant_types::{
     Transfer, TransferId,
 };
 
-use crate::ClusterReply;
 use crate::{Client, ClientError, convert};
+use crate::{ClusterChange, ClusterReply};
 
 impl Client {
     /// Accounts by id, in the order of the ids; unknown ones are left out.
@@ -137,6 +137,25 @@ impl Client {
             })
             .await?;
         Ok(answer.reply)
+    }
+
+    /// Changes who takes part in the cluster, or who leads it; the change is agreed on return, and is tried again while
+    /// another one is under way. When the answer was lost, the next try may be refused with `member_exists` or
+    /// `member_not_found`: then it is so.
+    ///
+    /// `address` is where its peers reach a node that is added, and empty otherwise.
+    pub async fn change_cluster(
+        &self,
+        change: ClusterChange,
+        node: u64,
+        address: &str,
+    ) -> Result<u64, ClientError> {
+        let address = address.to_owned();
+        let message = v1::ChangeClusterRequest { change: change.into(), node, address };
+        let answer = self
+            .call(message, |mut service, request| async move { service.change_cluster(request).await })
+            .await?;
+        Ok(answer.reply.log_index)
     }
 
     /// One page of the whole history, from row `from`; a limit of 0 stands for 2,730.

@@ -10,8 +10,8 @@ use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
 use crate::{
-    Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Role, Standing, Write,
-    WriteNumber,
+    Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Role, Standing,
+    Write, WriteNumber,
 };
 
 /// A group with one replica, which always leads.

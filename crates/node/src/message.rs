@@ -301,11 +301,7 @@ fn decode_chunk(reader: &mut Reader) -> Option<Chunk> {
     }
     let part = match reader.u8()? {
         ROWS => ChunkPart::Rows { from: reader.position()?, until: reader.position()?, bytes: reader.rest() },
-        STATE => ChunkPart::State {
-            offset: reader.u64()?,
-            members: reader.members()?,
-            bytes: reader.rest(),
-        },
+        STATE => ChunkPart::State { offset: reader.u64()?, members: reader.members()?, bytes: reader.rest() },
         _ => return None,
     };
     Some(Chunk { head, part })

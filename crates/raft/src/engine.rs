@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use bezant_consensus::{
-    Change, ChangeError, Engine, Input, LogEntry, Members, Output, PeerStanding, ReadNumber, Role, Standing, Vote,
-    Write, WriteNumber,
+    Change, ChangeError, Engine, Input, LogEntry, Members, Output, PeerStanding, ReadNumber, Role, Standing,
+    Vote, Write, WriteNumber,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
@@ -366,6 +366,19 @@ impl Raft {
         self.send(freed.messages);
     }
 
+    /// Asks the replica that is best prepared to lead, if there is one.
+    pub(crate) fn transfer_lead(&mut self) {
+        let voters = self.raw.store().members().voters();
+        let others = voters.filter(|voter| *voter != self.node && self.is_heard(*voter));
+        let matched =
+            |voter: &NodeId| self.raw.raft.prs().get(voter.0).map_or(0, |progress| progress.matched);
+        // The lowest number among equals.
+        let best = others.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)));
+        if let Some(successor) = best {
+            self.raw.transfer_leader(successor.0);
+        }
+    }
+
     /// What was asked of the old leader is asked of the new one.
     fn note_leader(&mut self) {
         let leader = self.raw.raft.leader_id;
@@ -424,15 +437,8 @@ impl Engine for Raft {
 
     fn hand_over(&mut self) {
         let raft = &self.raw.raft;
-        if raft.state != StateRole::Leader || raft.lead_transferee.is_some() {
-            return;
-        }
-        let voters = self.raw.store().members().voters();
-        let others = voters.filter(|voter| *voter != self.node && self.is_heard(*voter));
-        let matched = |voter: &NodeId| raft.prs().get(voter.0).map_or(0, |progress| progress.matched);
-        // The lowest number among equals.
-        if let Some(successor) = others.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter))) {
-            self.raw.transfer_leader(successor.0);
+        if raft.state == StateRole::Leader && raft.lead_transferee.is_none() {
+            self.transfer_lead();
             self.work();
         }
     }

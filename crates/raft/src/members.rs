@@ -122,14 +122,21 @@ impl Raft {
         Some(LogIndex(self.raw.raft.raft_log.last_index()))
     }
 
-    /// The second step of a change, when the first was made; true when it was proposed.
+    /// The second step of a change, when the first was made; true when there is something to be sent for it. A leader
+    /// that is about to leave lets another one make the step.
     pub(crate) fn complete_change(&mut self) -> bool {
         let raft = &self.raw.raft;
+        let members = self.raw.store().members();
         let may_propose =
             raft.state == StateRole::Leader && raft.lead_transferee.is_none() && !raft.has_pending_conf();
-        may_propose
-            && self.raw.store().members().is_changing()
-            && self.propose_change(&Change::Complete).is_some()
+        if !may_propose || !members.is_changing() {
+            return false;
+        }
+        if members.get(self.node).is_some_and(|member| member.part == Part::Leaving) {
+            self.transfer_lead();
+            return self.raw.raft.lead_transferee.is_some();
+        }
+        self.propose_change(&Change::Complete).is_some()
     }
 
     /// An entry that changes the members is agreed. One that was made already (its outcome came with a checkpoint, or
@@ -142,7 +149,16 @@ impl Raft {
         }
         let changed = members.after(&change, LogIndex(entry.index));
         let conf_change = conf_change(members, &change);
-        self.raw.raft.apply_conf_change(&conf_change).expect("invariant: the seam allows what the crate does");
+        self.raw
+            .raft
+            .apply_conf_change(&conf_change)
+            .expect("invariant: the seam allows what the crate does");
+        // The leader before may have proposed the step that takes this one out.
+        let is_voter = changed.get(self.node).is_some_and(|member| member.part != Part::Learner);
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader && !is_voter {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
         self.raw.mut_store().set_members(changed.clone());
         self.outputs.push_back(Output::Members(changed));
     }

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bezant_consensus::{Members, Part, Role, Standing};
@@ -25,6 +26,8 @@ pub struct ClusterOptions {
     /// Where members of a cluster that works already are reached by their peers: an empty folder asks them who takes
     /// part, until this node was added. Empty for a node that begins with the others.
     pub join: Vec<String>,
+    /// Set to give up waiting for that.
+    pub give_up: Arc<AtomicBool>,
     /// Where this node's peers reach it; bound.
     pub listener: TcpListener,
 }
@@ -191,6 +194,7 @@ mod tests {
             token: token.to_owned(),
             nodes: vec![(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:1".to_owned())],
             join: Vec::new(),
+            give_up: Arc::default(),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         }
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_consensus::{Change, ChangeError, decode_outcome};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_node::{Consistency, Input, PeerMessage, change_command};
 use bezant_rsm::Command;
 use bezant_storage::{HistoryAnswer, HistoryQuery, HistoryReader};

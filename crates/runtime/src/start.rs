@@ -19,9 +19,7 @@ use rustix::thread::gettid;
 use thiserror::Error;
 
 use crate::checkpoint_thread::CheckpointThread;
-use crate::cluster::{
-    Acquaintance, ClusterOptions, ClusterStatus, draw, first_members, identify,
-};
+use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, first_members, identify};
 use crate::directory::Directory;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
@@ -91,6 +89,9 @@ pub enum StartError {
         /// Which.
         node: NodeId,
     },
+    /// It was told to stop before the cluster knew it.
+    #[error("stopped before the cluster knew this node: `bezant cluster add` makes it a member")]
+    GaveUp,
     /// A cluster begins with empty folders.
     #[error(
         "the folder holds the data of a node that was alone: a cluster begins with empty folders; start node \
@@ -260,7 +261,7 @@ fn find_members(
         is_fresh: true,
         members: Members::default(),
     };
-    let members = join(&own, &cluster.join);
+    let members = join(&own, &cluster.join, &cluster.give_up).ok_or(StartError::GaveUp)?;
     store_members(&**disk, &members)?;
     tracing::info!("this node is a member of the cluster: it fetches what the others have");
     Ok(members)
@@ -340,8 +341,7 @@ fn make_node(
     };
     let state = RaftState { vote: recovered.vote, checkpoint, entries };
     let engine = Raft::new(&raft_options, state).ok_or(StartError::Entries)?;
-    let node_options =
-        NodeOptions { node: link.cluster.node, is_alone: false, life, ..options.node.clone() };
+    let node_options = NodeOptions { node: link.cluster.node, is_alone: false, life, ..options.node.clone() };
     Ok(Node::new(restored, Box::new(engine), node_options))
 }
 

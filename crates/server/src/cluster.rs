@@ -1,9 +1,11 @@
-//! Where a node stands among the others, as both protocols show it.
+//! Where a node stands among the others, as both protocols show it, and changes of who takes part.
 
-use bezant_api::v1;
-use bezant_runtime::{Health, Role};
+use bezant_api::{ErrorCode, Failure, Violation, v1};
+use bezant_runtime::{Change, ChangeError, Health, Part, Role};
+use bezant_types::{NodeId, limits};
 
-use crate::desk::Desk;
+use crate::desk::{Deadline, Desk};
+use crate::failure;
 
 /// What the node says of itself.
 pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
@@ -20,6 +22,13 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         connected: node.is_connected,
         matched: node.matched.map_or(0, |matched| matched.0),
         clock_offset: node.clock_offset_nanos,
+        part: match node.part {
+            Part::Voter => "voter",
+            Part::Learner => "learner",
+            Part::Joining => "joining",
+            Part::Leaving => "leaving",
+        }
+        .to_owned(),
     });
     let read_only = match desk.handle.health() {
         Health::ReadOnly { reason } => reason,
@@ -39,5 +48,122 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         disk_available: desk.handle.disk_available(),
         read_only,
         nodes: nodes.collect(),
+        members_index: status.members_index.0,
+    }
+}
+
+/// Makes a change; it is agreed on return.
+pub(crate) async fn change_cluster(
+    desk: &Desk,
+    request: v1::ChangeClusterRequest,
+    deadline: Deadline,
+) -> Result<v1::ChangeClusterReply, Failure> {
+    let change = change(&request)?;
+    let made = desk.handle.change(&change, deadline).await.map_err(|error| failure::of_write(&error))?;
+    match made {
+        Ok(index) => Ok(v1::ChangeClusterReply { log_index: index.0 }),
+        Err(error) => Err(refusal(error, request.node)),
+    }
+}
+
+fn change(request: &v1::ChangeClusterRequest) -> Result<Change, Failure> {
+    let node = NodeId(request.node);
+    if node.0 == 0 {
+        return Err(Violation::new("node", "must be a number from 1 on").into());
+    }
+    let change = request.change();
+    if change != v1::ClusterChange::Add && !request.address.is_empty() {
+        return Err(Violation::new("address", "belongs to a node that is added: leave it out").into());
+    }
+    match change {
+        v1::ClusterChange::Add => {
+            let address = request.address.clone();
+            let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+            let is_address = matches!(port, Some((host, Ok(1..))) if !host.is_empty());
+            if !is_address || address.len() > limits::ADDRESS_SIZE_MAX {
+                let text = "must be HOST:PORT, at most 200 bytes: where the other nodes reach this one";
+                return Err(Violation::new("address", text).into());
+            }
+            Ok(Change::Add { node, address })
+        }
+        v1::ClusterChange::Promote => Ok(Change::Promote(node)),
+        v1::ClusterChange::Remove => Ok(Change::Remove(node)),
+        v1::ClusterChange::Lead => Ok(Change::Lead(node)),
+        v1::ClusterChange::Unspecified => {
+            Err(Violation::new("change", "must be add, promote, remove or lead").into())
+        }
+    }
+}
+
+fn refusal(error: ChangeError, node: u64) -> Failure {
+    let (code, detail) = match error {
+        ChangeError::UnderWay => (
+            ErrorCode::ChangeUnderWay,
+            "another change of the cluster is under way: try again when it is complete".into(),
+        ),
+        ChangeError::Unknown => (ErrorCode::MemberNotFound, format!("the cluster has no node {node}")),
+        ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} takes part already")),
+        ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} votes already")),
+        ChangeError::Behind(0) => (
+            ErrorCode::NodeBehind,
+            format!("node {node} is not heard of: is it started, and are its address and token right?"),
+        ),
+        ChangeError::Behind(entries) => (
+            ErrorCode::NodeBehind,
+            format!("node {node} lacks {entries} log entries: wait until it has caught up"),
+        ),
+        ChangeError::Leads => (
+            ErrorCode::NodeLeads,
+            format!("node {node} leads: let another one lead first (`bezant cluster transfer-leader`)"),
+        ),
+        ChangeError::TooFew => (
+            ErrorCode::ChangeRefused,
+            format!(
+                "without node {node}, too few of the voters that are left can be reached to agree on anything"
+            ),
+        ),
+        ChangeError::NoVote => {
+            (ErrorCode::ChangeRefused, format!("node {node} has no vote, and cannot lead: promote it first"))
+        }
+        ChangeError::Full => (
+            ErrorCode::ChangeRefused,
+            format!("the cluster has {} nodes, and can have no more", limits::MEMBERS_MAX),
+        ),
+        ChangeError::Address => {
+            return Violation::new("address", "is another node's already").into();
+        }
+        ChangeError::Alone => (
+            ErrorCode::ChangeRefused,
+            "this node is alone: a cluster is begun with --node and --nodes, on empty folders".into(),
+        ),
+        ChangeError::NotLeading => (ErrorCode::NoLeader, "no node leads: try again".into()),
+    };
+    Failure::new(code, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(change: v1::ClusterChange, node: u64, address: &str) -> v1::ChangeClusterRequest {
+        v1::ChangeClusterRequest { change: change.into(), node, address: address.to_owned() }
+    }
+
+    #[test]
+    fn what_cannot_be_a_change_is_named() {
+        let cases = [
+            (request(v1::ClusterChange::Add, 0, "a:1"), "node"),
+            (request(v1::ClusterChange::Add, 4, "a"), "address"),
+            (request(v1::ClusterChange::Add, 4, ":1"), "address"),
+            (request(v1::ClusterChange::Add, 4, "a:0"), "address"),
+            (request(v1::ClusterChange::Add, 4, &format!("{}:1", "a".repeat(200))), "address"),
+            (request(v1::ClusterChange::Promote, 4, "a:1"), "address"),
+            (request(v1::ClusterChange::Unspecified, 4, ""), "change"),
+        ];
+        for (request, field) in cases {
+            assert_eq!(change(&request).unwrap_err().violations[0].field, field, "{request:?}");
+        }
+        let add = Change::Add { node: NodeId(4), address: "a:1".to_owned() };
+        assert_eq!(change(&request(v1::ClusterChange::Add, 4, "a:1")).unwrap(), add);
     }
 }

@@ -53,6 +53,7 @@ calls! {
     ListAssets = "list_assets",
     GetBooks = "get_books",
     GetCluster = "get_cluster",
+    ChangeCluster = "change_cluster",
     GetMovements = "get_movements",
     WatchEvents = "watch_events",
     Register = "register",

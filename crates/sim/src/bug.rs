@@ -3,7 +3,9 @@
 //! They sit where a node meets the world: in how its writes are confirmed, in its engine's answers, and in its
 //! machine. No other room knows of them.
 
-use bezant_consensus::{Engine, EntryKind, Input, LogEntry, Output, ReadNumber, Standing};
+use bezant_consensus::{
+    Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Standing,
+};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerRows};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{FetchKey, Fetched, HistoryPosition, LogIndex, Nanos, NodeId};
@@ -130,6 +132,14 @@ impl<E: Engine> Engine for FlawedEngine<E> {
         } else {
             self.inner.read(read);
         }
+    }
+
+    fn change(&mut self, change: Change) -> Result<Option<LogIndex>, ChangeError> {
+        self.inner.change(change)
+    }
+
+    fn members(&self) -> &Members {
+        self.inner.members()
     }
 
     fn hand_over(&mut self) {

@@ -43,6 +43,7 @@ pub(crate) enum Wish {
 
 /// A process: node and open files.
 struct Life {
+    disk: MemoryDisk,
     node: SimNode,
     log: Log,
     votes: VoteStore,
@@ -66,6 +67,12 @@ pub(crate) struct Host {
     pub(crate) clock_offset: i64,
     /// Counts processes: events for an earlier one are void.
     pub(crate) lives: u64,
+    /// Counts disks: one that was lost is another's.
+    pub(crate) disks: u64,
+    /// A disk that takes part, or will; false for a spare machine, and one whose disk was lost.
+    pub(crate) is_placed: bool,
+    /// It was noted on the disk that it may vote.
+    is_admitted: bool,
     /// Nothing happens here before this moment: the process sleeps.
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
@@ -86,6 +93,9 @@ impl Host {
             life: None,
             clock_offset: 0,
             lives: 0,
+            disks: 0,
+            is_placed: false,
+            is_admitted: false,
             paused_until: 0,
             bug,
             failure: None,
@@ -114,10 +124,27 @@ impl Host {
         Now { wall: Nanos(time.saturating_add_signed(self.clock_offset)) }
     }
 
+    /// The disk belongs to a node of the cluster now. One with which the cluster begins may vote.
+    pub(crate) fn place(&mut self, members: &Members, is_admitted: bool) -> Result<(), String> {
+        self.is_placed = true;
+        self.is_admitted = is_admitted;
+        store_members(&self.disk, members).map_err(|error| error.to_string())
+    }
+
+    /// The disk is lost for good.
+    pub(crate) fn lose_disk(&mut self) {
+        self.life = None;
+        self.disk = MemoryDisk::new();
+        self.disks += 1;
+        self.is_placed = false;
+    }
+
     /// Starts a process on what the disk holds; an error says why it does not start.
-    pub(crate) fn start(&mut self, voters: &[NodeId], seed: u64) -> Result<(), String> {
+    pub(crate) fn start(&mut self, seed: u64) -> Result<(), String> {
         self.lives += 1;
         self.failure = None;
+        let members = load_members(&self.disk).map_err(|error| error.to_string())?;
+        let members = members.ok_or("nobody takes part")?;
         let disk: Arc<dyn bezant_storage::disk::Disk> = Arc::new(self.disk.clone());
         let recovered = recover(disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
         let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
@@ -131,23 +158,23 @@ impl Host {
         let by_index = entries.iter().map(|entry| (entry.index, entry.clone())).collect();
         let options = RaftOptions {
             node: self.id,
-            voters: voters.to_vec(),
+            members,
             election_ticks: 20,
             heartbeat_ticks: 4,
-            may_vote: true,
+            may_vote: self.is_admitted,
             seed,
         };
         let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;
-        let peers = voters.iter().copied().filter(|voter| *voter != self.id).collect();
         let options = NodeOptions {
             node: self.id,
-            peers,
+            is_alone: false,
             life: seed,
             checkpoint_interval_bytes: self.checkpoint_interval_bytes,
         };
         let node = Node::new(restored, FlawedEngine::new(raft, self.bug), options);
-        let supplier = Supplier::new(store.clone(), history.reader());
+        let supplier = Supplier::new(Arc::new(self.disk.clone()), store.clone(), history.reader());
         self.life = Some(Life {
+            disk: self.disk.clone(),
             node,
             log,
             votes,
@@ -226,6 +253,7 @@ impl Host {
             {
                 self.has_voted |= ![NodeId(0), self.id].contains(&vote.voted_for);
             }
+            self.is_admitted |= matches!(output, Output::CaughtUp);
             let result = life.perform(output, self.bug, &mut wishes);
             if let Err(error) = result {
                 wishes.extend(self.fail(time, &error));
@@ -305,8 +333,17 @@ impl Life {
             | Output::Refuse { .. }
             | Output::QueryAnswer { .. }
             | Output::BarrierPassed { .. } => wishes.push(Wish::Reply(output)),
+            Output::Members(members) => self.learn(&members)?,
             Output::CaughtUp => wishes.push(Wish::Later(Input::Admit)),
             Output::Diverged { reason, .. } => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn learn(&self, members: &Members) -> Result<(), String> {
+        let known = load_members(&self.disk).map_err(|error| error.to_string())?;
+        if known.is_none_or(|known| known.index < members.index) {
+            store_members(&self.disk, members).map_err(|error| error.to_string())?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod client;
 mod faults;
 mod host;
 mod net;
+mod operator;
 mod random;
 mod record;
 mod world;

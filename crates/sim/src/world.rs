@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bezant_consensus::Role;
+use bezant_consensus::{Members, Role, decode_outcome};
 use bezant_ledger::LedgerAnswer;
-use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
+use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket, change_command};
 use bezant_types::{LogIndex, NodeId};
 
 use crate::bug::FlawedLedger;
@@ -13,6 +13,7 @@ use crate::client::{Call, Client, Wanted, query};
 use crate::faults::{Fault, KIND_NAMES, Plan};
 use crate::host::{Host, Wish, state_bytes};
 use crate::net::{Net, Weather};
+use crate::operator::{Operator, Step};
 use crate::random::Random;
 use crate::record::{Acknowledged, Record, Seen};
 use crate::{SimOptions, SimReport};
@@ -37,6 +38,8 @@ enum Event {
     Tick(NodeId, u64),
     Deliver {
         from: NodeId,
+        /// Which of the sender's disks: what an earlier one sent is not believed.
+        disk: u64,
         to: NodeId,
         message: PeerMessage,
     },
@@ -47,6 +50,8 @@ enum Event {
         node: NodeId,
         ticket: Ticket,
     },
+    /// The operator looks around.
+    Operate,
     /// A client looks around, unless it has a newer plan.
     Wake(usize, u64),
     /// An answer reaches a client.
@@ -70,11 +75,14 @@ pub(crate) struct World {
     sequence: u64,
     events: BTreeMap<(u64, u64), Event>,
     nodes: Vec<NodeId>,
+    /// With so many of them the cluster begins.
+    first: u64,
     hosts: BTreeMap<NodeId, Host>,
     slow: BTreeMap<NodeId, u64>,
     /// Machines that lose their power after their next vote.
     vote_losers: BTreeSet<NodeId>,
     net: Net,
+    operator: Operator,
     clients: Vec<Client>,
     /// Which client a ticket belongs to, and what it asked.
     tickets: BTreeMap<Ticket, (usize, Call)>,
@@ -91,7 +99,10 @@ impl World {
     pub(crate) fn new(options: SimOptions) -> Self {
         let mut random = Random::new(options.seed);
         let count = if random.per_mille(250) { 5 } else { 3 };
-        let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
+        let has_operator = random.per_mille(400) && options.bug.is_none();
+        let operator = if has_operator { Operator::draw(&mut random, count) } else { Operator::default() };
+        let spare = u64::from(has_operator);
+        let nodes: Vec<NodeId> = (1..=count + spare).map(NodeId).collect();
         let plan = Plan::draw(&mut random, &nodes, options.bug);
         let clients = random.between(2, 6);
         let mut world = Self {
@@ -104,6 +115,8 @@ impl World {
                 .map(|node| (*node, Host::new(*node, options.bug, plan.checkpoint_interval_bytes)))
                 .collect(),
             nodes,
+            first: count,
+            operator,
             slow: BTreeMap::new(),
             vote_losers: BTreeSet::new(),
             net: Net::new(plan.weather),
@@ -124,6 +137,10 @@ impl World {
         for (at, fault) in plan.faults {
             world.at(EPOCH + at, Event::Fault(fault));
         }
+        if has_operator {
+            let at = EPOCH + world.random.between(SECOND / 2, 4 * SECOND);
+            world.at(at, Event::Operate);
+        }
         for client in 0..world.clients.len() {
             let at = EPOCH + world.random.between(0, 500 * MILLI);
             world.wake_at(at, client);
@@ -137,14 +154,19 @@ impl World {
 
     /// The whole run.
     pub(crate) fn run(&mut self) -> Result<SimReport, String> {
-        for node in self.nodes.clone() {
-            self.start(node)?;
+        let first = Members::first((1..=self.first).map(|node| (NodeId(node), format!("machine{node}:0"))));
+        for member in &first.nodes {
+            self.host(member.node).place(&first, true)?;
+            self.start(member.node)?;
         }
         self.run_until(self.plan_until)?;
         self.end_faults()?;
         let done: Vec<u64> = self.clients.iter().map(|client| client.done).collect();
         self.run_until(self.plan_until + RECOVERY)?;
         check::everybody_was_answered(&self.clients, &done)?;
+        if let Some(step) = self.operator.step() {
+            return Err(format!("the operator still waits for {step:?} long after the faults ended"));
+        }
         self.is_asking = false;
         self.run_until(self.plan_until + RECOVERY + SETTLING)?;
         self.judge()?;
@@ -157,8 +179,11 @@ impl World {
         check::nobody_reads_the_past(&self.record)?;
         let ledger = check::answers_follow_the_log(&self.record)?;
         let last = self.record.log.last_key_value().map_or(LogIndex(0), |(index, _)| *index);
+        let members = self.newest_members();
+        let known = self.hosts.iter().filter_map(|(node, host)| Some((*node, host.node()?.members())));
+        check::members_are_equal(&members, known)?;
         let mut states = Vec::new();
-        for (node, host) in &mut self.hosts {
+        for (node, host) in self.hosts.iter_mut().filter(|(node, _)| members.get(**node).is_some()) {
             let Some((index, bytes)) = host.take_state() else {
                 return Err(format!("node {node} is down though the faults have ended"));
             };
@@ -194,9 +219,12 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Tick(node, life) => self.tick(node, life)?,
-            Event::Deliver { from, to, message } => {
-                self.give(to, None, Input::Message { from, message })?;
+            Event::Deliver { from, disk, to, message } => {
+                if self.host(from).disks == disk {
+                    self.give(to, None, Input::Message { from, message })?;
+                }
             }
+            Event::Operate => self.operate()?,
             Event::Flush(node, life) => {
                 if self.wakes(node, life, || Event::Flush(node, life)) {
                     let time = self.time;
@@ -208,10 +236,13 @@ impl World {
             Event::Ask { node, ticket } => self.ask(node, ticket)?,
             Event::Wake(client, plan) if plan == self.clients[client].plan => self.wake(client),
             Event::Wake(..) => {}
+            Event::Told { ticket, output } if self.operator.waits_for(ticket) => {
+                self.tell_operator(&output)?
+            }
             Event::Told { ticket, output } => self.told(ticket, output),
             Event::Fault(fault) => self.strike(fault)?,
             Event::Restart(node) => {
-                if !self.host(node).is_up() {
+                if !self.host(node).is_up() && self.host(node).is_placed {
                     self.start(node)?;
                 }
             }
@@ -245,11 +276,10 @@ impl World {
     }
 
     fn start(&mut self, node: NodeId) -> Result<(), String> {
-        let voters = self.nodes.clone();
         let seed = self.random.next();
         let host = self.host(node);
         host.set_disk_fault(None);
-        host.start(&voters, seed).map_err(|error| format!("node {node} does not start: {error}"))?;
+        host.start(seed).map_err(|error| format!("node {node} does not start: {error}"))?;
         let life = host.lives;
         self.note(|| format!("node {node} starts"));
         let first = self.time + self.random.between(1, TICK);
@@ -339,8 +369,9 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
+        let disk = self.host(from).disks;
         for delay in self.net.delays(from, to, &mut self.random) {
-            self.at(self.time + delay, Event::Deliver { from, to, message: message.clone() });
+            self.at(self.time + delay, Event::Deliver { from, disk, to, message: message.clone() });
         }
     }
 
@@ -380,6 +411,67 @@ impl World {
         let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
         let at = self.time + self.random.between(20_000, MILLI);
         self.at(at, Event::Ask { node, ticket });
+    }
+
+    /// The newest list of members that a process knows.
+    fn newest_members(&self) -> Members {
+        let known = self.hosts.values().filter_map(|host| host.node()).map(|node| node.members().clone());
+        known.max_by_key(|members| members.index).unwrap_or_default()
+    }
+
+    /// The operator does what is next.
+    fn operate(&mut self) -> Result<(), String> {
+        let Some(step) = self.operator.step() else { return Ok(()) };
+        let at = self.time + self.random.between(50 * MILLI, 300 * MILLI);
+        self.at(at, Event::Operate);
+        if let Step::LoseDisk(node) = step {
+            self.note(|| format!("the disk of node {node} is lost for good"));
+            self.host(node).lose_disk();
+            self.tell_lost(node);
+            self.operator.advance();
+            return Ok(());
+        }
+        if !self.operator.may_ask(self.time) {
+            return Ok(());
+        }
+        let voters: Vec<NodeId> = self.newest_members().voters().collect();
+        if let Some(change) = self.operator.change(&voters, &mut self.random) {
+            self.last_ticket += 1;
+            let ticket = Ticket(self.last_ticket);
+            self.operator.ask(ticket, self.time);
+            let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
+            self.give(node, None, Input::Request { ticket, command: change_command(&change) })?;
+        }
+        Ok(())
+    }
+
+    /// The operator hears what became of a change.
+    fn tell_operator(&mut self, output: &Output<FlawedLedger>) -> Result<(), String> {
+        let Output::Answer { results, .. } = output else {
+            self.operator.handle_refusal();
+            return Ok(());
+        };
+        let outcome = decode_outcome(results).ok_or("a change had an answer that is none")?;
+        let step = self.operator.step();
+        let is_made = self.operator.handle_answer(outcome);
+        self.note(|| format!("the operator asked for {step:?} and hears {outcome:?}"));
+        if !is_made {
+            return Ok(());
+        }
+        if let Some(Step::Add(node)) = step {
+            // A node that joins asks a member who takes part; one that is not up can tell nobody.
+            let members = self.newest_members();
+            if members.get(node).is_none() {
+                return Ok(());
+            }
+            if !self.host(node).is_placed {
+                self.host(node).set_disk_fault(None);
+                self.host(node).place(&members, false)?;
+                self.start(node)?;
+            }
+        }
+        self.operator.advance();
+        Ok(())
     }
 
     fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
@@ -530,7 +622,7 @@ impl World {
         for node in self.nodes.clone() {
             self.host(node).set_disk_fault(None);
             self.host(node).paused_until = 0;
-            if !self.host(node).is_up() {
+            if !self.host(node).is_up() && self.host(node).is_placed {
                 self.start(node)?;
             }
         }

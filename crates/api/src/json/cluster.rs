@@ -1,6 +1,6 @@
 //! Where a node stands among the others, as JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::v1;
@@ -32,6 +32,8 @@ pub struct ClusterReply {
     pub disk_available: Option<u64>,
     /// Why it takes no writes; null = it does.
     pub read_only: Option<String>,
+    /// The log entry that made the nodes what they are; 0 = those with whom the cluster began.
+    pub members_index: u64,
     /// All nodes; empty for one that is alone.
     pub nodes: Vec<ClusterNodeReply>,
 }
@@ -43,6 +45,8 @@ pub struct ClusterNodeReply {
     pub node: u64,
     /// Where its peers reach it.
     pub address: String,
+    /// voter, learner (it is given everything and has no vote), joining (about to vote) or leaving.
+    pub part: String,
     /// True when the node that answers has a connection to it, or is it.
     pub connected: bool,
     /// The last log entry that it is known to have on disk; null = not known, for only the leader knows.
@@ -61,6 +65,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
         let nodes = reply.nodes.into_iter().map(|node| ClusterNodeReply {
             node: node.node,
             address: node.address,
+            part: node.part,
             connected: node.connected,
             matched: unless_zero(node.matched),
             clock_offset: node.clock_offset,
@@ -79,7 +84,60 @@ impl From<v1::GetClusterReply> for ClusterReply {
             install_size: is_installing.then_some(reply.install_size),
             disk_available: unless_zero(reply.disk_available),
             read_only: (!reply.read_only.is_empty()).then_some(reply.read_only),
+            members_index: reply.members_index,
             nodes: nodes.collect(),
         }
     }
+}
+
+/// What is to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterChangeBody {
+    /// A node is given everything from now on, and has no vote yet.
+    Add,
+    /// A learner gets a vote.
+    Promote,
+    /// A node takes part no more.
+    Remove,
+    /// A node leads.
+    Lead,
+}
+
+impl From<ClusterChangeBody> for v1::ClusterChange {
+    fn from(body: ClusterChangeBody) -> Self {
+        match body {
+            ClusterChangeBody::Add => Self::Add,
+            ClusterChangeBody::Promote => Self::Promote,
+            ClusterChangeBody::Remove => Self::Remove,
+            ClusterChangeBody::Lead => Self::Lead,
+        }
+    }
+}
+
+/// A change of who takes part in the cluster, or who leads it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeClusterBody {
+    /// What.
+    pub change: ClusterChangeBody,
+    /// Which node; not 0.
+    pub node: u64,
+    /// Of a node that is added: where its peers reach it, HOST:PORT. Otherwise absent.
+    #[serde(default)]
+    pub address: String,
+}
+
+impl From<ChangeClusterBody> for v1::ChangeClusterRequest {
+    fn from(body: ChangeClusterBody) -> Self {
+        let change = v1::ClusterChange::from(body.change).into();
+        Self { change, node: body.node, address: body.address }
+    }
+}
+
+/// The change is agreed.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct ChangeClusterReply {
+    /// The last log entry that the leader had applied, the change included.
+    pub log_index: u64,
 }

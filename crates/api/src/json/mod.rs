@@ -10,7 +10,7 @@ mod query;
 mod reply;
 mod request;
 
-pub use cluster::{ClusterNodeReply, ClusterReply};
+pub use cluster::{ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterNodeReply, ClusterReply};
 pub use number::{Amount, SignedAmount, Text64};
 pub use query::{AccountsQuery, EventsQuery, HistoryQuery, Paged, Side, TransfersQuery, parse_query};
 pub use reply::{
@@ -19,5 +19,5 @@ pub use reply::{
 };
 pub use request::{
     AccountBody, AssetBody, Batch, BoundsBody, NameBody, ResolutionBody, TransferBody, parse_accounts,
-    parse_assets, parse_bounds, parse_name, parse_resolution, parse_transfers,
+    parse_assets, parse_bounds, parse_cluster_change, parse_name, parse_resolution, parse_transfers,
 };

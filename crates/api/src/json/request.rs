@@ -13,6 +13,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::cluster::ChangeClusterBody;
 use super::number::{Amount, SignedAmount, Text64};
 use crate::draft::{AccountDraft, AccountReference, TransferDraft};
 use crate::error::{ErrorCode, Failure, Violation};
@@ -168,6 +169,11 @@ pub fn parse_assets(body: &[u8]) -> Result<Batch<Asset>, Failure> {
         let code = body.code.parse().map_err(|error| Violation::new("code", format!("{error}")))?;
         Ok(Asset { ledger: LedgerNumber(body.ledger), code, scale: body.scale })
     })
+}
+
+/// Reads the body of `POST /v1/cluster`.
+pub fn parse_cluster_change(body: &[u8]) -> Result<ChangeClusterBody, Failure> {
+    parse::<Object<_>>(body).map(|body| body.0)
 }
 
 /// Reads the body of `PUT /v1/accounts/{account}/bounds`.

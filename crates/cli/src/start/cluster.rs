@@ -2,9 +2,11 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bezant_runtime::ClusterOptions;
 use bezant_types::NodeId;
+use bezant_types::limits::ADDRESS_SIZE_MAX;
 use clap::Args;
 use serde::Deserialize;
 
@@ -13,7 +15,7 @@ use crate::exit::Failure;
 /// Characters that a token has at least: as many as 16 random bytes in base64.
 const TOKEN_LENGTH_MIN: usize = 16;
 /// Nodes of a cluster, at most.
-const NODES_MAX: usize = 16;
+const NODES_MAX: usize = bezant_types::limits::MEMBERS_MAX;
 
 /// The flags of a node among others.
 #[derive(Debug, Default, Args)]
@@ -24,6 +26,9 @@ pub(super) struct ClusterArgs {
     /// All nodes and where they reach each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
     #[arg(long, env = "BEZANT_NODES", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) nodes: Vec<String>,
+    /// Joins a cluster that works already, on an empty folder: where its nodes reach each other, HOST:PORT,HOST:PORT
+    #[arg(long, env = "BEZANT_JOIN", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
+    pub(super) join: Vec<String>,
     /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself
     #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE", help_heading = "Cluster")]
     pub(super) token_file: Option<PathBuf>,
@@ -50,6 +55,7 @@ pub(super) struct FileNode {
 pub(super) struct Place {
     pub(super) node: NodeId,
     pub(super) nodes: Vec<(NodeId, String)>,
+    pub(super) join: Vec<String>,
     pub(super) peer_listen: String,
     token: String,
 }
@@ -67,12 +73,16 @@ impl Place {
             args.nodes.iter().map(|text| parse_node(text)).collect::<Result<Vec<_>, _>>()?
         };
         let Some(node) = args.node else {
-            if nodes.is_empty() {
+            if nodes.is_empty() && args.join.is_empty() {
                 return Ok(None);
             }
             return Err(usage("which of the nodes is this one? say it with --node NUMBER"));
         };
-        check(node, &nodes)?;
+        if args.join.is_empty() {
+            check(node, &nodes)?;
+        } else {
+            check_join(node, &args.join)?;
+        }
         let node = NodeId(node);
         let own = nodes.iter().find(|(id, _)| *id == node).map(|(_, address)| address.clone());
         let from_file = file_nodes.iter().find(|known| known.id == node.0);
@@ -81,9 +91,11 @@ impl Place {
             .clone()
             .or_else(|| from_file.and_then(|known| known.peer_listen.clone()))
             .or(own)
-            .unwrap_or_default();
+            .ok_or_else(|| {
+                usage("where do the other nodes reach this one? say it with --peer-listen HOST:PORT")
+            })?;
         let token = token(args.token_file.as_deref(), file_token)?;
-        Ok(Some(Self { node, nodes, peer_listen, token }))
+        Ok(Some(Self { node, nodes, join: args.join.clone(), peer_listen, token }))
     }
 
     /// Takes the address for the other nodes.
@@ -94,7 +106,8 @@ impl Place {
                 self.peer_listen
             ))
         })?;
-        Ok(ClusterOptions { node: self.node, token: self.token, nodes: self.nodes, listener })
+        let (node, token, nodes, join) = (self.node, self.token, self.nodes, self.join);
+        Ok(ClusterOptions { node, token, nodes, join, give_up: Arc::default(), listener })
     }
 }
 
@@ -103,11 +116,26 @@ fn parse_node(text: &str) -> Result<(NodeId, String), Failure> {
     let wrong = || usage(&format!("{text:?} is no node: write --nodes 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT"));
     let (number, address) = text.trim().split_once('=').ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if !matches!(port, Some(Ok(_))) {
+    if !is_address(address) {
         return Err(wrong());
     }
     Ok((NodeId(number), address.to_owned()))
+}
+
+/// True for `HOST:PORT`.
+pub(crate) fn is_address(text: &str) -> bool {
+    let port = text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    matches!(port, Some((host, Ok(_))) if !host.is_empty()) && text.len() <= ADDRESS_SIZE_MAX
+}
+
+fn check_join(node: u64, join: &[String]) -> Result<(), Failure> {
+    if node == 0 {
+        return Err(usage("nodes are numbered from 1 on"));
+    }
+    match join.iter().find(|address| !is_address(address)) {
+        Some(wrong) => Err(usage(&format!("{wrong:?} is no address: write --join HOST:PORT,HOST:PORT"))),
+        None => Ok(()),
+    }
 }
 
 fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
@@ -177,6 +205,19 @@ mod tests {
         assert_eq!((place.node, place.peer_listen.as_str()), (NodeId(2), "b:8"));
         assert_eq!(place.nodes, [(NodeId(1), "a:7".to_owned()), (NodeId(2), "b:8".to_owned())]);
         assert_eq!(Place::new(&args(None, &[]), &[], None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_node_that_joins_needs_no_list_but_an_address_of_its_own() {
+        let joining = |join: &[&str], listen: Option<&str>| {
+            let join = join.iter().map(|text| (*text).to_owned()).collect();
+            let args = ClusterArgs { join, peer_listen: listen.map(str::to_owned), ..args(Some(4), &[]) };
+            Place::new(&args, &[], TOKEN)
+        };
+        let place = joining(&["a:7", "b:7"], Some("d:7")).unwrap().unwrap();
+        assert_eq!((place.peer_listen.as_str(), place.join.len()), ("d:7", 2));
+        assert!(joining(&["a:7"], None).unwrap_err().to_string().contains("--peer-listen"));
+        assert!(joining(&["a"], Some("d:7")).unwrap_err().to_string().contains("--join"));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bezant_runtime::{ClusterOptions, Handle, Options, Running, StartError, StartReport};
 use bezant_server::{Limits, Listeners, ServerOptions};
@@ -16,6 +18,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub(crate) use self::cluster::is_address;
 use self::cluster::{ClusterArgs, FileNode, Place};
 use crate::exit::Failure;
 use crate::output;
@@ -34,6 +37,8 @@ const DATA_DIR_DEFAULT: &str = "./bezant-data";
   bezant start --listen 127.0.0.1:0        any free port; it is printed
   bezant start --tigerbeetle-listen 127.0.0.1:3001        also for TigerBeetle's clients
   bezant start --config cluster.toml --node 2     one of several nodes
+  bezant start --node 4 --join a.example:7071,b.example:7071 --peer-listen 0.0.0.0:7071 \
+    --token-file token        a new node for them: see `bezant cluster add`
 
 A file for --config:
   data_dir = \"/var/lib/bezant\"
@@ -211,10 +216,23 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let listeners = listen(&settings).await?;
     let cluster = settings.place.take().map(Place::listen).transpose()?;
     let data_dir = settings.data_dir.clone();
-    let running = tokio::task::spawn_blocking(move || begin(data_dir, cluster))
-        .await
-        .map_err(anyhow::Error::from)?
-        .map_err(|error| why_not(&settings.data_dir, &error))?;
+    let give_up = cluster.as_ref().map(|cluster| Arc::clone(&cluster.give_up)).unwrap_or_default();
+    let mut beginning = tokio::task::spawn_blocking(move || begin(data_dir, cluster));
+    let begun = tokio::select! {
+        begun = &mut beginning => begun,
+        () = stop.next() => {
+            give_up.store(true, Ordering::Release);
+            beginning.await
+        }
+    };
+    let running = match begun.map_err(anyhow::Error::from)? {
+        Err(StartError::GaveUp) => return Ok(()),
+        begun => begun.map_err(|error| why_not(&settings.data_dir, &error))?,
+    };
+    if give_up.load(Ordering::Acquire) {
+        tokio::task::spawn_blocking(|| running.stop()).await.map_err(anyhow::Error::from)?;
+        return Ok(());
+    }
     greet(&listeners, &settings.data_dir, running.report(), &running.handle())?;
     serve(listeners, running, &mut stop).await
 }

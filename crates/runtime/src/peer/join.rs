@@ -1,6 +1,7 @@
 //! How a node on an empty folder comes to a cluster that works already: it asks the members who takes part, until
 //! they know it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bezant_consensus::Members;
@@ -12,15 +13,18 @@ use super::stream;
 /// The wait after nobody answered.
 const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
 
+/// How often it looks whether it is to give up.
+const SLICE: Duration = Duration::from_millis(50);
+
 /// Asks the members at these addresses, one after the other, until one of them says who takes part, and this node is
-/// among them. Blocks for as long as that takes; what it waits for is told.
-pub(crate) fn join(own: &Own, addresses: &[String]) -> Members {
+/// among them. Blocks for as long as that takes; what it waits for is told. `None` when it is to give up.
+pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Option<Members> {
     let mut told = Told::default();
     loop {
         let mut pause = WAIT_UNREACHABLE;
         for address in addresses {
             match ask(own, address) {
-                Ok(members) if members.get(own.node).is_some() => return members,
+                Ok(members) if members.get(own.node).is_some() => return Some(members),
                 Ok(_) => {}
                 Err(HandshakeError::Refused(reason)) => {
                     told.tell(&format!("waits for the cluster: the node at {address} says: {reason}"));
@@ -32,7 +36,14 @@ pub(crate) fn join(own: &Own, addresses: &[String]) -> Members {
                 }
             }
         }
-        std::thread::sleep(pause);
+        while !pause.is_zero() && !gives_up.load(Ordering::Acquire) {
+            let slice = pause.min(SLICE);
+            std::thread::sleep(slice);
+            pause -= slice;
+        }
+        if gives_up.load(Ordering::Acquire) {
+            return None;
+        }
     }
 }
 

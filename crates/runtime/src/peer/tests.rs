@@ -4,14 +4,19 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use bezant_consensus::{Change, Members};
+use bezant_storage::MemoryDisk;
+use bezant_storage::record::Identity;
+use bezant_types::LogIndex;
+
 use super::*;
+use crate::directory::Claim;
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-fn nodes(numbers: &[u64]) -> u64 {
-    let peers: Vec<_> = numbers[1..].iter().map(|number| (NodeId(*number), String::new())).collect();
-    checksum_of(NodeId(numbers[0]), &peers)
+fn members(numbers: &[u64]) -> Members {
+    Members::first(numbers.iter().map(|number| (NodeId(*number), format!("127.0.0.1:{number}"))))
 }
 
 struct Node {
@@ -25,27 +30,22 @@ fn bind() -> (TcpListener, String) {
     (listener, address)
 }
 
+/// A node with its disk, and the peers that it dials.
 fn start(node: u64, token: u8, listener: TcpListener, peers: &[(u64, &str)]) -> Node {
-    start_with(node, token, listener, peers, |_, _| Ok(()))
+    start_on(&directory(node, token, peers), listener)
 }
 
-fn start_with(
-    node: u64,
-    token: u8,
-    listener: TcpListener,
-    peers: &[(u64, &str)],
-    admit: impl Fn(NodeId, u128) -> Result<(), String> + Send + Sync + 'static,
-) -> Node {
+fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
+    let (node, disk) = (NodeId(node), u128::from(node) * 100);
+    let identity = Identity { token: [token; 32], node, disk, is_admitted: false, known: Vec::new() };
+    let others = peers.iter().map(|(peer, address)| (NodeId(*peer), (*address).to_owned()));
+    let members = Members::first(others.chain([(node, "127.0.0.1:1".to_owned())]));
+    Arc::new(Directory::new(Arc::new(MemoryDisk::new()), identity, members, [], true))
+}
+
+fn start_on(directory: &Arc<Directory>, listener: TcpListener) -> Node {
     let (tell, events) = mpsc::channel();
-    let options = PeerOptions {
-        token: [token; 32],
-        node: NodeId(node),
-        disk: u128::from(node) * 100,
-        fresh: Arc::new(AtomicBool::new(true)),
-        peers: peers.iter().map(|(node, address)| (NodeId(*node), (*address).to_owned())).collect(),
-        listener,
-    };
-    let peers = Peers::start(options, admit, move |event| drop(tell.send(event))).unwrap();
+    let peers = Peers::start(Arc::clone(directory), listener, move |event| drop(tell.send(event))).unwrap();
     Node { peers, events }
 }
 
@@ -69,7 +69,7 @@ impl Node {
 
     fn message(&self) -> (NodeId, Bytes) {
         self.wait("a message", |event| match event {
-            PeerEvent::Message { from, bytes } => Some((from, bytes)),
+            PeerEvent::Message { from, bytes, .. } => Some((from, bytes)),
             _ => None,
         })
     }
@@ -129,25 +129,33 @@ fn a_peer_that_comes_back_is_met_again() {
     two.peers.stop();
 }
 
-/// What the handshake says to a node that dials with these words.
-fn refusal(token: u8, node: u64, to: u64, list: &[u64], admit: Result<(), String>) -> String {
+fn own(token: u8, node: u64, list: &[u64]) -> Own {
+    let disk = u128::from(node) * 100;
+    Own { token: [token; 32], node: NodeId(node), disk, is_fresh: false, members: members(list) }
+}
+
+/// What node 1, which knows nodes 1 and 2, says to a node that dials with these words.
+fn refusal(own: &Own, to: u64) -> String {
     let (listener, address) = bind();
-    let one = start_with(1, 7, listener, &[(2, "127.0.0.1:1")], move |_, _| admit.clone());
+    let directory = directory(1, 7, &[(2, "127.0.0.1:1")]);
+    directory.admit(Claim { node: NodeId(2), disk: 200, since: Some(LogIndex(0)) }).unwrap();
+    let one = start_on(&directory, listener);
     let mut stream = stream::dial(&address).unwrap();
-    let own = Own { token: [token; 32], node: NodeId(node), nodes: nodes(list), disk: 5, is_fresh: false };
-    let error = handshake::dial(&mut stream, &own, NodeId(to), |_| Ok(())).unwrap_err();
+    let error = handshake::dial(&mut stream, own, NodeId(to), |_| Ok(())).unwrap_err();
     one.peers.stop();
     error.to_string()
 }
 
 #[test]
 fn whoever_does_not_belong_hears_why() {
+    let later = Members { index: LogIndex(9), ..members(&[1, 2]) };
     let cases = [
-        (refusal(8, 2, 1, &[1, 2], Ok(())), "token"),
-        (refusal(7, 3, 1, &[1, 2], Ok(())), "not in this node's list"),
-        (refusal(7, 2, 1, &[1, 2, 3], Ok(())), "another list of nodes"),
-        (refusal(7, 2, 4, &[1, 2], Ok(())), "node 4 was meant"),
-        (refusal(7, 2, 1, &[1, 2], Err("another disk".to_owned())), "another disk"),
+        (refusal(&own(8, 2, &[1, 2]), 1), "token"),
+        (refusal(&Own { members: later, ..own(7, 3, &[]) }, 1), "not a member"),
+        (refusal(&own(7, 3, &[]), 0), "cluster add 3"),
+        (refusal(&own(7, 2, &[1, 2, 3]), 1), "another list of nodes"),
+        (refusal(&own(7, 2, &[1, 2]), 4), "node 4 was meant"),
+        (refusal(&Own { disk: 5, ..own(7, 2, &[1, 2]) }, 1), "another disk"),
     ];
     for (text, word) in cases {
         assert!(text.contains(word), "{text}");
@@ -155,11 +163,50 @@ fn whoever_does_not_belong_hears_why() {
 }
 
 #[test]
+fn a_node_that_wants_to_join_hears_who_takes_part_once_it_was_added() {
+    let (listener, address) = bind();
+    let directory = directory(1, 7, &[(2, "127.0.0.1:1")]);
+    let one = start_on(&directory, listener);
+    let (addresses, wanted) = (vec!["127.0.0.1:1".to_owned(), address], own(7, 3, &[]));
+    let joining = std::thread::spawn(move || join(&wanted, &addresses, &AtomicBool::new(false)));
+    let add = Change::Add { node: NodeId(3), address: "127.0.0.1:2".to_owned() };
+    let after = directory.members().after(&add, LogIndex(5));
+    assert!(!joining.is_finished());
+    assert_eq!(directory.learn(&after), Ok(true));
+    one.peers.follow_directory();
+    assert_eq!(joining.join().unwrap(), Some(after));
+    let gives_up = AtomicBool::new(true);
+    assert_eq!(join(&own(7, 4, &[]), &["127.0.0.1:1".to_owned()], &gives_up), None);
+    one.peers.stop();
+}
+
+#[test]
+fn the_newer_list_goes_from_one_to_the_other_and_who_is_not_in_it_is_cut_off() {
+    let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
+    let (first, second) = (directory(1, 7, &[(2, &two_at)]), directory(2, 7, &[(1, &one_at)]));
+    let add = Change::Add { node: NodeId(3), address: "127.0.0.1:2".to_owned() };
+    assert_eq!(first.learn(&first.members().after(&add, LogIndex(5))), Ok(true));
+    let one = start_on(&first, one_listens);
+    let two = start_on(&second, two_listens);
+    one.meet(2);
+    two.meet(1);
+    assert_eq!(second.members(), first.members());
+    let remove = [(Change::Remove(NodeId(2)), 6), (Change::Complete, 7)];
+    for (change, index) in remove {
+        assert_eq!(first.learn(&first.members().after(&change, LogIndex(index))), Ok(true));
+    }
+    one.peers.follow_directory();
+    two.wait("the end", |event| matches!(event, PeerEvent::Lost { node: NodeId(1) }).then_some(()));
+    one.peers.stop();
+    two.peers.stop();
+}
+
+#[test]
 fn an_acceptor_that_does_not_know_the_token_is_refused() {
     let (listener, address) = bind();
     let one = start(1, 8, listener, &[(2, "127.0.0.1:1")]);
     let mut stream = stream::dial(&address).unwrap();
-    let own = Own { token: [7; 32], node: NodeId(2), nodes: nodes(&[1, 2]), disk: 5, is_fresh: false };
+    let own = own(7, 2, &[1, 2]);
     let error = handshake::dial(&mut stream, &own, NodeId(1), |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("token"), "{error}");
     one.peers.stop();
@@ -170,7 +217,7 @@ fn nothing_damaged_is_delivered() {
     let (listener, address) = bind();
     let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
     let mut stream = stream::dial(&address).unwrap();
-    let own = Own { token: [7; 32], node: NodeId(2), nodes: nodes(&[1, 2]), disk: 5, is_fresh: false };
+    let own = own(7, 2, &[1, 2]);
     handshake::dial(&mut stream, &own, NodeId(1), |_| Ok(())).unwrap();
     let mut bytes = Vec::new();
     frame::write_all(&mut bytes, &[Bytes::from_static(b"sound"), Bytes::from_static(b"damaged")]).unwrap();
@@ -193,9 +240,9 @@ fn a_peer_that_does_not_read_holds_up_nobody_else() {
     // It takes connections and shakes hands, and reads nothing after that.
     let (deaf_listens, deaf_at) = bind();
     let deaf = std::thread::spawn(move || {
-        let own = Own { token: [7; 32], node: NodeId(2), nodes: nodes(&[1, 2, 3]), disk: 5, is_fresh: false };
+        let own = own(7, 2, &[1, 2, 3]);
         let mut stream = stream::accepted(deaf_listens.accept().unwrap().0).unwrap();
-        handshake::accept(&mut stream, &own, |_| true, |_| Ok(())).unwrap();
+        handshake::accept(&mut stream, &own, |_| Ok(())).unwrap();
         stream
     });
     let one = start(1, 7, one_listens, &[(2, &deaf_at), (3, &three_at)]);

@@ -149,6 +149,7 @@ ledger_service! {
     list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
     get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
     get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,
+    change_cluster(ChangeClusterRequest) -> ChangeClusterReply = ChangeCluster write,
     get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
     get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
 }

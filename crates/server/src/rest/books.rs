@@ -1,13 +1,15 @@
 //! `/v1/assets`, `/v1/books` and `/v1/cluster`.
 
 use axum::response::Response;
-use bezant_api::json::{AssetReply, BooksReply, ClusterReply, Problem, parse_assets};
+use bezant_api::json::{
+    AssetReply, BooksReply, ChangeClusterReply, ClusterReply, Problem, parse_assets, parse_cluster_change,
+};
 use bezant_ledger::Operation;
 use http::StatusCode;
 
 use super::context::{Context, JsonBody};
 use super::{batch_reply, json, single_reply};
-use crate::cluster::cluster_reply;
+use crate::cluster::{change_cluster, cluster_reply};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -78,4 +80,21 @@ pub(super) async fn cluster(context: Context) -> Answer {
     let desk = &context.desk;
     let work = async { json(StatusCode::OK, &ClusterReply::from(cluster_reply(desk))) };
     Ok(desk.observe(Api::Rest, Call::GetCluster, work).await?)
+}
+
+/// Change who takes part in the cluster, or who leads it
+#[utoipa::path(post, path = "/v1/cluster", tag = "Cluster",
+    request_body(content = bezant_api::json::ChangeClusterBody, description = "The change"),
+    responses(
+        (status = 200, description = "It is agreed; one of voters has a second step, which follows by itself", body = ChangeClusterReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn change(context: Context, JsonBody(body): JsonBody) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let change = parse_cluster_change(&body)?;
+        let reply = change_cluster(desk, change.into(), context.deadline).await?;
+        json(StatusCode::OK, &ChangeClusterReply { log_index: reply.log_index })
+    };
+    Ok(desk.observe(Api::Rest, Call::ChangeCluster, work).await?)
 }

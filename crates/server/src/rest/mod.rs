@@ -44,7 +44,7 @@ pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
         .route("/transfers/{id}/void", post(transfers::void))
         .route("/assets", get(books::assets).post(books::register))
         .route("/books", get(books::books))
-        .route("/cluster", get(books::cluster))
+        .route("/cluster", get(books::cluster).post(books::change))
         .route("/events", get(events::list))
         .route("/events/stream", get(events::stream));
     Router::new()

@@ -37,6 +37,7 @@ use super::{accounts, books, events, transfers};
         books::register,
         books::books,
         books::cluster,
+        books::change,
         events::list,
         events::stream,
     ),

@@ -2,6 +2,7 @@
 
 mod leaders;
 mod log;
+mod members;
 mod once;
 mod order;
 mod progress;
@@ -11,6 +12,7 @@ mod time;
 
 pub(crate) use leaders::one_leader_a_term;
 pub(crate) use log::one_entry_an_index;
+pub(crate) use members::members_are_equal;
 pub(crate) use order::nobody_reads_the_past;
 pub(crate) use progress::everybody_was_answered;
 pub(crate) use replay::answers_follow_the_log;

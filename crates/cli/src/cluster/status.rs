@@ -1,10 +1,10 @@
-//! `bezant cluster`: where the nodes of a cluster stand.
+//! `bezant cluster status`: what every node says of itself.
 
 use std::time::Duration;
 
 use bezant_api::json::ClusterReply as ClusterJson;
 use bezant_client::{Client, ClusterReply};
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -15,13 +15,6 @@ use crate::session::{Global, SERVER_DEFAULT, addresses};
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// A clock that is farther off is marked.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
-
-/// About the cluster.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Show what every node says of itself
-    Status(StatusArgs),
-}
 
 /// Nothing but the connection.
 #[derive(Debug, Args)]
@@ -42,14 +35,6 @@ struct Row {
     status: Option<ClusterJson>,
 }
 
-impl ClusterCommand {
-    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        match self {
-            Self::Status(_) => status(global).await,
-        }
-    }
-}
-
 async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> {
     let client = Client::builder()
         .address(address)
@@ -61,7 +46,7 @@ async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> 
     Ok(client.cluster().await?)
 }
 
-async fn status(global: &Global) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let timeout = global.timeout.min(PATIENCE_MAX);
     let servers = addresses(global.server.as_deref().unwrap_or(SERVER_DEFAULT));
     let mut rows = Vec::new();
@@ -100,13 +85,20 @@ async fn status(global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the node may decide, as it sees it; "removed" for one that takes no part any more.
+fn part(status: &ClusterJson) -> String {
+    let own = status.nodes.iter().find(|node| node.node == status.node);
+    let alone = if status.nodes.is_empty() { "alone" } else { "removed" };
+    own.map_or_else(|| alone.to_owned(), |node| node.part.clone())
+}
+
 fn table(rows: &[Row]) -> Result<(), Failure> {
     let newest = rows.iter().filter_map(|row| row.status.as_ref()).map(|status| status.committed).max();
     let newest = newest.unwrap_or(0);
     let cells = |row: &Row| {
         let Some(status) = &row.status else {
             let mut cells = vec!["?".to_owned(), row.server.clone(), "no answer".to_owned()];
-            cells.resize(9, String::new());
+            cells.resize(10, String::new());
             return cells;
         };
         let role = match &status.read_only {
@@ -121,6 +113,7 @@ fn table(rows: &[Row]) -> Result<(), Failure> {
             status.node.to_string(),
             row.server.clone(),
             install.unwrap_or(role),
+            part(status),
             status.term.to_string(),
             status.applied.to_string(),
             newest.saturating_sub(status.applied).to_string(),
@@ -133,6 +126,7 @@ fn table(rows: &[Row]) -> Result<(), Failure> {
         ("NODE", Align::Right),
         ("SERVER", Align::Left),
         ("ROLE", Align::Left),
+        ("PART", Align::Left),
         ("TERM", Align::Right),
         ("APPLIED", Align::Right),
         ("BEHIND", Align::Right),

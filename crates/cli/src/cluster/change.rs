@@ -1,0 +1,329 @@
+//! `bezant cluster add`, `promote`, `remove`, `replace` and `transfer-leader`.
+//!
+//! Every command is a few changes, one after the other, each agreed by the cluster before the next is asked for. One
+//! that was interrupted is run again: a step that was made already is passed over.
+
+use std::time::{Duration, Instant};
+
+use bezant_client::{Client, ClientError, ClusterChange, ClusterNode, ClusterReply};
+use clap::Args;
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::output::{self, Format};
+use crate::session::{Global, Session, parse_duration};
+use crate::start::is_address;
+
+/// How often the cluster is looked at while something is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// After that long a node that does not come is worth a word.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A node, and how long to wait.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant cluster promote 4
+  bezant cluster remove 2 --server a.example:7070,b.example:7070
+  bezant cluster transfer-leader 1 -o json
+
+Any node may be asked. A node that leads hands the lead over before it is removed; a change that would leave too
+few nodes to agree on anything is refused.")]
+pub(crate) struct NodeArgs {
+    /// Number of the node
+    #[arg(value_name = "NODE")]
+    node: u64,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// A node, and where it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant cluster add 4=d.example:7071
+  bezant cluster add 4=d.example:7071 --learner     a node that never votes
+
+and on the machine of the new node, before or after:
+  bezant start --node 4 --join a.example:7071,b.example:7071 \\
+    --peer-listen 0.0.0.0:7071 --token-file token
+
+It is given a vote once it has everything that the others have.")]
+pub(crate) struct AddArgs {
+    /// Number of the new node, and where the others reach it
+    #[arg(value_name = "NODE=HOST:PORT", value_parser = parse_member)]
+    member: (u64, String),
+    /// It learns everything and gets no vote
+    #[arg(long)]
+    learner: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// A node, and where it begins anew.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant cluster replace 3                          the same address
+  bezant cluster replace 3 --address e.example:7071
+
+and on the machine of the new node, with an empty folder:
+  bezant start --node 3 --join a.example:7071,b.example:7071 \\
+    --peer-listen 0.0.0.0:7071 --token-file token
+
+The old disk takes part in nothing from then on, even if it comes back.")]
+pub(crate) struct ReplaceArgs {
+    /// Number of the node
+    #[arg(value_name = "NODE")]
+    node: u64,
+    /// Where the others reach it from now on [default: where they did]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
+    address: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug, Args)]
+struct WaitArgs {
+    /// How long to wait until the change is complete: 30s, 10m
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
+    wait: Duration,
+}
+
+fn parse_address(text: &str) -> Result<String, String> {
+    if is_address(text) { Ok(text.to_owned()) } else { Err("write it as HOST:PORT".to_owned()) }
+}
+
+fn parse_member(text: &str) -> Result<(u64, String), String> {
+    let member = text.split_once('=').and_then(|(node, address)| Some((node.parse().ok()?, address)));
+    match member {
+        Some((node, address)) if node > 0 && is_address(address) => Ok((node, address.to_owned())),
+        _ => Err("write it as NODE=HOST:PORT, such as 4=d.example:7071".to_owned()),
+    }
+}
+
+/// What a command ends with.
+#[derive(Debug, Serialize)]
+struct Done {
+    node: u64,
+    /// What became of it.
+    outcome: &'static str,
+    members_index: u64,
+    /// Nodes with a vote.
+    voters: Vec<u64>,
+    leader: u64,
+}
+
+/// A command under way.
+struct Work<'global> {
+    global: &'global Global,
+    client: Client,
+    until: Instant,
+    /// What was said last.
+    said: String,
+}
+
+impl<'global> Work<'global> {
+    async fn begin(global: &'global Global, wait: WaitArgs) -> Result<Self, Failure> {
+        let client = Session::connect(global).await?.client;
+        Ok(Self { global, client, until: Instant::now() + wait.wait, said: String::new() })
+    }
+
+    /// A line for people, once.
+    fn say(&mut self, text: &str) {
+        if self.global.output != Format::Json && self.said != text {
+            output::note(text);
+            text.clone_into(&mut self.said);
+        }
+    }
+
+    /// Waits before the next look; an error once it has taken too long.
+    async fn pause(&self, what: &str) -> Result<(), Failure> {
+        if Instant::now() >= self.until {
+            let text = format!("{what}, and --wait is over: the same command goes on from here");
+            return Err(Failure::Unavailable(text));
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        Ok(())
+    }
+
+    /// Makes a change. `Ok(false)`: it was made before.
+    async fn change(&mut self, change: ClusterChange, node: u64, address: &str) -> Result<bool, Failure> {
+        loop {
+            match self.client.change_cluster(change, node, address).await {
+                Ok(_) => return Ok(true),
+                Err(ClientError::FailedPrecondition { code, reason }) => match code.as_str() {
+                    "member_exists" => return Ok(false),
+                    "node_behind" => {
+                        self.say(&reason);
+                        self.pause(&reason).await?;
+                    }
+                    "node_leads" => self.move_lead(node).await?,
+                    _ => return Err(Failure::Refused(reason)),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Lets another node lead, whichever is able to.
+    async fn move_lead(&mut self, leader: u64) -> Result<(), Failure> {
+        let cluster = self.client.cluster().await?;
+        let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
+        let Some(other) = others.max_by_key(|node| (node.connected, node.matched)) else {
+            return Err(Failure::Refused(format!("node {leader} leads, and no other could")));
+        };
+        self.say(&format!("node {leader} leads: node {} is asked to", other.node));
+        self.lead(other.node).await
+    }
+
+    /// Until that node leads.
+    async fn lead(&mut self, node: u64) -> Result<(), Failure> {
+        loop {
+            match self.client.change_cluster(ClusterChange::Lead, node, "").await {
+                Ok(_) => {}
+                Err(ClientError::FailedPrecondition { code, reason }) if code == "node_behind" => {
+                    self.say(&reason);
+                }
+                Err(ClientError::FailedPrecondition { reason, .. }) => return Err(Failure::Refused(reason)),
+                Err(error) => return Err(error.into()),
+            }
+            // An election takes a moment: it is not asked again before that.
+            for _ in 0..4 {
+                if self.client.cluster().await?.leader == node {
+                    return Ok(());
+                }
+                self.pause(&format!("node {node} does not lead yet")).await?;
+            }
+        }
+    }
+
+    /// Until no change is under way, as the leader sees it.
+    async fn settle(&mut self) -> Result<ClusterReply, Failure> {
+        loop {
+            let cluster = self.client.cluster().await?;
+            let is_changing =
+                cluster.nodes.iter().any(|node| ["joining", "leaving"].contains(&node.part.as_str()));
+            if !is_changing && cluster.leader != 0 {
+                return Ok(cluster);
+            }
+            self.pause("the change is not complete yet").await?;
+        }
+    }
+
+    /// What is known of a node; `None` for one that takes no part.
+    async fn node(&self, node: u64) -> Result<Option<ClusterNode>, Failure> {
+        let cluster = self.client.cluster().await?;
+        Ok(cluster.nodes.into_iter().find(|member| member.node == node))
+    }
+
+    /// Until a new node has come. How far behind it is is told when it is to vote.
+    async fn wait_for(&mut self, node: u64) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while !self.node(node).await?.is_some_and(|node| node.connected) {
+            if begun.elapsed() > PATIENCE {
+                let addresses = self.client.cluster().await?.nodes;
+                let others: Vec<_> = addresses
+                    .iter()
+                    .filter(|other| other.node != node && other.part == "voter")
+                    .map(|other| other.address.as_str())
+                    .collect();
+                self.say(&format!(
+                    "waits for node {node}: start it on an empty folder with --node {node} --join {}",
+                    others.join(",")
+                ));
+            }
+            self.pause(&format!("node {node} has not come yet")).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(mut self, node: u64, outcome: &'static str) -> Result<(), Failure> {
+        let cluster = self.settle().await?;
+        let is_voter = |node: &&ClusterNode| node.part == "voter";
+        let voters: Vec<u64> = cluster.nodes.iter().filter(is_voter).map(|node| node.node).collect();
+        if self.global.output == Format::Json {
+            let (members_index, leader) = (cluster.members_index, cluster.leader);
+            return output::json(&Done { node, outcome, members_index, voters, leader });
+        }
+        let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        output::line(&format!("node {node} {outcome}; nodes {list} vote, and node {} leads", cluster.leader))
+    }
+}
+
+pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> {
+    let mut work = Work::begin(global, args.wait).await?;
+    let (node, address) = &args.member;
+    if !work.change(ClusterChange::Add, *node, address).await? {
+        let known = work.node(*node).await?.map(|node| node.address).unwrap_or_default();
+        if known != *address {
+            let text = format!("node {node} takes part already, and is reached at {known}");
+            return Err(Failure::Refused(text));
+        }
+    }
+    work.wait_for(*node).await?;
+    if args.learner {
+        return work.end(*node, "learns").await;
+    }
+    work.change(ClusterChange::Promote, *node, "").await?;
+    work.end(*node, "votes").await
+}
+
+pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
+    let mut work = Work::begin(global, args.wait).await?;
+    work.change(ClusterChange::Promote, args.node, "").await?;
+    work.end(args.node, "votes").await
+}
+
+pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
+    let mut work = Work::begin(global, args.wait).await?;
+    work.change(ClusterChange::Remove, args.node, "").await?;
+    work.end(args.node, "is removed").await
+}
+
+pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), Failure> {
+    let mut work = Work::begin(global, args.wait).await?;
+    let node = args.node;
+    let known = work.node(node).await?;
+    let address = match (&args.address, &known) {
+        (Some(address), _) => address.clone(),
+        (None, Some(known)) => known.address.clone(),
+        (None, None) => {
+            let text = format!(
+                "the cluster has no node {node} (any more): `bezant cluster add {node}=HOST:PORT` adds it"
+            );
+            return Err(Failure::NotFound(text));
+        }
+    };
+    if let Some(known) = known {
+        if known.connected {
+            return Err(Failure::Refused(format!(
+                "node {node} works, and is connected to the node that answers: stop it first, if its disk is to go"
+            )));
+        }
+        work.change(ClusterChange::Remove, node, "").await?;
+        work.settle().await?;
+        work.say(&format!("node {node} is removed: what its old disk says is not believed any more"));
+    }
+    work.change(ClusterChange::Add, node, &address).await?;
+    work.wait_for(node).await?;
+    work.change(ClusterChange::Promote, node, "").await?;
+    work.end(node, "is replaced").await
+}
+
+pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
+    let mut work = Work::begin(global, args.wait).await?;
+    work.lead(args.node).await?;
+    work.end(args.node, "leads").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_a_number_and_an_address() {
+        assert_eq!(parse_member("4=d.example:7071"), Ok((4, "d.example:7071".to_owned())));
+        for wrong in ["4", "=a:1", "x=a:1", "0=a:1", "4=a", "4=:1", "4=a:99999"] {
+            assert!(parse_member(wrong).is_err(), "{wrong}");
+        }
+    }
+}
