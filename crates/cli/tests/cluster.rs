@@ -8,32 +8,27 @@
 //! how often something happens (default 8): `BEZANT_STRIKES=300 cargo test --release -p bezant-cli --test cluster`.
 
 mod common;
+#[path = "common/load.rs"]
+mod load;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::TcpListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountView, Client, LedgerTotals, NewAccount, NewTransfer, Reads, RetryPolicy};
-use bezant_types::{AccountId, Nanos, TransferId};
-use common::check_history;
+use bezant_client::{Client, NewTransfer, Reads};
+use bezant_types::AccountId;
+use load::{COUNTER, Known, check_node, connect, free_address, make_accounts, pay, read, wait_for_progress};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const NODES: usize = 3;
 const PAYERS: u128 = 4;
-const ACCOUNTS: u128 = 12;
-/// The account that every payment credits with 1, which makes it a counter.
-const COUNTER: AccountId = AccountId(1);
-/// No step may take longer.
-const TIMEOUT: Duration = Duration::from_mins(1);
-
 /// One direction between two nodes; while it is cut, bytes wait and nobody hears that they do.
 #[derive(Clone, Default)]
 struct Link(Arc<AtomicBool>);
@@ -71,11 +66,6 @@ impl Link {
             }
         }
     }
-}
-
-fn free_address() -> String {
-    let probe = StdListener::bind("127.0.0.1:0").expect("a free port");
-    probe.local_addr().expect("its address").to_string()
 }
 
 /// The cluster.
@@ -195,79 +185,6 @@ impl Drop for Cluster {
     }
 }
 
-/// Connects to whichever node answers first.
-async fn connect(urls: &[String]) -> Client {
-    let begun = Instant::now();
-    loop {
-        let builder = urls.iter().fold(Client::builder(), |builder, url| builder.address(url.as_str()));
-        let retry = RetryPolicy { wait_max: Duration::from_millis(100), ..RetryPolicy::default() };
-        let builder = builder.deadline(TIMEOUT).attempt_timeout(Duration::from_millis(700)).retry(retry);
-        match builder.connect_timeout(Duration::from_millis(300)).connect().await {
-            Ok(client) => return client,
-            Err(error) => assert!(begun.elapsed() < TIMEOUT, "no node answers: {error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// What the clients know.
-#[derive(Default)]
-struct Known {
-    told: Mutex<BTreeMap<TransferId, Nanos>>,
-    /// Payments that somebody has begun, and that were acknowledged: the bounds of the counter.
-    begun: AtomicU64,
-    acknowledged: AtomicU64,
-    reads: AtomicU64,
-    is_over: AtomicBool,
-}
-
-/// Pays 1 to the counter, in calls of one or of a hundred; every call is retried until its outcome is known.
-async fn pay(client: Client, known: Arc<Known>, number: u128) {
-    let ids = IdGenerator::new();
-    let size = if number == 0 { 100 } else { 1 };
-    let mut round = number;
-    while !known.is_over.load(Ordering::Acquire) {
-        let batch: Vec<NewTransfer> = (0..size)
-            .map(|at| {
-                let debit = AccountId(2 + (round + at) % (ACCOUNTS - 1));
-                NewTransfer::new(ids.transfer_id(), debit, COUNTER, 1, 978, 1)
-            })
-            .collect();
-        known.begun.fetch_add(batch.len() as u64, Ordering::AcqRel);
-        let outcomes = client.create_transfers(&batch).await.expect("the outcome becomes known");
-        known.acknowledged.fetch_add(batch.len() as u64, Ordering::AcqRel);
-        let mut told = known.told.lock().expect("no test thread panicked");
-        for (new, outcome) in batch.iter().zip(outcomes) {
-            assert!(outcome.is_done(), "{:?}: {}", new.transfer.id, outcome.status);
-            told.insert(new.transfer.id, outcome.timestamp);
-        }
-        round += 1;
-    }
-}
-
-/// Reads the counter: it shows all that was acknowledged before, and nothing that nobody has begun.
-async fn read(client: Client, known: Arc<Known>) {
-    while !known.is_over.load(Ordering::Acquire) {
-        let least = known.acknowledged.load(Ordering::Acquire);
-        let accounts = client.lookup_accounts(&[COUNTER]).await.expect("an answer comes");
-        let most = known.begun.load(Ordering::Acquire);
-        let value = accounts[0].account.balances().credits_posted;
-        assert!(value >= u128::from(least), "{least} payments were acknowledged, and {value} are shown");
-        assert!(value <= u128::from(most), "{most} payments were begun, and {value} are shown");
-        known.reads.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
-/// Waits until somebody was paid, after whatever happened.
-async fn wait_for_progress(known: &Known, what: &str) {
-    let before = known.acknowledged.load(Ordering::Acquire);
-    let begun = Instant::now();
-    while known.acknowledged.load(Ordering::Acquire) < before + 300 {
-        assert!(begun.elapsed() < TIMEOUT, "no progress: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Does something bad, waits until payments go on, and undoes it.
 async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
     let leader = cluster.leader().await.unwrap_or(0);
@@ -316,24 +233,13 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
     wait_for_progress(known, "everything works again").await;
 }
 
-/// All that was told is there, the books balance; the accounts with their balances and chains.
-async fn check_node(client: &Client, told: &BTreeMap<TransferId, Nanos>) -> Vec<AccountView> {
-    check_history(client, told).await;
-    let books = client.books().await.expect("books");
-    assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "{books:?}");
-    let ids: Vec<AccountId> = (1..=ACCOUNTS).map(AccountId).collect();
-    client.lookup_accounts(&ids).await.expect("accounts")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_lose_nothing_whatever_happens_to_one() {
     let strikes = std::env::var("BEZANT_STRIKES").map_or(8, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = Cluster::start(folder.path()).await;
     let client = connect(&cluster.urls()).await;
-    let accounts: Vec<NewAccount> = (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), 978, 1)).collect();
-    let made = client.create_accounts(&accounts).await.expect("accounts");
-    assert!(made.iter().all(bezant_client::AccountOutcome::is_done));
+    make_accounts(&client).await;
 
     let known = Arc::new(Known::default());
     let mut tasks = Vec::new();

@@ -9,6 +9,7 @@ use bezant_client::{Client, ClientError, ClusterChange, ClusterNode, ClusterRepl
 use clap::Args;
 use serde::Serialize;
 
+use super::status;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 use crate::session::{Global, Session, parse_duration};
@@ -117,6 +118,8 @@ struct Work<'global> {
     global: &'global Global,
     client: Client,
     until: Instant,
+    /// The log entry behind which the last change is made.
+    made_at: u64,
     /// What was said last.
     said: String,
 }
@@ -124,7 +127,7 @@ struct Work<'global> {
 impl<'global> Work<'global> {
     async fn begin(global: &'global Global, wait: WaitArgs) -> Result<Self, Failure> {
         let client = Session::connect(global).await?.client;
-        Ok(Self { global, client, until: Instant::now() + wait.wait, said: String::new() })
+        Ok(Self { global, client, until: Instant::now() + wait.wait, made_at: 0, said: String::new() })
     }
 
     /// A line for people, once.
@@ -149,7 +152,10 @@ impl<'global> Work<'global> {
     async fn change(&mut self, change: ClusterChange, node: u64, address: &str) -> Result<bool, Failure> {
         loop {
             match self.client.change_cluster(change, node, address).await {
-                Ok(_) => return Ok(true),
+                Ok(index) => {
+                    self.made_at = index;
+                    return Ok(true);
+                }
                 Err(ClientError::FailedPrecondition { code, reason }) => match code.as_str() {
                     "member_exists" => return Ok(false),
                     "node_behind" => {
@@ -164,9 +170,27 @@ impl<'global> Work<'global> {
         }
     }
 
+    /// The cluster as its leader sees it, or else the node that knows most of those that were named.
+    async fn look(&self) -> Result<ClusterReply, Failure> {
+        let mut best: Option<ClusterReply> = None;
+        let mut failure = Failure::Unavailable("no node answers".to_owned());
+        for server in status::servers(self.global) {
+            match status::ask(&server, self.global.timeout.min(PATIENCE)).await {
+                Ok(found) => {
+                    let rank = |it: &ClusterReply| (it.role == "leader", it.applied);
+                    if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
+                        best = Some(found);
+                    }
+                }
+                Err(error) => failure = error,
+            }
+        }
+        best.ok_or(failure)
+    }
+
     /// Lets another node lead, whichever is able to.
     async fn move_lead(&mut self, leader: u64) -> Result<(), Failure> {
-        let cluster = self.client.cluster().await?;
+        let cluster = self.look().await?;
         let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
         let Some(other) = others.max_by_key(|node| (node.connected, node.matched)) else {
             return Err(Failure::Refused(format!("node {leader} leads, and no other could")));
@@ -188,7 +212,7 @@ impl<'global> Work<'global> {
             }
             // An election takes a moment: it is not asked again before that.
             for _ in 0..4 {
-                if self.client.cluster().await?.leader == node {
+                if self.look().await?.leader == node {
                     return Ok(());
                 }
                 self.pause(&format!("node {node} does not lead yet")).await?;
@@ -196,14 +220,20 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Until no change is under way, as the leader sees it.
+    /// Until the last change is complete, and somebody leads.
     async fn settle(&mut self) -> Result<ClusterReply, Failure> {
         loop {
-            let cluster = self.client.cluster().await?;
-            let is_changing =
-                cluster.nodes.iter().any(|node| ["joining", "leaving"].contains(&node.part.as_str()));
-            if !is_changing && cluster.leader != 0 {
-                return Ok(cluster);
+            // Between two leaders nobody may answer for a moment.
+            if let Ok(cluster) = self.look().await {
+                let is_changing =
+                    cluster.nodes.iter().any(|node| ["joining", "leaving"].contains(&node.part.as_str()));
+                let is_up_to_date = cluster.applied >= self.made_at;
+                // One that was removed hears no more of it.
+                let is_gone =
+                    cluster.nodes.iter().any(|node| node.node == cluster.node && node.part == "leaving");
+                if is_up_to_date && (is_gone || (!is_changing && cluster.leader != 0)) {
+                    return Ok(cluster);
+                }
             }
             self.pause("the change is not complete yet").await?;
         }
@@ -211,7 +241,7 @@ impl<'global> Work<'global> {
 
     /// What is known of a node; `None` for one that takes no part.
     async fn node(&self, node: u64) -> Result<Option<ClusterNode>, Failure> {
-        let cluster = self.client.cluster().await?;
+        let cluster = self.look().await?;
         Ok(cluster.nodes.into_iter().find(|member| member.node == node))
     }
 
@@ -220,7 +250,7 @@ impl<'global> Work<'global> {
         let begun = Instant::now();
         while !self.node(node).await?.is_some_and(|node| node.connected) {
             if begun.elapsed() > PATIENCE {
-                let addresses = self.client.cluster().await?.nodes;
+                let addresses = self.look().await?.nodes;
                 let others: Vec<_> = addresses
                     .iter()
                     .filter(|other| other.node != node && other.part == "voter")

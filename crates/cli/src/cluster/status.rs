@@ -35,7 +35,13 @@ struct Row {
     status: Option<ClusterJson>,
 }
 
-async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> {
+/// All addresses that were named.
+pub(super) fn servers(global: &Global) -> Vec<String> {
+    addresses(global.server.as_deref().unwrap_or(SERVER_DEFAULT))
+}
+
+/// Asks one node where it stands.
+pub(super) async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> {
     let client = Client::builder()
         .address(address)
         .deadline(timeout)
@@ -48,7 +54,7 @@ async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply, Failure> 
 
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let timeout = global.timeout.min(PATIENCE_MAX);
-    let servers = addresses(global.server.as_deref().unwrap_or(SERVER_DEFAULT));
+    let servers = servers(global);
     let mut rows = Vec::new();
     let mut offsets = Vec::new();
     for server in servers {

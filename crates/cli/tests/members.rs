@@ -1,0 +1,201 @@
+//! Nodes come and go in a cluster of real processes while clients pay and read: one is added, one loses its disk and is
+//! replaced, the leader is removed, all are killed at once. Nothing that was acknowledged is lost, and a disk that was
+//! wiped takes part in nothing under its old number.
+
+mod common;
+#[path = "common/load.rs"]
+mod load;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bezant_client::Client;
+use load::{Known, TIMEOUT, check_node, connect, free_address, make_accounts, pay, read, wait_for_progress};
+
+const TOKEN: &str = "a token for this test alone";
+
+/// Machines, the first three of which begin the cluster.
+struct Machines {
+    folder: PathBuf,
+    listen: Vec<String>,
+    peer_listen: Vec<String>,
+    children: Vec<Option<Child>>,
+}
+
+impl Machines {
+    fn new(folder: &Path, count: usize) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            listen: (0..count).map(|_| free_address()).collect(),
+            peer_listen: (0..count).map(|_| free_address()).collect(),
+            children: (0..count).map(|_| None).collect(),
+        }
+    }
+
+    /// Starts node `node + 1`: with the list of the first three, or to join them.
+    fn start(&mut self, node: usize, joins: bool) {
+        let number = (node + 1).to_string();
+        let numbered = self.peer_listen.iter().take(3).zip(1..);
+        let (flag, list) = if joins {
+            ("--join", self.peer_listen.join(","))
+        } else {
+            ("--nodes", numbered.map(|(at, number)| format!("{number}={at}")).collect::<Vec<_>>().join(","))
+        };
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{number}.err")))
+            .expect("a file for errors");
+        let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
+            .args(["start", "--node", &number, flag, &list])
+            .args(["--peer-listen", &self.peer_listen[node], "--listen", &self.listen[node], "--data-dir"])
+            .arg(self.data(node))
+            .env("BEZANT_TOKEN", TOKEN)
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .expect("the node starts");
+        self.children[node] = Some(child);
+    }
+
+    fn data(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("data{}", node + 1))
+    }
+
+    fn kill(&mut self, node: usize) {
+        if let Some(mut child) = self.children[node].take() {
+            child.kill().expect("the node was running");
+            child.wait().expect("the node ends");
+        }
+    }
+
+    fn urls(&self, nodes: &[usize]) -> Vec<String> {
+        nodes.iter().map(|node| format!("http://{}", self.listen[*node])).collect()
+    }
+
+    /// Runs `bezant cluster ...` against these nodes.
+    async fn cluster(&self, nodes: &[usize], arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bezant"));
+        command.arg("cluster").args(arguments).args(["--server", &self.urls(nodes).join(","), "-o", "json"]);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+        output.expect("the program runs")
+    }
+
+    /// The same, and it must succeed; what it printed.
+    async fn change(&self, nodes: &[usize], arguments: &[&str]) -> serde_json::Value {
+        let output = self.cluster(nodes, arguments).await;
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one document")
+    }
+
+    /// Waits until a node has said that in its log.
+    async fn wait_for_words(&self, node: usize, words: &str) {
+        let begun = Instant::now();
+        let path = self.folder.join(format!("{}.err", node + 1));
+        while !std::fs::read_to_string(&path).unwrap_or_default().contains(words) {
+            assert!(begun.elapsed() < TIMEOUT, "node {} never said {words:?}", node + 1);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        (0..self.children.len()).for_each(|node| self.kill(node));
+    }
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<u64> {
+    value.as_array().expect("a list").iter().filter_map(serde_json::Value::as_u64).collect()
+}
+
+async fn leader(client: &Client) -> usize {
+    let begun = Instant::now();
+    loop {
+        let leader = client.cluster().await.expect("an answer").leader;
+        if leader > 0 {
+            return usize::try_from(leader).expect("a small number") - 1;
+        }
+        assert!(begun.elapsed() < TIMEOUT, "nobody leads");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_come_and_go_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut machines = Machines::new(folder.path(), 4);
+    (0..3).for_each(|node| machines.start(node, false));
+    let all = machines.urls(&[0, 1, 2, 3]);
+    let client = connect(&all).await;
+    make_accounts(&client).await;
+    let known = Arc::new(Known::default());
+    let mut tasks = Vec::new();
+    for number in 0..3 {
+        tasks.push(tokio::spawn(pay(connect(&all).await, Arc::clone(&known), number)));
+    }
+    tasks.push(tokio::spawn(read(connect(&all).await, Arc::clone(&known))));
+    wait_for_progress(&known, "the beginning").await;
+
+    // A fourth comes before it was added, and hears what to do.
+    machines.start(3, true);
+    machines.wait_for_words(3, "cluster add 4").await;
+    let member = format!("4={}", machines.peer_listen[3]);
+    let added = machines.change(&[0, 1, 2], &["add", &member]).await;
+    assert_eq!(numbers(&added["voters"]), [1, 2, 3, 4]);
+    wait_for_progress(&known, "a node was added").await;
+
+    // A follower's disk is lost. Under its old number the new one is nobody, until the node is replaced.
+    let lost = (leader(&client).await + 1) % 3;
+    let others: Vec<usize> = (0..4).filter(|node| *node != lost).collect();
+    machines.kill(lost);
+    std::fs::remove_dir_all(machines.data(lost)).expect("the disk is lost");
+    machines.start(lost, false);
+    let number = (lost + 1).to_string();
+    machines.wait_for_words(lost, &format!("cluster replace {number}")).await;
+    wait_for_progress(&known, "a disk was lost").await;
+    machines.kill(lost);
+    std::fs::remove_dir_all(machines.data(lost)).expect("it holds nothing");
+    machines.start(lost, true);
+    let replaced = machines.change(&others, &["replace", &number]).await;
+    assert_eq!(numbers(&replaced["voters"]), [1, 2, 3, 4]);
+    wait_for_progress(&known, "a node was replaced").await;
+
+    // The leader is removed: another one leads first.
+    let removed = leader(&client).await;
+    let rest: Vec<usize> = (0..4).filter(|node| *node != removed).collect();
+    let number = (removed + 1).to_string();
+    let done = machines.change(&rest, &["remove", &number]).await;
+    let stay: Vec<u64> = rest.iter().map(|node| *node as u64 + 1).collect();
+    assert_eq!(numbers(&done["voters"]), stay);
+    assert!(stay.contains(&done["leader"].as_u64().expect("a number")), "{done}");
+    machines.wait_for_words(removed, "removed from the cluster").await;
+    wait_for_progress(&known, "the leader was removed").await;
+    machines.kill(removed);
+    let refused = machines.cluster(&rest, &["promote", &number]).await;
+    assert_eq!(refused.status.code(), Some(4), "there is no such node");
+
+    // Whoever is wanted leads.
+    let wanted = rest[usize::from(rest[0] == leader(&client).await)];
+    let moved = machines.change(&rest, &["transfer-leader", &(wanted + 1).to_string()]).await;
+    assert_eq!(moved["leader"].as_u64(), Some(wanted as u64 + 1));
+
+    // All are killed, and begin with the members on their disks, whatever the flags say.
+    rest.iter().for_each(|node| machines.kill(*node));
+    rest.iter().for_each(|node| machines.start(*node, true));
+    wait_for_progress(&known, "all were killed").await;
+    known.is_over.store(true, Ordering::Release);
+    for task in tasks {
+        task.await.expect("no client failed");
+    }
+    let told = std::mem::take(&mut *known.told.lock().expect("no test thread panicked"));
+    let mut states = Vec::new();
+    for url in machines.urls(&rest) {
+        states.push(check_node(&connect(&[url]).await, &told).await);
+    }
+    assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
+    assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");
+}
