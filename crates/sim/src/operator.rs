@@ -115,9 +115,9 @@ impl Operator {
             (Some(Step::Remove(_)), Ok(())) => !moved_lead,
             (Some(Step::Remove(_)), Err(ChangeError::Unknown))
             | (Some(Step::Add(_)), Err(ChangeError::Known))
-            | (Some(Step::Promote(_)), Err(ChangeError::Votes)) => true,
+            | (Some(Step::Promote(_)), Err(ChangeError::Votes))
             // Whom to lead is a wish, and not worth waiting for.
-            (Some(Step::Lead(_)), _) => true,
+            | (Some(Step::Lead(_)), _) => true,
             (_, outcome) => outcome.is_ok(),
         }
     }

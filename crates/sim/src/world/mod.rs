@@ -1,10 +1,13 @@
 //! The world: one line of events, in the order of simulated time, and everything that they happen to.
 
+mod operate;
+mod strike;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bezant_consensus::{Members, Role, decode_outcome};
+use bezant_consensus::{Members, Role};
 use bezant_ledger::LedgerAnswer;
-use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket, change_command};
+use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
 use bezant_types::{LogIndex, NodeId};
 
 use crate::bug::FlawedLedger;
@@ -12,8 +15,8 @@ use crate::check;
 use crate::client::{Call, Client, Wanted, query};
 use crate::faults::{Fault, KIND_NAMES, Plan};
 use crate::host::{Host, Wish, state_bytes};
-use crate::net::{Net, Weather};
-use crate::operator::{Operator, Step};
+use crate::net::Net;
+use crate::operator::Operator;
 use crate::random::Random;
 use crate::record::{Acknowledged, Record, Seen};
 use crate::{SimOptions, SimReport};
@@ -237,7 +240,7 @@ impl World {
             Event::Wake(client, plan) if plan == self.clients[client].plan => self.wake(client),
             Event::Wake(..) => {}
             Event::Told { ticket, output } if self.operator.waits_for(ticket) => {
-                self.tell_operator(&output)?
+                self.tell_operator(&output)?;
             }
             Event::Told { ticket, output } => self.told(ticket, output),
             Event::Fault(fault) => self.strike(fault)?,
@@ -413,67 +416,6 @@ impl World {
         self.at(at, Event::Ask { node, ticket });
     }
 
-    /// The newest list of members that a process knows.
-    fn newest_members(&self) -> Members {
-        let known = self.hosts.values().filter_map(|host| host.node()).map(|node| node.members().clone());
-        known.max_by_key(|members| members.index).unwrap_or_default()
-    }
-
-    /// The operator does what is next.
-    fn operate(&mut self) -> Result<(), String> {
-        let Some(step) = self.operator.step() else { return Ok(()) };
-        let at = self.time + self.random.between(50 * MILLI, 300 * MILLI);
-        self.at(at, Event::Operate);
-        if let Step::LoseDisk(node) = step {
-            self.note(|| format!("the disk of node {node} is lost for good"));
-            self.host(node).lose_disk();
-            self.tell_lost(node);
-            self.operator.advance();
-            return Ok(());
-        }
-        if !self.operator.may_ask(self.time) {
-            return Ok(());
-        }
-        let voters: Vec<NodeId> = self.newest_members().voters().collect();
-        if let Some(change) = self.operator.change(&voters, &mut self.random) {
-            self.last_ticket += 1;
-            let ticket = Ticket(self.last_ticket);
-            self.operator.ask(ticket, self.time);
-            let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
-            self.give(node, None, Input::Request { ticket, command: change_command(&change) })?;
-        }
-        Ok(())
-    }
-
-    /// The operator hears what became of a change.
-    fn tell_operator(&mut self, output: &Output<FlawedLedger>) -> Result<(), String> {
-        let Output::Answer { results, .. } = output else {
-            self.operator.handle_refusal();
-            return Ok(());
-        };
-        let outcome = decode_outcome(results).ok_or("a change had an answer that is none")?;
-        let step = self.operator.step();
-        let is_made = self.operator.handle_answer(outcome);
-        self.note(|| format!("the operator asked for {step:?} and hears {outcome:?}"));
-        if !is_made {
-            return Ok(());
-        }
-        if let Some(Step::Add(node)) = step {
-            // A node that joins asks a member who takes part; one that is not up can tell nobody.
-            let members = self.newest_members();
-            if members.get(node).is_none() {
-                return Ok(());
-            }
-            if !self.host(node).is_placed {
-                self.host(node).set_disk_fault(None);
-                self.host(node).place(&members, false)?;
-                self.start(node)?;
-            }
-        }
-        self.operator.advance();
-        Ok(())
-    }
-
     fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
         let Some((_, call)) = self.tickets.get(&ticket) else { return Ok(()) };
         let input = match &call.wanted {
@@ -520,112 +462,5 @@ impl World {
             known.call = None;
             self.wake_at(self.time + pause, client);
         }
-    }
-
-    fn power_loss(&mut self, node: NodeId, away: u64) {
-        let seed = self.random.next();
-        self.host(node).crash(seed);
-        self.tell_lost(node);
-        self.at(self.time + away, Event::Restart(node));
-    }
-
-    /// The others notice that connections ended, sooner or later.
-    fn tell_lost(&mut self, peer: NodeId) {
-        for node in self.nodes.clone() {
-            if node != peer && self.random.per_mille(700) {
-                let at = self.time + self.random.between(100_000, 20 * MILLI);
-                self.at(at, Event::Lost { node, peer });
-            }
-        }
-    }
-
-    fn strike(&mut self, fault: Fault) -> Result<(), String> {
-        *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
-        self.note(|| format!("{fault:?}"));
-        match fault {
-            Fault::PowerLoss(node, away) => self.power_loss(node, away),
-            Fault::Blackout(away) => {
-                for node in self.nodes.clone() {
-                    let more = self.random.between(0, 200 * MILLI);
-                    self.power_loss(node, away + more);
-                }
-            }
-            Fault::Kill(node, away) => {
-                self.host(node).kill();
-                self.tell_lost(node);
-                self.at(self.time + away, Event::Restart(node));
-            }
-            // A host whose disk fails loses its power with it: see `grant`.
-            Fault::PowerLossInWrite(node, after) | Fault::DiskFailure(node, after) => {
-                self.host(node).set_disk_fault(Some(after));
-            }
-            Fault::Pause(node, long) => {
-                let until = self.time + long;
-                self.host(node).paused_until = until;
-            }
-            Fault::SlowDisk(node, more) => {
-                self.slow.insert(node, more);
-            }
-            Fault::ClockJump(node, by) => {
-                let host = self.host(node);
-                host.clock_offset = host.clock_offset.saturating_add(by);
-            }
-            Fault::PowerLossAfterVote(node) => {
-                self.vote_losers.insert(node);
-            }
-            Fault::HandOver => {
-                for node in self.nodes.clone() {
-                    if self.host(node).node().is_some_and(bezant_node::Node::is_leader) {
-                        self.give(node, None, Input::HandOver)?;
-                    }
-                }
-            }
-            Fault::Weather(loss, doubles, delay_max) => {
-                self.net.weather = Weather { delay_min: 20_000, delay_max, loss, doubles };
-            }
-            _ => self.cut(fault),
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self, fault: Fault) {
-        let nodes = self.nodes.clone();
-        for one in &nodes {
-            for other in nodes.iter().filter(|other| *other != one) {
-                let is_cut = match fault {
-                    Fault::Isolate(node) => *one == node || *other == node,
-                    Fault::Mute(node) => *one == node,
-                    Fault::Deaf(node) => *other == node,
-                    Fault::CutPair(first, second) => {
-                        (*one, *other) == (first, second) || (*other, *one) == (first, second)
-                    }
-                    Fault::Split(mask) => (mask >> one.0 & 1) != (mask >> other.0 & 1),
-                    _ => false,
-                };
-                if is_cut {
-                    self.net.cut(*one, *other);
-                }
-            }
-        }
-        if fault == Fault::Heal {
-            self.net.heal();
-        }
-    }
-
-    /// Everything works again.
-    fn end_faults(&mut self) -> Result<(), String> {
-        self.note(|| "the faults end".to_owned());
-        self.net.heal();
-        self.net.weather = Weather::FAIR;
-        self.slow.clear();
-        self.vote_losers.clear();
-        for node in self.nodes.clone() {
-            self.host(node).set_disk_fault(None);
-            self.host(node).paused_until = 0;
-            if !self.host(node).is_up() && self.host(node).is_placed {
-                self.start(node)?;
-            }
-        }
-        Ok(())
     }
 }

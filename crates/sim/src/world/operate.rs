@@ -1,0 +1,72 @@
+//! What the operator does to the world, and hears of it.
+
+use bezant_consensus::{Members, decode_outcome};
+use bezant_node::{Input, Output, Ticket, change_command};
+use bezant_types::NodeId;
+
+use super::{Event, MILLI, World};
+use crate::bug::FlawedLedger;
+use crate::operator::Step;
+
+impl World {
+    /// The newest list of members that a process knows.
+    pub(super) fn newest_members(&self) -> Members {
+        let known = self.hosts.values().filter_map(|host| host.node()).map(|node| node.members().clone());
+        known.max_by_key(|members| members.index).unwrap_or_default()
+    }
+
+    /// The operator does what is next.
+    pub(super) fn operate(&mut self) -> Result<(), String> {
+        let Some(step) = self.operator.step() else { return Ok(()) };
+        let at = self.time + self.random.between(50 * MILLI, 300 * MILLI);
+        self.at(at, Event::Operate);
+        if let Step::LoseDisk(node) = step {
+            self.note(|| format!("the disk of node {node} is lost for good"));
+            self.host(node).lose_disk();
+            self.tell_lost(node);
+            self.operator.advance();
+            return Ok(());
+        }
+        if !self.operator.may_ask(self.time) {
+            return Ok(());
+        }
+        let voters: Vec<NodeId> = self.newest_members().voters().collect();
+        if let Some(change) = self.operator.change(&voters, &mut self.random) {
+            self.last_ticket += 1;
+            let ticket = Ticket(self.last_ticket);
+            self.operator.ask(ticket, self.time);
+            let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
+            self.give(node, None, Input::Request { ticket, command: change_command(&change) })?;
+        }
+        Ok(())
+    }
+
+    /// The operator hears what became of a change.
+    pub(super) fn tell_operator(&mut self, output: &Output<FlawedLedger>) -> Result<(), String> {
+        let Output::Answer { results, .. } = output else {
+            self.operator.handle_refusal();
+            return Ok(());
+        };
+        let outcome = decode_outcome(results).ok_or("a change had an answer that is none")?;
+        let step = self.operator.step();
+        let is_made = self.operator.handle_answer(outcome);
+        self.note(|| format!("the operator asked for {step:?} and hears {outcome:?}"));
+        if !is_made {
+            return Ok(());
+        }
+        if let Some(Step::Add(node)) = step {
+            // A node that joins asks a member who takes part; one that is not up can tell nobody.
+            let members = self.newest_members();
+            if members.get(node).is_none() {
+                return Ok(());
+            }
+            if !self.host(node).is_placed {
+                self.host(node).set_disk_fault(None);
+                self.host(node).place(&members, false)?;
+                self.start(node)?;
+            }
+        }
+        self.operator.advance();
+        Ok(())
+    }
+}

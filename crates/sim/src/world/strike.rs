@@ -1,0 +1,117 @@
+//! What goes wrong, and how it ends.
+
+use bezant_node::Input;
+use bezant_types::NodeId;
+
+use super::{Event, MILLI, World};
+use crate::faults::Fault;
+use crate::net::Weather;
+
+impl World {
+    pub(super) fn power_loss(&mut self, node: NodeId, away: u64) {
+        let seed = self.random.next();
+        self.host(node).crash(seed);
+        self.tell_lost(node);
+        self.at(self.time + away, Event::Restart(node));
+    }
+
+    /// The others notice that connections ended, sooner or later.
+    pub(super) fn tell_lost(&mut self, peer: NodeId) {
+        for node in self.nodes.clone() {
+            if node != peer && self.random.per_mille(700) {
+                let at = self.time + self.random.between(100_000, 20 * MILLI);
+                self.at(at, Event::Lost { node, peer });
+            }
+        }
+    }
+
+    pub(super) fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
+        self.note(|| format!("{fault:?}"));
+        match fault {
+            Fault::PowerLoss(node, away) => self.power_loss(node, away),
+            Fault::Blackout(away) => {
+                for node in self.nodes.clone() {
+                    let more = self.random.between(0, 200 * MILLI);
+                    self.power_loss(node, away + more);
+                }
+            }
+            Fault::Kill(node, away) => {
+                self.host(node).kill();
+                self.tell_lost(node);
+                self.at(self.time + away, Event::Restart(node));
+            }
+            // A host whose disk fails loses its power with it: see `grant`.
+            Fault::PowerLossInWrite(node, after) | Fault::DiskFailure(node, after) => {
+                self.host(node).set_disk_fault(Some(after));
+            }
+            Fault::Pause(node, long) => {
+                let until = self.time + long;
+                self.host(node).paused_until = until;
+            }
+            Fault::SlowDisk(node, more) => {
+                self.slow.insert(node, more);
+            }
+            Fault::ClockJump(node, by) => {
+                let host = self.host(node);
+                host.clock_offset = host.clock_offset.saturating_add(by);
+            }
+            Fault::PowerLossAfterVote(node) => {
+                self.vote_losers.insert(node);
+            }
+            Fault::HandOver => {
+                for node in self.nodes.clone() {
+                    if self.host(node).node().is_some_and(bezant_node::Node::is_leader) {
+                        self.give(node, None, Input::HandOver)?;
+                    }
+                }
+            }
+            Fault::Weather(loss, doubles, delay_max) => {
+                self.net.weather = Weather { delay_min: 20_000, delay_max, loss, doubles };
+            }
+            _ => self.cut(fault),
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut(&mut self, fault: Fault) {
+        let nodes = self.nodes.clone();
+        for one in &nodes {
+            for other in nodes.iter().filter(|other| *other != one) {
+                let is_cut = match fault {
+                    Fault::Isolate(node) => *one == node || *other == node,
+                    Fault::Mute(node) => *one == node,
+                    Fault::Deaf(node) => *other == node,
+                    Fault::CutPair(first, second) => {
+                        (*one, *other) == (first, second) || (*other, *one) == (first, second)
+                    }
+                    Fault::Split(mask) => (mask >> one.0 & 1) != (mask >> other.0 & 1),
+                    _ => false,
+                };
+                if is_cut {
+                    self.net.cut(*one, *other);
+                }
+            }
+        }
+        if fault == Fault::Heal {
+            self.net.heal();
+        }
+    }
+
+    /// Everything works again.
+    pub(super) fn end_faults(&mut self) -> Result<(), String> {
+        self.note(|| "the faults end".to_owned());
+        self.net.heal();
+        self.net.weather = Weather::FAIR;
+        self.slow.clear();
+        self.vote_losers.clear();
+        for node in self.nodes.clone() {
+            self.host(node).set_disk_fault(None);
+            self.host(node).paused_until = 0;
+            if !self.host(node).is_up() && self.host(node).is_placed {
+                self.start(node)?;
+            }
+        }
+        Ok(())
+    }
+}
