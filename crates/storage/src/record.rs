@@ -1,4 +1,4 @@
-//! Small records that are replaced as a whole: the vote, who the node is, a change of the log under way.
+//! Small records that are replaced as a whole: the vote, who the node is, a change of the log under way, damage.
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
 //! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic "BZNTREC" and a zero |
 //! | 8 | 4 | format version |
-//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log |
+//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history |
 //! | 16 | 4 | bytes of content |
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
@@ -71,6 +71,7 @@ pub(crate) enum RecordKind {
     Vote = 1,
     Identity = 2,
     Rewrite = 3,
+    Damage = 4,
 }
 
 impl RecordKind {
@@ -79,6 +80,7 @@ impl RecordKind {
             Self::Vote => "vote.bzv",
             Self::Identity => "node.bzi",
             Self::Rewrite => "log-rewrite.bzr",
+            Self::Damage => "damage.bzr",
         }
     }
 
@@ -87,6 +89,7 @@ impl RecordKind {
             Self::Vote => "vote.tmp",
             Self::Identity => "node.tmp",
             Self::Rewrite => "log-rewrite.tmp",
+            Self::Damage => "damage.tmp",
         }
     }
 }
