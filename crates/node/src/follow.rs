@@ -77,7 +77,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         let (ticks, node) = (self.ticks, self.options.node);
         let leader = self.engine.leader().filter(|leader| *leader != node);
         if let Some(install) = &mut self.install {
-            let step = install.handle_tick(leader, ticks);
+            let step = install.handle_tick(leader, &self.options.peers, ticks);
             self.work_on_install(step);
         }
         self.install_if_complete();

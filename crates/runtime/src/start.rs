@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bezant_consensus::{Engine, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
-use bezant_replica::{Mode, RecoverError, Recovered, Supplier, recover};
+use bezant_replica::{Mode, RecoverError, Recovered, Repair, Supplier, recover};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
@@ -114,6 +114,8 @@ pub struct StartReport {
     pub history: HistoryPosition,
     /// The end of the log that a crash had torn, and that nobody was told of.
     pub cut: Option<CutTail>,
+    /// What was damaged and is fetched from the other nodes.
+    pub repairs: Vec<Repair>,
     /// True when the log is written past the page cache.
     pub is_direct: bool,
     /// How long it took.
@@ -205,17 +207,24 @@ fn start_with(
     let identity = identify(&disk, cluster.as_ref())?;
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
     let recovered = recover(Arc::clone(&disk), options.log, mode)?;
+    for repair in &recovered.repairs {
+        tracing::warn!("the disk of this node was damaged: {repair}");
+    }
+    // A repair notes there that this disk is not admitted any more.
+    let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
     warn_of_clock(recovered.machine.time());
     let report = StartReport {
         checkpoint: recovered.checkpoint.0,
         entries_replayed: recovered.entries_replayed.max(recovered.entries.len() as u64),
         history: recovered.machine.position(),
         cut: recovered.cut.clone(),
+        repairs: recovered.repairs.clone(),
         is_direct: false,
         elapsed: begin.elapsed(),
     };
     let shared = Arc::new(Shared::new(Metrics::new(), recovered.history.reader()));
     let (to_node, messages) = mpsc::channel();
+    // A disk that was repaired has a vote, though it may hold no entry.
     let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
     let known = identity.map(|identity| Arc::new(KnownDisks::new(Arc::clone(&disk), identity, is_fresh)));
     let may_vote = known.as_ref().is_none_or(|known| known.is_admitted());

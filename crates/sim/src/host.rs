@@ -10,15 +10,17 @@ use bezant_consensus::{LogEntry, Write, WriteNumber};
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
-use bezant_replica::{Mode, Recovered, Supplier, fetch, recover, verify};
+use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
 use bezant_rsm::{Prefetch, StateMachine};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use bezant_storage::log::{Log, LogOptions};
-use bezant_storage::record::VoteStore;
+use bezant_storage::record::{Identity, RecordError, VoteStore};
 use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
 
 use crate::bug::{Bug, FlawedEngine, FlawedLedger};
+use crate::random::Random;
+use crate::rot::rot;
 
 /// Small, so that a short run fills segments and cuts checkpoints.
 const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
@@ -55,6 +57,9 @@ struct Life {
     /// Entries handed to the log and not yet known to be applied, by index.
     entries: BTreeMap<LogIndex, LogEntry>,
     applied: LogIndex,
+    disk: MemoryDisk,
+    /// It is noted on its disk that it may vote.
+    is_admitted: bool,
 }
 
 /// A machine.
@@ -76,13 +81,23 @@ pub(crate) struct Host {
     checkpoint_interval_bytes: usize,
     /// It gave somebody else its vote since this was looked at.
     pub(crate) has_voted: bool,
+    /// What the last start has repaired.
+    pub(crate) repairs: Vec<Repair>,
+    /// Its disk has changed since it was read last.
+    has_rot: bool,
+    /// When its process was looked at last, it was noted on its disk that it may vote.
+    is_admitted: bool,
 }
 
 impl Host {
     pub(crate) fn new(id: NodeId, bug: Option<Bug>, checkpoint_interval_bytes: usize) -> Self {
+        let disk = MemoryDisk::new();
+        let known = Vec::new();
+        let identity = Identity { token: [0; 32], node: id, disk: id.0.into(), is_admitted: true, known };
+        identity.store(&disk).expect("invariant: nothing goes wrong on a new disk");
         Self {
             id,
-            disk: MemoryDisk::new(),
+            disk,
             life: None,
             clock_offset: 0,
             lives: 0,
@@ -92,7 +107,15 @@ impl Host {
             newly_applied: Vec::new(),
             checkpoint_interval_bytes,
             has_voted: false,
+            repairs: Vec::new(),
+            has_rot: false,
+            is_admitted: true,
         }
+    }
+
+    /// True from the rot of its disk on until it may vote again.
+    pub(crate) const fn is_damaged(&self) -> bool {
+        self.has_rot || !self.is_admitted
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -119,7 +142,11 @@ impl Host {
         self.lives += 1;
         self.failure = None;
         let disk: Arc<dyn bezant_storage::disk::Disk> = Arc::new(self.disk.clone());
-        let recovered = recover(disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
+        let mut recovered = recover(disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
+        self.repairs = std::mem::take(&mut recovered.repairs);
+        let identity = Identity::load(&self.disk).map_err(|error| error.to_string())?;
+        self.is_admitted = identity.is_some_and(|identity| identity.is_admitted);
+        self.has_rot = false;
         let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
             recovered;
         if self.bug == Some(Bug::TruncateCommitted) {
@@ -134,7 +161,7 @@ impl Host {
             voters: voters.to_vec(),
             election_ticks: 20,
             heartbeat_ticks: 4,
-            may_vote: true,
+            may_vote: self.is_admitted,
             seed,
         };
         let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;
@@ -158,6 +185,8 @@ impl Host {
             unconfirmed: None,
             entries: by_index,
             applied,
+            disk: self.disk.clone(),
+            is_admitted: self.is_admitted,
         });
         Ok(())
     }
@@ -172,6 +201,13 @@ impl Host {
     pub(crate) fn kill(&mut self) {
         self.life = None;
         self.disk = self.disk.restart();
+    }
+
+    /// A few bits of a file change; says which file. The machine is off.
+    pub(crate) fn rot(&mut self, random: &mut Random) -> Option<String> {
+        let file = rot(&self.disk, random);
+        self.has_rot |= file.is_some();
+        file
     }
 
     /// Hands something to the node, and carries out what it wants then.
@@ -238,6 +274,7 @@ impl Host {
 
     fn note_applied(&mut self) {
         let Some(life) = &mut self.life else { return };
+        self.is_admitted = life.is_admitted;
         let applied = life.node.applied();
         while life.applied < applied {
             life.applied = life.applied.next();
@@ -305,8 +342,19 @@ impl Life {
             | Output::Refuse { .. }
             | Output::QueryAnswer { .. }
             | Output::BarrierPassed { .. } => wishes.push(Wish::Reply(output)),
-            Output::CaughtUp => wishes.push(Wish::Later(Input::Admit)),
+            Output::CaughtUp => {
+                self.admit().map_err(|error| text(&error))?;
+                wishes.push(Wish::Later(Input::Admit));
+            }
             Output::Diverged { reason, .. } => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self) -> Result<(), RecordError> {
+        if let Some(identity) = Identity::load(&self.disk)? {
+            Identity { is_admitted: true, ..identity }.store(&self.disk)?;
+            self.is_admitted = true;
         }
         Ok(())
     }

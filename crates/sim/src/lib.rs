@@ -17,6 +17,7 @@ mod host;
 mod net;
 mod random;
 mod record;
+mod rot;
 mod world;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct SimReport {
     pub reads: u64,
     /// Changes of leader.
     pub leaders: u64,
+    /// Damage that a start found and repaired.
+    pub repairs: u64,
     /// How often each kind of fault happened, 0 times too.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of events and last state: equal for equal seeds.

@@ -158,6 +158,7 @@ impl World {
         let ledger = check::answers_follow_the_log(&self.record)?;
         let last = self.record.log.last_key_value().map_or(LogIndex(0), |(index, _)| *index);
         let mut states = Vec::new();
+        check::every_replica_may_vote(&self.hosts)?;
         for (node, host) in &mut self.hosts {
             let Some((index, bytes)) = host.take_state() else {
                 return Err(format!("node {node} is down though the faults have ended"));
@@ -251,6 +252,11 @@ impl World {
         host.set_disk_fault(None);
         host.start(&voters, seed).map_err(|error| format!("node {node} does not start: {error}"))?;
         let life = host.lives;
+        let repairs = std::mem::take(&mut host.repairs);
+        self.report.repairs += repairs.len() as u64;
+        for repair in repairs {
+            self.note(|| format!("node {node}: {repair}"));
+        }
         self.note(|| format!("node {node} starts"));
         let first = self.time + self.random.between(1, TICK);
         self.at(first, Event::Tick(node, life));
@@ -447,7 +453,35 @@ impl World {
         }
     }
 
+    /// As many disks may be damaged at a time as the others can do without: one counts until it may vote again.
+    fn may_rot(&self, node: NodeId) -> bool {
+        let others = self.hosts.values().filter(|host| host.id != node && host.is_damaged());
+        others.count() < (self.nodes.len() - 1) / 2
+    }
+
+    /// The machine stops, if it runs, and its disk changes before it starts again.
+    fn rot(&mut self, node: NodeId, away: u64) {
+        if self.host(node).is_up() {
+            if self.random.per_mille(500) {
+                self.power_loss(node, away);
+            } else {
+                self.host(node).kill();
+                self.tell_lost(node);
+                self.at(self.time + away, Event::Restart(node));
+            }
+        }
+        let mut random = Random::new(self.random.next());
+        if let Some(file) = self.host(node).rot(&mut random) {
+            self.note(|| format!("{file} of node {node} has rotten"));
+        }
+    }
+
     fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        if let Fault::BitRot(node, _) = fault
+            && !self.may_rot(node)
+        {
+            return Ok(());
+        }
         *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
         self.note(|| format!("{fault:?}"));
         match fault {
@@ -478,6 +512,7 @@ impl World {
                 let host = self.host(node);
                 host.clock_offset = host.clock_offset.saturating_add(by);
             }
+            Fault::BitRot(node, away) => self.rot(node, away),
             Fault::PowerLossAfterVote(node) => {
                 self.vote_losers.insert(node);
             }
