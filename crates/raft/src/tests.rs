@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 use crate::{Raft, RaftOptions, RaftState};
 
+mod repair;
+
 /// One replica and what lies on its disk.
 struct Replica {
     engine: Raft,
@@ -19,6 +21,8 @@ struct Replica {
     readable: Vec<(ReadNumber, LogIndex)>,
     installs: Vec<(NodeId, LogIndex)>,
     has_caught_up: bool,
+    /// The last entry on its disk when it had caught up.
+    caught_up_with: Option<LogIndex>,
 }
 
 struct Net {
@@ -51,6 +55,7 @@ impl Replica {
             readable: Vec::new(),
             installs: Vec::new(),
             has_caught_up: false,
+            caught_up_with: None,
         }
     }
 
@@ -90,7 +95,10 @@ impl Net {
                 }
                 Output::Readable { read, index } => replica.readable.push((read, index)),
                 Output::Install { from, index } => replica.installs.push((from, index)),
-                Output::CaughtUp => replica.has_caught_up = true,
+                Output::CaughtUp => {
+                    replica.has_caught_up = true;
+                    replica.caught_up_with = replica.log.last().map(|entry| entry.index);
+                }
             }
         }
     }

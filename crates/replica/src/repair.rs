@@ -13,15 +13,16 @@
 //! identity or vote is not repaired: a forgotten vote could elect two leaders.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bezant_consensus::Vote;
+use bezant_storage::HistoryError;
+use bezant_storage::checkpoint::CheckpointError;
 use bezant_storage::disk::Disk;
-use bezant_storage::log;
-use bezant_storage::record::{Identity, VoteStore};
+use bezant_storage::log::{self, LogError};
+use bezant_storage::record::{Identity, RecordError, VoteStore};
 use bezant_storage::repair::{forget_all, remove_set_aside};
 use bezant_types::{LogIndex, NodeId, Term};
-
-use std::sync::Arc;
 
 use crate::recover::RecoverError;
 
@@ -71,7 +72,27 @@ pub(crate) fn repair(
             None
         }
     };
-    Ok(Some(Repair { damage: error.to_string(), kept }))
+    Ok(Some(Repair { damage: describe(error), kept }))
+}
+
+/// The damage alone, without the advice for a node that is alone.
+fn describe(error: &RecoverError) -> String {
+    match error {
+        RecoverError::Checkpoint(CheckpointError::Damaged { file, offset, reason, .. })
+        | RecoverError::Log(LogError::Damaged { file, offset, reason, .. }) => {
+            format!("{file} is damaged at offset {offset}: {reason}")
+        }
+        RecoverError::Log(LogError::Missing { expected_index, reason, .. }) => {
+            format!("the log has no file with entry {expected_index}: {reason}")
+        }
+        RecoverError::Log(LogError::Record(RecordError::Damaged { file, reason, .. })) => {
+            format!("{file} is damaged: {reason}")
+        }
+        RecoverError::History(HistoryError::Damaged { file, offset, .. }) => {
+            format!("{file} is damaged at offset {offset}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// From now on this replica is in a term in which it has confirmed nothing, and voted for nobody.

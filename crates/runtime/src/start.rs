@@ -223,6 +223,9 @@ fn start_with(
         elapsed: begin.elapsed(),
     };
     let shared = Arc::new(Shared::new(Metrics::new(), recovered.history.reader()));
+    if cluster.is_some() {
+        shared.repair_from_others(Arc::clone(&disk));
+    }
     let (to_node, messages) = mpsc::channel();
     // A disk that was repaired has a vote, though it may hold no entry.
     let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
@@ -386,6 +389,7 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
         shared.cluster.send_replace(status.clone());
         Member::new(link.peers, to_supply, link.known, status)
     });
+    let for_supply = Arc::clone(&shared);
     let node = NodeThread::new(node, member, shared, workers);
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
@@ -400,7 +404,7 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
     ];
     if let Some(peers) = peers.clone() {
         threads.push(spawn("supply", Urgency::Later, move || {
-            supply_thread::run(supplier, &peers, &supplies);
+            supply_thread::run(supplier, &for_supply, &peers, &supplies);
         })?);
     }
     Ok(Running { handle, report, threads, peers })

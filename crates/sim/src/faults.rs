@@ -103,6 +103,8 @@ pub(crate) const KIND_NAMES: [&str; 18] = [
 const KINDS: u64 = 17;
 /// Kinds that make elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
+/// Kinds that damage disks, and keep away who has what was lost.
+const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
 
 /// The plan of a run.
 #[derive(Debug)]
@@ -121,7 +123,11 @@ impl Plan {
         let is_about_votes = bug == Some(Bug::ForgetVote);
         let until = random.between(6, 16) * SECOND;
         let drawn: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
-        let tastes = if is_about_votes { ELECTION_KINDS.to_vec() } else { drawn };
+        let tastes = match bug {
+            Some(Bug::ForgetVote) => ELECTION_KINDS.to_vec(),
+            Some(Bug::VoteAfterDamage) => DAMAGE_KINDS.to_vec(),
+            _ => drawn,
+        };
         let pause = random.between(100, if is_about_votes { 300 } else { 1500 }) * MILLI;
         let mut faults = Vec::new();
         let mut time = SECOND;

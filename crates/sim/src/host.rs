@@ -161,7 +161,7 @@ impl Host {
             voters: voters.to_vec(),
             election_ticks: 20,
             heartbeat_ticks: 4,
-            may_vote: self.is_admitted,
+            may_vote: self.is_admitted || self.bug == Some(Bug::VoteAfterDamage),
             seed,
         };
         let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;

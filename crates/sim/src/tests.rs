@@ -28,7 +28,7 @@ fn some_seeds_break_nothing() {
 }
 
 /// Every mistake made on purpose, and how many seeds it takes at the most.
-const FOUND_WITHIN: [(Bug, u64); 9] = [
+const FOUND_WITHIN: [(Bug, u64); 10] = [
     (Bug::AcknowledgeBeforeFsync, 10),
     (Bug::IgnoreFailedFsync, 100),
     (Bug::ForgetVote, 300),
@@ -38,6 +38,7 @@ const FOUND_WITHIN: [(Bug, u64); 9] = [
     (Bug::ForgetOldIds, 10),
     (Bug::ReuseTimestamp, 10),
     (Bug::TruncateCommitted, 10),
+    (Bug::VoteAfterDamage, 100),
 ];
 
 #[test]
