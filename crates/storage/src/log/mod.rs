@@ -534,9 +534,10 @@ fn begin_segment(
     bytes: &[u8],
 ) -> Result<Arc<dyn DiskFile>, LogError> {
     let prepared = preparer.take()?;
-    prepared.write_at(0, bytes)?;
-    prepared.sync()?;
+    prepared.file.write_at(0, bytes)?;
+    prepared.file.sync()?;
     disk.rename(segment::PREPARED_NAME, &header.name())?;
+    drop(prepared);
     disk.sync_folder()?;
     Ok(disk.open(&header.name(), OpenMode::WriteDirect)?)
 }
