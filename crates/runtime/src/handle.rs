@@ -201,6 +201,11 @@ impl Shared {
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
     }
 
+    /// The node has ended: a handle that outlives it does not hold the folder.
+    pub(crate) fn let_go_of_disk(&self) {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// The history could not be read. When it is damaged, that is noted, once.
     pub(crate) fn note_damage(&self, error: &HistoryError) {
         let Some(note) = DamageNote::of(error) else { return };

@@ -154,6 +154,7 @@ impl Running {
         if let Some(peers) = self.peers.take() {
             peers.stop();
         }
+        self.handle.shared.let_go_of_disk();
     }
 
     /// When the node thread has ended already there is nothing to tell it.

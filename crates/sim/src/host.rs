@@ -146,6 +146,7 @@ impl Host {
         self.repairs = std::mem::take(&mut recovered.repairs);
         let identity = Identity::load(&self.disk).map_err(|error| error.to_string())?;
         self.is_admitted = identity.is_some_and(|identity| identity.is_admitted);
+        self.is_admitted |= self.bug == Some(Bug::VoteAfterDamage);
         self.has_rot = false;
         let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
             recovered;
@@ -161,7 +162,7 @@ impl Host {
             voters: voters.to_vec(),
             election_ticks: 20,
             heartbeat_ticks: 4,
-            may_vote: self.is_admitted || self.bug == Some(Bug::VoteAfterDamage),
+            may_vote: self.is_admitted,
             seed,
         };
         let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;

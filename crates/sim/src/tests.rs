@@ -30,10 +30,10 @@ fn some_seeds_break_nothing() {
 /// Every mistake made on purpose, and how many seeds it takes at the most.
 const FOUND_WITHIN: [(Bug, u64); 10] = [
     (Bug::AcknowledgeBeforeFsync, 10),
-    (Bug::IgnoreFailedFsync, 100),
+    (Bug::IgnoreFailedFsync, 300),
     (Bug::ForgetVote, 300),
-    (Bug::ReadFromDeposedLeader, 100),
-    (Bug::ApplyOutOfOrder, 10),
+    (Bug::ReadFromDeposedLeader, 200),
+    (Bug::ApplyOutOfOrder, 20),
     (Bug::CommitWithoutMajority, 10),
     (Bug::ForgetOldIds, 10),
     (Bug::ReuseTimestamp, 10),
