@@ -138,7 +138,7 @@ impl Install {
                     self.from = leader.unwrap_or(self.from);
                 } else {
                     let after = peers.iter().position(|peer| *peer == self.from).map_or(0, |at| at + 1);
-                    self.from = peers.get(after).or(peers.first()).copied().unwrap_or(self.from);
+                    self.from = peers.get(after).or_else(|| peers.first()).copied().unwrap_or(self.from);
                 }
                 self.ask(now)
             }

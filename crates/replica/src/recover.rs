@@ -96,18 +96,18 @@ pub fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fe
 const REPAIRS_MAX: usize = 8;
 
 /// Reads everything back. One of several replicas forgets what is damaged, to get it from the others.
-pub fn recover(disk: Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<Recovered, RecoverError> {
+pub fn recover(disk: &Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<Recovered, RecoverError> {
     let mut repairs = Vec::new();
     loop {
         let mut checkpoint = (LogIndex(0), Term(0));
-        let error = match read_back(&disk, options, mode, &mut checkpoint) {
+        let error = match read_back(disk, options, mode, &mut checkpoint) {
             Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
             Err(error) => error,
         };
         if mode == Mode::Alone || repairs.len() == REPAIRS_MAX {
             return Err(error);
         }
-        match repair(&disk, checkpoint, &error, repairs.is_empty())? {
+        match repair(disk, checkpoint, &error, repairs.is_empty())? {
             Some(repair) => repairs.push(repair),
             None => return Err(error),
         }

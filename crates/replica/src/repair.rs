@@ -65,12 +65,11 @@ pub(crate) fn repair(
         leave_term(disk)?;
         remove_set_aside(&**disk)?;
     }
-    let kept = match error {
-        RecoverError::Log(damage) => Some(log::repair(&**disk, checkpoint, damage)?),
-        _ => {
-            forget_all(&**disk, damaged_file)?;
-            None
-        }
+    let kept = if let RecoverError::Log(damage) = error {
+        Some(log::repair(&**disk, checkpoint, damage)?)
+    } else {
+        forget_all(&**disk, damaged_file)?;
+        None
     };
     Ok(Some(Repair { damage: describe(error), kept }))
 }

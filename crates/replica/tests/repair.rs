@@ -47,7 +47,8 @@ fn entry(index: u64) -> LogEntry {
 }
 
 fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered, RecoverError> {
-    recover(Arc::new(disk.clone()), LOG, mode)
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    recover(&disk, LOG, mode)
 }
 
 /// The disk of a replica with a checkpoint, and more log than one segment behind it.

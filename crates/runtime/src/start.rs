@@ -207,7 +207,7 @@ fn start_with(
     let begin = Instant::now();
     let identity = identify(&disk, cluster.as_ref())?;
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
-    let recovered = recover(Arc::clone(&disk), options.log, mode)?;
+    let recovered = recover(&disk, options.log, mode)?;
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
     }

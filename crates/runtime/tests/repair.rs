@@ -136,8 +136,7 @@ impl Cluster {
 fn rot(folder: &Path, start: &str, place: usize) {
     let files =
         std::fs::read_dir(folder).expect("it is there").map(|file| file.expect("it can be read").path());
-    let is_it =
-        |path: &PathBuf| 
+    let is_it = |path: &PathBuf| {
         path.extension().is_none_or(|extension| extension != "tmp")
             && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start))
     };

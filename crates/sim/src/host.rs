@@ -142,7 +142,7 @@ impl Host {
         self.lives += 1;
         self.failure = None;
         let disk: Arc<dyn bezant_storage::disk::Disk> = Arc::new(self.disk.clone());
-        let mut recovered = recover(disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
+        let mut recovered = recover(&disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
         self.repairs = std::mem::take(&mut recovered.repairs);
         let identity = Identity::load(&self.disk).map_err(|error| error.to_string())?;
         self.is_admitted = identity.is_some_and(|identity| identity.is_admitted);

@@ -13,11 +13,11 @@ pub(crate) fn rot(disk: &MemoryDisk, random: &mut Random) -> Option<String> {
     let files = disk.list().unwrap_or_default();
     let first = usize::try_from(random.below(3)).unwrap_or(0);
     let kinds = KINDS.iter().cycle().skip(first).take(KINDS.len());
-    let file = kinds.map(|(start, end)| {
+    let mut candidates = kinds.map(|(start, end)| {
         let is_it = |name: &&String| name.starts_with(start) && name.ends_with(end) && !is_aside(name);
         files.iter().filter(is_it).cloned().collect::<Vec<String>>()
     });
-    let file = file.filter_map(|names| random.pick(&names).cloned()).next()?;
+    let file = candidates.find_map(|names| random.pick(&names).cloned())?;
     let content = disk.content(&file).unwrap_or_default();
     // A place that was written: what nobody reads may change as it likes.
     let written: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
