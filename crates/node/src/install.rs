@@ -244,13 +244,10 @@ mod tests {
     fn a_leader_that_cannot_supply_is_not_asked_for_ever() {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
         let peers = [PEER, NodeId(3)];
-        let asked: Vec<u64> = (1..=6)
-            .map(|number| {
-                assert!(asks(&install.handle_tick(Some(PEER), &peers, number * RETRY_TICKS), 0, 0, 9));
-                install.from.0
-            })
-            .collect();
-        assert_eq!(asked, [2, 2, 3, 2, 3, 2]);
+        for (number, asked) in (1..).zip([2, 2, 3, 2, 3, 2]) {
+            assert!(asks(&install.handle_tick(Some(PEER), &peers, number * RETRY_TICKS), 0, 0, 9));
+            assert_eq!(install.from, NodeId(asked));
+        }
         install.handle_tick(Some(PEER), &peers, 7 * RETRY_TICKS);
         let taken = install.take(NodeId(3), state(head(6, 9), 0, b"half"), 220);
         assert!(asks(&taken, 6, 4, 9));

@@ -1,10 +1,11 @@
 //! Damage of each kind, on the disk of one of several replicas and on that of one that is alone, and a loss of power
 //! at every operation of a repair.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::sync::Arc;
 
 use bezant_consensus::{EntryKind, LogEntry, Vote};
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Operation};
 use bezant_node::replay;
 use bezant_replica::{Mode, RecoverError, Recovered, Repair, fetch, recover};
 use bezant_rsm::{Command, Entry, StateMachine};
@@ -133,15 +134,12 @@ fn check(name: &str, disk: &MemoryDisk, replica: &Recovered, kept: Option<u64>) 
     let vote = replica.vote.unwrap();
     assert!(vote.term > TERM && vote.voted_for == NodeId(0), "{name}: it left its term");
     let last = replica.log.last_index();
-    match kept {
-        Some(kept) => {
-            assert_eq!(last.0, kept, "{name}");
-            assert_eq!(replica.checkpoint, (CHECKPOINT, TERM), "{name}");
-        }
-        None => {
-            assert_eq!((last, replica.checkpoint), (LogIndex(0), (LogIndex(0), Term(0))), "{name}");
-            assert_eq!(replica.history.position(), bezant_types::HistoryPosition::default(), "{name}");
-        }
+    if let Some(kept) = kept {
+        assert_eq!(last.0, kept, "{name}");
+        assert_eq!(replica.checkpoint, (CHECKPOINT, TERM), "{name}");
+    } else {
+        assert_eq!((last, replica.checkpoint), (LogIndex(0), (LogIndex(0), Term(0))), "{name}");
+        assert_eq!(replica.history.position(), bezant_types::HistoryPosition::default(), "{name}");
     }
     let expected: Vec<LogEntry> = (replica.checkpoint.0.0 + 1..=last.0).map(entry).collect();
     assert_eq!(replica.entries, expected, "{name}: what stays is what was written");
