@@ -63,6 +63,7 @@ struct Totals {
     writes: u64,
     reads: u64,
     leaders: u64,
+    repairs: u64,
     /// Runs in which each kind of fault happened.
     faults: BTreeMap<&'static str, u64>,
     /// Of one run: equal for equal seeds.
@@ -76,6 +77,7 @@ impl Totals {
         self.writes += report.writes;
         self.reads += report.reads;
         self.leaders += report.leaders;
+        self.repairs += report.repairs;
         for (kind, times) in &report.faults {
             *self.faults.entry(kind).or_default() += u64::from(*times > 0);
         }
@@ -167,14 +169,16 @@ fn tell(
 fn tell_people(totals: &Totals) -> Result<(), Failure> {
     let seeds = totals.seeds;
     output::line(&format!(
-        "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, {} reigns",
+        "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, {} reigns, \
+         {} repairs",
         totals.failures,
         totals.seconds,
         totals.simulated_seconds,
         totals.entries,
         totals.writes,
         totals.reads,
-        totals.leaders
+        totals.leaders,
+        totals.repairs
     ))?;
     if let Some(fingerprint) = &totals.fingerprint {
         output::line(&format!("fingerprint {fingerprint}"))?;

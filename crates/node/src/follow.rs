@@ -1,6 +1,8 @@
 //! What a node does that does not lead: it forwards its clients' commands, and catches up with a checkpoint
 //! when it is too far behind; and what every replica does besides payments: cut checkpoints and compare them.
 
+use alloc::vec::Vec;
+
 use bezant_consensus::{Engine, Input as EngineInput};
 use bezant_rsm::StateMachine;
 use bezant_types::{LogIndex, NodeId};
@@ -76,8 +78,9 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     pub(crate) fn tick_install(&mut self) {
         let (ticks, node) = (self.ticks, self.options.node);
         let leader = self.engine.leader().filter(|leader| *leader != node);
+        let peers = if self.install.is_some() { self.peers() } else { Vec::new() };
         if let Some(install) = &mut self.install {
-            let step = install.handle_tick(leader, ticks);
+            let step = install.handle_tick(leader, &peers, ticks);
             self.work_on_install(step);
         }
         self.install_if_complete();

@@ -16,6 +16,8 @@ use crate::message::{Chunk, ChunkHead, ChunkPart, Pull};
 
 /// Ticks after which a piece is asked for again.
 const RETRY_TICKS: u64 = 30;
+/// Tries after which somebody else is asked than the leader: its checkpoint or its history may be damaged.
+const LEADER_TRIES: u32 = 3;
 /// Bytes of a state that is fetched; a peer that speaks of more is not believed.
 const STATE_SIZE_MAX: u64 = 64 << 30;
 
@@ -47,6 +49,8 @@ pub(crate) struct Install {
     members: Members,
     state: BytesMut,
     stage: Stage,
+    /// Times that the piece was asked for in vain.
+    retries: u32,
 }
 
 /// What to do with a chunk.
@@ -66,7 +70,7 @@ impl Install {
     /// Begins at tick `now`; what to ask for.
     pub(crate) fn begin(from: NodeId, index: LogIndex, position: HistoryPosition, now: u64) -> (Self, Pull) {
         let (members, state, stage) = (Members::default(), BytesMut::new(), Stage::Asked(now));
-        let install = Self { from, index, position, head: None, members, state, stage };
+        let install = Self { from, index, position, head: None, members, state, stage, retries: 0 };
         let pull = install.pull();
         (install, pull)
     }
@@ -89,6 +93,7 @@ impl Install {
                     return Step::Ignore;
                 }
                 self.stage = Stage::Taking(until);
+                self.retries = 0;
                 Step::TakeRows { from, until, bytes }
             }
             ChunkPart::State { offset, members, bytes } => {
@@ -107,6 +112,7 @@ impl Install {
                 if members.index >= self.members.index {
                     self.members = members;
                 }
+                self.retries = 0;
                 if end == head.size {
                     self.stage = Stage::Complete;
                     return Step::Complete;
@@ -128,11 +134,18 @@ impl Install {
         self.ask(now)
     }
 
-    /// Time went on: asks again where an answer is missing, and whoever leads now.
-    pub(crate) fn handle_tick(&mut self, leader: Option<NodeId>, now: u64) -> Step {
+    /// Time went on: asks again where an answer is missing, and whoever leads now; after a few tries in vain one of
+    /// `peers` after the other.
+    pub(crate) fn handle_tick(&mut self, leader: Option<NodeId>, peers: &[NodeId], now: u64) -> Step {
         match self.stage {
             Stage::Asked(at) if at + RETRY_TICKS <= now => {
-                self.from = leader.unwrap_or(self.from);
+                self.retries = self.retries.saturating_add(1);
+                if self.retries < LEADER_TRIES {
+                    self.from = leader.unwrap_or(self.from);
+                } else {
+                    let after = peers.iter().position(|peer| *peer == self.from).map_or(0, |at| at + 1);
+                    self.from = peers.get(after).or_else(|| peers.first()).copied().unwrap_or(self.from);
+                }
                 self.ask(now)
             }
             _ => Step::Ignore,
@@ -229,10 +242,24 @@ mod tests {
     #[test]
     fn what_is_lost_is_asked_for_again_of_whoever_leads() {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
-        assert_eq!(install.handle_tick(Some(NodeId(3)), RETRY_TICKS - 1), Step::Ignore);
-        assert!(asks(&install.handle_tick(Some(NodeId(3)), RETRY_TICKS), 0, 0, 9));
+        assert_eq!(install.handle_tick(Some(NodeId(3)), &[], RETRY_TICKS - 1), Step::Ignore);
+        assert!(asks(&install.handle_tick(Some(NodeId(3)), &[], RETRY_TICKS), 0, 0, 9));
         assert_eq!(install.from, NodeId(3));
         assert_eq!(install.take(PEER, state(head(6, 9), 0, b"late"), 40), Step::Ignore);
+    }
+
+    #[test]
+    fn a_leader_that_cannot_supply_is_not_asked_for_ever() {
+        let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
+        let peers = [PEER, NodeId(3)];
+        for (number, asked) in (1..).zip([2, 2, 3, 2, 3, 2]) {
+            assert!(asks(&install.handle_tick(Some(PEER), &peers, number * RETRY_TICKS), 0, 0, 9));
+            assert_eq!(install.from, NodeId(asked));
+        }
+        install.handle_tick(Some(PEER), &peers, 7 * RETRY_TICKS);
+        let taken = install.take(NodeId(3), state(head(6, 9), 0, b"half"), 220);
+        assert!(asks(&taken, 6, 4, 9));
+        assert_eq!(install.from, NodeId(3), "who answers goes on being asked");
     }
 
     #[test]

@@ -61,8 +61,10 @@ enum Admission {
     Admitted,
     /// It waits for the word of a leader.
     Waiting,
-    /// It must have on disk what the leader knew to be agreed when it was heard of first.
-    Until(u64),
+    /// It must have on disk what the leader knew to be agreed when it was heard of first, and an entry of that
+    /// leader's own term or a later one. A new leader may know of less agreement than there is, but what was agreed
+    /// before its term lies before its first entry.
+    Until { index: u64, term: u64 },
     /// It has, and has said so.
     CaughtUp,
 }
@@ -189,7 +191,7 @@ impl Raft {
             MessageType::MsgAppend
                 if self.admission == Admission::Waiting && message.term >= self.raw.raft.term =>
             {
-                self.admission = Admission::Until(message.commit.max(1));
+                self.admission = Admission::Until { index: message.commit.max(1), term: message.term };
             }
             // The crate takes a commit beyond the log for a broken invariant.
             MessageType::MsgHeartbeat => message.commit = message.commit.min(log.last_index()),
@@ -340,8 +342,9 @@ impl Raft {
     }
 
     fn note_applied(&mut self, index: u64) {
-        if let Admission::Until(needed) = self.admission
+        if let Admission::Until { index: needed, term } = self.admission
             && index >= needed
+            && self.raw.raft.raft_log.term(index).is_ok_and(|reached| reached >= term)
         {
             self.admission = Admission::CaughtUp;
             self.outputs.push_back(Output::CaughtUp);

@@ -5,11 +5,14 @@
 //! writes through `storage`, and knows neither threads nor clocks nor peers.
 //!
 //! Always holds: the order newest checkpoint, history cut back to it, log behind it. Damage in any of them is
-//! an error that names file and place; nothing is cut in silence.
+//! an error that names file and place, or, for one of several replicas, a [`Repair`] that does; nothing is cut in
+//! silence.
 #![deny(clippy::float_arithmetic)]
 
 mod recover;
+mod repair;
 mod supply;
 
 pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
+pub use repair::Repair;
 pub use supply::{Supplier, SupplyError, verify};

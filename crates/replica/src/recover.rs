@@ -10,11 +10,15 @@ use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
 use bezant_storage::record::{RecordError, VoteStore};
+use bezant_storage::repair::DamageNote;
 use bezant_storage::{History, HistoryError, HistoryReader};
 use bezant_types::{FetchKey, Fetched, LogIndex, Term};
 use thiserror::Error;
 
-/// Why a replica does not come back. Nothing that was acknowledged was changed; it can be tried again.
+use crate::repair::{Repair, repair};
+
+/// Why a replica does not come back. Nothing that was acknowledged was changed but what the others have; it can be
+/// tried again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecoverError {
@@ -36,8 +40,8 @@ pub enum RecoverError {
     /// An entry of the log cannot be applied.
     #[error("the log cannot be applied: {0}")]
     Replay(#[from] ReplayError<HistoryError>),
-    /// The vote cannot be read.
-    #[error("the vote cannot be read: {0}")]
+    /// A record cannot be read or written.
+    #[error("the vote or another record cannot be read or written: {0}")]
     Record(#[from] RecordError),
 }
 
@@ -77,6 +81,8 @@ pub struct Recovered {
     pub entries_replayed: u64,
     /// The end of the log that a crash had torn, and that nobody was told of.
     pub cut: Option<CutTail>,
+    /// What was damaged and is to come from the other replicas, in the order in which it was found.
+    pub repairs: Vec<Repair>,
 }
 
 /// What the history holds, no fresher than the machine was when it chose the keys.
@@ -86,16 +92,53 @@ pub fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fe
     Ok(found)
 }
 
-/// Reads everything back.
-pub fn recover(disk: Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<Recovered, RecoverError> {
-    let (votes, vote) = VoteStore::open(Arc::clone(&disk))?;
-    let store = CheckpointStore::new(Arc::clone(&disk));
-    let (mut machine, checkpoint) = match store.load_newest()? {
-        Some(checkpoint) => (Ledger::restore(&checkpoint.bytes)?, (checkpoint.index, checkpoint.term)),
-        None => (Ledger::new(), (LogIndex(0), Term(0))),
+/// Repairs of one start: each keeps less than the one before, and a disk that goes on to be damaged is no disk.
+const REPAIRS_MAX: usize = 8;
+
+/// Reads everything back. One of several replicas forgets what is damaged, to get it from the others.
+pub fn recover(disk: &Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<Recovered, RecoverError> {
+    let mut repairs = Vec::new();
+    loop {
+        let mut checkpoint = (LogIndex(0), Term(0));
+        let error = match read_back(disk, options, mode, &mut checkpoint) {
+            Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
+            Err(error) => error,
+        };
+        if mode == Mode::Alone || repairs.len() == REPAIRS_MAX {
+            return Err(error);
+        }
+        match repair(disk, checkpoint, &error, repairs.is_empty())? {
+            Some(repair) => repairs.push(repair),
+            None => return Err(error),
+        }
+    }
+}
+
+/// Reads everything back, or finds the first damage; `checkpoint` is the one that was read until then.
+fn read_back(
+    disk: &Arc<dyn Disk>,
+    options: LogOptions,
+    mode: Mode,
+    checkpoint: &mut (LogIndex, Term),
+) -> Result<Recovered, RecoverError> {
+    let (votes, vote) = VoteStore::open(Arc::clone(disk))?;
+    if mode == Mode::Grouped
+        && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
+    {
+        let advice = "it was found when it was read";
+        return Err(RecoverError::History(HistoryError::Damaged { file, offset, advice }));
+    }
+    let store = CheckpointStore::new(Arc::clone(disk));
+    let mut machine = match store.load_newest()? {
+        Some(newest) => {
+            *checkpoint = (newest.index, newest.term);
+            Ledger::restore(&newest.bytes)?
+        }
+        None => Ledger::new(),
     };
-    let mut history = History::open(Arc::clone(&disk), machine.position())?;
-    let (log, mut recovered) = Log::open(disk, options, checkpoint.0)?;
+    let checkpoint = *checkpoint;
+    let mut history = History::open(Arc::clone(disk), machine.position())?;
+    let (log, mut recovered) = Log::open(Arc::clone(disk), options, checkpoint.0)?;
     let reader = history.reader();
     let (mut applied, mut log_bytes, mut entries_replayed) = (checkpoint.0, 0, 0);
     let mut entries = Vec::new();
@@ -128,5 +171,6 @@ pub fn recover(disk: Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<R
         log_bytes,
         entries_replayed,
         cut,
+        repairs: Vec::new(),
     })
 }

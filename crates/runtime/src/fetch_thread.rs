@@ -35,6 +35,7 @@ pub(crate) fn run(
         match fetch(&shared.reader, &prefetch) {
             Ok(found) => drop(node.send(Message::Event(Input::Fetched { index, term, found }))),
             Err(error) => {
+                shared.note_damage(&error);
                 let reason = format!("{error}. An entry needs a row that cannot be read; nothing was lost");
                 tracing::error!("the history cannot be read: {reason}");
                 drop(node.send(Message::Event(Input::Failed { reason })));

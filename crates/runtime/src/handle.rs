@@ -4,14 +4,16 @@
 //! they are durable and applied; reads see everything that was acknowledged before they began.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_node::{Consistency, Input, PeerMessage, change_command};
 use bezant_rsm::Command;
-use bezant_storage::{HistoryAnswer, HistoryQuery, HistoryReader};
+use bezant_storage::disk::Disk;
+use bezant_storage::repair::DamageNote;
+use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
 use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, limits};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
@@ -169,6 +171,8 @@ pub(crate) struct Shared {
     reads_waiting: AtomicUsize,
     /// Places for reads of the history, which each hold a thread.
     reads: Arc<Semaphore>,
+    /// Where damage of the history is noted for the next start, until it is; `None` for a node that is alone.
+    damage: Mutex<Option<Arc<dyn Disk>>>,
 }
 
 /// Commands without an answer, over all handles; more are refused. The node's own queue holds fewer, so that
@@ -196,6 +200,27 @@ impl Shared {
             bytes: AtomicUsize::new(0),
             reads_waiting: AtomicUsize::new(0),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            damage: Mutex::new(None),
+        }
+    }
+
+    /// From now on damage of the history is noted on this disk: the next start repairs it from other nodes.
+    pub(crate) fn repair_from_others(&self, disk: Arc<dyn Disk>) {
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
+    }
+
+    /// The node has ended: a handle that outlives it does not hold the folder.
+    pub(crate) fn let_go_of_disk(&self) {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The history could not be read. When it is damaged, that is noted, once.
+    pub(crate) fn note_damage(&self, error: &HistoryError) {
+        let Some(note) = DamageNote::of(error) else { return };
+        let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        match note.store(&*disk) {
+            Ok(()) => tracing::warn!("{error}. Start this node again: it will be repaired from the others"),
+            Err(failure) => tracing::error!("{error}; and that cannot be noted: {failure}"),
         }
     }
 }
@@ -351,11 +376,11 @@ impl Handle {
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
         let places = Arc::clone(&self.shared.reads);
         let place = places.acquire_owned().await.map_err(|_| ReadError::Stopping)?;
-        let reader = self.shared.reader.clone();
+        let shared = Arc::clone(&self.shared);
         let read = move || {
             // Held by the thread, which goes on when nobody waits for its answer any more.
             let _place = place;
-            reader.read(&query)
+            shared.reader.read(&query).inspect_err(|error| shared.note_damage(error))
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(answer)) => Ok(Read { index, answer }),

@@ -62,6 +62,7 @@ impl HistoryThread {
                 && !has_failed
             {
                 has_failed = true;
+                self.shared.note_damage(&error);
                 let reason =
                     format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
                 tracing::error!("the history failed: {reason}");

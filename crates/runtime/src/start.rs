@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bezant_consensus::{Engine, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
-use bezant_replica::{Mode, RecoverError, Recovered, Supplier, recover};
+use bezant_replica::{Mode, RecoverError, Recovered, Repair, Supplier, recover};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
@@ -127,6 +127,8 @@ pub struct StartReport {
     pub history: HistoryPosition,
     /// The end of the log that a crash had torn, and that nobody was told of.
     pub cut: Option<CutTail>,
+    /// What was damaged and is fetched from the other nodes.
+    pub repairs: Vec<Repair>,
     /// True when the log is written past the page cache.
     pub is_direct: bool,
     /// How long it took.
@@ -165,6 +167,7 @@ impl Running {
         if let Some(peers) = self.peers.take() {
             peers.stop();
         }
+        self.handle.shared.let_go_of_disk();
     }
 
     /// When the node thread has ended already there is nothing to tell it.
@@ -221,18 +224,28 @@ fn start_with(
         _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
-    let recovered = recover(Arc::clone(&disk), options.log, mode)?;
+    let recovered = recover(&disk, options.log, mode)?;
+    for repair in &recovered.repairs {
+        tracing::warn!("the disk of this node was damaged: {repair}");
+    }
+    // A repair notes there that this disk is not admitted any more.
+    let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
     warn_of_clock(recovered.machine.time());
     let report = StartReport {
         checkpoint: recovered.checkpoint.0,
         entries_replayed: recovered.entries_replayed.max(recovered.entries.len() as u64),
         history: recovered.machine.position(),
         cut: recovered.cut.clone(),
+        repairs: recovered.repairs.clone(),
         is_direct: false,
         elapsed: begin.elapsed(),
     };
     let shared = Arc::new(Shared::new(Metrics::new(), recovered.history.reader()));
+    if cluster.is_some() {
+        shared.repair_from_others(Arc::clone(&disk));
+    }
     let (to_node, messages) = mpsc::channel();
+    // A disk that was repaired has a vote, though it may hold no entry.
     let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
     let link = match (cluster, identity, members) {
         (Some(cluster), Some(identity), Some(members)) => {
@@ -390,6 +403,7 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
         shared.cluster.send_replace(member.status());
         member
     });
+    let for_supply = Arc::clone(&shared);
     let node = NodeThread::new(node, member, shared, workers);
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
@@ -404,7 +418,7 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
     ];
     if let Some(peers) = peers.clone() {
         threads.push(spawn("supply", Urgency::Later, move || {
-            supply_thread::run(supplier, &peers, &supplies);
+            supply_thread::run(supplier, &for_supply, &peers, &supplies);
         })?);
     }
     Ok(Running { handle, report, threads, peers })

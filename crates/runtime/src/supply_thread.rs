@@ -4,9 +4,10 @@
 use std::sync::{Arc, mpsc};
 
 use bezant_node::{PeerMessage, Pull};
-use bezant_replica::Supplier;
+use bezant_replica::{Supplier, SupplyError};
 use bezant_types::NodeId;
 
+use crate::handle::Shared;
 use crate::peer::Peers;
 
 /// A request of a replica.
@@ -17,13 +18,21 @@ pub(crate) struct Supply {
 }
 
 /// Runs until nobody can send work any more.
-pub(crate) fn run(mut supplier: Supplier, peers: &Arc<Peers>, work: &mpsc::Receiver<Supply>) {
+pub(crate) fn run(
+    mut supplier: Supplier,
+    shared: &Shared,
+    peers: &Arc<Peers>,
+    work: &mpsc::Receiver<Supply>,
+) {
     for Supply { to, pull } in work {
         match supplier.supply(to, pull) {
             Ok(Some(chunk)) => peers.send(to, PeerMessage::Chunk(chunk).encode()),
             // Who gets no answer asks again.
             Ok(None) => {}
             Err(error) => {
+                if let SupplyError::History(error) = &error {
+                    shared.note_damage(error);
+                }
                 tracing::warn!(node = to.0, "a node that is behind cannot be supplied: {error}");
                 supplier.forget(to);
             }

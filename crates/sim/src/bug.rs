@@ -32,11 +32,13 @@ pub enum Bug {
     ReuseTimestamp,
     /// A restart cuts off the end of the log though it was durable.
     TruncateCommitted,
+    /// A replica that forgot what was damaged on its disk goes on voting.
+    VoteAfterDamage,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AcknowledgeBeforeFsync,
         Self::IgnoreFailedFsync,
         Self::ForgetVote,
@@ -46,6 +48,7 @@ impl Bug {
         Self::ForgetOldIds,
         Self::ReuseTimestamp,
         Self::TruncateCommitted,
+        Self::VoteAfterDamage,
     ];
 
     /// Its name on the command line.
@@ -60,6 +63,7 @@ impl Bug {
             Self::ForgetOldIds => "forget-old-ids",
             Self::ReuseTimestamp => "reuse-timestamp",
             Self::TruncateCommitted => "truncate-committed",
+            Self::VoteAfterDamage => "vote-after-damage",
         }
     }
 

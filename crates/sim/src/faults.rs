@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     HandOver,
     /// A machine loses its power shortly after it gave its vote the next time, and is back before the election ends.
     PowerLossAfterVote(NodeId),
+    /// A machine stops, and before it starts so much later a few bits of a file on its disk have changed.
+    BitRot(NodeId, u64),
 }
 
 impl Fault {
@@ -72,12 +74,13 @@ impl Fault {
             Self::Weather(..) => "weather",
             Self::HandOver => "hand-over",
             Self::PowerLossAfterVote(_) => "power loss after a vote",
+            Self::BitRot(..) => "bit rot",
         }
     }
 }
 
 /// The names of all kinds.
-pub(crate) const KIND_NAMES: [&str; 17] = [
+pub(crate) const KIND_NAMES: [&str; 18] = [
     "power loss",
     "blackout",
     "kill",
@@ -95,10 +98,13 @@ pub(crate) const KIND_NAMES: [&str; 17] = [
     "weather",
     "hand-over",
     "power loss after a vote",
+    "bit rot",
 ];
-const KINDS: u64 = 16;
+const KINDS: u64 = 17;
 /// Kinds that make elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
+/// Kinds that damage disks, and keep away who has what was lost.
+const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
 
 /// The plan of a run.
 #[derive(Debug)]
@@ -117,7 +123,11 @@ impl Plan {
         let is_about_votes = bug == Some(Bug::ForgetVote);
         let until = random.between(6, 16) * SECOND;
         let drawn: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
-        let tastes = if is_about_votes { ELECTION_KINDS.to_vec() } else { drawn };
+        let tastes = match bug {
+            Some(Bug::ForgetVote) => ELECTION_KINDS.to_vec(),
+            Some(Bug::VoteAfterDamage) => DAMAGE_KINDS.to_vec(),
+            _ => drawn,
+        };
         let pause = random.between(100, if is_about_votes { 300 } else { 1500 }) * MILLI;
         let mut faults = Vec::new();
         let mut time = SECOND;
@@ -179,6 +189,7 @@ fn draw(kind: u64, random: &mut Random, nodes: &[NodeId]) -> Fault {
         12 => Fault::Split(random.next()),
         13 => Fault::Weather(random.below(150), random.below(100), random.between(MILLI, 40 * MILLI)),
         14 => Fault::HandOver,
-        _ => Fault::PowerLossAfterVote(node),
+        15 => Fault::PowerLossAfterVote(node),
+        _ => Fault::BitRot(node, away),
     }
 }

@@ -10,15 +10,17 @@ use bezant_consensus::{LogEntry, Members, Write, WriteNumber};
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
 use bezant_raft::{Raft, RaftOptions, RaftState};
-use bezant_replica::{Mode, Recovered, Supplier, fetch, recover, verify};
+use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
 use bezant_rsm::{Prefetch, StateMachine};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use bezant_storage::log::{Log, LogOptions};
-use bezant_storage::record::{VoteStore, load_members, store_members};
+use bezant_storage::record::{Identity, RecordError, VoteStore, load_members, store_members};
 use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
 
 use crate::bug::{Bug, FlawedEngine, FlawedLedger};
+use crate::random::Random;
+use crate::rot::rot;
 
 /// Small, so that a short run fills segments and cuts checkpoints.
 const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
@@ -56,6 +58,8 @@ struct Life {
     /// Entries handed to the log and not yet known to be applied, by index.
     entries: BTreeMap<LogIndex, LogEntry>,
     applied: LogIndex,
+    /// It is noted on its disk that it may vote.
+    is_admitted: bool,
 }
 
 /// A machine.
@@ -71,8 +75,6 @@ pub(crate) struct Host {
     pub(crate) disks: u64,
     /// A disk that takes part, or will; false for a spare machine, and one whose disk was lost.
     pub(crate) is_placed: bool,
-    /// It was noted on the disk that it may vote.
-    is_admitted: bool,
     /// Nothing happens here before this moment: the process sleeps.
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
@@ -83,6 +85,12 @@ pub(crate) struct Host {
     checkpoint_interval_bytes: usize,
     /// It gave somebody else its vote since this was looked at.
     pub(crate) has_voted: bool,
+    /// What the last start has repaired.
+    pub(crate) repairs: Vec<Repair>,
+    /// Its disk has changed since it was read last.
+    has_rot: bool,
+    /// When its process was looked at last, it was noted on its disk that it may vote.
+    is_admitted: bool,
 }
 
 impl Host {
@@ -95,14 +103,22 @@ impl Host {
             lives: 0,
             disks: 0,
             is_placed: false,
-            is_admitted: false,
             paused_until: 0,
             bug,
             failure: None,
             newly_applied: Vec::new(),
             checkpoint_interval_bytes,
             has_voted: false,
+            repairs: Vec::new(),
+            has_rot: false,
+            is_admitted: false,
         }
+    }
+
+    /// True when its disk holds all that it ever confirmed: not from the rot of a disk, or its loss, on until it may vote
+    /// again.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.is_placed && !self.has_rot && self.is_admitted
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -126,9 +142,13 @@ impl Host {
 
     /// The disk belongs to a node of the cluster now. One with which the cluster begins may vote.
     pub(crate) fn place(&mut self, members: &Members, is_admitted: bool) -> Result<(), String> {
-        self.is_placed = true;
+        let text = |error: RecordError| error.to_string();
+        let (id, disk) = (self.id, u128::from(self.id.0) << 64 | u128::from(self.disks));
+        let identity = Identity { token: [0; 32], node: id, disk, is_admitted, known: Vec::new() };
+        identity.store(&self.disk).map_err(text)?;
         self.is_admitted = is_admitted;
-        store_members(&self.disk, members).map_err(|error| error.to_string())
+        self.is_placed = true;
+        store_members(&self.disk, members).map_err(text)
     }
 
     /// The disk is lost for good.
@@ -137,6 +157,8 @@ impl Host {
         self.disk = MemoryDisk::new();
         self.disks += 1;
         self.is_placed = false;
+        self.is_admitted = false;
+        self.has_rot = false;
     }
 
     /// Starts a process on what the disk holds; an error says why it does not start.
@@ -146,7 +168,12 @@ impl Host {
         let members = load_members(&self.disk).map_err(|error| error.to_string())?;
         let members = members.ok_or("nobody takes part")?;
         let disk: Arc<dyn bezant_storage::disk::Disk> = Arc::new(self.disk.clone());
-        let recovered = recover(disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
+        let mut recovered = recover(&disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
+        self.repairs = std::mem::take(&mut recovered.repairs);
+        let identity = Identity::load(&self.disk).map_err(|error| error.to_string())?;
+        self.is_admitted = identity.is_some_and(|identity| identity.is_admitted);
+        self.is_admitted |= self.bug == Some(Bug::VoteAfterDamage);
+        self.has_rot = false;
         let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
             recovered;
         if self.bug == Some(Bug::TruncateCommitted) {
@@ -185,6 +212,7 @@ impl Host {
             unconfirmed: None,
             entries: by_index,
             applied,
+            is_admitted: self.is_admitted,
         });
         Ok(())
     }
@@ -199,6 +227,13 @@ impl Host {
     pub(crate) fn kill(&mut self) {
         self.life = None;
         self.disk = self.disk.restart();
+    }
+
+    /// A few bits of a file change; says which file. The machine is off.
+    pub(crate) fn rot(&mut self, random: &mut Random) -> Option<String> {
+        let file = rot(&self.disk, random);
+        self.has_rot |= file.is_some();
+        file
     }
 
     /// Hands something to the node, and carries out what it wants then.
@@ -253,7 +288,6 @@ impl Host {
             {
                 self.has_voted |= ![NodeId(0), self.id].contains(&vote.voted_for);
             }
-            self.is_admitted |= matches!(output, Output::CaughtUp);
             let result = life.perform(output, self.bug, &mut wishes);
             if let Err(error) = result {
                 wishes.extend(self.fail(time, &error));
@@ -266,6 +300,7 @@ impl Host {
 
     fn note_applied(&mut self) {
         let Some(life) = &mut self.life else { return };
+        self.is_admitted = life.is_admitted;
         let applied = life.node.applied();
         while life.applied < applied {
             life.applied = life.applied.next();
@@ -334,7 +369,10 @@ impl Life {
             | Output::QueryAnswer { .. }
             | Output::BarrierPassed { .. } => wishes.push(Wish::Reply(output)),
             Output::Members(members) => self.learn(&members)?,
-            Output::CaughtUp => wishes.push(Wish::Later(Input::Admit)),
+            Output::CaughtUp => {
+                self.admit().map_err(|error| text(&error))?;
+                wishes.push(Wish::Later(Input::Admit));
+            }
             Output::Diverged { reason, .. } => return Err(reason),
         }
         Ok(())
@@ -344,6 +382,14 @@ impl Life {
         let known = load_members(&self.disk).map_err(|error| error.to_string())?;
         if known.is_none_or(|known| known.index < members.index) {
             store_members(&self.disk, members).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self) -> Result<(), RecordError> {
+        if let Some(identity) = Identity::load(&self.disk)? {
+            Identity { is_admitted: true, ..identity }.store(&self.disk)?;
+            self.is_admitted = true;
         }
         Ok(())
     }

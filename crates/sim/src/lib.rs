@@ -18,6 +18,7 @@ mod net;
 mod operator;
 mod random;
 mod record;
+mod rot;
 mod world;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct SimReport {
     pub reads: u64,
     /// Changes of leader.
     pub leaders: u64,
+    /// Damage that a start found and repaired.
+    pub repairs: u64,
     /// How often each kind of fault happened, 0 times too.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of events and last state: equal for equal seeds.

@@ -9,6 +9,7 @@ pub mod log;
 mod memory_disk;
 mod query;
 pub mod record;
+pub mod repair;
 
 pub use aligned::AlignedBuffer;
 pub use history::{

@@ -1,5 +1,5 @@
 //! Small records that are replaced as a whole: the vote, who the node is, who the others are, a change of the log
-//! under way.
+//! under way, damage.
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
 //! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic "BZNTREC" and a zero |
 //! | 8 | 4 | format version |
-//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 members |
+//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history, 5 members |
 //! | 16 | 4 | bytes of content |
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
@@ -72,7 +72,8 @@ pub(crate) enum RecordKind {
     Vote = 1,
     Identity = 2,
     Rewrite = 3,
-    Members = 4,
+    Damage = 4,
+    Members = 5,
 }
 
 impl RecordKind {
@@ -81,6 +82,7 @@ impl RecordKind {
             Self::Vote => "vote.bzv",
             Self::Identity => "node.bzi",
             Self::Rewrite => "log-rewrite.bzr",
+            Self::Damage => "damage.bzr",
             Self::Members => "members.bzm",
         }
     }
@@ -90,6 +92,7 @@ impl RecordKind {
             Self::Vote => "vote.tmp",
             Self::Identity => "node.tmp",
             Self::Rewrite => "log-rewrite.tmp",
+            Self::Damage => "damage.tmp",
             Self::Members => "members.tmp",
         }
     }

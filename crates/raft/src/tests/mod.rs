@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 use crate::{Raft, RaftOptions, RaftState};
 
+mod repair;
+
 /// One replica and what lies on its disk.
 struct Replica {
     engine: Raft,
@@ -22,6 +24,8 @@ struct Replica {
     installs: Vec<(NodeId, LogIndex)>,
     has_caught_up: bool,
     members: Members,
+    /// The last entry on its disk when it had caught up.
+    caught_up_with: Option<LogIndex>,
 }
 
 struct Net {
@@ -55,6 +59,7 @@ impl Replica {
             installs: Vec::new(),
             has_caught_up: false,
             members: Members::default(),
+            caught_up_with: None,
         }
     }
 
@@ -95,7 +100,10 @@ impl Net {
                 Output::Readable { read, index } => replica.readable.push((read, index)),
                 Output::Install { from, index } => replica.installs.push((from, index)),
                 Output::Members(members) => replica.members = members,
-                Output::CaughtUp => replica.has_caught_up = true,
+                Output::CaughtUp => {
+                    replica.has_caught_up = true;
+                    replica.caught_up_with = replica.log.last().map(|entry| entry.index);
+                }
             }
         }
     }

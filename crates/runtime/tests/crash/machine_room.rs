@@ -11,6 +11,7 @@ use bezant_node::{Input, Node, NodeOptions, Now, Output, Restored, Ticket};
 use bezant_replica::{Mode, RecoverError, Recovered, fetch, recover};
 use bezant_rsm::{Command, StateMachine};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
+use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogOptions};
 use bezant_storage::{History, HistoryAnswer, HistoryQuery, MemoryDisk};
 use bezant_types::{Nanos, NodeId};
@@ -37,8 +38,9 @@ pub(crate) struct MachineRoom {
 
 impl MachineRoom {
     pub(crate) fn open(disk: &MemoryDisk) -> Result<Self, RecoverError> {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
-            recover(Arc::new(disk.clone()), LOG, Mode::Alone)?;
+            recover(&shared, LOG, Mode::Alone)?;
         let options =
             NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES, ..NodeOptions::default() };
         let clock = machine.time().0 + 1;

@@ -186,6 +186,8 @@ impl World {
         let known = self.hosts.iter().filter_map(|(node, host)| Some((*node, host.node()?.members())));
         check::members_are_equal(&members, known)?;
         let mut states = Vec::new();
+        let voters = self.hosts.values().filter(|host| members.voters().any(|voter| voter == host.id));
+        check::every_replica_may_vote(voters)?;
         for (node, host) in self.hosts.iter_mut().filter(|(node, _)| members.get(**node).is_some()) {
             let Some((index, bytes)) = host.take_state() else {
                 return Err(format!("node {node} is down though the faults have ended"));
@@ -284,6 +286,11 @@ impl World {
         host.set_disk_fault(None);
         host.start(seed).map_err(|error| format!("node {node} does not start: {error}"))?;
         let life = host.lives;
+        let repairs = std::mem::take(&mut host.repairs);
+        self.report.repairs += repairs.len() as u64;
+        for repair in repairs {
+            self.note(|| format!("node {node}: {repair}"));
+        }
         self.note(|| format!("node {node} starts"));
         let first = self.time + self.random.between(1, TICK);
         self.at(first, Event::Tick(node, life));

@@ -21,6 +21,9 @@ impl World {
         let at = self.time + self.random.between(50 * MILLI, 300 * MILLI);
         self.at(at, Event::Operate);
         if let Step::LoseDisk(node) = step {
+            if !self.may_damage(node) {
+                return Ok(());
+            }
             self.note(|| format!("the disk of node {node} is lost for good"));
             self.host(node).lose_disk();
             self.tell_lost(node);

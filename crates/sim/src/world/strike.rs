@@ -6,6 +6,7 @@ use bezant_types::NodeId;
 use super::{Event, MILLI, World};
 use crate::faults::Fault;
 use crate::net::Weather;
+use crate::random::Random;
 
 impl World {
     pub(super) fn power_loss(&mut self, node: NodeId, away: u64) {
@@ -25,7 +26,37 @@ impl World {
         }
     }
 
+    /// Disks may be damaged as long as a majority of the voters does without: one counts until it may vote again.
+    pub(super) fn may_damage(&self, node: NodeId) -> bool {
+        let members = self.newest_members();
+        let is_whole = |voter: &NodeId| self.hosts.get(voter).is_some_and(crate::host::Host::is_whole);
+        let others = members.voters().filter(|voter| *voter != node).filter(is_whole).count();
+        !members.is_changing() && others * 2 > members.voters().count()
+    }
+
+    /// The machine stops, if it runs, and its disk changes before it starts again.
+    fn rot(&mut self, node: NodeId, away: u64) {
+        if self.host(node).is_up() {
+            if self.random.per_mille(500) {
+                self.power_loss(node, away);
+            } else {
+                self.host(node).kill();
+                self.tell_lost(node);
+                self.at(self.time + away, Event::Restart(node));
+            }
+        }
+        let mut random = Random::new(self.random.next());
+        if let Some(file) = self.host(node).rot(&mut random) {
+            self.note(|| format!("{file} of node {node} has rotten"));
+        }
+    }
+
     pub(super) fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        if let Fault::BitRot(node, _) = fault
+            && !self.may_damage(node)
+        {
+            return Ok(());
+        }
         *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
         self.note(|| format!("{fault:?}"));
         match fault {
@@ -56,6 +87,7 @@ impl World {
                 let host = self.host(node);
                 host.clock_offset = host.clock_offset.saturating_add(by);
             }
+            Fault::BitRot(node, away) => self.rot(node, away),
             Fault::PowerLossAfterVote(node) => {
                 self.vote_losers.insert(node);
             }

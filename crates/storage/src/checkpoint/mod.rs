@@ -121,6 +121,11 @@ impl CheckpointStore {
         }
     }
 
+    /// The files of all finished checkpoints, the newest last.
+    pub(crate) fn files(disk: &dyn Disk) -> Result<Vec<String>, DiskError> {
+        Ok(indexes(disk)?.into_iter().map(|index| file_name(index, FINISHED)).collect())
+    }
+
     fn remove_unfinished(&self) -> Result<(), DiskError> {
         for name in self.disk.list()? {
             if index_of(&name, UNFINISHED).is_some() {

@@ -21,6 +21,7 @@ mod error;
 pub(crate) mod frame;
 mod inspect;
 mod prepare;
+mod repair;
 mod replay;
 mod rewrite;
 mod segment;
@@ -40,6 +41,8 @@ pub use frame::FrameKind;
 use frame::{FRAME_HEADER_SIZE, FrameHeader};
 pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
 pub use prepare::Preparer;
+pub(crate) use repair::forget_log;
+pub use repair::repair;
 pub use replay::Replay;
 use rewrite::{Reset, Rewrite};
 use segment::SegmentHeader;
@@ -531,9 +534,10 @@ fn begin_segment(
     bytes: &[u8],
 ) -> Result<Arc<dyn DiskFile>, LogError> {
     let prepared = preparer.take()?;
-    prepared.write_at(0, bytes)?;
-    prepared.sync()?;
+    prepared.file.write_at(0, bytes)?;
+    prepared.file.sync()?;
     disk.rename(segment::PREPARED_NAME, &header.name())?;
+    drop(prepared);
     disk.sync_folder()?;
     Ok(disk.open(&header.name(), OpenMode::WriteDirect)?)
 }

@@ -4,7 +4,7 @@
 //! space that was merely reserved, because nothing but data must be written then. The work can be done by
 //! another thread than the one that writes the log.
 
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::segment::PREPARED_NAME;
 use super::walk::in_memory;
@@ -23,6 +23,14 @@ pub struct Preparer {
     prepared: Arc<Mutex<Option<Arc<dyn DiskFile>>>>,
 }
 
+/// A file for the next segment, until it has its name: meanwhile no other one is made, for that would take this
+/// one's place.
+#[derive(Debug)]
+pub(super) struct Taken<'preparer> {
+    pub(super) file: Arc<dyn DiskFile>,
+    _prepared: MutexGuard<'preparer, Option<Arc<dyn DiskFile>>>,
+}
+
 impl Preparer {
     pub(super) fn new(disk: Arc<dyn Disk>, segment_size: u64, reserve_size: u64) -> Self {
         Self { disk, segment_size, reserve_size, prepared: Arc::default() }
@@ -38,13 +46,15 @@ impl Preparer {
         Ok(())
     }
 
-    /// The prepared file; waits for one that is being made, and makes one if there is none.
-    pub(super) fn take(&self) -> Result<Arc<dyn DiskFile>, DiskError> {
+    /// The prepared file, to be held until it is renamed; waits for one that is being made, and makes one if there
+    /// is none.
+    pub(super) fn take(&self) -> Result<Taken<'_>, DiskError> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        match prepared.take() {
-            Some(file) => Ok(file),
-            None => self.create(),
-        }
+        let file = match prepared.take() {
+            Some(file) => file,
+            None => self.create()?,
+        };
+        Ok(Taken { file, _prepared: prepared })
     }
 
     /// True when a file waits or is being made. Never waits itself: payments would wait for the zeros of a
@@ -113,5 +123,21 @@ mod tests {
         drop(being_made);
         preparer.prepare().unwrap();
         assert!(preparer.is_prepared());
+    }
+
+    #[test]
+    fn a_file_that_was_taken_keeps_its_place_until_it_is_renamed() {
+        let disk = MemoryDisk::new();
+        let preparer = Preparer::new(Arc::new(disk.clone()), 64 << 10, 0);
+        let taken = preparer.take().unwrap();
+        let (reply, answer) = mpsc::channel();
+        let other = preparer.clone();
+        std::thread::spawn(move || reply.send(other.prepare()));
+        assert!(answer.recv_timeout(Duration::from_millis(100)).is_err(), "the next one waits");
+        taken.file.write_at(0, &AlignedBuffer::zeroed(4096)).unwrap();
+        disk.rename(PREPARED_NAME, "the segment").unwrap();
+        drop(taken);
+        answer.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+        assert_eq!(disk.list().unwrap(), [PREPARED_NAME, "the segment"]);
     }
 }

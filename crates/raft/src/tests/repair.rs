@@ -1,0 +1,133 @@
+//! A replica that lost entries which it had confirmed, and that knows it: it left its term and may not vote.
+
+use super::*;
+
+impl Net {
+    /// The disk of a replica was damaged: only so many entries are left, and it was repaired.
+    fn repair(&mut self, at: usize, left: usize) {
+        let old = &mut self.replicas[at];
+        old.log.truncate(left);
+        let term = Term(old.vote.unwrap_or_default().term.0 + 1);
+        old.vote = Some(Vote { term, voted_for: NodeId(0) });
+        self.restart_as(at, 7, false);
+    }
+
+    fn restart_as(&mut self, at: usize, life: u64, may_vote: bool) {
+        let old = &self.replicas[at];
+        let (log, vote) = (old.log.clone(), old.vote);
+        let state = RaftState { vote, checkpoint: (LogIndex(0), Term(0)), entries: log.clone() };
+        let options = RaftOptions { may_vote, ..options(at, self.replicas.len(), life) };
+        let engine = Raft::new(&options, state).unwrap();
+        self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
+    }
+
+    /// Carries to one replica what waits for it, and drops the rest; what it answers is not carried.
+    fn deliver_to(&mut self, to: usize) {
+        for (from, receiver, bytes) in std::mem::take(&mut self.messages) {
+            if receiver == to {
+                let from = NodeId(from as u64 + 1);
+                self.replicas[to].engine.handle(Input::Message { from, bytes });
+            }
+        }
+        self.drain(to);
+        while let Some(write) = self.replicas[to].unsynced.pop_front() {
+            self.replicas[to].write(write);
+            self.drain(to);
+        }
+    }
+}
+
+#[test]
+fn lost_entries_come_again_and_the_vote_with_them() {
+    for left in 0..=3 {
+        let mut net = Net::new(3);
+        let leader = net.elect();
+        for payload in [b"a", b"b", b"c"] {
+            net.propose(leader, payload);
+        }
+        let lost = (leader + 1) % 3;
+        net.repair(lost, left);
+        for _ in 0..80 {
+            net.tick();
+        }
+        assert_eq!(commands(&net.replicas[lost]), [b"a", b"b", b"c"], "{left} entries were left");
+        assert!(net.replicas[lost].has_caught_up);
+        net.replicas[lost].engine.handle(Input::Admit);
+        let leader = net.elect();
+        assert_ne!(leader, lost);
+        net.cut = [leader].into();
+        net.elect();
+    }
+}
+
+#[test]
+fn a_leader_that_lost_entries_does_not_lead_before_it_has_them_again() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    net.propose(leader, b"a");
+    net.repair(leader, 1);
+    let new = net.elect();
+    assert_ne!(new, leader);
+    net.propose(new, b"b");
+    for _ in 0..20 {
+        net.tick();
+    }
+    assert_eq!(commands(&net.replicas[leader]), [b"a", b"b"]);
+}
+
+#[test]
+fn what_was_confirmed_before_the_loss_and_arrives_after_it_is_not_forgotten() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    net.propose(leader, b"a");
+    net.cut = [other].into();
+    net.replicas[leader].engine.propose(Bytes::from_static(b"b")).unwrap();
+    net.drain(leader);
+    while let Some(write) = net.replicas[leader].unsynced.pop_front() {
+        net.replicas[leader].write(write);
+    }
+    net.drain(leader);
+    net.deliver_to(lost);
+    let left = net.replicas[lost].log.len() - 1;
+    net.repair(lost, left);
+    // Its word of the entry that it has lost since arrives now, and makes a majority with the leader's disk.
+    net.deliver_to(leader);
+    assert_eq!(commands(&net.replicas[leader]), [b"a", b"b"], "a client may have been answered");
+    net.messages.clear();
+    net.cut = [leader].into();
+    for _ in 0..200 {
+        net.tick();
+        assert_eq!(net.leader(), None, "neither of the two has the entry");
+    }
+    net.cut.clear();
+    net.elect();
+    for _ in 0..80 {
+        net.tick();
+    }
+    for replica in &net.replicas {
+        assert_eq!(commands(replica).last(), Some(&&b"b"[..]));
+    }
+    assert!(net.replicas[lost].has_caught_up);
+}
+
+#[test]
+fn a_new_leader_that_does_not_know_yet_what_was_agreed_admits_nobody() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let payload: &'static [u8] = vec![7; 1 << 20].leak();
+    let mut last = LogIndex(0);
+    for _ in 0..4 {
+        last = net.propose(leader, payload);
+    }
+    let lost = (leader + 1) % 3;
+    for at in (0..3).filter(|at| *at != lost) {
+        net.restart_as(at, 1, true);
+    }
+    net.repair(lost, 1);
+    for _ in 0..80 {
+        net.tick();
+    }
+    let caught_up_with = net.replicas[lost].caught_up_with.unwrap();
+    assert!(caught_up_with > last, "{caught_up_with:?}: an entry of the leader's own lies behind {last:?}");
+}

@@ -1,0 +1,239 @@
+//! Damage of each kind, on the disk of one of several replicas and on that of one that is alone, and a loss of power
+//! at every operation of a repair.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::sync::Arc;
+
+use bezant_consensus::{EntryKind, LogEntry, Vote};
+use bezant_ledger::{Event, Operation};
+use bezant_node::replay;
+use bezant_replica::{Mode, RecoverError, Recovered, Repair, fetch, recover};
+use bezant_rsm::{Command, Entry, StateMachine};
+use bezant_storage::disk::Disk;
+use bezant_storage::log::LogOptions;
+use bezant_storage::record::{Identity, VoteStore};
+use bezant_storage::repair::DamageNote;
+use bezant_storage::{FaultPlan, MemoryDisk};
+use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Term, Transfer, TransferId};
+
+const LOG: LogOptions = LogOptions { segment_size: 32 << 10, reserve_size: 0 };
+/// An entry takes a block, and a segment holds six.
+const CHECKPOINT: LogIndex = LogIndex(3);
+const LAST: LogIndex = LogIndex(60);
+const TERM: Term = Term(3);
+
+fn command(index: u64) -> Command {
+    if index == 1 {
+        let account =
+            |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+        let accounts: Vec<Account> = (1..=2).map(account).collect();
+        return Operation::CreateAccounts.command(Event::write_all(&accounts)).unwrap();
+    }
+    let transfer = |number: u64| Transfer {
+        id: TransferId(u128::from(index * 100 + number)),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        amount: 1,
+        ledger: LedgerNumber(1),
+        code: 1,
+        ..Transfer::default()
+    };
+    let transfers: Vec<Transfer> = (0..8).map(transfer).collect();
+    Operation::CreateTransfers.command(Event::write_all(&transfers)).unwrap()
+}
+
+fn entry(index: u64) -> LogEntry {
+    let entry = Entry { time: Nanos(index * 1000), commands: vec![command(index)], checkpoint: false };
+    LogEntry { index: LogIndex(index), term: TERM, kind: EntryKind::Command, payload: entry.encode() }
+}
+
+fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered, RecoverError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    recover(&disk, LOG, mode)
+}
+
+/// The disk of a replica with a checkpoint, and more log than one segment behind it.
+fn folder() -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    let identity =
+        Identity { token: [1; 32], node: NodeId(2), disk: 7, is_admitted: true, known: vec![(NodeId(1), 9)] };
+    identity.store(&disk).unwrap();
+    let mut replica = open(&disk, Mode::Grouped).unwrap();
+    replica.votes.save(Vote { term: TERM, voted_for: NodeId(1) }).unwrap();
+    for index in 1..=LAST.0 {
+        let entry = entry(index);
+        replica.log.append(&entry).unwrap();
+        replica.log.flush().unwrap();
+        if index <= CHECKPOINT.0 {
+            let reader = replica.history.reader();
+            let rows = replay(&mut replica.machine, &entry, |prefetch| fetch(&reader, prefetch)).unwrap();
+            let rows = rows.unwrap();
+            replica.history.append(rows.movements, rows.refusals).unwrap();
+        }
+        if index == CHECKPOINT.0 {
+            replica.history.flush().unwrap();
+            let mut writer = replica.store.begin(CHECKPOINT, TERM).unwrap();
+            replica.machine.begin_checkpoint();
+            while let Some(piece) = replica.machine.poll_checkpoint(1 << 20) {
+                writer.write(&piece).unwrap();
+            }
+            writer.finish(replica.machine.position(), replica.machine.time()).unwrap();
+        }
+    }
+    disk
+}
+
+/// A file of the disk by the beginning of its name, the `number`th.
+fn file(disk: &MemoryDisk, start: &str, number: usize) -> String {
+    let mut files = disk.list().unwrap().into_iter().filter(|file| file.starts_with(start));
+    files.nth(number).unwrap_or_else(|| panic!("there is a file {start}"))
+}
+
+fn flip(disk: &MemoryDisk, file: &str, offset: u64) {
+    disk.flip_bit(file, offset, 3).unwrap();
+}
+
+/// What is damaged, and the last entry of the log that stays then; `None` when nothing does.
+type Damage = (&'static str, fn(&MemoryDisk), Option<u64>);
+
+const DAMAGE: [Damage; 13] = [
+    ("the head of the checkpoint", |disk| flip(disk, &file(disk, "checkpoint-", 0), 40), None),
+    ("the state in the checkpoint", |disk| flip(disk, &file(disk, "checkpoint-", 0), 4096 + 99), None),
+    ("the size of the checkpoint", |disk| disk.put(&file(disk, "checkpoint-", 0), vec![0; 4096]), None),
+    ("rows of the history", |disk| flip(disk, &file(disk, "history-movements-0", 0), 200), None),
+    ("the begun rows", |disk| flip(disk, &file(disk, "history-tail-", 0), 200), None),
+    ("rows that are gone", |disk| disk.remove(&file(disk, "history-movements-0", 0)).unwrap(), None),
+    ("the first header", |disk| flip(disk, &file(disk, "log-0", 0), 9), Some(3)),
+    ("an entry that the checkpoint holds", |disk| flip(disk, &file(disk, "log-0", 0), 4096 + 80), Some(3)),
+    ("an entry behind it", |disk| flip(disk, &file(disk, "log-0", 0), 5 * 4096 + 80), Some(4)),
+    ("a later one", |disk| flip(disk, &file(disk, "log-0", 1), 4096 + 90), Some(6)),
+    ("the header of a later segment", |disk| flip(disk, &file(disk, "log-0", 2), 9), Some(12)),
+    ("a segment that is gone", |disk| disk.remove(&file(disk, "log-0", 3)).unwrap(), Some(18)),
+    (
+        "the seal of the last",
+        |disk| {
+            let last = disk.list().unwrap().into_iter().rfind(|file| file.starts_with("log-0")).unwrap();
+            flip(disk, &last, (32 << 10) - 4090);
+        },
+        Some(54),
+    ),
+];
+
+fn rot(damage: fn(&MemoryDisk)) -> MemoryDisk {
+    let disk = folder();
+    damage(&disk);
+    disk.sync_folder().unwrap();
+    disk
+}
+
+/// What must hold of a replica that was repaired.
+fn check(name: &str, disk: &MemoryDisk, replica: &Recovered, kept: Option<u64>) {
+    let identity = Identity::load(disk).unwrap().unwrap();
+    assert!(!identity.is_admitted, "{name}");
+    assert_eq!((identity.disk, &identity.known[..]), (7, &[(NodeId(1), 9)][..]), "{name}");
+    let vote = replica.vote.unwrap();
+    assert!(vote.term > TERM && vote.voted_for == NodeId(0), "{name}: it left its term");
+    let last = replica.log.last_index();
+    if let Some(kept) = kept {
+        assert_eq!(last.0, kept, "{name}");
+        assert_eq!(replica.checkpoint, (CHECKPOINT, TERM), "{name}");
+    } else {
+        assert_eq!((last, replica.checkpoint), (LogIndex(0), (LogIndex(0), Term(0))), "{name}");
+        assert_eq!(replica.history.position(), bezant_types::HistoryPosition::default(), "{name}");
+    }
+    let expected: Vec<LogEntry> = (replica.checkpoint.0.0 + 1..=last.0).map(entry).collect();
+    assert_eq!(replica.entries, expected, "{name}: what stays is what was written");
+}
+
+#[test]
+fn every_damage_is_found_and_repaired_and_the_log_goes_on() {
+    for (name, damage, kept) in DAMAGE {
+        let disk = rot(damage);
+        let mut replica = open(&disk, Mode::Grouped).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let repairs: Vec<Repair> = std::mem::take(&mut replica.repairs);
+        assert_eq!(repairs.len(), 1, "{name}: {repairs:?}");
+        assert!(repairs[0].to_string().contains("Found: "), "{name}");
+        check(name, &disk, &replica, kept);
+        let next = replica.log.last_index().next();
+        replica.log.append(&LogEntry { term: Term(9), ..entry(next.0) }).unwrap();
+        replica.log.flush().unwrap();
+        drop(replica);
+        let again = open(&disk.crash(1), Mode::Grouped).unwrap();
+        assert_eq!((again.log.last_index(), again.repairs.len()), (next, 0), "{name}: it is whole");
+        assert!(again.vote.is_some(), "{name}: nobody takes its disk for a new one");
+    }
+}
+
+#[test]
+fn a_replica_that_is_alone_has_nobody_to_get_it_from() {
+    for (name, damage, _) in DAMAGE {
+        let disk = rot(damage);
+        let before = disk.list().unwrap();
+        let contents = |disk: &MemoryDisk| before.iter().map(|file| disk.content(file)).collect::<Vec<_>>();
+        let bytes = contents(&disk);
+        assert!(open(&disk, Mode::Alone).is_err(), "{name}");
+        assert_eq!(
+            (disk.list().unwrap(), contents(&disk)),
+            (before.clone(), bytes),
+            "{name}: nothing is changed"
+        );
+    }
+}
+
+#[test]
+fn votes_and_identity_are_not_repaired() {
+    for record in ["vote.bzv", "node.bzi"] {
+        let disk = rot(|disk| flip(disk, &file(disk, "checkpoint-", 0), 40));
+        flip(&disk, record, 30);
+        let error = open(&disk, Mode::Grouped).unwrap_err();
+        assert!(matches!(error, RecoverError::Record(_)), "{record}: {error}");
+        assert!(disk.content(&file(&disk, "checkpoint-", 0)).is_ok(), "{record}: nothing is forgotten");
+    }
+}
+
+#[test]
+fn a_loss_of_power_at_any_step_of_a_repair_leaves_it_to_the_next_start() {
+    for (name, damage, kept) in DAMAGE {
+        let rotten = rot(damage);
+        for step in 1.. {
+            let disk = rotten.restart();
+            disk.set_faults(FaultPlan { crash_at: Some(step), ..FaultPlan::default() });
+            let is_done = open(&disk, Mode::Grouped).is_ok();
+            for seed in 0..3 {
+                let disk = disk.crash(seed);
+                let place = format!("{name}, step {step}, seed {seed}");
+                let replica = open(&disk, Mode::Grouped).unwrap_or_else(|error| panic!("{place}: {error}"));
+                check(&place, &disk, &replica, kept);
+            }
+            if is_done {
+                assert!(step > 5, "{name}: the repair writes");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_that_was_found_while_the_node_ran_is_repaired_at_the_next_start() {
+    let disk = folder();
+    let note = DamageNote { file: "history-movements-00000000".to_owned(), offset: 4096 };
+    note.store(&disk).unwrap();
+    assert_eq!(open(&disk, Mode::Alone).unwrap().applied, LAST, "alone there is nothing to be done about it");
+    let replica = open(&disk, Mode::Grouped).unwrap();
+    assert!(replica.repairs[0].damage.contains("history-movements-00000000 is damaged at offset 4096"));
+    check("noted", &disk, &replica, None);
+    assert_eq!(DamageNote::load(&disk).unwrap(), None);
+}
+
+#[test]
+fn what_is_put_aside_does_not_grow() {
+    let disk = rot(|disk| flip(disk, &file(disk, "checkpoint-", 0), 40));
+    drop(open(&disk, Mode::Grouped).unwrap());
+    let aside = |disk: &MemoryDisk| disk.list().unwrap().iter().filter(|it| it.ends_with(".damaged")).count();
+    assert_eq!(aside(&disk), 1);
+    flip(&disk, &file(&disk, "log-0", 0), 9);
+    drop(open(&disk, Mode::Grouped).unwrap());
+    assert_eq!(aside(&disk), 1);
+    let (_, vote) = VoteStore::open(Arc::new(disk)).unwrap();
+    assert_eq!(vote.unwrap().term, Term(TERM.0 + 2), "each repair leaves a term");
+}

@@ -1,0 +1,230 @@
+//! Three nodes with threads, sockets and files: one is stopped, a file of its folder changes, and it comes back by
+//! itself.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bezant_ledger::{Event, Operation};
+use bezant_node::NodeOptions;
+use bezant_runtime::{ClusterOptions, FileDisk, Handle, Options, ReadError, Running, start_member};
+use bezant_storage::log::LogOptions;
+use bezant_storage::record::Identity;
+use bezant_storage::{HistoryQuery, disk::Disk};
+use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferId};
+
+/// No step may take longer.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// The node whose disk is damaged.
+const DAMAGED: usize = 2;
+
+struct Cluster {
+    folder: tempfile::TempDir,
+    addresses: Vec<String>,
+    running: Vec<Option<Running>>,
+    next_id: u128,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let listeners: Vec<TcpListener> =
+            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
+        let addresses = listeners.iter().map(address).collect();
+        let folder = tempfile::tempdir().expect("there is room");
+        let mut cluster = Self { folder, addresses, running: vec![None, None, None], next_id: 1 };
+        for (at, listener) in listeners.into_iter().enumerate() {
+            cluster.start_node(at, listener);
+        }
+        cluster
+    }
+
+    fn data_dir(&self, at: usize) -> PathBuf {
+        self.folder.path().join(format!("node-{at}"))
+    }
+
+    fn start_node(&mut self, at: usize, listener: TcpListener) {
+        let number = |at: usize| NodeId(at as u64 + 1);
+        let nodes = self.addresses.iter().enumerate().map(|(at, address)| (number(at), address.clone()));
+        let cluster = ClusterOptions {
+            node: number(at),
+            token: "a token for a test".to_owned(),
+            nodes: nodes.collect(),
+            listener,
+        };
+        // Checkpoints come often, and the log's segments are soon full.
+        let options = Options {
+            node: NodeOptions { checkpoint_interval_bytes: 150 << 10, ..NodeOptions::default() },
+            log: LogOptions { segment_size: 1 << 20, reserve_size: 0 },
+            ..Options::new(self.data_dir(at))
+        };
+        self.running[at] = Some(start_member(&options, cluster).expect("the node starts"));
+    }
+
+    fn handle(&self, at: usize) -> Handle {
+        self.running[at].as_ref().expect("it runs").handle()
+    }
+
+    async fn create_accounts(&self) {
+        let account =
+            |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+        let accounts: Vec<Account> = (1..=2).map(account).collect();
+        self.execute(Operation::CreateAccounts, Event::write_all(&accounts).to_vec()).await;
+    }
+
+    /// Does a command through the first node; it is tried again while nobody leads.
+    async fn execute(&self, operation: Operation, events: Vec<u8>) {
+        let command = operation.command(events.into()).expect("well formed");
+        let deadline = Instant::now() + TIMEOUT;
+        while let Err(error) = self.handle(0).execute(command.clone(), None).await {
+            assert!(Instant::now() < deadline, "no answer: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Pays 1 so many times.
+    async fn pay(&mut self, count: u128) {
+        let transfer = |id| Transfer {
+            id: TransferId(id),
+            debit_account_id: AccountId(1),
+            credit_account_id: AccountId(2),
+            amount: 1,
+            ledger: LedgerNumber(1),
+            code: 1,
+            ..Transfer::default()
+        };
+        let transfers: Vec<Transfer> = (self.next_id..self.next_id + count).map(transfer).collect();
+        self.next_id += count;
+        self.execute(Operation::CreateTransfers, Event::write_all(&transfers).to_vec()).await;
+    }
+
+    /// Pays until all three were found equal behind an entry later than all that there was.
+    async fn pay_until_all_agree(&mut self) {
+        let before = self.handle(0).cluster().applied;
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            self.pay(100).await;
+            let (index, count) = self.handle(DAMAGED).cluster().agreed;
+            if index > before && count == 3 {
+                return;
+            }
+            let status = self.handle(DAMAGED).cluster();
+            assert!(
+                Instant::now() < deadline,
+                "the node has not caught up: {:?} {status:?}\nthe first: {:?}",
+                self.handle(DAMAGED).health(),
+                self.handle(0).cluster()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Stops the node, changes its folder, and starts it again; what the start repaired.
+    fn damage(&mut self, change: impl FnOnce(&Path)) -> Vec<String> {
+        self.running[DAMAGED].take().expect("it runs").stop();
+        drop(open(&self.data_dir(DAMAGED)));
+        change(&self.data_dir(DAMAGED));
+        let listener = TcpListener::bind(&self.addresses[DAMAGED]).expect("its port is free");
+        self.start_node(DAMAGED, listener);
+        let report = self.running[DAMAGED].as_ref().expect("it runs").report();
+        report.repairs.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Turns a bit over in a file whose name begins so: the newest of them, at `place` parts of a hundred of what was
+/// written.
+fn rot(folder: &Path, start: &str, place: usize) {
+    let files =
+        std::fs::read_dir(folder).expect("it is there").map(|file| file.expect("it can be read").path());
+    let is_it = |path: &PathBuf| {
+        path.extension().is_none_or(|extension| extension != "tmp")
+            && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start))
+    };
+    let file = files.filter(is_it).max().expect("there is such a file");
+    let mut bytes = std::fs::read(&file).expect("it can be read");
+    let written = bytes.iter().rposition(|byte| *byte != 0);
+    let written = written.unwrap_or_else(|| panic!("something was written in {}", file.display())) + 1;
+    let at = (0..written * place / 100).rfind(|at| bytes[*at] != 0).expect("something was written there");
+    bytes[at] ^= 8;
+    std::fs::write(&file, bytes).expect("it can be written");
+}
+
+/// A thread of a connection may hold the folder for a moment longer than the node.
+fn open(folder: &Path) -> FileDisk {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match FileDisk::open(folder) {
+            Ok(disk) => return disk,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_damaged_file_comes_back_by_itself() {
+    let mut cluster = Cluster::start();
+    cluster.create_accounts().await;
+    cluster.pay_until_all_agree().await;
+    for (start, place, words) in [
+        ("log-0", 98, "entries behind"),
+        ("checkpoint-", 50, "state, history and log"),
+        ("log-0", 0, "entries behind"),
+        ("history-movements-0", 50, "state, history and log"),
+    ] {
+        for _ in 0..3 {
+            cluster.pay(100).await;
+        }
+        let repairs = cluster.damage(|folder| rot(folder, start, place.max(1)));
+        assert!(repairs.len() == 1 && repairs[0].starts_with(words), "{start}: {repairs:?}");
+        cluster.pay_until_all_agree().await;
+        let repairs = cluster.damage(|folder| {
+            let disk = open(folder);
+            let identity = Identity::load(&disk as &dyn Disk).expect("it is whole").expect("it is a node's");
+            assert!(identity.is_admitted, "{start}: it votes again");
+        });
+        assert_eq!(repairs, Vec::<String>::new(), "{start}: all is whole");
+        cluster.pay_until_all_agree().await;
+    }
+    let ids: Vec<TransferId> = (1..cluster.next_id).step_by(97).map(TransferId).collect();
+    let query = HistoryQuery::Transfers(ids.clone());
+    let found = cluster.handle(DAMAGED).query_history(query, None).await.expect("it can be read");
+    assert_eq!(found.len(), ids.len());
+    for running in cluster.running.drain(..).flatten() {
+        running.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_rows_that_are_damaged_are_never_served_and_the_next_start_repairs_them() {
+    let mut cluster = Cluster::start();
+    cluster.create_accounts().await;
+    // More than one run: older rows leave the memory, and are not looked at by a start.
+    for _ in 0..14 {
+        cluster.pay(8000).await;
+    }
+    cluster.pay_until_all_agree().await;
+    let repairs = cluster.damage(|folder| rot(folder, "history-movements-0000", 10));
+    assert_eq!(repairs, Vec::<String>::new(), "a start does not read all rows");
+    cluster.pay_until_all_agree().await;
+    let deadline = Instant::now() + TIMEOUT;
+    let mut ids = (1..100_000).step_by(12).map(TransferId);
+    loop {
+        assert!(Instant::now() < deadline, "the damage is not found");
+        let some: Vec<TransferId> = ids.by_ref().take(500).collect();
+        match cluster.handle(DAMAGED).query_history(HistoryQuery::Transfers(some.clone()), None).await {
+            Ok(found) => assert_eq!(found.len(), some.len(), "what is served is whole"),
+            Err(ReadError::Damaged { reason }) => {
+                assert!(reason.contains("history-movements-00000000 is damaged at offset"), "{reason}");
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let repairs = cluster.damage(|_| {});
+    assert!(repairs.len() == 1 && repairs[0].starts_with("state, history and log"), "{repairs:?}");
+    cluster.pay_until_all_agree().await;
+    for running in cluster.running.drain(..).flatten() {
+        running.stop();
+    }
+}
