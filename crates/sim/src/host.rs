@@ -73,8 +73,9 @@ pub(crate) struct Host {
     pub(crate) lives: u64,
     /// Counts disks: one that was lost is another's.
     pub(crate) disks: u64,
-    /// A disk that takes part, or will; false for a spare machine, and one whose disk was lost.
-    pub(crate) is_placed: bool,
+    /// Whether its disk may vote, as it was noted there when the process was looked at last; `None` for a spare machine,
+    /// and one whose disk was lost.
+    admission: Option<bool>,
     /// Nothing happens here before this moment: the process sleeps.
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
@@ -89,8 +90,6 @@ pub(crate) struct Host {
     pub(crate) repairs: Vec<Repair>,
     /// Its disk has changed since it was read last.
     has_rot: bool,
-    /// When its process was looked at last, it was noted on its disk that it may vote.
-    is_admitted: bool,
 }
 
 impl Host {
@@ -102,7 +101,7 @@ impl Host {
             clock_offset: 0,
             lives: 0,
             disks: 0,
-            is_placed: false,
+            admission: None,
             paused_until: 0,
             bug,
             failure: None,
@@ -111,14 +110,18 @@ impl Host {
             has_voted: false,
             repairs: Vec::new(),
             has_rot: false,
-            is_admitted: false,
         }
     }
 
     /// True when its disk holds all that it ever confirmed: not from the rot of a disk, or its loss, on until it may vote
     /// again.
     pub(crate) const fn is_whole(&self) -> bool {
-        self.is_placed && !self.has_rot && self.is_admitted
+        self.is_placed() && !self.has_rot && matches!(self.admission, Some(true))
+    }
+
+    /// True for a disk that takes part, or will.
+    pub(crate) const fn is_placed(&self) -> bool {
+        self.admission.is_some()
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -146,8 +149,7 @@ impl Host {
         let (id, disk) = (self.id, u128::from(self.id.0) << 64 | u128::from(self.disks));
         let identity = Identity { token: [0; 32], node: id, disk, is_admitted, known: Vec::new() };
         identity.store(&self.disk).map_err(text)?;
-        self.is_admitted = is_admitted;
-        self.is_placed = true;
+        self.admission = Some(is_admitted);
         store_members(&self.disk, members).map_err(text)
     }
 
@@ -156,8 +158,7 @@ impl Host {
         self.life = None;
         self.disk = MemoryDisk::new();
         self.disks += 1;
-        self.is_placed = false;
-        self.is_admitted = false;
+        self.admission = None;
         self.has_rot = false;
     }
 
@@ -171,8 +172,9 @@ impl Host {
         let mut recovered = recover(&disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
         self.repairs = std::mem::take(&mut recovered.repairs);
         let identity = Identity::load(&self.disk).map_err(|error| error.to_string())?;
-        self.is_admitted = identity.is_some_and(|identity| identity.is_admitted);
-        self.is_admitted |= self.bug == Some(Bug::VoteAfterDamage);
+        let is_admitted =
+            identity.is_some_and(|identity| identity.is_admitted) || self.bug == Some(Bug::VoteAfterDamage);
+        self.admission = Some(is_admitted);
         self.has_rot = false;
         let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
             recovered;
@@ -188,7 +190,7 @@ impl Host {
             members,
             election_ticks: 20,
             heartbeat_ticks: 4,
-            may_vote: self.is_admitted,
+            may_vote: is_admitted,
             seed,
         };
         let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;
@@ -212,7 +214,7 @@ impl Host {
             unconfirmed: None,
             entries: by_index,
             applied,
-            is_admitted: self.is_admitted,
+            is_admitted,
         });
         Ok(())
     }
@@ -300,7 +302,7 @@ impl Host {
 
     fn note_applied(&mut self) {
         let Some(life) = &mut self.life else { return };
-        self.is_admitted = life.is_admitted;
+        self.admission = Some(life.is_admitted);
         let applied = life.node.applied();
         while life.applied < applied {
             life.applied = life.applied.next();

@@ -247,7 +247,7 @@ impl World {
             Event::Told { ticket, output } => self.told(ticket, output),
             Event::Fault(fault) => self.strike(fault)?,
             Event::Restart(node) => {
-                if !self.host(node).is_up() && self.host(node).is_placed {
+                if !self.host(node).is_up() && self.host(node).is_placed() {
                     self.start(node)?;
                 }
             }

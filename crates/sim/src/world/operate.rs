@@ -63,7 +63,7 @@ impl World {
             if members.get(node).is_none() {
                 return Ok(());
             }
-            if !self.host(node).is_placed {
+            if !self.host(node).is_placed() {
                 self.host(node).set_disk_fault(None);
                 self.host(node).place(&members, false)?;
                 self.start(node)?;

@@ -140,7 +140,7 @@ impl World {
         for node in self.nodes.clone() {
             self.host(node).set_disk_fault(None);
             self.host(node).paused_until = 0;
-            if !self.host(node).is_up() && self.host(node).is_placed {
+            if !self.host(node).is_up() && self.host(node).is_placed() {
                 self.start(node)?;
             }
         }
