@@ -112,6 +112,37 @@ fn what_was_confirmed_before_the_loss_and_arrives_after_it_is_not_forgotten() {
 }
 
 #[test]
+fn what_was_confirmed_before_the_loss_counts_for_nothing_after_it() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    net.propose(leader, b"a");
+    net.cut = [other].into();
+    net.slow = [leader].into();
+    net.propose(leader, b"b");
+    assert_eq!(commands(&net.replicas[leader]), [b"a"], "it is on one disk alone");
+    let left = net.replicas[lost].log.len() - 1;
+    net.repair(lost, left);
+    net.replicas[leader].engine.propose(Bytes::from_static(b"c"));
+    for _ in 0..8 {
+        net.tick();
+        if net.replicas[lost].has_caught_up {
+            net.replicas[lost].engine.handle(Input::Admit);
+        }
+    }
+    // The leader's own disk makes the majority complete, if it still counts on the other.
+    net.slow.clear();
+    net.settle();
+    let is_answered = commands(&net.replicas[leader]).len() > 1;
+    net.cut = [leader].into();
+    for _ in 0..200 {
+        net.tick();
+        let is_lost = is_answered && net.leader().is_some();
+        assert!(!is_lost, "an entry that was answered is on neither of the two");
+    }
+}
+
+#[test]
 fn a_new_leader_that_does_not_know_yet_what_was_agreed_admits_nobody() {
     let mut net = Net::new(3);
     let leader = net.elect();
