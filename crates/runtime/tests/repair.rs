@@ -50,6 +50,8 @@ impl Cluster {
             node: number(at),
             token: "a token for a test".to_owned(),
             nodes: nodes.collect(),
+            join: Vec::new(),
+            give_up: std::sync::Arc::default(),
             listener,
         };
         // Checkpoints come often, and the log's segments are soon full.
