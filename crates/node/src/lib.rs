@@ -36,6 +36,7 @@ mod pipeline;
 mod queue;
 mod reads;
 mod replay;
+mod trouble;
 
 pub use begin::{NodeOptions, Restored};
 pub use change::change_command;

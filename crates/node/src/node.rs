@@ -25,6 +25,8 @@ use crate::reads::{Read, Reads, Wanted};
 pub const TICK_NANOS: u64 = 10_000_000;
 /// Ticks without a leader after which whoever waits hears that there is none.
 const LEADERLESS_TICKS: u64 = 100;
+/// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
+const PRESSURE_TICKS: u64 = 500;
 /// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
 /// others from electing another.
 const WRITE_TICKS_MAX: u64 = 150;
@@ -55,7 +57,7 @@ pub struct Node<M: StateMachine, E> {
     /// Why no writes are taken, for good.
     pub(crate) failed: Option<String>,
     /// Why no writes are taken, for now.
-    pressure: Option<String>,
+    pub(crate) pressure: Option<String>,
     /// Queries that take long, on their way.
     queries: VecDeque<(Ticket, M::Query)>,
     /// Ticks since the node began.
@@ -287,7 +289,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         has_failed || (self.leader.is_none() && self.leader_since + LEADERLESS_TICKS <= self.ticks)
     }
 
-    fn refuse_reads(&mut self) {
+    pub(crate) fn refuse_reads(&mut self) {
         let reads = self.reads.take_all();
         self.refuse_some(reads);
     }
@@ -345,26 +347,6 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.refuse(origin, Refusal::NoLeader);
         } else if !self.queue.push(origin, command) {
             self.refuse(origin, Refusal::Overloaded);
-        }
-    }
-
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.read_only_reason().map(|reason| Refusal::ReadOnly(String::from(reason)))
-    }
-
-    pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {
-        match origin {
-            Origin::Client(ticket) => self.outputs.push_back(Output::Refuse { ticket, refusal }),
-            Origin::Peer(node, number) => {
-                let outcome = match refusal {
-                    Refusal::Overloaded => Outcome::Overloaded,
-                    Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
-                    Refusal::NoLeader => Outcome::NotDone,
-                    Refusal::Interrupted => Outcome::Unknown,
-                };
-                self.send_outcome(node, number, outcome);
-            }
-            Origin::Own => self.own_command_waits = false,
         }
     }
 
@@ -458,6 +440,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.tell_engine(EngineInput::Tick);
         }
         self.tick_install();
+        if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
+            // Nobody could take the lead when it was offered first, or it has come back.
+            self.engine.hand_over();
+            self.drain_engine();
+        }
         let late = self.reads.take_late(self.ticks);
         self.refuse_some(late);
         for ticket in self.forwards.take_late(self.ticks) {
@@ -477,44 +464,6 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.own_command_waits = true;
             self.queue.push_first(Origin::Own, command);
         }
-    }
-
-    /// Nobody has led for long: whoever waits hears it, and can turn to another node.
-    fn give_up_waiting(&mut self) {
-        for origin in self.queue.take(|_| true) {
-            self.refuse(origin, Refusal::NoLeader);
-        }
-        for origin in self.pipeline.take_origins() {
-            self.refuse(origin, Refusal::Interrupted);
-        }
-        self.refuse_reads();
-    }
-
-    /// Who waits for a place in an entry hears at once that there is none: nothing was done for them.
-    fn handle_pressure(&mut self, reason: Option<String>) {
-        self.pressure = reason;
-        let Some(refusal) = self.refusal() else { return };
-        for origin in self.queue.take(|origin| origin != Origin::Own) {
-            self.refuse(origin, refusal.clone());
-        }
-    }
-
-    pub(crate) fn handle_failed(&mut self, reason: String) {
-        let refusal = Refusal::ReadOnly(reason.clone());
-        self.failed = Some(reason);
-        let in_flight = self.pipeline.restart(self.applied);
-        let waiting = in_flight.into_iter().flat_map(|entry| entry.origins);
-        let waiting: Vec<Origin> = waiting.chain(self.queue.take(|_| true)).collect();
-        for origin in waiting {
-            self.refuse(origin, refusal.clone());
-        }
-        for ticket in self.forwards.take_all() {
-            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
-        }
-        if !self.options.is_alone {
-            self.refuse_reads();
-        }
-        self.answer_reads();
     }
 
     /// Asks for the rows that an entry needs, if it needs any.

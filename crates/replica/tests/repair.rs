@@ -11,10 +11,13 @@ use bezant_replica::{Mode, RecoverError, Recovered, Repair, fetch, recover};
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_storage::disk::Disk;
 use bezant_storage::log::LogOptions;
-use bezant_storage::record::{Identity, VoteStore};
+use bezant_storage::record::{Identity, KnownDisk, VoteStore};
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Term, Transfer, TransferId};
+
+/// A peer that the replica knows.
+const PEER: KnownDisk = KnownDisk { node: NodeId(1), since: LogIndex(0), disk: 9 };
 
 const LOG: LogOptions = LogOptions { segment_size: 32 << 10, reserve_size: 0 };
 /// An entry takes a block, and a segment holds six.
@@ -56,7 +59,7 @@ fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered, RecoverError> {
 fn folder() -> MemoryDisk {
     let disk = MemoryDisk::new();
     let identity =
-        Identity { token: [1; 32], node: NodeId(2), disk: 7, is_admitted: true, known: vec![(NodeId(1), 9)] };
+        Identity { token: [1; 32], node: NodeId(2), disk: 7, is_admitted: true, known: vec![PEER] };
     identity.store(&disk).unwrap();
     let mut replica = open(&disk, Mode::Grouped).unwrap();
     replica.votes.save(Vote { term: TERM, voted_for: NodeId(1) }).unwrap();
@@ -130,7 +133,7 @@ fn rot(damage: fn(&MemoryDisk)) -> MemoryDisk {
 fn check(name: &str, disk: &MemoryDisk, replica: &Recovered, kept: Option<u64>) {
     let identity = Identity::load(disk).unwrap().unwrap();
     assert!(!identity.is_admitted, "{name}");
-    assert_eq!((identity.disk, &identity.known[..]), (7, &[(NodeId(1), 9)][..]), "{name}");
+    assert_eq!((identity.disk, &identity.known[..]), (7, &[PEER][..]), "{name}");
     let vote = replica.vote.unwrap();
     assert!(vote.term > TERM && vote.voted_for == NodeId(0), "{name}: it left its term");
     let last = replica.log.last_index();

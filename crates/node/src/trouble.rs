@@ -1,0 +1,75 @@
+//! What whoever waits hears when something is wrong: the disk failed or is full, nobody leads, too much waits.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bezant_consensus::Engine;
+use bezant_rsm::StateMachine;
+
+use crate::event::{Output, Refusal};
+use crate::message::Outcome;
+use crate::node::Node;
+use crate::queue::Origin;
+
+impl<M: StateMachine, E: Engine> Node<M, E> {
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.read_only_reason().map(|reason| Refusal::ReadOnly(String::from(reason)))
+    }
+
+    pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {
+        match origin {
+            Origin::Client(ticket) => self.outputs.push_back(Output::Refuse { ticket, refusal }),
+            Origin::Peer(node, number) => {
+                let outcome = match refusal {
+                    Refusal::Overloaded => Outcome::Overloaded,
+                    Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
+                    Refusal::NoLeader => Outcome::NotDone,
+                    Refusal::Interrupted => Outcome::Unknown,
+                };
+                self.send_outcome(node, number, outcome);
+            }
+            Origin::Own => self.own_command_waits = false,
+        }
+    }
+
+    /// Nobody has led for long: whoever waits hears it, and can turn to another node.
+    pub(crate) fn give_up_waiting(&mut self) {
+        for origin in self.queue.take(|_| true) {
+            self.refuse(origin, Refusal::NoLeader);
+        }
+        for origin in self.pipeline.take_origins() {
+            self.refuse(origin, Refusal::Interrupted);
+        }
+        self.refuse_reads();
+    }
+
+    /// Who waits for a place in an entry hears at once that there is none: nothing was done for them. A leader lets
+    /// another one lead, whose disk may have room.
+    pub(crate) fn handle_pressure(&mut self, reason: Option<String>) {
+        self.pressure = reason;
+        let Some(refusal) = self.refusal() else { return };
+        self.engine.hand_over();
+        self.drain_engine();
+        for origin in self.queue.take(|origin| origin != Origin::Own) {
+            self.refuse(origin, refusal.clone());
+        }
+    }
+
+    pub(crate) fn handle_failed(&mut self, reason: String) {
+        let refusal = Refusal::ReadOnly(reason.clone());
+        self.failed = Some(reason);
+        let in_flight = self.pipeline.restart(self.applied);
+        let waiting = in_flight.into_iter().flat_map(|entry| entry.origins);
+        let waiting: Vec<Origin> = waiting.chain(self.queue.take(|_| true)).collect();
+        for origin in waiting {
+            self.refuse(origin, refusal.clone());
+        }
+        for ticket in self.forwards.take_all() {
+            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
+        }
+        if !self.options.is_alone {
+            self.refuse_reads();
+        }
+        self.answer_reads();
+    }
+}
