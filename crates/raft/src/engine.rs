@@ -32,8 +32,8 @@ pub struct RaftOptions {
     pub node: NodeId,
     /// Who takes part, as far as the disk knows. It may be ahead of the log: what was agreed is agreed.
     pub members: Members,
-    /// Ticks without a word from the leader after which it is doubted; timeouts are drawn from here to twice
-    /// as many.
+    /// Ticks without a word from the leader after which nobody keeps faith with it; timeouts are drawn from a sign of
+    /// life more to twice as many.
     pub election_ticks: u32,
     /// Ticks between a leader's signs of life.
     pub heartbeat_ticks: u32,
@@ -147,7 +147,7 @@ impl Raft {
             held: Held::default(),
             reads: Reads::new(options.node, options.seed),
             installing: Installing::No,
-            timeouts: Timeouts::new(options.seed, options.election_ticks),
+            timeouts: Timeouts::new(options.seed, options.election_ticks, options.heartbeat_ticks),
             drawn_for: (u64::MAX, StateRole::Follower),
             drawn: 0,
             campaign_in: None,

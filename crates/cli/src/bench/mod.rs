@@ -29,6 +29,8 @@ use clients::Connection;
 use load::Load;
 use report::Report;
 use server::OwnServer;
+
+use crate::session::addresses;
 use wire::Wire;
 
 /// How large the benchmark is, and where it runs.
@@ -40,6 +42,7 @@ use wire::Wire;
     bezant bench --batch 1 --clients 64 --transfers 500000   single payments\n  \
     bezant bench --transfers 5000000 --restart      and the time of a restart after kill -9\n  \
     bezant bench --server http://127.0.0.1:7070     a server that runs already\n  \
+    bezant bench --server a:7070,b:7070,c:7070      the nodes of a cluster\n  \
     bezant bench --tigerbeetle                      through the door for TigerBeetle's clients\n  \
     bezant bench --tigerbeetle=127.0.0.1:3000       a TigerBeetle, or a Bezant, that runs already (cluster 0)")]
 pub(crate) struct BenchArgs {
@@ -105,15 +108,14 @@ const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help sa
 /// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
 /// or the books do not agree with what was sent.
 pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitCode> {
-    let server = server
-        .filter(|url| !is_from_environment(url))
-        .map(|url| if url.contains("://") { url } else { format!("http://{url}") });
+    let servers =
+        server.filter(|url| !is_from_environment(url)).map_or_else(Vec::new, |list| addresses(&list));
     anyhow::ensure!(
-        server.is_none() || args.tigerbeetle.is_none(),
+        servers.is_empty() || args.tigerbeetle.is_none(),
         "--server speaks gRPC: write --tigerbeetle=ADDRESS for a server that speaks TigerBeetle's protocol"
     );
     let foreign = args.tigerbeetle.clone().filter(|address| !address.is_empty());
-    let own = if server.is_none() && foreign.is_none() {
+    let own = if servers.is_empty() && foreign.is_none() {
         let speaks_frames = args.tigerbeetle.is_some();
         let own = OwnServer::start(&args.data_dir, args.keep, speaks_frames);
         Some(own.context("the server cannot be started")?)
@@ -121,9 +123,9 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitC
         anyhow::ensure!(!args.restart, "--restart kills the server: it works with the benchmark's own only");
         None
     };
-    let url = own.as_ref().map(|own| own.url().to_owned()).or(server);
+    let urls = own.as_ref().map_or(servers, |own| vec![own.url().to_owned()]);
     let frames = own.as_ref().and_then(|own| own.frames().map(str::to_owned)).or(foreign);
-    let report = measure(&args, &Target { url, frames }, own).await?;
+    let report = measure(&args, &Target { urls, frames }, own).await?;
     report.print(args.json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -131,22 +133,31 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitC
 /// Where the load goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// For gRPC; `None` for a server that is known by its frames alone.
-    url: Option<String>,
+    /// For gRPC: the clients are spread over them, and questions go to the first. Empty for a server that is known by
+    /// its frames alone.
+    urls: Vec<String>,
     /// For TigerBeetle's protocol: then the load goes there.
     frames: Option<String>,
 }
 
 impl Target {
-    fn name(&self) -> &str {
-        self.frames.as_deref().or(self.url.as_deref()).unwrap_or_default()
+    /// All that it names.
+    fn name(&self) -> String {
+        self.frames.clone().unwrap_or_else(|| self.urls.join(","))
+    }
+
+    /// Where client `number` sends its load.
+    fn of(&self, number: u64) -> &str {
+        let count = self.urls.len().max(1) as u64;
+        let url = usize::try_from(number % count).ok().and_then(|at| self.urls.get(at));
+        self.frames.as_deref().or(url.map(String::as_str)).unwrap_or_default()
     }
 }
 
 /// The benchmark, step by step.
 async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) -> Result<Report> {
     let load = Load::new(args, run_number(own.is_some()), target.frames.is_some());
-    let mut connection = match &target.url {
+    let mut connection = match target.urls.first() {
         Some(url) => Some(Connection::open_retrying(url, Duration::from_secs(30)).await?),
         None => None,
     };

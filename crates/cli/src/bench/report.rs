@@ -80,7 +80,7 @@ impl Report {
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            server: target.name().to_owned(),
+            server: target.name(),
             protocol: if target.frames.is_some() { "tigerbeetle" } else { "grpc" },
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             accounts: args.accounts,

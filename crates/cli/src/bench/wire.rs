@@ -31,7 +31,7 @@ impl Wire {
     pub(super) async fn open(target: &Target, number: u64) -> Result<Self> {
         Ok(match &target.frames {
             Some(address) => Self::Frames(Box::new(Frames::open(address, CLUSTER, number).await?)),
-            None => Self::Grpc(Box::new(Grpc::open(target.name()).await?)),
+            None => Self::Grpc(Box::new(Grpc::open(target.of(number)).await?)),
         })
     }
 
