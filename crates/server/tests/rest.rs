@@ -221,6 +221,25 @@ async fn change_events_follow_and_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_members_is_read_strictly_and_refused_by_a_node_that_is_alone() {
+    let server = Server::start().await;
+    let cases = [
+        (r#"{"change":"promote","node":2}"#, 409, "change_refused"),
+        (r#"{"change":"add","node":2,"address":"b.example:7071"}"#, 409, "change_refused"),
+        (r#"{"change":"add","node":2}"#, 400, "invalid_field"),
+        (r#"{"change":"grow","node":2}"#, 400, "invalid_json"),
+        (r#"{"change":"lead","node":0}"#, 400, "invalid_field"),
+        (r#"{"change":"lead","node":2,"force":true}"#, 400, "invalid_json"),
+    ];
+    for (body, status, code) in cases {
+        let answer = server.post("/v1/cluster", body).await;
+        assert_eq!(answer.status, status, "{body}");
+        assert_eq!(answer.json()["code"], code, "{body}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operators_and_readers_find_their_pages() {
     let server = Server::start().await;
     server.two_accounts().await;

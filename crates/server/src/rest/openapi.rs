@@ -155,7 +155,7 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        assert_eq!(of_router.len(), 21, "{of_router:?}");
+        assert_eq!(of_router.len(), 22, "{of_router:?}");
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let mut of_document = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
