@@ -105,6 +105,8 @@ const KINDS: u64 = 17;
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
 /// Kinds that damage disks, and keep away who has what was lost.
 const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
+/// Kinds that leave a leader alone with its clients while the others elect another.
+const CUT_KINDS: [u64; 5] = [8, 9, 10, 11, 12];
 
 /// The plan of a run.
 #[derive(Debug)]
@@ -126,6 +128,7 @@ impl Plan {
         let tastes = match bug {
             Some(Bug::ForgetVote) => ELECTION_KINDS.to_vec(),
             Some(Bug::VoteAfterDamage) => DAMAGE_KINDS.to_vec(),
+            Some(Bug::ReadFromDeposedLeader) => CUT_KINDS.to_vec(),
             _ => drawn,
         };
         let pause = random.between(100, if is_about_votes { 300 } else { 1500 }) * MILLI;

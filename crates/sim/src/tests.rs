@@ -32,7 +32,7 @@ const FOUND_WITHIN: [(Bug, u64); 10] = [
     (Bug::AcknowledgeBeforeFsync, 10),
     (Bug::IgnoreFailedFsync, 300),
     (Bug::ForgetVote, 300),
-    (Bug::ReadFromDeposedLeader, 200),
+    (Bug::ReadFromDeposedLeader, 100),
     (Bug::ApplyOutOfOrder, 20),
     (Bug::CommitWithoutMajority, 10),
     (Bug::ForgetOldIds, 10),
