@@ -64,6 +64,8 @@ struct Totals {
     reads: u64,
     leaders: u64,
     repairs: u64,
+    /// Steps that operators made.
+    operator_steps: u64,
     /// Runs in which each kind of fault happened.
     faults: BTreeMap<&'static str, u64>,
     /// Of one run: equal for equal seeds.
@@ -78,6 +80,7 @@ impl Totals {
         self.reads += report.reads;
         self.leaders += report.leaders;
         self.repairs += report.repairs;
+        self.operator_steps += report.operator_steps;
         for (kind, times) in &report.faults {
             *self.faults.entry(kind).or_default() += u64::from(*times > 0);
         }
@@ -170,7 +173,7 @@ fn tell_people(totals: &Totals) -> Result<(), Failure> {
     let seeds = totals.seeds;
     output::line(&format!(
         "{seeds} seeds, {} failures, in {:.1} s: {} simulated seconds, {} entries, {} writes, {} reads, {} reigns, \
-         {} repairs",
+         {} repairs, {} steps of operators",
         totals.failures,
         totals.seconds,
         totals.simulated_seconds,
@@ -178,7 +181,8 @@ fn tell_people(totals: &Totals) -> Result<(), Failure> {
         totals.writes,
         totals.reads,
         totals.leaders,
-        totals.repairs
+        totals.repairs,
+        totals.operator_steps
     ))?;
     if let Some(fingerprint) = &totals.fingerprint {
         output::line(&format!("fingerprint {fingerprint}"))?;

@@ -56,6 +56,8 @@ pub struct SimReport {
     pub leaders: u64,
     /// Damage that a start found and repaired.
     pub repairs: u64,
+    /// Steps that an operator made: a node added, promoted or removed, a disk lost, the lead moved.
+    pub operator_steps: u64,
     /// How often each kind of fault happened, 0 times too.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of events and last state: equal for equal seeds.

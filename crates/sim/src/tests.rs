@@ -17,14 +17,18 @@ fn equal_seeds_give_equal_runs() {
 
 #[test]
 fn some_seeds_break_nothing() {
-    let mut repairs = 0;
+    let (mut repairs, mut operator_steps) = (0, 0);
     for seed in 0..40 {
         match simulate(options(seed, None)) {
-            Ok(report) => repairs += report.repairs,
+            Ok(report) => {
+                repairs += report.repairs;
+                operator_steps += report.operator_steps;
+            }
             Err(failure) => panic!("{failure}"),
         }
     }
     assert!(repairs > 0, "damage was found and repaired");
+    assert!(operator_steps > 0, "members changed");
 }
 
 /// Every mistake made on purpose, and how many seeds it takes at the most.

@@ -150,7 +150,7 @@ impl Target {
     fn of(&self, number: u64) -> &str {
         let count = self.urls.len().max(1) as u64;
         let url = usize::try_from(number % count).ok().and_then(|at| self.urls.get(at));
-        self.frames.as_deref().or(url.map(String::as_str)).unwrap_or_default()
+        self.frames.as_deref().or_else(|| url.map(String::as_str)).unwrap_or_default()
     }
 }
 

@@ -27,6 +27,7 @@ impl World {
             self.note(|| format!("the disk of node {node} is lost for good"));
             self.host(node).lose_disk();
             self.tell_lost(node);
+            self.report.operator_steps += 1;
             self.operator.advance();
             return Ok(());
         }
@@ -69,6 +70,7 @@ impl World {
                 self.start(node)?;
             }
         }
+        self.report.operator_steps += 1;
         self.operator.advance();
         Ok(())
     }
