@@ -11,7 +11,7 @@ use bezant_types::{LogIndex, Term};
 
 use super::error::LogError;
 use super::segment::{SegmentHeader, first_index_of, segment_name};
-use super::tail::{self, CutTail};
+use super::tail;
 use super::walk::{BLOCK, Step, Walk, damaged, is_zero};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, Disk, OpenMode};
@@ -129,10 +129,9 @@ pub(super) fn truncate(
     pass_marks(&mut walk)?;
     // A block that is begun is closed in any case: the power may have failed before its padding was written.
     let group_end = walk.offset.next_multiple_of(BLOCK);
-    let bytes = written_end(&mut walk)?.max(group_end) - walk.offset;
-    if bytes > 0 {
-        let cut = CutTail { file: last.name(), offset: walk.offset, bytes, reason: "it was never agreed" };
-        tail::cut(&*file, &mut walk, &cut)?;
+    let end = written_end(&mut walk)?.max(group_end);
+    if end > walk.offset {
+        tail::cut(&*file, &mut walk, end)?;
     }
     let seal = AlignedBuffer::zeroed(BLOCK_SIZE);
     file.write_at(last.frames_end(), &seal)?;
