@@ -203,29 +203,18 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
 ///
 /// After a sync that failed, the system may show bytes that it will never write. So they are written again, the
 /// same bytes in the same place. The groups before the last need it not: each was durable before the next was
-/// written.
+/// written. Nor must the zeros be durable before the group is: what may lie there in place of zeros that never
+/// reached the disk is the rest of a torn write of that group, or of a truncation that is noted still.
 pub(super) fn settle(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
-    let (group, end) = (walk.group_offset, walk.offset.next_multiple_of(BLOCK));
-    let last_block = end - BLOCK;
-    write_again(file, walk, group, last_block)?;
-    let is_closed = walk.at_block();
-    cut(file, walk, walk.header.size)?;
-    // The block that closes the group comes last: an earlier cut may not have reached the disk behind it.
-    if is_closed && group < end {
-        write_again(file, walk, last_block, end)?;
-        file.sync()?;
-    }
-    Ok(())
-}
-
-/// Writes the bytes from `from` to `end` to the place where they were read.
-fn write_again(file: &dyn DiskFile, walk: &mut Walk, mut from: u64, end: u64) -> Result<(), LogError> {
+    // A block that is begun is written by the cut.
+    let mut from = walk.group_offset;
+    let end = walk.offset - walk.offset % BLOCK;
     while from < end {
         let size = PIECE_SIZE.min(end - from);
         file.write_at(from, walk.window.bytes(from, size)?)?;
         from += size;
     }
-    Ok(())
+    cut(file, walk, walk.header.size)
 }
 
 /// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file.
