@@ -164,10 +164,7 @@ impl Log {
         let mut walk = Walk::new(Arc::clone(&file), last);
         let tail = tail::find(&mut walk, checkpoint)?;
         // Everything was checked that must hold before the folder may be changed.
-        // What was read may lie in a cache alone: from here on it counts as durable.
-        tail::settle(&*file, &mut walk)?;
-        // A truncation is done when its zeros are durable; a reset without its checkpoint is void.
-        rewrite::forget(&*disk)?;
+        rewrite::settle(&*disk, &*file, &mut walk, rewrite, &tail)?;
         preparer.remove_old()?;
         for name in &chain.obsolete {
             disk.remove(name)?;

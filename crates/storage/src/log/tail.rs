@@ -7,7 +7,7 @@
 //!
 //! A cut writes zeros over what it cuts, the place where it begins last, so that a crash in the middle of it
 //! leaves a torn tail again and old bytes never come back. What an opening has read is written again before it
-//! counts ([`settle`]): a system that failed to write it may still show it.
+//! counts ([`write_again`]): a system that failed to write it may still show it.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
@@ -198,23 +198,20 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
     Ok(())
 }
 
-/// Makes durable what an opening relies on and nothing proves to be: the last group, and the zeros behind it. Cuts
-/// what [`find`] says must be cut.
+/// Writes the last group again, the same bytes in the same place, up to the end of the block in which the walk
+/// stands; [`cut`] makes them durable.
 ///
-/// After a sync that failed, the system may show bytes that it will never write. So they are written again, the
-/// same bytes in the same place. The groups before the last need it not: each was durable before the next was
-/// written. Nor must the zeros be durable before the group is: what may lie there in place of zeros that never
-/// reached the disk is the rest of a torn write of that group, or of a truncation that is noted still.
-pub(super) fn settle(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
-    // A block that is begun is written by the cut.
+/// After a sync that failed, the system may show bytes that it will never write: only what is written again can be
+/// synced. The groups before the last need it not: each was durable before the next was written.
+pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
     let mut from = walk.group_offset;
-    let end = walk.offset - walk.offset % BLOCK;
+    let end = walk.offset.next_multiple_of(BLOCK);
     while from < end {
         let size = PIECE_SIZE.min(end - from);
         file.write_at(from, walk.window.bytes(from, size)?)?;
         from += size;
     }
-    cut(file, walk, walk.header.size)
+    Ok(())
 }
 
 /// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file.
