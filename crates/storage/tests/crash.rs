@@ -244,6 +244,16 @@ fn fail_at_every_operation(life: u64) {
                     .unwrap_or_else(|error| panic!("{context}: {error:?}")),
             );
         }
+        // The process is started anew, recovers and goes on, and then the power fails.
+        let again = running.restart();
+        live(&again, &mut known, life + 2, 8).unwrap();
+        for seed in 0..4 {
+            let context = format!("life {life}, operation {operation}, again, seed {seed}");
+            drop(
+                recover(&again.crash(seed), &mut known.clone())
+                    .unwrap_or_else(|error| panic!("{context}: {error:?}")),
+            );
+        }
     }
 }
 

@@ -102,8 +102,11 @@ impl CheckpointStore {
         Ok(self.remove_unfinished()?)
     }
 
-    /// Reads the newest checkpoint, if there is one, and removes what an earlier process left unfinished.
+    /// Reads the newest checkpoint, if there is one, and removes what an earlier process left unfinished. What is
+    /// read is durable.
     pub fn load_newest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
+        // It got its name when its content was durable; the name of a process that died then may not be.
+        self.disk.sync_folder()?;
         let newest = indexes(&*self.disk)?.last().map(|index| read::load(&*self.disk, *index)).transpose()?;
         self.remove_unfinished()?;
         Ok(newest)

@@ -7,11 +7,12 @@
 //! What always holds:
 //! - Entries have no gaps, and their terms never go back.
 //! - A block that was made durable is never written again, so that no crash can tear it; but for the two changes
-//!   of `rewrite`, which are noted first.
+//!   of `rewrite`, which are noted first, and for the same bytes in the same place, at an opening.
 //! - Bytes that were acknowledged are never cut: damage is refused ([`LogError::Damaged`]), and only a
 //!   torn write that nobody was told of is cut, and reported.
 //! - After a failed write or sync the log is closed for good: every later call answers the same error. It
-//!   never syncs again over a failure, for the system may have forgotten what it could not write.
+//!   never syncs again over a failure, for the system may have forgotten what it could not write. The next process
+//!   may still read it: an opening writes what it relies on again, and syncs that.
 //!
 //! It never interprets a payload, and never starts a thread: the caller decides who flushes and who
 //! prepares segments.
@@ -154,20 +155,16 @@ impl Log {
         if let Some(Rewrite::Truncate(after, _)) = rewrite {
             rewrite::truncate(&disk, &mut chain.needed, after)?;
         }
-        // A reset without its checkpoint is void.
-        rewrite::forget(&*disk)?;
         let Some(last) = chain.needed.last().copied() else {
+            // A reset without its checkpoint is void.
+            rewrite::forget(&*disk)?;
             return Self::create(disk, preparer, options.segment_size);
         };
         let file = disk.open(&last.name(), OpenMode::WriteDirect)?;
         let mut walk = Walk::new(Arc::clone(&file), last);
         let tail = tail::find(&mut walk, checkpoint)?;
         // Everything was checked that must hold before the folder may be changed.
-        if let Some(cut) = &tail.cut {
-            tail::cut(&*file, &mut walk, cut)?;
-        }
-        // What a killed process wrote may still lie in a cache: from here on it counts as durable.
-        file.sync()?;
+        rewrite::settle(&*disk, &*file, &mut walk, rewrite, &tail)?;
         preparer.remove_old()?;
         for name in &chain.obsolete {
             disk.remove(name)?;

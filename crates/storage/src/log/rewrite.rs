@@ -11,10 +11,10 @@ use bezant_types::{LogIndex, Term};
 
 use super::error::LogError;
 use super::segment::{SegmentHeader, first_index_of, segment_name};
-use super::tail::{self, CutTail};
+use super::tail::{self, Tail};
 use super::walk::{BLOCK, Step, Walk, damaged, is_zero};
 use crate::aligned::AlignedBuffer;
-use crate::disk::{BLOCK_SIZE, Disk, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
 use crate::record::{self, RecordError, RecordKind};
 
 /// A change under way.
@@ -129,10 +129,9 @@ pub(super) fn truncate(
     pass_marks(&mut walk)?;
     // A block that is begun is closed in any case: the power may have failed before its padding was written.
     let group_end = walk.offset.next_multiple_of(BLOCK);
-    let bytes = written_end(&mut walk)?.max(group_end) - walk.offset;
-    if bytes > 0 {
-        let cut = CutTail { file: last.name(), offset: walk.offset, bytes, reason: "it was never agreed" };
-        tail::cut(&*file, &mut walk, &cut)?;
+    let end = written_end(&mut walk)?.max(group_end);
+    if end > walk.offset {
+        tail::cut(&*file, &mut walk, end)?;
     }
     let seal = AlignedBuffer::zeroed(BLOCK_SIZE);
     file.write_at(last.frames_end(), &seal)?;
@@ -143,6 +142,31 @@ pub(super) fn truncate(
         marked_index: walk.marked_index,
         group: walk.group,
     })
+}
+
+/// Makes durable what an opening has read and relies on, cuts what must be cut, and ends the change that was under
+/// way. A reset without its checkpoint is void.
+///
+/// A cut is noted as a truncation: if its zeros never reach the disk, the next opening may see them all the same, and
+/// must know that they have to be written again. So behind a last segment without a note all is zero for certain.
+pub(super) fn settle(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    walk: &mut Walk,
+    under_way: Option<Rewrite>,
+    tail: &Tail,
+) -> Result<(), LogError> {
+    tail::write_again(file, walk)?;
+    let mut is_noted = matches!(under_way, Some(Rewrite::Truncate(..)));
+    if tail.cut.is_some() && !is_noted {
+        // What stays is durable before it is noted that it does.
+        file.sync()?;
+        Rewrite::Truncate(tail.last_index, None).store(disk)?;
+        is_noted = true;
+    }
+    let end = if is_noted { walk.header.size } else { walk.offset };
+    tail::cut(file, walk, end)?;
+    forget(disk)
 }
 
 /// Passes what lies before the next entry: the padding behind the last one, and marks of it.

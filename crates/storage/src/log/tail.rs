@@ -6,7 +6,8 @@
 //! later group, no mark, no seal, no later segment, no checkpoint. In doubt the log is not opened.
 //!
 //! A cut writes zeros over what it cuts, the place where it begins last, so that a crash in the middle of it
-//! leaves a torn tail again and old bytes never come back.
+//! leaves a torn tail again and old bytes never come back. What an opening has read is written again before it
+//! counts ([`write_again`]): a system that failed to write it may still show it.
 
 use bezant_codec::checksum_seeded;
 use bezant_types::{LogIndex, Term};
@@ -17,8 +18,8 @@ use super::walk::{BLOCK, Fault, SECTOR_SIZE, Step, Walk, damaged, in_memory, is_
 use crate::aligned::AlignedBuffer;
 use crate::disk::{BLOCK_SIZE, DiskFile};
 
-/// Bytes that one write of zeros covers.
-const ZEROS_SIZE: u64 = 1 << 20;
+/// Bytes that one write of zeros, or of what was read, covers at most.
+const PIECE_SIZE: u64 = 1 << 20;
 
 /// A torn write at the end of the log that was cut: nobody had been told that it was durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,10 +168,10 @@ fn check_proof(walk: &Walk, fault: &Fault, later: &FrameHeader) -> Result<(), Lo
     Ok(())
 }
 
-/// Writes zeros over what is to be cut, closes the group that remains, and makes both durable.
-pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result<(), LogError> {
-    let in_block = in_memory(cut.offset % BLOCK);
-    let start = cut.offset - cut.offset % BLOCK;
+/// Writes zeros from where the walk stands up to `end`, closes the group that remains, and makes both durable.
+pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), LogError> {
+    let in_block = in_memory(walk.offset % BLOCK);
+    let start = walk.offset - walk.offset % BLOCK;
     let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
     if in_block != 0 {
         // The sector in which the cut begins stays as it is until all behind it is zero: then one sector alone
@@ -180,20 +181,35 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, cut: &CutTail) -> Result
         block[(in_block / sector + 1) * sector..].fill(0);
         file.write_at(start, &block)?;
     }
-    let mut from = cut.offset.next_multiple_of(BLOCK);
-    let end = cut.offset + cut.bytes;
-    let zeros = AlignedBuffer::zeroed(in_memory(ZEROS_SIZE.min(end.saturating_sub(from))));
+    let mut from = walk.offset.next_multiple_of(BLOCK);
+    let zeros = AlignedBuffer::zeroed(in_memory(PIECE_SIZE.min(end.saturating_sub(from))));
     while from < end {
-        let size = ZEROS_SIZE.min(end - from);
+        let size = PIECE_SIZE.min(end - from);
         file.write_at(from, &zeros[..in_memory(size)])?;
         from += size;
     }
     file.sync()?;
     if in_block != 0 {
         block.truncate(in_block);
-        close_block(&mut block, cut.offset, walk.header.sequence, walk.group, walk.marked_index);
+        close_block(&mut block, walk.offset, walk.header.sequence, walk.group, walk.marked_index);
         file.write_at(start, &block)?;
         file.sync()?;
+    }
+    Ok(())
+}
+
+/// Writes the last group again, the same bytes in the same place, up to the end of the block in which the walk
+/// stands; [`cut`] makes them durable.
+///
+/// After a sync that failed, the system may show bytes that it will never write: only what is written again can be
+/// synced. The groups before the last need it not: each was durable before the next was written.
+pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), LogError> {
+    let mut from = walk.group_offset;
+    let end = walk.offset.next_multiple_of(BLOCK);
+    while from < end {
+        let size = PIECE_SIZE.min(end - from);
+        file.write_at(from, walk.window.bytes(from, size)?)?;
+        from += size;
     }
     Ok(())
 }

@@ -115,6 +115,8 @@ pub(super) struct Walk {
     pub(super) term: Term,
     /// Number of the flush that wrote the last frame.
     pub(super) group: u64,
+    /// Where that flush began in this segment; where the first one begins when there is none.
+    pub(super) group_offset: u64,
     /// The highest index that a mark or the segment's header names as acknowledged.
     pub(super) marked_index: LogIndex,
 }
@@ -129,6 +131,7 @@ impl Walk {
             next_index: header.first_index,
             term: header.previous_term,
             group: header.group,
+            group_offset: BLOCK,
             marked_index: LogIndex(header.first_index.0.saturating_sub(1)),
         }
     }
@@ -162,6 +165,9 @@ impl Walk {
             return Ok(Step::Fault(fault));
         }
         self.offset += frame.frame_size();
+        if frame.group != self.group {
+            self.group_offset = offset;
+        }
         self.group = frame.group;
         match frame.kind {
             FrameKind::Entry | FrameKind::EngineEntry => {

@@ -14,6 +14,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use random::Random;
 use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
 
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
@@ -26,6 +27,8 @@ pub struct FaultPlan {
     /// This operation fails. A write that fails may have been done in part; a sync that fails loses what
     /// it should have made durable.
     pub fail_at: Option<u64>,
+    /// Of what a sync that fails should have made durable, this seed chooses sectors that are; `None` for none.
+    pub landed: Option<u64>,
     /// Bytes that all files together may have; `None` for no limit.
     pub capacity_bytes: Option<u64>,
 }
@@ -347,6 +350,7 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> Result<(), DiskError> {
         let mut state = self.disk.lock();
         let fate = state.begin(&self.name, "sync")?;
+        let landed = state.plan.landed.map(Random::new);
         let file = &mut state.files[self.number];
         match fate {
             Fate::Done => {
@@ -354,7 +358,7 @@ impl DiskFile for MemoryFile {
                 Ok(())
             }
             Fate::Failed => {
-                file.lose();
+                file.lose(landed);
                 Err(failure("sync", &self.name, "input/output error"))
             }
             Fate::Cut => Err(failure("sync", &self.name, "the power failed")),

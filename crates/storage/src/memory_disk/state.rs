@@ -48,9 +48,12 @@ impl FileState {
         }
     }
 
-    /// A failed sync: what was dirty counts as clean from now on and never reaches the disk, as in the page
-    /// cache of a real system.
-    pub(super) fn lose(&mut self) {
+    /// A failed sync: what was dirty counts as clean from now on, as in the page cache of a real system. None of it
+    /// reaches the disk, or the sectors that `random` chooses.
+    pub(super) fn lose(&mut self, random: Option<Random>) {
+        if let Some(mut random) = random {
+            self.durable = self.after_crash(&mut random);
+        }
         self.dirty.clear();
     }
 

@@ -66,6 +66,27 @@ fn a_sync_after_a_failed_sync_brings_nothing_back() {
 }
 
 #[test]
+fn a_failed_sync_may_make_some_sectors_durable_and_no_more_ever() {
+    let mut landed = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let disk = MemoryDisk::new();
+        let file = disk.open("a", OpenMode::CreateDirect).unwrap();
+        file.write_at(0, &blocks(1, 2)).unwrap();
+        file.sync().unwrap();
+        disk.sync_folder().unwrap();
+        file.write_at(0, &blocks(2, 2)).unwrap();
+        let fail_at = Some(disk.counts().total() + 1);
+        disk.set_faults(FaultPlan { fail_at, landed: Some(seed), ..FaultPlan::default() });
+        file.sync().unwrap_err();
+        file.sync().unwrap();
+        let content = disk.crash(0).content("a").unwrap();
+        assert!((1..9).all(|crash| disk.crash(crash).content("a").unwrap() == content), "seed {seed}");
+        landed.insert(content.iter().map(|byte| usize::from(*byte == 2)).sum::<usize>());
+    }
+    assert!(landed.contains(&0) && landed.contains(&(2 * BLOCK_SIZE)) && landed.len() > 4, "{landed:?}");
+}
+
+#[test]
 fn nothing_answers_once_the_power_is_off() {
     let disk = MemoryDisk::new();
     let file = disk.open("a", OpenMode::Create).unwrap();

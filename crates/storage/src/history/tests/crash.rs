@@ -64,6 +64,39 @@ fn every_crash_leaves_what_a_checkpoint_needs() {
 }
 
 #[test]
+fn what_a_checkpoint_needs_survives_an_operation_that_fails_a_new_process_and_a_crash() {
+    let mut generator = Generator::new(7);
+    let entries: Vec<Entry> = (0..12).map(|_| generator.entry(90)).collect();
+    let mut all = Model::default();
+    entries.iter().for_each(|entry| all.add(entry));
+    let start = HistoryPosition::default();
+    for operation in 1.. {
+        let disk = MemoryDisk::new();
+        // Of a sync that fails nothing is durable, or some sectors.
+        let landed = Some(operation).filter(|number| number % 3 > 0);
+        disk.set_faults(FaultPlan { fail_at: Some(operation), landed, ..FaultPlan::default() });
+        let mut durable = start;
+        let is_whole = work(&disk, start, &entries, &Model::default(), &mut durable).is_ok();
+        if is_whole && disk.counts().total() < operation {
+            break;
+        }
+        let disk = disk.restart();
+        let mut history = open(&disk, durable).unwrap();
+        for seed in 0..2 {
+            let mut crashed = open(&disk.crash(seed), durable).unwrap();
+            append(&mut crashed, &all.entry_from(durable)).unwrap();
+            all.check(&crashed, seed, 4);
+        }
+        append(&mut history, &all.entry_from(durable)).unwrap();
+        while history.maintain().unwrap() {}
+        history.flush().unwrap();
+        for seed in 0..2 {
+            all.check(&open(&disk.crash(seed), all.position()).unwrap(), seed, 4);
+        }
+    }
+}
+
+#[test]
 fn a_crash_during_recovery_changes_nothing() {
     let mut generator = Generator::new(9);
     let entries: Vec<Entry> = (0..12).map(|_| generator.entry(90)).collect();

@@ -1,0 +1,282 @@
+//! A sync fails, the process is started anew on the disk as the system shows it, and then the power fails. What the
+//! new process has found or confirmed is there all the same, and no log is refused.
+//!
+//! After a failed sync a system shows what it will never write: nothing that is read back is durable for that.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod common;
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bezant_consensus::{EntryKind, LogEntry, Vote};
+use bezant_storage::checkpoint::CheckpointStore;
+use bezant_storage::log::Log;
+use bezant_storage::record::VoteStore;
+use bezant_storage::{FaultPlan, MemoryDisk};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
+use common::{entries, entry, open_at};
+
+/// Losses of power that are tried on each disk.
+const SEEDS: u64 = 3;
+/// What a failed sync makes durable all the same: nothing, or what a seed chooses.
+const LANDED: [Option<u64>; 3] = [None, Some(3), Some(8)];
+/// The checkpoint of another replica.
+const INSTALLED: (LogIndex, Term) = (LogIndex(9), Term(4));
+
+/// One thing that is done to a log.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Appends entries of these sizes and flushes them.
+    Group(&'static [usize]),
+    Mark,
+    Truncate(u64),
+    /// Writes a checkpoint of all that is durable, and releases what it holds.
+    Checkpoint,
+    /// Plans a reset, writes its checkpoint, and resets.
+    Reset,
+}
+
+use Step::{Checkpoint, Group, Mark, Reset, Truncate};
+
+const CASES: [&[Step]; 10] = [
+    &[Group(&[100]), Group(&[1000, 448, 9000]), Group(&[64]), Mark, Group(&[4032, 4032])],
+    &[Group(&[30_000]), Group(&[20_000, 100]), Group(&[30_000, 5]), Mark, Group(&[9])],
+    &[Group(&[100]), Group(&[1000, 448, 9000]), Group(&[64]), Truncate(2), Group(&[300, 9000])],
+    &[Group(&[100]), Group(&[448, 448, 384, 9000]), Truncate(3), Mark, Group(&[5000])],
+    &[Group(&[4032]), Group(&[4032, 8128]), Group(&[9]), Truncate(1), Group(&[12_000])],
+    &[Group(&[100, 20_000]), Group(&[20_000, 20_000]), Group(&[20_000]), Truncate(1), Group(&[7])],
+    &[Group(&[100]), Mark, Group(&[100, 30_000]), Truncate(1), Group(&[20_000, 20_000]), Truncate(2)],
+    &[Group(&[100, 20_000]), Checkpoint, Group(&[40_000]), Group(&[40_000]), Checkpoint, Group(&[9])],
+    &[Group(&[100, 20_000]), Checkpoint, Reset, Group(&[100, 9000]), Mark],
+    &[Group(&[100, 40_000]), Group(&[40_000]), Reset, Group(&[20_000]), Truncate(9), Group(&[7])],
+];
+
+/// What a folder holds: the index of its checkpoint, and the entries behind it.
+type Held = (u64, Vec<LogEntry>);
+
+/// What its owner knows.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Entry `n` lies at `n - 1`.
+    appended: Vec<LogEntry>,
+    /// Up to where entries must be there.
+    confirmed: u64,
+    /// A reset was begun.
+    is_resetting: bool,
+}
+
+/// An entry whose payload no other life has at that place.
+fn new_entry(index: u64, life: u64, size: usize) -> LogEntry {
+    let payload = entry(index + life * 100, size).payload;
+    LogEntry { index: LogIndex(index), term: Term(life), kind: EntryKind::Command, payload }
+}
+
+fn write_checkpoint(disk: &MemoryDisk, index: LogIndex, term: Term) -> Result<(), Box<dyn Error>> {
+    let mut writer = CheckpointStore::new(Arc::new(disk.clone())).begin(index, term)?;
+    writer.write(&[5; 9000])?;
+    writer.finish(HistoryPosition::default(), Nanos(1))?;
+    Ok(())
+}
+
+/// Reads everything back, as a process that starts.
+fn open(disk: &MemoryDisk) -> Result<(Log, Held), Box<dyn Error>> {
+    let checkpoint = CheckpointStore::new(Arc::new(disk.clone())).load_newest()?;
+    let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.index.0);
+    let (log, mut recovered) = open_at(disk, checkpoint)?;
+    let entries = entries(&mut recovered)?;
+    Ok((log, (checkpoint, entries)))
+}
+
+impl Known {
+    /// Does the steps until one fails.
+    fn live(&mut self, disk: &MemoryDisk, life: u64, steps: &[Step]) -> Result<(), Box<dyn Error>> {
+        let (mut log, _) = open(disk)?;
+        for step in steps {
+            match *step {
+                Group(sizes) => {
+                    for size in sizes {
+                        let entry = new_entry(log.last_index().0 + 1, life.max(INSTALLED.1.0), *size);
+                        log.append(&entry)?;
+                        self.appended.push(entry);
+                    }
+                    self.confirmed = log.flush()?.0;
+                }
+                Mark => log.mark()?,
+                Truncate(after) => {
+                    self.confirmed = after;
+                    log.truncate(LogIndex(after))?;
+                    self.appended.truncate(usize::try_from(after)?);
+                }
+                Checkpoint => {
+                    write_checkpoint(disk, log.durable_index(), Term(life))?;
+                    log.release(log.durable_index())?;
+                }
+                Reset => {
+                    self.is_resetting = true;
+                    log.plan_reset(INSTALLED.0, INSTALLED.1)?;
+                    write_checkpoint(disk, INSTALLED.0, INSTALLED.1)?;
+                    log.reset(INSTALLED.0, INSTALLED.1)?;
+                    self.is_resetting = false;
+                    let unused = |index| new_entry(index, INSTALLED.1.0, 0);
+                    self.appended = (1..=INSTALLED.0.0).map(unused).collect();
+                    self.confirmed = INSTALLED.0.0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is found is what was appended, and all that was confirmed is there.
+    fn check(&self, (checkpoint, found): &Held, context: &str) {
+        if self.is_resetting && *checkpoint == INSTALLED.0.0 {
+            assert!(found.is_empty(), "{context}: a reset leaves nothing");
+            return;
+        }
+        let from = usize::try_from(*checkpoint).unwrap();
+        let end = from + found.len();
+        assert!(end as u64 >= self.confirmed, "{context}: {end} entries of {}", self.confirmed);
+        assert_eq!(self.appended.get(from..end), Some(&found[..]), "{context}: the same bytes");
+    }
+}
+
+fn fail_at(disk: &MemoryDisk, operation: u64, landed: Option<u64>) {
+    let fail_at = Some(disk.counts().total() + operation);
+    disk.set_faults(FaultPlan { fail_at, landed, ..FaultPlan::default() });
+}
+
+/// Whatever the power leaves of the disk, exactly this is found on it.
+fn check_survives(disk: &MemoryDisk, held: &Held, context: &str) {
+    for seed in 0..SEEDS {
+        let opened = open(&disk.crash(seed));
+        let (_, found) = opened.unwrap_or_else(|error| panic!("{context}, seed {seed}: {error}"));
+        assert!(found == *held, "{context}, seed {seed}: {} of {} entries", found.1.len(), held.1.len());
+    }
+}
+
+/// A process starts on this disk: what it finds survives, and so does what it confirms then.
+fn check_start(disk: &MemoryDisk, context: &str) -> Held {
+    let opened = open(disk);
+    let (mut log, found) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
+    check_survives(disk, &found, context);
+    let mut held = found.clone();
+    for sizes in [&[448, 9000][..], &[64], &[30_000, 4032]] {
+        for size in sizes {
+            let entry = new_entry(log.last_index().0 + 1, 20, *size);
+            log.append(&entry).unwrap();
+            held.1.push(entry);
+        }
+        assert_eq!(log.flush(), Ok(log.last_index()));
+        check_survives(disk, &held, &format!("{context}, goes on"));
+    }
+    found
+}
+
+/// The start fails too, at each of its operations; the next one does not.
+fn check_failing_starts(disk: &MemoryDisk, landed: Option<u64>, context: &str, check: &dyn Fn(&Held, &str)) {
+    for operation in 1.. {
+        let starting = disk.restart();
+        fail_at(&starting, operation, landed);
+        let is_open = open(&starting).is_ok();
+        if is_open && starting.counts().total() < operation {
+            break;
+        }
+        let context = format!("{context}, start {operation}");
+        check(&check_start(&starting.restart(), &context), &context);
+        for seed in 0..SEEDS {
+            let opened = open(&starting.crash(seed));
+            let (_, found) = opened.unwrap_or_else(|error| panic!("{context}, seed {seed}: {error}"));
+            check(&found, &context);
+        }
+    }
+}
+
+#[test]
+fn what_a_start_finds_after_a_failed_operation_survives_the_next_loss_of_power() {
+    for (number, steps) in CASES.iter().enumerate() {
+        for operation in 1.. {
+            let mut is_over = false;
+            for landed in LANDED {
+                let (disk, mut known) = (MemoryDisk::new(), Known::default());
+                fail_at(&disk, operation, landed);
+                let context = format!("case {number}, operation {operation}, {landed:?}");
+                is_over = known.live(&disk, 1, steps).is_ok() && disk.counts().total() < operation;
+                let found = check_start(&disk.restart(), &context);
+                known.check(&found, &context);
+            }
+            if is_over {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_start_that_fails_after_a_failed_operation_leaves_nothing_that_is_not_durable() {
+    for (number, steps) in CASES.iter().enumerate() {
+        for operation in 1.. {
+            let (disk, mut known) = (MemoryDisk::new(), Known::default());
+            let landed = LANDED[usize::try_from(operation % 3).unwrap()];
+            fail_at(&disk, operation, landed);
+            if known.live(&disk, 1, steps).is_ok() && disk.counts().total() < operation {
+                break;
+            }
+            let context = format!("case {number}, operation {operation}, {landed:?}");
+            check_failing_starts(&disk.restart(), landed, &context, &|found, context| {
+                known.check(found, context);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_start_that_fails_over_a_torn_write_leaves_nothing_that_is_not_durable() {
+    let before: &[Step] = &[Group(&[100, 9000]), Group(&[30])];
+    let torn: [&[Step]; 4] = [
+        &[Group(&[100, 448, 12_000, 64, 5000])],
+        &[Group(&[4032, 4032, 4032, 64, 4032])],
+        &[Group(&[20_000, 20_000, 20_000, 7])],
+        &[Truncate(2), Group(&[4032, 9000])],
+    ];
+    for (number, steps) in torn.iter().enumerate() {
+        for operation in 1.. {
+            let (disk, mut known) = (MemoryDisk::new(), Known::default());
+            known.live(&disk, 1, before).unwrap();
+            let crash_at = Some(disk.counts().total() + operation);
+            disk.set_faults(FaultPlan { crash_at, ..FaultPlan::default() });
+            if known.live(&disk, 2, steps).is_ok() {
+                break;
+            }
+            for seed in 0..6 {
+                let context = format!("torn {number}, operation {operation}, seed {seed}");
+                let landed = LANDED[usize::try_from(seed % 3).unwrap()];
+                // Both the process alone dies, and the power fails.
+                let disk = if seed == 0 { disk.restart() } else { disk.crash(seed) };
+                check_failing_starts(&disk, landed, &context, &|found, context| {
+                    known.check(found, context);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vote_that_is_read_after_a_failed_operation_is_durable() {
+    let read = |disk: &MemoryDisk| VoteStore::open(Arc::new(disk.clone())).unwrap();
+    let vote = |term| Vote { term: Term(term), voted_for: NodeId(1) };
+    for landed in LANDED {
+        for operation in 1..=6 {
+            let disk = MemoryDisk::new();
+            let (mut votes, _) = read(&disk);
+            votes.save(vote(1)).unwrap();
+            fail_at(&disk, operation, landed);
+            drop(votes.save(vote(2)));
+            let disk = disk.restart();
+            let (mut votes, found) = read(&disk);
+            assert!([Some(vote(1)), Some(vote(2))].contains(&found));
+            assert!((0..9).all(|seed| read(&disk.crash(seed)).1 == found), "operation {operation}");
+            votes.save(vote(3)).unwrap();
+            assert!((0..9).all(|seed| read(&disk.crash(seed)).1 == Some(vote(3))), "operation {operation}");
+        }
+    }
+}
