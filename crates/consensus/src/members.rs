@@ -52,6 +52,8 @@ pub struct Member {
     pub since: LogIndex,
     /// What it may decide.
     pub part: Part,
+    /// The random number of its disk, once that is agreed; 0 before. It votes with that disk alone.
+    pub disk: u128,
     /// Where its peers reach it, `HOST:PORT`; at most 200 bytes.
     pub address: String,
 }
@@ -75,7 +77,14 @@ pub enum Change {
         /// Where its peers reach it.
         address: String,
     },
-    /// A node without a vote gets one.
+    /// The disk of a node that has none in the list yet: from now on it is that node with this disk alone.
+    Meet {
+        /// Which.
+        node: NodeId,
+        /// Random number of its disk; not 0.
+        disk: u128,
+    },
+    /// A node without a vote, whose disk is agreed, gets one.
     Promote(NodeId),
     /// A node takes part no more.
     Remove(NodeId),
@@ -112,6 +121,8 @@ pub enum ChangeError {
     Address,
     /// A node that is alone has no members.
     Alone,
+    /// Its disk is not agreed yet: it has not come, or a moment ago.
+    NotMet,
 }
 
 impl ChangeError {
@@ -129,6 +140,7 @@ impl ChangeError {
             Self::Full => (10, 0),
             Self::Address => (11, 0),
             Self::Alone => (12, 0),
+            Self::NotMet => (13, 0),
         }
     }
 
@@ -146,6 +158,7 @@ impl ChangeError {
             10 => Self::Full,
             11 => Self::Address,
             12 => Self::Alone,
+            13 => Self::NotMet,
             _ => return None,
         })
     }
@@ -174,23 +187,26 @@ const PROMOTE: u8 = 2;
 const REMOVE: u8 = 3;
 const COMPLETE: u8 = 4;
 const LEAD: u8 = 5;
+const MEET: u8 = 6;
 
 impl Change {
-    /// Bytes: kind u8, node u64, size of the address u16, address.
+    /// Bytes: kind u8, node u64, disk u128, size of the address u16, address.
     ///
     /// # Panics
     /// When the address is longer than 65,535 bytes.
     pub fn encode(&self) -> Bytes {
-        let (kind, node, address) = match self {
-            Self::Add { node, address } => (ADD, *node, address.as_str()),
-            Self::Promote(node) => (PROMOTE, *node, ""),
-            Self::Remove(node) => (REMOVE, *node, ""),
-            Self::Complete => (COMPLETE, NodeId(0), ""),
-            Self::Lead(node) => (LEAD, *node, ""),
+        let (kind, node, disk, address) = match self {
+            Self::Add { node, address } => (ADD, *node, 0, address.as_str()),
+            Self::Meet { node, disk } => (MEET, *node, *disk, ""),
+            Self::Promote(node) => (PROMOTE, *node, 0, ""),
+            Self::Remove(node) => (REMOVE, *node, 0, ""),
+            Self::Complete => (COMPLETE, NodeId(0), 0, ""),
+            Self::Lead(node) => (LEAD, *node, 0, ""),
         };
-        let mut bytes = BytesMut::with_capacity(16 + address.len());
+        let mut bytes = BytesMut::with_capacity(32 + address.len());
         bytes.put_u8(kind);
         bytes.put_u64_le(node.0);
+        bytes.put_u128_le(disk);
         put_text(&mut bytes, address);
         bytes.freeze()
     }
@@ -199,12 +215,14 @@ impl Change {
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let kind = bytes.try_get_u8().ok()?;
         let node = NodeId(bytes.try_get_u64_le().ok()?);
+        let disk = bytes.try_get_u128_le().ok()?;
         let address = text(&mut bytes)?;
-        if bytes.has_remaining() || (kind != ADD && !address.is_empty()) {
+        if bytes.has_remaining() || (kind != ADD && !address.is_empty()) || (kind == MEET) != (disk != 0) {
             return None;
         }
         match kind {
             ADD => Some(Self::Add { node, address }),
+            MEET => Some(Self::Meet { node, disk }),
             PROMOTE => Some(Self::Promote(node)),
             REMOVE => Some(Self::Remove(node)),
             COMPLETE if node.0 == 0 => Some(Self::Complete),
@@ -218,7 +236,7 @@ impl Members {
     /// Those with whom a group begins: all vote.
     pub fn first(nodes: impl IntoIterator<Item = (NodeId, String)>) -> Self {
         let (since, part) = (LogIndex(0), Part::Voter);
-        let member = |(node, address)| Member { node, since, part, address };
+        let member = |(node, address)| Member { node, since, part, disk: 0, address };
         let mut nodes: Vec<Member> = nodes.into_iter().map(member).collect();
         nodes.sort_by_key(|member| member.node);
         Self { index: LogIndex(0), nodes }
@@ -255,7 +273,14 @@ impl Members {
                     node.0 == 0 || address.is_empty() || address.len() > ADDRESS_SIZE_MAX || is_taken;
                 if is_wrong { Err(ChangeError::Address) } else { Ok(()) }
             }
-            Change::Promote(node) if part(node)? == Part::Learner => Ok(()),
+            Change::Meet { node, .. } => {
+                let member = self.get(*node).ok_or(ChangeError::Unknown)?;
+                if member.disk == 0 { Ok(()) } else { Err(ChangeError::Known) }
+            }
+            Change::Promote(node) if part(node)? == Part::Learner => {
+                let is_met = self.get(*node).is_some_and(|member| member.disk != 0);
+                if is_met { Ok(()) } else { Err(ChangeError::NotMet) }
+            }
             Change::Promote(_) => Err(ChangeError::Votes),
             Change::Remove(node) if part(node)? == Part::Voter && self.voters().count() == 1 => {
                 Err(ChangeError::TooFew)
@@ -274,8 +299,12 @@ impl Members {
             match change {
                 Change::Add { node, address } => {
                     let (node, address) = (*node, address.clone());
-                    nodes.push(Member { node, since: index, part: Part::Learner, address });
+                    nodes.push(Member { node, since: index, part: Part::Learner, disk: 0, address });
                     nodes.sort_by_key(|member| member.node);
+                }
+                Change::Meet { node, disk } => {
+                    let met = nodes.iter_mut().filter(|member| member.node == *node);
+                    met.for_each(|member| member.disk = *disk);
                 }
                 Change::Promote(node) => {
                     nodes
@@ -303,8 +332,8 @@ impl Members {
         Self { index, nodes }
     }
 
-    /// Bytes: index u64, count u16, and for each member node u64, since u64, part u8, size of the address u16,
-    /// address.
+    /// Bytes: index u64, count u16, and for each member node u64, since u64, part u8, disk u128, size of the address
+    /// u16, address.
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(16 + 64 * self.nodes.len());
         bytes.put_u64_le(self.index.0);
@@ -313,6 +342,7 @@ impl Members {
             bytes.put_u64_le(member.node.0);
             bytes.put_u64_le(member.since.0);
             bytes.put_u8(member.part as u8);
+            bytes.put_u128_le(member.disk);
             put_text(&mut bytes, &member.address);
         }
         bytes.freeze()
@@ -331,12 +361,13 @@ impl Members {
             let node = NodeId(bytes.try_get_u64_le().ok()?);
             let since = LogIndex(bytes.try_get_u64_le().ok()?);
             let part = Part::from_u8(bytes.try_get_u8().ok()?)?;
+            let disk = bytes.try_get_u128_le().ok()?;
             let address = text(bytes)?;
             let is_in_order = nodes.last().map_or(NodeId(0), |last| last.node) < node;
             if !is_in_order || since > index || address.len() > ADDRESS_SIZE_MAX {
                 return None;
             }
-            nodes.push(Member { node, since, part, address });
+            nodes.push(Member { node, since, part, disk, address });
         }
         Some(Self { index, nodes })
     }
@@ -368,6 +399,10 @@ mod tests {
         Change::Add { node: NodeId(node), address: format!("host{node}:7") }
     }
 
+    fn meet(node: u64) -> Change {
+        Change::Meet { node: NodeId(node), disk: 77 }
+    }
+
     fn parts(members: &Members) -> Vec<(u64, Part)> {
         members.nodes.iter().map(|member| (member.node.0, member.part)).collect()
     }
@@ -376,6 +411,9 @@ mod tests {
     fn a_node_learns_votes_and_leaves_in_steps() {
         let members = three().after(&add(4), LogIndex(10));
         assert_eq!(members.get(NodeId(4)).map(|it| (it.part, it.since)), Some((Part::Learner, LogIndex(10))));
+        assert_eq!(members.check(&Change::Promote(NodeId(4))), Err(ChangeError::NotMet));
+        let members = members.after(&meet(4), LogIndex(10));
+        assert_eq!(members.check(&meet(4)), Err(ChangeError::Known), "it has one disk for good");
         let members = members.after(&Change::Promote(NodeId(4)), LogIndex(11));
         assert!(members.is_changing());
         assert_eq!(members.check(&add(5)), Err(ChangeError::UnderWay));
@@ -417,7 +455,7 @@ mod tests {
 
     #[test]
     fn members_changes_and_outcomes_come_back_as_they_went() {
-        let members = three().after(&add(4), LogIndex(10)).after(&Change::Promote(NodeId(4)), LogIndex(11));
+        let members = three().after(&add(4), LogIndex(10)).after(&meet(4), LogIndex(11));
         let bytes = members.encode();
         assert_eq!(Members::decode(&mut &bytes[..]), Some(members));
         for size in 0..bytes.len() {
@@ -425,6 +463,7 @@ mod tests {
         }
         let changes = [
             add(7),
+            meet(7),
             Change::Promote(NodeId(7)),
             Change::Remove(NodeId(7)),
             Change::Complete,
@@ -435,7 +474,7 @@ mod tests {
             assert_eq!(Change::decode(&bytes), Some(change));
             assert_eq!(Change::decode(&bytes[..bytes.len() - 1]), None);
         }
-        for code in 1..=12 {
+        for code in 1..=13 {
             let outcome = Err(ChangeError::from_code(code, 0).unwrap());
             assert_eq!(decode_outcome(&encode_outcome(outcome)), Some(outcome));
         }

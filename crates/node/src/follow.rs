@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use bezant_consensus::{Engine, Input as EngineInput};
+use bezant_consensus::{Engine, Input as EngineInput, Members};
 use bezant_rsm::StateMachine;
 use bezant_types::{LogIndex, NodeId};
 
@@ -108,8 +108,15 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         let Some((head, members, bytes)) = complete else { return };
         match M::restore(&bytes) {
             Ok(machine) => {
-                let knows_this = members.get(self.options.node).is_some();
-                if knows_this && members.index > self.engine.members().index {
+                let known = self.engine.members();
+                let is_newer = members.index > known.index;
+                let since = |members: &Members| members.get(self.options.node).map(|member| member.since);
+                if is_newer && since(&members) != since(known) {
+                    // This node was removed: what it has fits the members that it knows, and no others.
+                    self.fetch_anew();
+                    return;
+                }
+                if is_newer {
                     // Before the checkpoint: a crash in between must not leave one whose members are not known.
                     self.outputs.push_back(Output::Members(members.clone()));
                 }

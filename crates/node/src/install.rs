@@ -104,7 +104,7 @@ impl Install {
                     self.head = Some(head);
                     self.state.clear();
                 }
-                let end = offset + bytes.len() as u64;
+                let end = offset.saturating_add(bytes.len() as u64);
                 if offset != self.state.len() as u64 || end > head.size {
                     return self.ask(now);
                 }

@@ -14,7 +14,7 @@ use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use crate::held::{Freed, Held};
 use crate::install::{Installing, snapshot, snapshot_message};
-use crate::members::conf_state;
+use crate::members::{catch_up, conf_state};
 use crate::read::Reads;
 use crate::tail::Tail;
 use crate::timeout::Timeouts;
@@ -117,7 +117,8 @@ impl Raft {
     pub fn new(options: &RaftOptions, state: RaftState) -> Option<Self> {
         assert!(options.members.voters().next().is_some(), "somebody votes");
         let election_ticks = usize::try_from(options.election_ticks).ok()?;
-        let members = options.members.clone();
+        let members = catch_up(&options.members, &state.entries);
+        let learned = (members.index > options.members.index).then(|| Output::Members(members.clone()));
         let vote = state.vote.unwrap_or_default();
         let (index, term) = state.checkpoint;
         // Whoever holds entries of a term has been in it.
@@ -158,7 +159,7 @@ impl Raft {
             heard: BTreeMap::new(),
             active_ticks: u64::from(options.election_ticks),
             admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
-            outputs: VecDeque::new(),
+            outputs: learned.into_iter().collect(),
         };
         engine.work();
         Some(engine)
@@ -183,6 +184,8 @@ impl Raft {
         let log = &self.raw.raft.raft_log;
         let may_vote = self.admission == Admission::Admitted;
         match message.get_msg_type() {
+            // The node forwards commands; a proposal has no other way in.
+            MessageType::MsgPropose => return,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow
                 if !may_vote =>
             {

@@ -5,7 +5,7 @@
 //! configuration, and the leader proposes the second step as soon as the first is made. Whoever becomes leader in
 //! between finds the members joint and does the same.
 
-use bezant_consensus::{Change, ChangeError, Members, Output, Part};
+use bezant_consensus::{Change, ChangeError, EntryKind, LogEntry, Members, Output, Part};
 use bezant_types::{LogIndex, NodeId};
 use protobuf::Message as _;
 use raft::StateRole;
@@ -15,6 +15,7 @@ use raft::eraftpb::{
 };
 
 use crate::engine::Raft;
+use crate::wire::raft_entry;
 
 /// Entries that a node may lack and be given a vote: it has them before anybody notices.
 const BEHIND_MAX: u64 = 256;
@@ -39,11 +40,18 @@ fn conf_change(members: &Members, change: &Change) -> ConfChangeV2 {
     let (kind, node) = match change {
         Change::Add { node, .. } => (ConfChangeType::AddLearnerNode, *node),
         Change::Promote(node) => (ConfChangeType::AddNode, *node),
+        // What it is stays as it is: the crate knows no disks.
+        Change::Meet { node, .. } => {
+            let is_learner = members.get(*node).is_some_and(|member| member.part == Part::Learner);
+            let kind = if is_learner { ConfChangeType::AddLearnerNode } else { ConfChangeType::AddNode };
+            (kind, *node)
+        }
         Change::Remove(node) => (ConfChangeType::RemoveNode, *node),
         Change::Complete | Change::Lead(_) => return conf_change,
     };
     let is_voter = members.get(node).is_some_and(|member| member.part == Part::Voter);
-    if is_voter || matches!(change, Change::Promote(_)) {
+    let removes_voter = is_voter && matches!(change, Change::Remove(_));
+    if removes_voter || matches!(change, Change::Promote(_)) {
         conf_change.set_transition(ConfChangeTransition::Explicit);
     }
     let mut single = ConfChangeSingle { node_id: node.0, ..ConfChangeSingle::default() };
@@ -52,14 +60,51 @@ fn conf_change(members: &Members, change: &Change) -> ConfChangeV2 {
     conf_change
 }
 
-/// The change that an entry makes; `None` when it is none that this engine proposes.
+/// The change that an entry makes; `None` when it is none that this engine proposes: the crate looks at the one half of
+/// it, and everybody else at the other.
 pub(crate) fn change_of(entry: &Entry) -> Option<Change> {
     if entry.get_entry_type() != EntryType::EntryConfChangeV2 {
         return None;
     }
     let mut conf_change = ConfChangeV2::default();
     conf_change.merge_from_bytes(&entry.data).ok()?;
-    Change::decode(conf_change.get_context())
+    let change = Change::decode(conf_change.get_context())?;
+    let single = match conf_change.get_changes() {
+        [] => None,
+        [single] => Some((single.get_change_type(), NodeId(single.node_id))),
+        _ => return None,
+    };
+    let fits = match (&change, single) {
+        (Change::Complete, None) => true,
+        (Change::Add { node, .. }, Some((ConfChangeType::AddLearnerNode, other)))
+        | (Change::Promote(node), Some((ConfChangeType::AddNode, other)))
+        | (Change::Remove(node), Some((ConfChangeType::RemoveNode, other))) => *node == other,
+        (Change::Meet { node, .. }, Some((kind, other))) => {
+            kind != ConfChangeType::RemoveNode && *node == other
+        }
+        _ => false,
+    };
+    fits.then_some(change)
+}
+
+/// The members behind the changes of a log that are certainly agreed: of those behind the list, all but the last,
+/// for a change is proposed only once the one before it was made. How far the log was agreed is not kept on disk, and
+/// a replica that counts on members from two changes ago could elect a leader with nobody of the newest.
+pub(crate) fn catch_up(members: &Members, entries: &[LogEntry]) -> Members {
+    let changes = entries.iter().filter(|entry| entry.index > members.index);
+    let changes: Vec<_> = changes.filter_map(|entry| Some((entry.index, change_in(entry)?))).collect();
+    let agreed = changes.iter().take(changes.len().saturating_sub(1));
+    agreed.fold(members.clone(), |members, (index, change)| {
+        if members.check(change).is_ok() { members.after(change, *index) } else { members }
+    })
+}
+
+/// The change that an entry of the log makes.
+fn change_in(entry: &LogEntry) -> Option<Change> {
+    if entry.kind == EntryKind::Command || entry.payload.is_empty() {
+        return None;
+    }
+    raft_entry(entry.clone()).and_then(|entry| change_of(&entry))
 }
 
 impl Raft {
@@ -85,7 +130,7 @@ impl Raft {
             }
             Change::Remove(node) if *node == self.node => return Err(ChangeError::Leads),
             Change::Remove(node) => self.check_enough_stay(*node)?,
-            Change::Add { .. } | Change::Complete => {}
+            Change::Add { .. } | Change::Meet { .. } | Change::Complete => {}
         }
         let index = self.propose_change(change).ok_or(ChangeError::UnderWay)?;
         self.work();
@@ -149,10 +194,10 @@ impl Raft {
         }
         let changed = members.after(&change, LogIndex(entry.index));
         let conf_change = conf_change(members, &change);
-        self.raw
-            .raft
-            .apply_conf_change(&conf_change)
-            .expect("invariant: the seam allows what the crate does");
+        // What the crate refuses is made by nobody: it is the same everywhere.
+        if self.raw.raft.apply_conf_change(&conf_change).is_err() {
+            return;
+        }
         // The leader before may have proposed the step that takes this one out.
         let is_voter = changed.get(self.node).is_some_and(|member| member.part != Part::Learner);
         let raft = &mut self.raw.raft;

@@ -59,7 +59,7 @@ fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered, RecoverError> {
 fn folder() -> MemoryDisk {
     let disk = MemoryDisk::new();
     let identity =
-        Identity { token: [1; 32], node: NodeId(2), disk: 7, is_admitted: true, known: vec![PEER] };
+        Identity { token: [1; 32], node: NodeId(2), disk: 7, since: LogIndex(0), is_admitted: true, known: vec![PEER] };
     identity.store(&disk).unwrap();
     let mut replica = open(&disk, Mode::Grouped).unwrap();
     replica.votes.save(Vote { term: TERM, voted_for: NodeId(1) }).unwrap();

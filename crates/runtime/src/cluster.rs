@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bezant_consensus::{Members, Part, Role, Standing};
+use bezant_consensus::{Member, Members, Part, Role, Standing};
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
@@ -49,12 +49,20 @@ pub(crate) fn draw() -> u64 {
 pub(crate) fn first_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
+    identity: &Identity,
 ) -> Result<Option<Members>, StartError> {
     if let Some(members) = load_members(&**disk)? {
-        if members.get(cluster.node).is_none() {
+        let is_this = |member: &Member| {
+            member.since == identity.since && (member.disk == 0 || member.disk == identity.disk)
+        };
+        if !members.get(cluster.node).is_some_and(is_this) {
             return Err(StartError::Removed { node: cluster.node });
         }
         return Ok(Some(members));
+    }
+    // The list is written right after the identity, and before anything else.
+    if disk.list()?.iter().any(|file| !file.starts_with("node.") && !file.starts_with("members.")) {
+        return Err(StartError::NoMembers { node: cluster.node });
     }
     if !cluster.join.is_empty() {
         return Ok(None);
@@ -89,6 +97,7 @@ pub(crate) fn identify(
                 token: cluster.token_digest(),
                 node: cluster.node,
                 disk: disk_id,
+                since: LogIndex(0),
                 is_admitted: false,
                 known: Vec::new(),
             };
@@ -102,7 +111,8 @@ pub(crate) fn identify(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acquaintance {
     pub(crate) is_fresh: bool,
-    pub(crate) clock_offset_nanos: i64,
+    /// `None` where it could not be told.
+    pub(crate) clock_offset_nanos: Option<i64>,
 }
 
 /// A node of the cluster, as another one sees it.

@@ -3,13 +3,14 @@
 //! The list comes from the log, with a checkpoint of another node, or from a peer that has a newer one: what was
 //! agreed once may be counted on wherever it is heard (see `bezant_consensus::Members`). A node is known by its
 //! disk: one whose disk was lost has forgotten what it promised, and is another node until it was removed and
-//! added again.
+//! added again. Which disk that is stands in the list as soon as it is agreed (`Change::Meet`); until then a node
+//! remembers which one it met first.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bezant_consensus::Members;
+use bezant_consensus::{Member, Members};
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, KnownDisk, store_members};
 use bezant_types::{LogIndex, NodeId};
@@ -36,7 +37,8 @@ struct State {
 pub(crate) struct Claim {
     pub(crate) node: NodeId,
     pub(crate) disk: u128,
-    /// The entry that added it, as it knows; `None` for one that wants to join, and does not know.
+    /// The entry that added it, as its folder was told when it was made; `None` for one that wants to join, and was not
+    /// told yet. Never what a list says that it has learned since: that would be another node's.
     pub(crate) since: Option<LogIndex>,
 }
 
@@ -49,6 +51,9 @@ impl Directory {
         addresses: impl IntoIterator<Item = (NodeId, String)>,
         is_fresh: bool,
     ) -> Self {
+        let mut identity = identity;
+        // A crash may have come between the list and this.
+        identity.known.retain(|known| is_current(known, &members));
         Self {
             disk,
             state: Mutex::new(State { identity, members }),
@@ -76,21 +81,46 @@ impl Directory {
         self.lock().identity.disk
     }
 
+    /// The entry that added this node, as its folder was told when it was made.
+    pub(crate) fn since(&self) -> LogIndex {
+        self.lock().identity.since
+    }
+
+    /// True when this folder's node takes part no more: it was removed, or another disk has its number.
+    pub(crate) fn is_removed(&self) -> bool {
+        is_removed(&self.lock())
+    }
+
+    /// Members whose disk is not agreed yet, and the disk that this node knows them by.
+    pub(crate) fn not_agreed(&self) -> Option<(NodeId, u128)> {
+        let state = self.lock();
+        let disk_of = |node: NodeId| {
+            let known = state.identity.known.iter().find(|known| known.node == node);
+            if node == state.identity.node { Some(state.identity.disk) } else { known.map(|known| known.disk) }
+        };
+        let mut unknown = state.members.nodes.iter().filter(|member| member.disk == 0);
+        unknown.find_map(|member| Some((member.node, disk_of(member.node)?)))
+    }
+
     /// The newest list that is known.
     pub(crate) fn members(&self) -> Members {
         self.lock().members.clone()
     }
 
-    /// The other nodes, and where they are reached.
-    pub(crate) fn peers(&self) -> BTreeMap<NodeId, String> {
+    /// The other nodes: the entries that added them, and where they are reached. Nobody once this one is removed.
+    pub(crate) fn peers(&self) -> BTreeMap<NodeId, (LogIndex, String)> {
         let state = self.lock();
+        if is_removed(&state) {
+            return BTreeMap::new();
+        }
         let others = state.members.nodes.iter().filter(|member| member.node != state.identity.node);
-        others.map(|member| (member.node, self.address(member.node, &member.address))).collect()
+        others.map(|member| (member.node, (member.since, self.address(member)))).collect()
     }
 
-    /// Where a node is reached.
-    pub(crate) fn address(&self, node: NodeId, listed: &str) -> String {
-        self.addresses.get(&node).map_or_else(|| listed.to_owned(), Clone::clone)
+    /// Where a node is reached. What an operator said counts for those with whom the cluster began.
+    pub(crate) fn address(&self, member: &Member) -> String {
+        let given = self.addresses.get(&member.node).filter(|_| member.since == LogIndex(0));
+        given.unwrap_or(&member.address).clone()
     }
 
     /// True while this disk has neither voted nor held an entry.
@@ -128,9 +158,7 @@ impl Directory {
         store_members(&*self.disk, members).map_err(text)?;
         state.members = members.clone();
         let count = state.identity.known.len();
-        let is_current =
-            |known: &KnownDisk| members.get(known.node).is_some_and(|member| member.since == known.since);
-        state.identity.known.retain(is_current);
+        state.identity.known.retain(|known| is_current(known, members));
         if state.identity.known.len() != count {
             state.identity.store(&*self.disk).map_err(text)?;
         }
@@ -141,34 +169,58 @@ impl Directory {
     pub(crate) fn admit(&self, claim: Claim) -> Result<(), String> {
         let mut state = self.lock();
         let Claim { node, disk, since } = claim;
+        if is_removed(&state) {
+            return Err(format!("node {} was removed from the cluster, and can be stopped", state.identity.node));
+        }
         let Some(member) = state.members.get(node) else {
             return Err(format!(
                 "node {node} is not a member of the cluster (any more): `bezant cluster add {node}=HOST:PORT` makes it one"
             ));
         };
-        let member_since = member.since;
+        let (member_since, agreed) = (member.since, member.disk);
         if since.is_some_and(|since| since != member_since) {
             return Err(format!(
                 "node {node} was removed from the cluster, and added again: start it on an empty folder, with --join"
             ));
         }
-        match state.identity.known.iter().find(|known| known.node == node) {
-            Some(known) if known.disk == disk => Ok(()),
-            Some(_) => Err(format!(
+        let known = state.identity.known.iter().find(|known| known.node == node).map(|known| known.disk);
+        match known {
+            _ if agreed != 0 && agreed == disk => {}
+            Some(known) if agreed == 0 && known == disk => return Ok(()),
+            None if agreed == 0 => {}
+            _ => return Err(format!(
                 "node {node} comes with another disk than the one that is known: start it on the folder that it \
                  had; when that is lost, `bezant cluster replace {node}` lets it begin anew"
             )),
-            None => {
-                state.identity.known.push(KnownDisk { node, since: member_since, disk });
-                state.identity.store(&*self.disk).map_err(|error| error.to_string())
-            }
         }
+        if known != Some(disk) {
+            let mut identity = state.identity.clone();
+            identity.known.retain(|known| known.node != node);
+            identity.known.push(KnownDisk { node, since: member_since, disk });
+            identity.store(&*self.disk).map_err(|error| error.to_string())?;
+            state.identity = identity;
+        }
+        Ok(())
     }
 
     /// True for the disk that was admitted as that node's: what came from another one is not believed.
     pub(crate) fn is_known(&self, node: NodeId, disk: u128) -> bool {
-        self.lock().identity.known.iter().any(|known| known.node == node && known.disk == disk)
+        let state = self.lock();
+        let agreed = state.members.get(node).map_or(0, |member| member.disk);
+        let is_known = state.identity.known.iter().any(|known| known.node == node && known.disk == disk);
+        is_known && (agreed == 0 || agreed == disk)
     }
+}
+
+/// True for a disk of a node that is still the same member.
+fn is_current(known: &KnownDisk, members: &Members) -> bool {
+    members.get(known.node).is_some_and(|member| member.since == known.since)
+}
+
+fn is_removed(state: &State) -> bool {
+    let Identity { node, since, disk, .. } = state.identity;
+    let is_this = |member: &Member| member.since == since && (member.disk == 0 || member.disk == disk);
+    !state.members.get(node).is_some_and(is_this)
 }
 
 #[cfg(test)]
@@ -179,7 +231,8 @@ mod tests {
     use bezant_storage::record::load_members;
 
     fn identity() -> Identity {
-        Identity { token: [1; 32], node: NodeId(1), disk: 9, is_admitted: false, known: Vec::new() }
+        let (since, known) = (LogIndex(0), Vec::new());
+        Identity { token: [1; 32], node: NodeId(1), disk: 9, since, is_admitted: false, known }
     }
 
     fn directory(disk: &Arc<dyn Disk>) -> Directory {
@@ -226,6 +279,25 @@ mod tests {
         assert!(again.admit(claim(2, 77, 0)).unwrap_err().contains("--join"), "the old one is back");
         again.admit(Claim { since: None, ..claim(2, 78, 0) }).unwrap();
         again.admit(claim(2, 78, 7)).unwrap();
-        assert_eq!(again.peers()[&NodeId(2)], "here:2", "what an operator says wins");
+        assert_eq!(again.peers()[&NodeId(2)], (LogIndex(7), "new:2".to_owned()), "where it was added");
+        assert_eq!(directory(&Arc::new(MemoryDisk::new())).peers()[&NodeId(2)].1, "here:2", "as it was given");
+    }
+
+    #[test]
+    fn whoever_was_not_there_knows_from_the_list_which_disk_a_node_has() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let one = directory(&disk);
+        assert_eq!(one.not_agreed(), Some((NodeId(1), 9)), "its own first");
+        let meet = |node, disk| Change::Meet { node: NodeId(node), disk };
+        let members = one.members().after(&meet(1, 9), LogIndex(3)).after(&meet(2, 77), LogIndex(4));
+        assert_eq!(one.learn(&members), Ok(true));
+        assert!(one.admit(claim(2, 78, 0)).unwrap_err().contains("another disk"), "though it was never met");
+        one.admit(claim(2, 77, 0)).unwrap();
+        assert_eq!(one.not_agreed(), None, "nobody has met the third");
+        one.admit(claim(3, 5, 0)).unwrap();
+        assert_eq!(one.not_agreed(), Some((NodeId(3), 5)));
+        let taken = members.after(&Change::Remove(NodeId(1)), LogIndex(5)).after(&Change::Complete, LogIndex(6));
+        assert_eq!(one.learn(&taken), Ok(true));
+        assert!(one.is_removed() && one.peers().is_empty());
     }
 }

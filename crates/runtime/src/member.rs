@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
-use bezant_consensus::{Members, Role};
+use bezant_consensus::{Change, Members, Role};
 use bezant_node::{Input, PeerMessage, Pull};
 use bezant_types::{LogIndex, NodeId};
 
@@ -25,10 +25,13 @@ pub(crate) struct Member {
     peers: Arc<Peers>,
     supply: mpsc::Sender<Supply>,
     directory: Arc<Directory>,
-    met: BTreeMap<NodeId, Acquaintance>,
+    /// The others' clocks less this node's, in ns, when they met last.
+    offsets: BTreeMap<NodeId, i64>,
     /// Peers whose disks were new at some time since this node began.
     fresh: BTreeSet<NodeId>,
     status: ClusterStatus,
+    /// It was told that this node was removed.
+    is_removed: bool,
     ticks: u64,
 }
 
@@ -39,8 +42,8 @@ impl Member {
         directory: Arc<Directory>,
         status: ClusterStatus,
     ) -> Self {
-        let (met, fresh) = (BTreeMap::new(), BTreeSet::new());
-        let mut member = Self { peers, supply, directory, met, fresh, status, ticks: 0 };
+        let (offsets, fresh) = (BTreeMap::new(), BTreeSet::new());
+        let mut member = Self { peers, supply, directory, offsets, fresh, status, is_removed: false, ticks: 0 };
         member.list();
         member
     }
@@ -69,7 +72,7 @@ impl Member {
         if members.index == self.status.members_index && members.nodes.len() == self.status.nodes.len() {
             return;
         }
-        if members.get(self.status.node).is_none() {
+        if self.directory.is_removed() && !std::mem::replace(&mut self.is_removed, true) {
             tracing::error!(
                 "this node was removed from the cluster: it knows nothing new from now on, and can be stopped"
             );
@@ -77,7 +80,7 @@ impl Member {
         self.status.members_index = members.index;
         let status = |member: &bezant_consensus::Member| NodeStatus {
             node: member.node,
-            address: self.directory.address(member.node, &member.address),
+            address: self.directory.address(member),
             part: member.part,
             is_connected: false,
             matched: None,
@@ -97,15 +100,16 @@ impl Member {
 
     /// A peer was met. When all disks are new, nothing can have been agreed yet, and all may vote.
     pub(crate) fn meet(&mut self, node: NodeId, acquaintance: Acquaintance, replica: &mut LedgerNode) {
-        let offset = acquaintance.clock_offset_nanos;
-        if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
-            tracing::warn!(
-                node = node.0,
-                "the clock of node {node} is {} ms off this node's: check both",
-                offset / 1_000_000
-            );
+        if let Some(offset) = acquaintance.clock_offset_nanos {
+            if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
+                tracing::warn!(
+                    node = node.0,
+                    "the clock of node {node} is {} ms off this node's: check both",
+                    offset / 1_000_000
+                );
+            }
+            self.offsets.insert(node, offset);
         }
-        self.met.insert(node, acquaintance);
         if acquaintance.is_fresh {
             self.fresh.insert(node);
         }
@@ -122,6 +126,16 @@ impl Member {
             Ok(()) => replica.handle(now(), Input::Admit),
             Err(error) => tracing::error!("this node cannot take part in elections: {error}"),
         }
+    }
+
+    /// What the leader asks for by itself: that the disk of a node which came is agreed.
+    pub(crate) fn wish(&self, replica: &LedgerNode) -> Option<Change> {
+        if !replica.is_leader() || replica.members().is_changing() || !self.ticks.is_multiple_of(STATUS_TICKS) {
+            return None;
+        }
+        let (node, disk) = self.directory.not_agreed()?;
+        let is_in_list = replica.members().get(node).is_some_and(|member| member.disk == 0);
+        is_in_list.then_some(Change::Meet { node, disk })
     }
 
     /// Something is about to be written to this disk.
@@ -158,7 +172,7 @@ impl Member {
         self.status.install = replica.install_progress();
         for node in &mut self.status.nodes {
             node.is_connected = node.node == self.status.node || self.peers.is_connected(node.node);
-            node.clock_offset_nanos = self.met.get(&node.node).map(|peer| peer.clock_offset_nanos);
+            node.clock_offset_nanos = self.offsets.get(&node.node).copied();
         }
         if self.status.leader != leader_before {
             let term = standing.term.0;

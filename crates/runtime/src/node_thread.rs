@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bezant_consensus::Engine;
 use bezant_ledger::{Ledger, LedgerAnswer};
-use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket};
+use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket, change_command};
 use bezant_types::{HistoryPosition, Nanos};
 use tokio::sync::oneshot;
 
@@ -66,6 +66,8 @@ pub(crate) struct NodeThread {
     workers: Workers,
     waiters: HashMap<Ticket, Waiter>,
     next_ticket: u64,
+    /// A list of members could not be written: no checkpoint may become durable after it.
+    has_lost_list: bool,
     /// Set by a stop: when to give up waiting.
     stop_by: Option<Instant>,
 }
@@ -77,7 +79,8 @@ impl NodeThread {
         shared: Arc<Shared>,
         workers: Workers,
     ) -> Self {
-        Self { node, member, shared, workers, waiters: HashMap::new(), next_ticket: 0, stop_by: None }
+        let (waiters, has_lost_list) = (HashMap::new(), false);
+        Self { node, member, shared, workers, waiters, next_ticket: 0, has_lost_list, stop_by: None }
     }
 
     /// Runs until a stop, or until nobody can send messages any more.
@@ -159,8 +162,13 @@ impl NodeThread {
             self.node.handle(now(), Input::HandOver);
         }
         self.node.handle(now(), Input::Tick);
-        if let Some(member) = &mut self.member {
-            member.tick(&self.node, &self.shared);
+        let Some(member) = &mut self.member else { return };
+        member.tick(&self.node, &self.shared);
+        if let Some(change) = member.wish(&self.node) {
+            // Nobody waits for what becomes of it: while it is not so, it is asked for again.
+            let ticket = Ticket(self.next_ticket);
+            self.next_ticket += 1;
+            self.node.handle(now(), Input::Request { ticket, command: change_command(&change) });
         }
     }
 
@@ -218,6 +226,17 @@ impl NodeThread {
     }
 
     fn pass_on(&mut self, output: Output<Ledger>) {
+        let is_about_checkpoints = matches!(
+            output,
+            Output::CheckpointBegin { .. }
+                | Output::CheckpointPiece(_)
+                | Output::CheckpointEnd { .. }
+                | Output::Release(_)
+                | Output::InstallCheckpoint(_)
+        );
+        if self.has_lost_list && is_about_checkpoints {
+            return;
+        }
         match output {
             Output::Persist(write) => {
                 if let Some(member) = &self.member {
@@ -283,6 +302,7 @@ impl NodeThread {
         if let Err(reason) = member.learn(members) {
             let reason = format!("the list of members cannot be written: {reason}");
             tracing::error!("{reason}");
+            self.has_lost_list = true;
             self.take_event(Input::Failed { reason });
         }
     }

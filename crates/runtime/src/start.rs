@@ -89,6 +89,15 @@ pub enum StartError {
         /// Which.
         node: NodeId,
     },
+    /// Without it an old list could bring an old cluster back.
+    #[error(
+        "the folder of node {node} holds its data, and the list of the members (members.bzm) is missing: put the whole \
+         folder back, or `bezant cluster replace {node}`, and start it on an empty folder with --join"
+    )]
+    NoMembers {
+        /// Whose it is.
+        node: NodeId,
+    },
     /// It was told to stop before the cluster knew it.
     #[error("stopped before the cluster knew this node: `bezant cluster add` makes it a member")]
     GaveUp,
@@ -218,8 +227,8 @@ fn start_with(
     cluster: Option<ClusterOptions>,
 ) -> Result<Running, StartError> {
     let begin = Instant::now();
-    let identity = identify(&disk, cluster.as_ref())?;
-    let members = match (&cluster, &identity) {
+    let mut identity = identify(&disk, cluster.as_ref())?;
+    let members = match (&cluster, &mut identity) {
         (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity)?),
         _ => None,
     };
@@ -262,9 +271,9 @@ fn start_with(
 fn find_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
-    identity: &Identity,
+    identity: &mut Identity,
 ) -> Result<Members, StartError> {
-    if let Some(members) = first_members(disk, cluster)? {
+    if let Some(members) = first_members(disk, cluster, identity)? {
         return Ok(members);
     }
     let own = Own {
@@ -272,9 +281,14 @@ fn find_members(
         node: identity.node,
         disk: identity.disk,
         is_fresh: true,
+        since: None,
         members: Members::default(),
     };
     let members = join(&own, &cluster.join, &cluster.give_up).ok_or(StartError::GaveUp)?;
+    // Which member this folder is, before the list that makes it one.
+    let since = members.get(identity.node).map_or(identity.since, |member| member.since);
+    *identity = Identity { since, ..identity.clone() };
+    identity.store(&**disk)?;
     store_members(&**disk, &members)?;
     tracing::info!("this node is a member of the cluster: it fetches what the others have");
     Ok(members)

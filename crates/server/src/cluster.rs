@@ -104,7 +104,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ChangeError::Unknown => (ErrorCode::MemberNotFound, format!("the cluster has no node {node}")),
         ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} takes part already")),
         ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} votes already")),
-        ChangeError::Behind(0) => (
+        ChangeError::NotMet | ChangeError::Behind(0) => (
             ErrorCode::NodeBehind,
             format!("node {node} is not heard of: is it started, and are its address and token right?"),
         ),

@@ -16,6 +16,8 @@ use crate::random::Random;
 pub(crate) enum Step {
     /// A machine with an empty disk takes part, without a vote.
     Add(NodeId),
+    /// Its disk is agreed.
+    Meet(NodeId),
     /// It gets a vote.
     Promote(NodeId),
     /// It takes part no more.
@@ -47,11 +49,11 @@ impl Operator {
         let node = |random: &mut Random| NodeId(random.between(1, count + 1));
         if random.per_mille(600) {
             let lost = node(random);
-            let replaced = [Step::LoseDisk(lost), Step::Remove(lost), Step::Add(lost), Step::Promote(lost)];
-            steps.extend(replaced);
+            steps.extend([Step::LoseDisk(lost), Step::Remove(lost)]);
+            steps.extend([Step::Add(lost), Step::Meet(lost), Step::Promote(lost)]);
         }
         if random.per_mille(700) {
-            steps.extend([Step::Add(spare), Step::Promote(spare)]);
+            steps.extend([Step::Add(spare), Step::Meet(spare), Step::Promote(spare)]);
             if random.per_mille(700) {
                 let leaves = if random.per_mille(200) { spare } else { node(random) };
                 steps.push_back(Step::Remove(leaves));
@@ -77,6 +79,8 @@ impl Operator {
     pub(crate) fn change(&self, others: &[NodeId], random: &mut Random) -> Option<Change> {
         match self.step()? {
             Step::Add(node) => Some(Change::Add { node, address: format!("machine{node}:1") }),
+            // Real nodes ask for this by themselves when they meet.
+            Step::Meet(node) => Some(Change::Meet { node, disk: 1 }),
             Step::Promote(node) => Some(Change::Promote(node)),
             Step::Remove(node) if self.must_move_lead => {
                 let others: Vec<NodeId> = others.iter().copied().filter(|other| *other != node).collect();
@@ -114,7 +118,7 @@ impl Operator {
             }
             (Some(Step::Remove(_)), Ok(())) => !moved_lead,
             (Some(Step::Remove(_)), Err(ChangeError::Unknown))
-            | (Some(Step::Add(_)), Err(ChangeError::Known))
+            | (Some(Step::Add(_) | Step::Meet(_)), Err(ChangeError::Known))
             | (Some(Step::Promote(_)), Err(ChangeError::Votes))
             // Whom to lead is a wish, and not worth waiting for.
             | (Some(Step::Lead(_)), _) => true,

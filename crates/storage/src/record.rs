@@ -212,6 +212,9 @@ pub struct Identity {
     pub node: NodeId,
     /// Random number of this folder: a node whose folder was lost and made anew has another.
     pub disk: u128,
+    /// The entry that made this folder's node a member, as the list said when the folder was made; 0 for those with
+    /// whom the cluster began. A number that was removed and added again has another folder.
+    pub since: LogIndex,
     /// True when this folder is known to have lost nothing, so that its node may vote.
     pub is_admitted: bool,
     /// Other nodes that were met, and their folders; at most 64.
@@ -261,6 +264,7 @@ impl Identity {
         content.extend_from_slice(&self.token);
         content.extend_from_slice(&self.node.0.to_le_bytes());
         content.extend_from_slice(&self.disk.to_le_bytes());
+        content.extend_from_slice(&self.since.0.to_le_bytes());
         content.extend_from_slice(&u64::from(self.is_admitted).to_le_bytes());
         content.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
         for known in &self.known {
@@ -276,6 +280,7 @@ impl Identity {
         let token = reader.array()?;
         let node = NodeId(reader.u64()?);
         let disk = u128::from_le_bytes(reader.array()?);
+        let since = LogIndex(reader.u64()?);
         let is_admitted = reader.u64()? != 0;
         let count = reader.u64()?;
         if count > KNOWN_MAX as u64 {
@@ -287,7 +292,7 @@ impl Identity {
             known.push(KnownDisk { node, since, disk: u128::from_le_bytes(reader.array()?) });
         }
         reader.finish()?;
-        Ok(Self { token, node, disk, is_admitted, known })
+        Ok(Self { token, node, disk, since, is_admitted, known })
     }
 }
 
@@ -386,7 +391,7 @@ mod tests {
             disk: u128::MAX - u128::from(node),
         });
         let known = known.collect();
-        let identity = Identity { token: [3; 32], node: NodeId(1), disk: 99, is_admitted: true, known };
+        let identity = Identity { token: [3; 32], node: NodeId(1), disk: 99, since: LogIndex(3), is_admitted: true, known };
         identity.store(&disk).unwrap();
         assert_eq!(Identity::load(&disk).unwrap(), Some(identity));
     }

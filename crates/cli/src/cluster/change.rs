@@ -172,6 +172,17 @@ impl<'global> Work<'global> {
 
     /// The cluster as its leader sees it, or else the node that knows most of those that were named.
     async fn look(&self) -> Result<ClusterReply, Failure> {
+        let begun = Instant::now();
+        loop {
+            match self.look_once().await {
+                // Between two leaders, or while a node starts, nobody may answer for a moment.
+                Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK_INTERVAL).await,
+                found => return found,
+            }
+        }
+    }
+
+    async fn look_once(&self) -> Result<ClusterReply, Failure> {
         let mut best: Option<ClusterReply> = None;
         let mut failure = Failure::Unavailable("no node answers".to_owned());
         for server in status::servers(self.global) {
@@ -323,7 +334,8 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
             return Err(Failure::NotFound(text));
         }
     };
-    if let Some(known) = known {
+    // One that learns is the new one already, of an earlier try.
+    if let Some(known) = known.filter(|known| known.part != "learner") {
         if known.connected {
             return Err(Failure::Refused(format!(
                 "node {node} works, and is connected to the node that answers: stop it first, if its disk is to go"
@@ -331,7 +343,10 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
         }
         work.change(ClusterChange::Remove, node, "").await?;
         work.settle().await?;
-        work.say(&format!("node {node} is removed: what its old disk says is not believed any more"));
+        work.say(&format!(
+            "node {node} is removed: what its old disk says is not believed any more. If this command ends early, \
+             `bezant cluster add {node}={address}` goes on from here"
+        ));
     }
     work.change(ClusterChange::Add, node, &address).await?;
     work.wait_for(node).await?;

@@ -8,6 +8,10 @@ fn add(node: u64) -> Change {
     Change::Add { node: NodeId(node), address: format!("host{node}:1") }
 }
 
+fn meet(node: u64) -> Change {
+    Change::Meet { node: NodeId(node), disk: u128::from(node) }
+}
+
 impl Net {
     /// A replica with an empty disk, which knows the members that the leader knows.
     fn join(&mut self, leader: usize) -> usize {
@@ -43,6 +47,7 @@ impl Net {
         net.propose(leader, b"before");
         net.change(leader, &add(4)).unwrap();
         net.join(leader);
+        net.change(leader, &meet(4)).unwrap();
         net.ticks(20);
         (net, leader)
     }
@@ -128,6 +133,7 @@ fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() 
     net.propose(leader, b"all of it");
     net.ticks(20);
     assert_eq!(commands(&net.replicas[gone]), [b"all of it"]);
+    net.change(leader, &meet(number.0)).unwrap();
     net.change(leader, &Change::Promote(number)).unwrap();
     net.ticks(20);
     let voters: Vec<NodeId> = net.replicas[gone].engine.members().voters().collect();
@@ -156,6 +162,48 @@ fn what_would_lose_the_group_is_refused() {
     assert!(net.change(leader, &Change::Remove(other)).is_ok(), "the one that is away may go");
     net.ticks(5);
     assert_eq!(net.change(leader, &Change::Remove(NodeId(4))).map(|it| it.is_some()), Ok(true));
+}
+
+#[test]
+fn a_replica_that_forgot_how_far_its_log_was_agreed_counts_on_the_members_of_all_changes_but_the_last() {
+    let (mut net, leader) = Net::with_learner();
+    let lagging = (leader + 1) % 3;
+    let gone = NodeId((leader as u64 + 2) % 3 + 1);
+    let before = net.replicas[lagging].members.clone();
+    net.change(leader, &Change::Promote(NodeId(4))).unwrap();
+    net.change(leader, &Change::Remove(gone)).unwrap();
+    net.ticks(3);
+    let now = net.replicas[leader].engine.members().clone();
+    assert_eq!(net.replicas[lagging].engine.members(), &now);
+    // Its log was on disk, and the record of the members was not.
+    net.replicas[lagging].members = before;
+    net.restart(lagging, 60);
+    let begun = net.replicas[lagging].engine.members();
+    assert!(begun.index < now.index && begun.get(NodeId(4)).is_some_and(|it| it.part == Part::Voter));
+    assert_eq!(begun.get(gone).map(|it| it.part), Some(Part::Leaving), "only the last is not known to be agreed");
+    net.drain(lagging);
+    assert_eq!(net.replicas[lagging].members, *net.replicas[lagging].engine.members(), "and on disk again");
+}
+
+#[test]
+fn an_entry_whose_two_halves_differ_is_none() {
+    use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, EntryType};
+    let entry = |change: &Change, kind, node| {
+        let mut conf_change = ConfChangeV2::default();
+        conf_change.set_context(change.encode());
+        let mut single = ConfChangeSingle { node_id: node, ..ConfChangeSingle::default() };
+        single.set_change_type(kind);
+        conf_change.mut_changes().push(single);
+        let data = protobuf::Message::write_to_bytes(&conf_change).unwrap();
+        let mut entry = Entry { data: data.into(), ..Entry::default() };
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        crate::members::change_of(&entry)
+    };
+    assert_eq!(entry(&add(4), ConfChangeType::AddLearnerNode, 4), Some(add(4)));
+    assert_eq!(entry(&add(4), ConfChangeType::AddLearnerNode, 5), None);
+    assert_eq!(entry(&Change::Remove(NodeId(4)), ConfChangeType::AddLearnerNode, 4), None);
+    assert_eq!(entry(&Change::Lead(NodeId(4)), ConfChangeType::AddNode, 4), None);
+    assert_eq!(entry(&Change::Complete, ConfChangeType::AddNode, 4), None);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The thread that accepts connections of peers, and those that receive on them.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::dialer::Told;
 use super::handshake::{self, HandshakeError, Met};
 use super::stream::{self, SILENCE_MAX};
 use super::{PeerEvent, Shared, frame};
@@ -18,6 +19,7 @@ const ERROR_WAIT: Duration = Duration::from_millis(50);
 pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
     let strangers = Arc::new(AtomicUsize::new(0));
     let numbers = AtomicU64::new(0);
+    let told = Arc::new(Mutex::new(Told::default()));
     loop {
         let accepted = listener.accept();
         if shared.is_stopping.load(Ordering::Acquire) {
@@ -34,7 +36,7 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
         }
         let (shared, strangers) = (Arc::clone(shared), Arc::clone(&strangers));
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        let place = Arc::clone(&strangers);
+        let (place, told) = (Arc::clone(&strangers), Arc::clone(&told));
         let body = move || {
             let met = greet(&shared, socket, number);
             strangers.fetch_sub(1, Ordering::AcqRel);
@@ -42,7 +44,8 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
                 Ok(Some((met, stream))) => receive(&shared, &met, stream, number),
                 Ok(None) => {}
                 Err(HandshakeError::Refused(reason)) => {
-                    tracing::warn!(%address, "a node was refused: {reason}");
+                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                    told.tell(&format!("a node at {} was refused: {reason}", address.ip()));
                 }
                 Err(HandshakeError::Io(error)) => tracing::debug!(%address, %error, "no handshake"),
             }
@@ -64,12 +67,12 @@ fn greet(
     let met = handshake::accept(&mut stream, &shared.own(), |met| {
         shared.admit(met)?;
         // Before the peer hears that it was taken: it must not know more of this node than this node of it.
-        if met.is_member {
+        if met.is_member() {
             shared.tell_met(met);
         }
         Ok(())
     })?;
-    if !met.is_member {
+    if !met.is_member() {
         return Ok(None);
     }
     stream.set_read_timeout(Some(SILENCE_MAX))?;

@@ -6,7 +6,7 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
@@ -29,6 +29,10 @@ const VERSION: u16 = 1;
 /// Bytes of a message of the handshake: the longest list of members, and room for the rest.
 const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
+/// In place of the entry that added a node: it wants to join.
+const JOINS: u64 = u64::MAX;
+/// A longer exchange tells nothing of the clocks: 100 ms.
+const EXCHANGE_NANOS_MAX: u64 = 100_000_000;
 /// In place of a node's number: whoever answers.
 pub(super) const ANYBODY: NodeId = NodeId(0);
 
@@ -56,6 +60,8 @@ pub(crate) struct Own {
     pub(crate) node: NodeId,
     pub(crate) disk: u128,
     pub(crate) is_fresh: bool,
+    /// The entry that added it, as its folder was told; `None` when it wants to join.
+    pub(crate) since: Option<LogIndex>,
     /// Who takes part, as far as it knows; nobody when it wants to join.
     pub(crate) members: Members,
 }
@@ -66,20 +72,23 @@ pub(super) struct Met {
     pub(super) node: NodeId,
     pub(super) disk: u128,
     pub(super) is_fresh: bool,
-    /// Its clock less ours.
-    pub(super) clock_offset_nanos: i64,
-    /// False for a node that wants to join.
-    pub(super) is_member: bool,
+    /// Its clock less ours; `None` where the words took too long to say.
+    pub(super) clock_offset_nanos: Option<i64>,
+    /// See [`Claim`].
+    pub(super) since: Option<LogIndex>,
     /// Who takes part, as far as it knows.
     pub(super) members: Members,
 }
 
 impl Met {
     /// Who it says that it is.
-    pub(super) fn claim(&self) -> Claim {
-        // One that was removed does not find itself in the list that it has learned.
-        let since = self.members.get(self.node).map(|member| member.since);
-        Claim { node: self.node, disk: self.disk, since }
+    pub(super) const fn claim(&self) -> Claim {
+        Claim { node: self.node, disk: self.disk, since: self.since }
+    }
+
+    /// False for a node that wants to join.
+    pub(super) const fn is_member(&self) -> bool {
+        self.since.is_some()
     }
 }
 
@@ -90,6 +99,7 @@ struct Hello {
     to: NodeId,
     disk: u128,
     is_fresh: bool,
+    since: Option<LogIndex>,
     wall: u64,
     random: [u8; 16],
     members: Members,
@@ -104,6 +114,7 @@ impl Hello {
             to,
             disk: own.disk,
             is_fresh: own.is_fresh,
+            since: own.since,
             wall: now().wall.0,
             random: random.to_le_bytes(),
             members: own.members.clone(),
@@ -119,6 +130,7 @@ impl Hello {
         bytes.put_u64_le(self.to.0);
         bytes.put_u128_le(self.disk);
         bytes.put_u8(u8::from(self.is_fresh));
+        bytes.put_u64_le(self.since.map_or(JOINS, |since| since.0));
         bytes.put_u64_le(self.wall);
         bytes.put_slice(&self.random);
         bytes.put_slice(&self.members.encode());
@@ -148,23 +160,29 @@ impl Hello {
         let to = NodeId(reader.u64().map_err(broken)?);
         let disk = u128::from_le_bytes(reader.array().map_err(broken)?);
         let is_fresh = reader.array::<1>().map_err(broken)? != [0];
+        let since = reader.u64().map_err(broken)?;
+        let since = (since != JOINS).then_some(LogIndex(since));
         let wall = reader.u64().map_err(broken)?;
         let random = reader.array().map_err(broken)?;
         let mut rest = reader.rest();
         let members = Members::decode(&mut rest).ok_or_else(|| refused(OTHER_PROTOCOL))?;
         let proof = rest.try_into().map_err(|_| refused(OTHER_PROTOCOL))?;
-        Ok(Self { node, to, disk, is_fresh, wall, random, members, proof })
+        Ok(Self { node, to, disk, is_fresh, since, wall, random, members, proof })
     }
 
-    fn met(&self, between: (u64, u64)) -> Met {
-        let middle = between.0 / 2 + between.1 / 2;
-        let offset = i128::from(self.wall) - i128::from(middle);
+    /// The peer looked at its clock between these two moments of ours, which only the dialer knows.
+    fn met(&self, between: Option<(u64, u64)>) -> Met {
+        let short = between.filter(|(from, until)| until.saturating_sub(*from) <= EXCHANGE_NANOS_MAX);
+        let offset = short.map(|(from, until)| {
+            let offset = i128::from(self.wall) - i128::from(from / 2 + until / 2);
+            i64::try_from(offset).unwrap_or(i64::MAX)
+        });
         Met {
             node: self.node,
             disk: self.disk,
             is_fresh: self.is_fresh,
-            clock_offset_nanos: i64::try_from(offset).unwrap_or(i64::MAX),
-            is_member: !self.members.nodes.is_empty(),
+            clock_offset_nanos: offset,
+            since: self.since,
             members: self.members.clone(),
         }
     }
@@ -216,7 +234,7 @@ pub(super) fn dial(
     let hello = Hello::new(own, to);
     frame::write_all(stream, &[hello.encode(HELLO)])?;
     let welcome = Hello::decode(&receive(stream, WELCOME)?)?;
-    let met = welcome.met((hello.wall, now().wall.0));
+    let met = welcome.met(Some((hello.wall, now().wall.0)));
     if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
         return Err(refused(WRONG_TOKEN));
     }
@@ -259,7 +277,6 @@ fn try_accept(
     admit: impl FnOnce(&Met) -> Result<(), String>,
 ) -> Result<Met, HandshakeError> {
     let hello = Hello::decode(&receive(stream, HELLO)?)?;
-    let received_at = now().wall.0;
     if ![own.node, ANYBODY].contains(&hello.to) {
         return Err(refused(&format!(
             "this is node {}, and node {} was meant: check the list of nodes",
@@ -275,7 +292,8 @@ fn try_accept(
         return Err(refused(WRONG_TOKEN));
     }
     check_first_members(own, &hello)?;
-    let met = hello.met((received_at, received_at));
+    // When it looked at its clock is not known here: this node dials it, too.
+    let met = hello.met(None);
     admit(&met).map_err(HandshakeError::Refused)?;
     frame::write_all(stream, &[Bytes::from_static(&[ACCEPTED])])?;
     Ok(met)

@@ -29,7 +29,6 @@ pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Op
                 Err(HandshakeError::Refused(reason)) => {
                     told.tell(&format!("waits for the cluster: the node at {address} says: {reason}"));
                     pause = WAIT_REFUSED;
-                    break;
                 }
                 Err(HandshakeError::Io(error)) => {
                     told.tell(&format!("waits for the cluster: {address} does not answer: {error}"));

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use bezant_types::NodeId;
+use bezant_types::{LogIndex, NodeId};
 use bytes::Bytes;
 
 use crate::directory::Directory;
@@ -50,8 +50,8 @@ pub(crate) enum PeerEvent {
         node: NodeId,
         /// True when its disk has neither voted nor held an entry.
         is_fresh: bool,
-        /// Its clock less this node's.
-        clock_offset_nanos: i64,
+        /// Its clock less this node's, where that could be told.
+        clock_offset_nanos: Option<i64>,
     },
     /// A connection with this peer ended, in either direction.
     Lost {
@@ -62,7 +62,8 @@ pub(crate) enum PeerEvent {
 
 /// The way to one peer, and the thread that keeps it.
 struct Link {
-    address: String,
+    /// The entry that added the peer, and where it is reached.
+    of: (LogIndex, String),
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
 }
@@ -85,13 +86,14 @@ impl Shared {
             node: self.directory.node(),
             disk: self.directory.disk_id(),
             is_fresh: self.directory.is_fresh(),
+            since: Some(self.directory.since()),
             members: self.directory.members(),
         }
     }
 
     /// Learns what the peer knows of the members, and decides whether it is one with this disk.
     fn admit(self: &Arc<Self>, met: &Met) -> Result<(), String> {
-        if met.is_member && self.directory.learn(&met.members)? {
+        if met.is_member() && self.directory.learn(&met.members)? {
             self.follow_directory();
         }
         self.directory.admit(met.claim())
@@ -108,41 +110,38 @@ impl Shared {
 
     /// Lets go of the peers that are none any more, and begins to dial those that are new.
     fn follow_directory(self: &Arc<Self>) {
-        let peers = self.directory.peers();
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: of two that come, the second must not bring an older list back.
+        let peers = self.directory.peers();
         // Whoever holds the lock and finds this has come too late.
         if self.is_stopping.load(Ordering::Acquire) {
             return;
         }
         links.retain(|peer, link| {
-            let stays = peers.get(peer) == Some(&link.address);
+            let stays = peers.get(peer) == Some(&link.of);
             if !stays {
                 link.queue.stop();
+                // Whoever has the number now connects anew.
+                if let Some((_, stream)) = self.accepted().remove(peer) {
+                    stream::shut_down(&stream);
+                }
             }
             stays
         });
-        for (peer, address) in peers {
+        for (peer, of) in peers {
             if links.contains_key(&peer) {
                 continue;
             }
             let queue = Arc::<Queue>::default();
-            let (shared, dialing, to) = (Arc::clone(self), Arc::clone(&queue), address.clone());
+            let (shared, dialing, to) = (Arc::clone(self), Arc::clone(&queue), of.1.clone());
             let body = move || dialer::run(&shared, &dialing, peer, &to);
             match std::thread::Builder::new().name(format!("bezant-to-{peer}")).spawn(body) {
                 Ok(thread) => {
-                    links.insert(peer, Link { address, queue, thread });
+                    links.insert(peer, Link { of, queue, thread });
                 }
                 Err(error) => tracing::error!(node = peer.0, "there is no way to node {peer}: {error}"),
             }
         }
-        let mut accepted = self.accepted();
-        accepted.retain(|peer, (_, stream)| {
-            let stays = links.contains_key(peer);
-            if !stays {
-                stream::shut_down(stream);
-            }
-            stays
-        });
     }
 }
 

@@ -37,7 +37,8 @@ fn start(node: u64, token: u8, listener: TcpListener, peers: &[(u64, &str)]) -> 
 
 fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
     let (node, disk) = (NodeId(node), u128::from(node) * 100);
-    let identity = Identity { token: [token; 32], node, disk, is_admitted: false, known: Vec::new() };
+    let (since, known) = (LogIndex(0), Vec::new());
+    let identity = Identity { token: [token; 32], node, disk, since, is_admitted: false, known };
     let others = peers.iter().map(|(peer, address)| (NodeId(*peer), (*address).to_owned()));
     let members = Members::first(others.chain([(node, "127.0.0.1:1".to_owned())]));
     Arc::new(Directory::new(Arc::new(MemoryDisk::new()), identity, members, [], true))
@@ -131,7 +132,8 @@ fn a_peer_that_comes_back_is_met_again() {
 
 fn own(token: u8, node: u64, list: &[u64]) -> Own {
     let disk = u128::from(node) * 100;
-    Own { token: [token; 32], node: NodeId(node), disk, is_fresh: false, members: members(list) }
+    let since = (!list.is_empty()).then_some(LogIndex(0));
+    Own { token: [token; 32], node: NodeId(node), disk, is_fresh: false, since, members: members(list) }
 }
 
 /// What node 1, which knows nodes 1 and 2, says to a node that dials with these words.
