@@ -58,8 +58,14 @@ fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered, RecoverError> {
 /// The disk of a replica with a checkpoint, and more log than one segment behind it.
 fn folder() -> MemoryDisk {
     let disk = MemoryDisk::new();
-    let identity =
-        Identity { token: [1; 32], node: NodeId(2), disk: 7, since: LogIndex(0), is_admitted: true, known: vec![PEER] };
+    let identity = Identity {
+        token: [1; 32],
+        node: NodeId(2),
+        disk: 7,
+        since: LogIndex(0),
+        is_admitted: true,
+        known: vec![PEER],
+    };
     identity.store(&disk).unwrap();
     let mut replica = open(&disk, Mode::Grouped).unwrap();
     replica.votes.save(Vote { term: TERM, voted_for: NodeId(1) }).unwrap();

@@ -86,9 +86,9 @@ impl Directory {
         self.lock().identity.since
     }
 
-    /// True when this folder's node takes part no more: it was removed, or another disk has its number.
-    pub(crate) fn is_removed(&self) -> bool {
-        is_removed(&self.lock())
+    /// Why this folder's node takes part no more: it was removed, or another disk has its number. `None` while it does.
+    pub(crate) fn removal(&self) -> Option<String> {
+        removal(&self.lock())
     }
 
     /// Members whose disk is not agreed yet, and the disk that this node knows them by.
@@ -96,7 +96,11 @@ impl Directory {
         let state = self.lock();
         let disk_of = |node: NodeId| {
             let known = state.identity.known.iter().find(|known| known.node == node);
-            if node == state.identity.node { Some(state.identity.disk) } else { known.map(|known| known.disk) }
+            if node == state.identity.node {
+                Some(state.identity.disk)
+            } else {
+                known.map(|known| known.disk)
+            }
         };
         let mut unknown = state.members.nodes.iter().filter(|member| member.disk == 0);
         unknown.find_map(|member| Some((member.node, disk_of(member.node)?)))
@@ -110,7 +114,7 @@ impl Directory {
     /// The other nodes: the entries that added them, and where they are reached. Nobody once this one is removed.
     pub(crate) fn peers(&self) -> BTreeMap<NodeId, (LogIndex, String)> {
         let state = self.lock();
-        if is_removed(&state) {
+        if removal(&state).is_some() {
             return BTreeMap::new();
         }
         let others = state.members.nodes.iter().filter(|member| member.node != state.identity.node);
@@ -169,8 +173,8 @@ impl Directory {
     pub(crate) fn admit(&self, claim: Claim) -> Result<(), String> {
         let mut state = self.lock();
         let Claim { node, disk, since } = claim;
-        if is_removed(&state) {
-            return Err(format!("node {} was removed from the cluster, and can be stopped", state.identity.node));
+        if let Some(reason) = removal(&state) {
+            return Err(reason);
         }
         let Some(member) = state.members.get(node) else {
             return Err(format!(
@@ -188,10 +192,12 @@ impl Directory {
             _ if agreed != 0 && agreed == disk => {}
             Some(known) if agreed == 0 && known == disk => return Ok(()),
             None if agreed == 0 => {}
-            _ => return Err(format!(
-                "node {node} comes with another disk than the one that is known: start it on the folder that it \
+            _ => {
+                return Err(format!(
+                    "node {node} comes with another disk than the one that is known: start it on the folder that it \
                  had; when that is lost, `bezant cluster replace {node}` lets it begin anew"
-            )),
+                ));
+            }
         }
         if known != Some(disk) {
             let mut identity = state.identity.clone();
@@ -217,10 +223,21 @@ fn is_current(known: &KnownDisk, members: &Members) -> bool {
     members.get(known.node).is_some_and(|member| member.since == known.since)
 }
 
-fn is_removed(state: &State) -> bool {
+fn removal(state: &State) -> Option<String> {
     let Identity { node, since, disk, .. } = state.identity;
-    let is_this = |member: &Member| member.since == since && (member.disk == 0 || member.disk == disk);
-    !state.members.get(node).is_some_and(is_this)
+    match state.members.get(node) {
+        Some(member) if member.since != since => Some(format!(
+            "node {node} was removed from the cluster and added again, with another folder: this one takes part in nothing"
+        )),
+        Some(member) if ![0, disk].contains(&member.disk) => Some(format!(
+            "the cluster knows node {node} with another disk: this folder takes part in nothing. If the other is lost, \
+             `bezant cluster replace {node}`, and start the node on an empty folder with --join"
+        )),
+        Some(_) => None,
+        None => Some(format!(
+            "node {node} was removed from the cluster: it learns nothing new, and can be stopped"
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -280,7 +297,8 @@ mod tests {
         again.admit(Claim { since: None, ..claim(2, 78, 0) }).unwrap();
         again.admit(claim(2, 78, 7)).unwrap();
         assert_eq!(again.peers()[&NodeId(2)], (LogIndex(7), "new:2".to_owned()), "where it was added");
-        assert_eq!(directory(&Arc::new(MemoryDisk::new())).peers()[&NodeId(2)].1, "here:2", "as it was given");
+        let other: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        assert_eq!(directory(&other).peers()[&NodeId(2)].1, "here:2", "as it was given");
     }
 
     #[test]
@@ -296,8 +314,9 @@ mod tests {
         assert_eq!(one.not_agreed(), None, "nobody has met the third");
         one.admit(claim(3, 5, 0)).unwrap();
         assert_eq!(one.not_agreed(), Some((NodeId(3), 5)));
-        let taken = members.after(&Change::Remove(NodeId(1)), LogIndex(5)).after(&Change::Complete, LogIndex(6));
+        let taken =
+            members.after(&Change::Remove(NodeId(1)), LogIndex(5)).after(&Change::Complete, LogIndex(6));
         assert_eq!(one.learn(&taken), Ok(true));
-        assert!(one.is_removed() && one.peers().is_empty());
+        assert!(one.removal().is_some() && one.peers().is_empty());
     }
 }

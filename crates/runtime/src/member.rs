@@ -43,7 +43,8 @@ impl Member {
         status: ClusterStatus,
     ) -> Self {
         let (offsets, fresh) = (BTreeMap::new(), BTreeSet::new());
-        let mut member = Self { peers, supply, directory, offsets, fresh, status, is_removed: false, ticks: 0 };
+        let mut member =
+            Self { peers, supply, directory, offsets, fresh, status, is_removed: false, ticks: 0 };
         member.list();
         member
     }
@@ -72,10 +73,10 @@ impl Member {
         if members.index == self.status.members_index && members.nodes.len() == self.status.nodes.len() {
             return;
         }
-        if self.directory.is_removed() && !std::mem::replace(&mut self.is_removed, true) {
-            tracing::error!(
-                "this node was removed from the cluster: it knows nothing new from now on, and can be stopped"
-            );
+        if let Some(reason) = self.directory.removal()
+            && !std::mem::replace(&mut self.is_removed, true)
+        {
+            tracing::error!("{reason}");
         }
         self.status.members_index = members.index;
         let status = |member: &bezant_consensus::Member| NodeStatus {
@@ -130,7 +131,8 @@ impl Member {
 
     /// What the leader asks for by itself: that the disk of a node which came is agreed.
     pub(crate) fn wish(&self, replica: &LedgerNode) -> Option<Change> {
-        if !replica.is_leader() || replica.members().is_changing() || !self.ticks.is_multiple_of(STATUS_TICKS) {
+        if !replica.is_leader() || replica.members().is_changing() || !self.ticks.is_multiple_of(STATUS_TICKS)
+        {
             return None;
         }
         let (node, disk) = self.directory.not_agreed()?;

@@ -391,7 +391,14 @@ mod tests {
             disk: u128::MAX - u128::from(node),
         });
         let known = known.collect();
-        let identity = Identity { token: [3; 32], node: NodeId(1), disk: 99, since: LogIndex(3), is_admitted: true, known };
+        let identity = Identity {
+            token: [3; 32],
+            node: NodeId(1),
+            disk: 99,
+            since: LogIndex(3),
+            is_admitted: true,
+            known,
+        };
         identity.store(&disk).unwrap();
         assert_eq!(Identity::load(&disk).unwrap(), Some(identity));
     }

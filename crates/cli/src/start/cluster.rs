@@ -154,7 +154,9 @@ fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
         return Err(usage(&format!("node {node} is not among the nodes: add it to --nodes")));
     }
     if let Some((id, address)) = nodes.iter().find(|(_, address)| !is_address(address)) {
-        return Err(usage(&format!("{address:?} of node {id} is no address: write HOST:PORT, at most 200 bytes")));
+        return Err(usage(&format!(
+            "{address:?} of node {id} is no address: write HOST:PORT, at most 200 bytes"
+        )));
     }
     for (at, (id, address)) in nodes.iter().enumerate() {
         if nodes[..at].iter().any(|(other, same)| other == id || same == address) {

@@ -180,7 +180,11 @@ fn a_replica_that_forgot_how_far_its_log_was_agreed_counts_on_the_members_of_all
     net.restart(lagging, 60);
     let begun = net.replicas[lagging].engine.members();
     assert!(begun.index < now.index && begun.get(NodeId(4)).is_some_and(|it| it.part == Part::Voter));
-    assert_eq!(begun.get(gone).map(|it| it.part), Some(Part::Leaving), "only the last is not known to be agreed");
+    assert_eq!(
+        begun.get(gone).map(|it| it.part),
+        Some(Part::Leaving),
+        "only the last is not known to be agreed"
+    );
     net.drain(lagging);
     assert_eq!(net.replicas[lagging].members, *net.replicas[lagging].engine.members(), "and on disk again");
 }

@@ -1,8 +1,8 @@
 //! The thread that accepts connections of peers, and those that receive on them.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::dialer::Told;
