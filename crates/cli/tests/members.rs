@@ -124,6 +124,38 @@ async fn leader(client: &Client) -> usize {
     }
 }
 
+/// A disk is lost: under its old number the new one is nobody until the node is replaced, and the old one, found again,
+/// is nobody after that.
+async fn lose_a_disk(machines: &mut Machines, known: &Known, lost: usize) {
+    let others: Vec<usize> = (0..4).filter(|node| *node != lost).collect();
+    machines.kill(lost);
+    let old = machines.folder.join("old");
+    std::fs::rename(machines.data(lost), &old).expect("the disk is gone");
+    machines.start(lost, false);
+    let number = (lost + 1).to_string();
+    machines.wait_for_words(lost, &format!("cluster replace {number}")).await;
+    wait_for_progress(known, "a disk was lost").await;
+    machines.kill(lost);
+    std::fs::remove_dir_all(machines.data(lost)).expect("it holds nothing");
+    machines.start(lost, true);
+    let replaced = machines.change(&others, &["replace", &number]).await;
+    assert_eq!(numbers(&replaced["voters"]), [1, 2, 3, 4]);
+    wait_for_progress(known, "a node was replaced").await;
+    // The old disk is found again: it is nobody, however often it asks.
+    machines.kill(lost);
+    let new = machines.folder.join("new");
+    std::fs::rename(machines.data(lost), &new).expect("the new disk is put aside");
+    std::fs::rename(&old, machines.data(lost)).expect("the old one is back");
+    machines.start(lost, false);
+    machines.wait_for_words(lost, "was removed from the cluster and added again").await;
+    wait_for_progress(known, "an old disk was back").await;
+    machines.kill(lost);
+    std::fs::rename(machines.data(lost), &old).expect("it is put away");
+    std::fs::rename(&new, machines.data(lost)).expect("the new one is back");
+    machines.start(lost, true);
+    wait_for_progress(known, "the new disk is back").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_come_and_go_and_nothing_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -148,35 +180,9 @@ async fn nodes_come_and_go_and_nothing_is_lost() {
     assert_eq!(numbers(&added["voters"]), [1, 2, 3, 4]);
     wait_for_progress(&known, "a node was added").await;
 
-    // A follower's disk is lost. Under its old number the new one is nobody, until the node is replaced.
+    // A follower's disk is lost.
     let lost = (leader(&client).await + 1) % 3;
-    let others: Vec<usize> = (0..4).filter(|node| *node != lost).collect();
-    machines.kill(lost);
-    let old = folder.path().join("old");
-    std::fs::rename(machines.data(lost), &old).expect("the disk is gone");
-    machines.start(lost, false);
-    let number = (lost + 1).to_string();
-    machines.wait_for_words(lost, &format!("cluster replace {number}")).await;
-    wait_for_progress(&known, "a disk was lost").await;
-    machines.kill(lost);
-    std::fs::remove_dir_all(machines.data(lost)).expect("it holds nothing");
-    machines.start(lost, true);
-    let replaced = machines.change(&others, &["replace", &number]).await;
-    assert_eq!(numbers(&replaced["voters"]), [1, 2, 3, 4]);
-    wait_for_progress(&known, "a node was replaced").await;
-    // The old disk is found again: it is nobody, however often it asks.
-    machines.kill(lost);
-    let new = folder.path().join("new");
-    std::fs::rename(machines.data(lost), &new).expect("the new disk is put aside");
-    std::fs::rename(&old, machines.data(lost)).expect("the old one is back");
-    machines.start(lost, false);
-    machines.wait_for_words(lost, "was removed from the cluster and added again").await;
-    wait_for_progress(&known, "an old disk was back").await;
-    machines.kill(lost);
-    std::fs::rename(machines.data(lost), &old).expect("it is put away");
-    std::fs::rename(&new, machines.data(lost)).expect("the new one is back");
-    machines.start(lost, true);
-    wait_for_progress(&known, "the new disk is back").await;
+    lose_a_disk(&mut machines, &known, lost).await;
 
     // The leader is removed: another one leads first.
     let removed = leader(&client).await;
