@@ -24,6 +24,7 @@ mod output;
 mod session;
 mod sim;
 mod start;
+mod stop;
 mod transfer;
 mod verify;
 

@@ -31,6 +31,7 @@ use report::Report;
 use server::OwnServer;
 
 use crate::session::addresses;
+use crate::stop::StopSignals;
 use wire::Wire;
 
 /// How large the benchmark is, and where it runs.
@@ -114,6 +115,7 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitC
         servers.is_empty() || args.tigerbeetle.is_none(),
         "--server speaks gRPC: write --tigerbeetle=ADDRESS for a server that speaks TigerBeetle's protocol"
     );
+    let mut stop = StopSignals::new()?;
     let foreign = args.tigerbeetle.clone().filter(|address| !address.is_empty());
     let own = if servers.is_empty() && foreign.is_none() {
         let speaks_frames = args.tigerbeetle.is_some();
@@ -125,7 +127,12 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitC
     };
     let urls = own.as_ref().map_or(servers, |own| vec![own.url().to_owned()]);
     let frames = own.as_ref().and_then(|own| own.frames().map(str::to_owned)).or(foreign);
-    let report = measure(&args, &Target { urls, frames }, own).await?;
+    // Interrupted, its own server and folder go with it.
+    let target = Target { urls, frames };
+    let report = tokio::select! {
+        report = measure(&args, &target, own) => report?,
+        () = stop.next() => anyhow::bail!("interrupted"),
+    };
     report.print(args.json)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,7 @@ use self::nodes::Nodes;
 use self::payers::{Payers, connect, make_accounts};
 use crate::exit::Failure;
 use crate::output;
+use crate::stop::StopSignals;
 
 const NODES: usize = 3;
 /// How long one node is away.
@@ -62,10 +63,11 @@ pub(crate) struct DemoArgs {
 
 /// Runs the demo; whatever happens, the nodes end and their folder goes.
 pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let mut stop = StopSignals::new()?;
     let mut nodes = Nodes::start(NODES)?;
     let result = tokio::select! {
         result = show(args, &mut nodes) => result,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = stop.next() => Err(anyhow::anyhow!("interrupted")),
     };
     drop(nodes);
     result?;

@@ -16,12 +16,12 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use self::cluster::is_address;
 use self::cluster::{ClusterArgs, FileNode, Place};
 use crate::exit::Failure;
 use crate::output;
+use crate::stop::StopSignals;
 
 /// Where a node listens unless it is told otherwise.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
@@ -356,25 +356,6 @@ fn greet(
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
     output::line(&format!("  bezant account create bob --asset EUR{server}"))?;
     output::line(&format!("  bezant pay alice bob 10.50 EUR{server}"))
-}
-
-/// Ctrl-C and SIGTERM.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]
