@@ -304,7 +304,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// that a driver can hand over everything that has come before the merging begins.
     pub fn propose(&mut self, now: Now) {
         if self.engine.is_leader() {
-            for (origin, change) in self.queue.take_changes() {
+            while let Some((origin, change)) = self.queue.pop_change() {
                 self.handle_change(origin, &change.body);
             }
             self.propose_entries(now);

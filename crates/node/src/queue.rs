@@ -1,4 +1,5 @@
-//! Commands that wait for a place in an entry, in the order in which they came, within limits.
+//! Commands that wait for a place in an entry, in the order in which they came, within limits; and changes of
+//! members, which wait beside them, for they have no place in an entry.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -28,10 +29,13 @@ pub(crate) enum Origin {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     commands: VecDeque<(Origin, Command)>,
+    changes: VecDeque<(Origin, Command)>,
+    /// Of all of them.
     bytes: usize,
 }
 
 impl Queue {
+    /// True when no command waits for a place in an entry.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
@@ -40,38 +44,42 @@ impl Queue {
     #[must_use]
     pub(crate) fn push(&mut self, origin: Origin, command: Command) -> bool {
         let size = command.body.len();
-        if self.commands.len() >= REQUESTS_WAITING_MAX || self.bytes + size > REQUEST_BYTES_WAITING_MAX {
+        let count = self.commands.len() + self.changes.len();
+        if count >= REQUESTS_WAITING_MAX || self.bytes + size > REQUEST_BYTES_WAITING_MAX {
             return false;
         }
         self.bytes += size;
-        self.commands.push_back((origin, command));
+        self.of(&command).push_back((origin, command));
         true
+    }
+
+    /// Where such a command waits.
+    fn of(&mut self, command: &Command) -> &mut VecDeque<(Origin, Command)> {
+        if command.operation == CHANGE_OPERATION { &mut self.changes } else { &mut self.commands }
     }
 
     /// A command that goes first: the node's own, or one that waited before and must wait again.
     pub(crate) fn push_first(&mut self, origin: Origin, command: Command) {
         self.bytes += command.body.len();
-        self.commands.push_front((origin, command));
+        self.of(&command).push_front((origin, command));
     }
 
-    /// The first command of a client, for another node.
+    /// The first change or else the first command, for another node.
     pub(crate) fn pop(&mut self) -> Option<(Origin, Command)> {
-        let (origin, command) = self.commands.pop_front()?;
+        self.pop_change().or_else(|| self.pop_command())
+    }
+
+    /// The first change of members.
+    pub(crate) fn pop_change(&mut self) -> Option<(Origin, Command)> {
+        let (origin, command) = self.changes.pop_front()?;
         self.bytes -= command.body.len();
         Some((origin, command))
     }
 
-    /// Takes out the changes of members: none of them may come into an entry.
-    pub(crate) fn take_changes(&mut self) -> Vec<(Origin, Command)> {
-        let is_change = |command: &Command| command.operation == CHANGE_OPERATION;
-        if !self.commands.iter().any(|(_, command)| is_change(command)) {
-            return Vec::new();
-        }
-        let (taken, left): (VecDeque<_>, VecDeque<_>) =
-            core::mem::take(&mut self.commands).into_iter().partition(|(_, command)| is_change(command));
-        self.bytes -= taken.iter().map(|(_, command)| command.body.len()).sum::<usize>();
-        self.commands = left;
-        taken.into()
+    fn pop_command(&mut self) -> Option<(Origin, Command)> {
+        let (origin, command) = self.commands.pop_front()?;
+        self.bytes -= command.body.len();
+        Some((origin, command))
     }
 
     /// As many commands as an entry may merge.
@@ -88,7 +96,7 @@ impl Queue {
             if !fits && !commands.is_empty() {
                 break;
             }
-            if let Some((origin, command)) = self.pop() {
+            if let Some((origin, command)) = self.pop_command() {
                 origins.push(origin);
                 commands.push(command);
             }
@@ -98,11 +106,18 @@ impl Queue {
 
     /// Takes out everybody of whom that is true; the others stay in their order.
     pub(crate) fn take(&mut self, is_taken: impl Fn(Origin) -> bool) -> Vec<Origin> {
-        let (taken, left): (VecDeque<_>, VecDeque<_>) =
-            core::mem::take(&mut self.commands).into_iter().partition(|(origin, _)| is_taken(*origin));
-        self.bytes = left.iter().map(|(_, command)| command.body.len()).sum();
-        self.commands = left;
-        taken.into_iter().map(|(origin, _)| origin).collect()
+        let mut taken = Vec::new();
+        for waiting in [&mut self.changes, &mut self.commands] {
+            waiting.retain(|(origin, command)| {
+                let is_taken = is_taken(*origin);
+                if is_taken {
+                    taken.push(*origin);
+                    self.bytes -= command.body.len();
+                }
+                !is_taken
+            });
+        }
+        taken
     }
 }
 
@@ -128,6 +143,26 @@ mod tests {
         .collect();
         assert_eq!(sizes, [3, 1, 1]);
         assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn changes_of_members_wait_beside_the_commands_and_count_with_them() {
+        let mut queue = Queue::default();
+        let change =
+            || Command { operation: CHANGE_OPERATION, events: 0, body: Bytes::from_static(b"change") };
+        for (ticket, command) in [(1, command(1)), (2, change()), (3, command(2)), (4, change())] {
+            assert!(queue.push(Origin::Client(Ticket(ticket)), command));
+        }
+        let (origins, commands) = queue.take_entry();
+        assert_eq!(origins, [1, 3].map(|ticket| Origin::Client(Ticket(ticket))));
+        assert!(commands.iter().all(|command| command.operation != CHANGE_OPERATION) && queue.is_empty());
+        assert_eq!(queue.pop_change().map(|(origin, _)| origin), Some(Origin::Client(Ticket(2))));
+        assert_eq!(
+            queue.pop().map(|(origin, _)| origin),
+            Some(Origin::Client(Ticket(4))),
+            "for another node"
+        );
+        assert_eq!((queue.pop(), queue.bytes), (None, 0));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bezant_consensus::{Member, Members, Part, Role, Standing};
+use bezant_consensus::{Members, Part, Role, Standing};
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
 use sha2::{Digest, Sha256};
 
+use crate::directory::removal;
 use crate::start::StartError;
 
 /// What a node must be told to be one of several.
@@ -21,7 +22,8 @@ pub struct ClusterOptions {
     /// What all nodes of the cluster know, and nobody else.
     pub token: String,
     /// All nodes with whom the cluster begins, this one included, and the addresses at which their peers reach them.
-    /// Once the folder knows its members it is they who count; the addresses here win over theirs.
+    /// Once the folder knows its members it is they who count; of those with whom the cluster began, the addresses here
+    /// win over theirs.
     pub nodes: Vec<(NodeId, String)>,
     /// Where members of a cluster that works already are reached by their peers: an empty folder asks them who takes
     /// part, until this node was added. Empty for a node that begins with the others.
@@ -52,13 +54,10 @@ pub(crate) fn first_members(
     identity: &Identity,
 ) -> Result<Option<Members>, StartError> {
     if let Some(members) = load_members(&**disk)? {
-        let is_this = |member: &Member| {
-            member.since == identity.since && (member.disk == 0 || member.disk == identity.disk)
+        return match removal(identity, &members) {
+            Some(reason) => Err(StartError::Removed { reason }),
+            None => Ok(Some(members)),
         };
-        if !members.get(cluster.node).is_some_and(is_this) {
-            return Err(StartError::Removed { node: cluster.node });
-        }
-        return Ok(Some(members));
     }
     // The list is written right after the identity, and before anything else.
     if disk.list()?.iter().any(|file| !file.starts_with("node.") && !file.starts_with("members.")) {

@@ -88,7 +88,8 @@ impl Directory {
 
     /// Why this folder's node takes part no more: it was removed, or another disk has its number. `None` while it does.
     pub(crate) fn removal(&self) -> Option<String> {
-        removal(&self.lock())
+        let state = self.lock();
+        removal(&state.identity, &state.members)
     }
 
     /// Members whose disk is not agreed yet, and the disk that this node knows them by.
@@ -114,7 +115,7 @@ impl Directory {
     /// The other nodes: the entries that added them, and where they are reached. Nobody once this one is removed.
     pub(crate) fn peers(&self) -> BTreeMap<NodeId, (LogIndex, String)> {
         let state = self.lock();
-        if removal(&state).is_some() {
+        if removal(&state.identity, &state.members).is_some() {
             return BTreeMap::new();
         }
         let others = state.members.nodes.iter().filter(|member| member.node != state.identity.node);
@@ -146,8 +147,9 @@ impl Directory {
     pub(crate) fn set_admitted(&self) -> Result<(), String> {
         let mut state = self.lock();
         if !state.identity.is_admitted {
-            state.identity.is_admitted = true;
-            state.identity.store(&*self.disk).map_err(|error| error.to_string())?;
+            let identity = Identity { is_admitted: true, ..state.identity.clone() };
+            identity.store(&*self.disk).map_err(|error| error.to_string())?;
+            state.identity = identity;
         }
         Ok(())
     }
@@ -173,7 +175,7 @@ impl Directory {
     pub(crate) fn admit(&self, claim: Claim) -> Result<(), String> {
         let mut state = self.lock();
         let Claim { node, disk, since } = claim;
-        if let Some(reason) = removal(&state) {
+        if let Some(reason) = removal(&state.identity, &state.members) {
             return Err(reason);
         }
         let Some(member) = state.members.get(node) else {
@@ -188,16 +190,12 @@ impl Directory {
             ));
         }
         let known = state.identity.known.iter().find(|known| known.node == node).map(|known| known.disk);
-        match known {
-            _ if agreed != 0 && agreed == disk => {}
-            Some(known) if agreed == 0 && known == disk => return Ok(()),
-            None if agreed == 0 => {}
-            _ => {
-                return Err(format!(
-                    "node {node} comes with another disk than the one that is known: start it on the folder that it \
+        let expected = if agreed == 0 { known } else { Some(agreed) };
+        if expected.is_some_and(|expected| expected != disk) {
+            return Err(format!(
+                "node {node} comes with another disk than the one that is known: start it on the folder that it \
                  had; when that is lost, `bezant cluster replace {node}` lets it begin anew"
-                ));
-            }
+            ));
         }
         if known != Some(disk) {
             let mut identity = state.identity.clone();
@@ -223,11 +221,13 @@ fn is_current(known: &KnownDisk, members: &Members) -> bool {
     members.get(known.node).is_some_and(|member| member.since == known.since)
 }
 
-fn removal(state: &State) -> Option<String> {
-    let Identity { node, since, disk, .. } = state.identity;
-    match state.members.get(node) {
+/// Why the node of this folder takes no part among these members; `None` when it does.
+pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<String> {
+    let Identity { node, since, disk, .. } = *identity;
+    match members.get(node) {
         Some(member) if member.since != since => Some(format!(
-            "node {node} was removed from the cluster and added again, with another folder: this one takes part in nothing"
+            "node {node} was removed from the cluster and added again, with another folder: this one takes part in \
+             nothing"
         )),
         Some(member) if ![0, disk].contains(&member.disk) => Some(format!(
             "the cluster knows node {node} with another disk: this folder takes part in nothing. If the other is lost, \
@@ -235,7 +235,8 @@ fn removal(state: &State) -> Option<String> {
         )),
         Some(_) => None,
         None => Some(format!(
-            "node {node} was removed from the cluster: it learns nothing new, and can be stopped"
+            "node {node} was removed from the cluster, and learns nothing new: to bring it back, `bezant cluster add \
+             {node}=HOST:PORT`, and start it on an empty folder with --join"
         )),
     }
 }

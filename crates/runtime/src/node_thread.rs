@@ -226,15 +226,16 @@ impl NodeThread {
     }
 
     fn pass_on(&mut self, output: Output<Ledger>) {
-        let is_about_checkpoints = matches!(
-            output,
-            Output::CheckpointBegin { .. }
-                | Output::CheckpointPiece(_)
-                | Output::CheckpointEnd { .. }
-                | Output::Release(_)
-                | Output::InstallCheckpoint(_)
-        );
-        if self.has_lost_list && is_about_checkpoints {
+        if self.has_lost_list
+            && matches!(
+                output,
+                Output::CheckpointBegin { .. }
+                    | Output::CheckpointPiece(_)
+                    | Output::CheckpointEnd { .. }
+                    | Output::Release(_)
+                    | Output::InstallCheckpoint(_)
+            )
+        {
             return;
         }
         match output {

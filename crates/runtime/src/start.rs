@@ -81,13 +81,10 @@ pub enum StartError {
         node: NodeId,
     },
     /// The others went on without it.
-    #[error(
-        "node {node} was removed from its cluster: to bring it back, `bezant cluster add {node}=HOST:PORT`, and \
-         start it on an empty folder with --join"
-    )]
+    #[error("{reason}")]
     Removed {
-        /// Which.
-        node: NodeId,
+        /// Which node, why, and what helps.
+        reason: String,
     },
     /// Without it an old list could bring an old cluster back.
     #[error(
