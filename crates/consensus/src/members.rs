@@ -123,6 +123,8 @@ pub enum ChangeError {
     Alone,
     /// Its disk is not agreed yet: it has not come, or a moment ago.
     NotMet,
+    /// The node was removed and added again since the change was asked for, and another one was meant.
+    Outdated,
 }
 
 impl ChangeError {
@@ -141,6 +143,7 @@ impl ChangeError {
             Self::Address => (11, 0),
             Self::Alone => (12, 0),
             Self::NotMet => (13, 0),
+            Self::Outdated => (14, 0),
         }
     }
 
@@ -159,6 +162,7 @@ impl ChangeError {
             11 => Self::Address,
             12 => Self::Alone,
             13 => Self::NotMet,
+            14 => Self::Outdated,
             _ => return None,
         })
     }
@@ -190,6 +194,14 @@ const LEAD: u8 = 5;
 const MEET: u8 = 6;
 
 impl Change {
+    /// The member that is meant, of a change that would do to another one of the same number what was not asked for.
+    pub const fn member(&self) -> Option<NodeId> {
+        match self {
+            Self::Meet { node, .. } | Self::Promote(node) | Self::Remove(node) => Some(*node),
+            Self::Add { .. } | Self::Complete | Self::Lead(_) => None,
+        }
+    }
+
     /// Bytes: kind u8, node u64, disk u128, size of the address u16, address.
     ///
     /// # Panics
@@ -474,7 +486,7 @@ mod tests {
             assert_eq!(Change::decode(&bytes), Some(change));
             assert_eq!(Change::decode(&bytes[..bytes.len() - 1]), None);
         }
-        for code in 1..=13 {
+        for code in 1..=14 {
             let outcome = Err(ChangeError::from_code(code, 0).unwrap());
             assert_eq!(decode_outcome(&encode_outcome(outcome)), Some(outcome));
         }

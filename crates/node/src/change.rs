@@ -1,14 +1,16 @@
 //! Changes of who takes part: asked for at any node, made by the leader, answered when they are agreed.
 //!
 //! A change travels as a command with an operation of its own, so that it is forwarded, refused and answered like
-//! any other; but it never enters an entry of the machine's: the engine makes an entry of it.
+//! any other; but it never enters an entry of the machine's: the engine makes an entry of it. Like any other it may
+//! be late, and asked for twice: so it names which member is meant by the entry that added it, and one that comes
+//! after that member was removed does nothing to the next one of its number.
 
 use alloc::vec::Vec;
 
 use bezant_consensus::{Change, ChangeError, Engine, encode_outcome};
 use bezant_rsm::{Command, StateMachine};
-use bezant_types::NodeId;
-use bytes::Bytes;
+use bezant_types::{LogIndex, NodeId};
+use bytes::{Bytes, BytesMut};
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
@@ -18,9 +20,19 @@ use crate::queue::Origin;
 /// The operation of a change; no machine may use it.
 pub(crate) const CHANGE_OPERATION: u16 = u16::MAX;
 
-/// The command that asks for a change. Its result is read by [`bezant_consensus::decode_outcome`].
-pub fn change_command(change: &Change) -> Command {
-    Command { operation: CHANGE_OPERATION, events: 0, body: change.encode() }
+/// The command that asks for a change, to a member that was added by the entry `since`. Its result is read by
+/// [`bezant_consensus::decode_outcome`].
+pub fn change_command(change: &Change, since: LogIndex) -> Command {
+    let mut body = BytesMut::from(&since.0.to_le_bytes()[..]);
+    body.extend_from_slice(&change.encode());
+    Command { operation: CHANGE_OPERATION, events: 0, body: body.freeze() }
+}
+
+/// Reads its body; `None` when it is none that may be asked for.
+fn decode(body: &[u8]) -> Option<(LogIndex, Change)> {
+    let (since, change) = body.split_first_chunk()?;
+    let change = Change::decode(change).filter(|change| *change != Change::Complete)?;
+    Some((LogIndex(u64::from_le_bytes(*since)), change))
 }
 
 impl<M: StateMachine, E: Engine> Node<M, E> {
@@ -32,9 +44,16 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// This node leads, and somebody wants the members changed.
     pub(crate) fn handle_change(&mut self, origin: Origin, body: &Bytes) {
-        let made = match Change::decode(body) {
-            Some(Change::Complete) | None => Err(ChangeError::Unknown),
-            Some(change) => self.engine.change(change),
+        let made = match decode(body) {
+            None => Err(ChangeError::Unknown),
+            Some((since, change)) => {
+                let member = change.member().and_then(|node| self.engine.members().get(node));
+                if member.is_some_and(|member| member.since != since) {
+                    Err(ChangeError::Outdated)
+                } else {
+                    self.engine.change(change)
+                }
+            }
         };
         match made {
             Ok(Some(index)) => self.proposed = Some((index, None, alloc::vec![origin])),
@@ -56,5 +75,19 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             }
             Origin::Own => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_says_which_member_is_meant() {
+        let change = Change::Remove(NodeId(3));
+        let command = change_command(&change, LogIndex(60));
+        assert_eq!(decode(&command.body), Some((LogIndex(60), change)));
+        assert_eq!(decode(&command.body[..7]), None);
+        assert_eq!(decode(&change_command(&Change::Complete, LogIndex(0)).body), None, "the engine's own");
     }
 }

@@ -121,6 +121,8 @@ pub struct NodeStatus {
     pub node: NodeId,
     /// Where its peers reach it.
     pub address: String,
+    /// The log entry that added it; 0 for those with whom the cluster began.
+    pub since: LogIndex,
     /// What it may decide.
     pub part: Part,
     /// True for the node that says all this, and for peers with a connection.

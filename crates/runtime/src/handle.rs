@@ -299,7 +299,8 @@ impl Handle {
     }
 
     /// Changes who takes part in the cluster, or who leads it. Any node may be asked. The change is agreed on return;
-    /// one of voters has a second step, which follows by itself: see [`cluster`](Self::cluster).
+    /// one of voters has a second step, which follows by itself: see [`cluster`](Self::cluster). The member that is meant
+    /// is the one that this node knows by that number now.
     ///
     /// # Errors
     /// The outer one as for [`execute`](Self::execute): whether the change was made is not known; asked for again, one
@@ -309,7 +310,10 @@ impl Handle {
         change: &Change,
         deadline: Option<Instant>,
     ) -> Result<Result<LogIndex, ChangeError>, ExecuteError> {
-        let committed = self.execute(change_command(change), deadline).await?;
+        let node = change.member();
+        let member = self.cluster().nodes.into_iter().find(|status| Some(status.node) == node);
+        let since = member.map_or(LogIndex(0), |member| member.since);
+        let committed = self.execute(change_command(change, since), deadline).await?;
         let outcome = decode_outcome(&committed.results).ok_or(ExecuteError::Interrupted)?;
         Ok(outcome.map(|()| committed.index))
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
 use bezant_consensus::{Change, Members, Role};
-use bezant_node::{Input, PeerMessage, Pull};
+use bezant_node::{Input, PeerMessage, Pull, change_command};
+use bezant_rsm::Command;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
@@ -82,6 +83,7 @@ impl Member {
         let status = |member: &bezant_consensus::Member| NodeStatus {
             node: member.node,
             address: self.directory.address(member),
+            since: member.since,
             part: member.part,
             is_connected: false,
             matched: None,
@@ -130,14 +132,14 @@ impl Member {
     }
 
     /// What the leader asks for by itself: that the disk of a node which came is agreed.
-    pub(crate) fn wish(&self, replica: &LedgerNode) -> Option<Change> {
+    pub(crate) fn wish(&self, replica: &LedgerNode) -> Option<Command> {
         if !replica.is_leader() || replica.members().is_changing() || !self.ticks.is_multiple_of(STATUS_TICKS)
         {
             return None;
         }
         let (node, disk) = self.directory.not_agreed()?;
-        let is_in_list = replica.members().get(node).is_some_and(|member| member.disk == 0);
-        is_in_list.then_some(Change::Meet { node, disk })
+        let member = replica.members().get(node).filter(|member| member.disk == 0)?;
+        Some(change_command(&Change::Meet { node, disk }, member.since))
     }
 
     /// Something is about to be written to this disk.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bezant_consensus::Engine;
 use bezant_ledger::{Ledger, LedgerAnswer};
-use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket, change_command};
+use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket};
 use bezant_types::{HistoryPosition, Nanos};
 use tokio::sync::oneshot;
 
@@ -164,11 +164,11 @@ impl NodeThread {
         self.node.handle(now(), Input::Tick);
         let Some(member) = &mut self.member else { return };
         member.tick(&self.node, &self.shared);
-        if let Some(change) = member.wish(&self.node) {
+        if let Some(command) = member.wish(&self.node) {
             // Nobody waits for what becomes of it: while it is not so, it is asked for again.
             let ticket = Ticket(self.next_ticket);
             self.next_ticket += 1;
-            self.node.handle(now(), Input::Request { ticket, command: change_command(&change) });
+            self.node.handle(now(), Input::Request { ticket, command });
         }
     }
 

@@ -101,6 +101,10 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
             ErrorCode::ChangeUnderWay,
             "another change of the cluster is under way: try again when it is complete".into(),
         ),
+        ChangeError::Outdated => (
+            ErrorCode::ChangeUnderWay,
+            format!("node {node} was removed and added again meanwhile: look at the cluster, and try again"),
+        ),
         ChangeError::Unknown => (ErrorCode::MemberNotFound, format!("the cluster has no node {node}")),
         ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} takes part already")),
         ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} votes already")),

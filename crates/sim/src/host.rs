@@ -132,6 +132,12 @@ impl Host {
         self.life.as_ref().map(|life| &life.node)
     }
 
+    /// The members, as its process knows them, or else its disk.
+    pub(crate) fn members(&self) -> Option<Members> {
+        let known = self.node().map(|node| node.members().clone());
+        known.or_else(|| load_members(&self.disk).ok().flatten())
+    }
+
     /// The state, byte by byte, and the entry behind which it stands. The process ends with it.
     pub(crate) fn take_state(&mut self) -> Option<(LogIndex, Vec<u8>)> {
         let life = self.life.take()?;

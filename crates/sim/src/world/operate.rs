@@ -6,12 +6,13 @@ use bezant_types::NodeId;
 
 use super::{Event, MILLI, World};
 use crate::bug::FlawedLedger;
+use crate::host::Host;
 use crate::operator::Step;
 
 impl World {
-    /// The newest list of members that a process knows.
+    /// The newest list of members that a process knows, or knew and has on its disk.
     pub(super) fn newest_members(&self) -> Members {
-        let known = self.hosts.values().filter_map(|host| host.node()).map(|node| node.members().clone());
+        let known = self.hosts.values().filter_map(Host::members);
         known.max_by_key(|members| members.index).unwrap_or_default()
     }
 
@@ -34,13 +35,16 @@ impl World {
         if !self.operator.may_ask(self.time) {
             return Ok(());
         }
-        let voters: Vec<NodeId> = self.newest_members().voters().collect();
+        let members = self.newest_members();
+        let voters: Vec<NodeId> = members.voters().collect();
         if let Some(change) = self.operator.change(&voters, &mut self.random) {
             self.last_ticket += 1;
             let ticket = Ticket(self.last_ticket);
             self.operator.ask(ticket, self.time);
             let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
-            self.give(node, None, Input::Request { ticket, command: change_command(&change) })?;
+            let meant = change.member().and_then(|meant| members.get(meant).map(|member| member.since));
+            let command = change_command(&change, meant.unwrap_or_default());
+            self.give(node, None, Input::Request { ticket, command })?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use bezant_types::NodeId;
 
 use super::{Event, MILLI, World};
 use crate::faults::Fault;
+use crate::host::Host;
 use crate::net::Weather;
 use crate::random::Random;
 
@@ -26,10 +27,16 @@ impl World {
         }
     }
 
-    /// Disks may be damaged as long as a majority of the voters does without: one counts until it may vote again.
+    /// Disks may be damaged as long as a majority of the voters does without: one counts until it may vote again. While
+    /// members change nobody knows for certain who votes: then one disk at a time.
     pub(super) fn may_damage(&self, node: NodeId) -> bool {
+        if self.operator.step().is_some() {
+            // A spare machine has no disk to be missed yet; one whose disk was lost has.
+            let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
+            return self.hosts.values().filter(is_missed).all(Host::is_whole);
+        }
         let members = self.newest_members();
-        let is_whole = |voter: &NodeId| self.hosts.get(voter).is_some_and(crate::host::Host::is_whole);
+        let is_whole = |voter: &NodeId| self.hosts.get(voter).is_some_and(Host::is_whole);
         let others = members.voters().filter(|voter| *voter != node).filter(is_whole).count();
         !members.is_changing() && others * 2 > members.voters().count()
     }
