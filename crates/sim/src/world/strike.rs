@@ -28,12 +28,12 @@ impl World {
     }
 
     /// Disks may be damaged as long as a majority of the voters does without: one counts until it may vote again. While
-    /// members change nobody knows for certain who votes: then one disk at a time.
+    /// members change nobody knows for certain who votes: then one disk at a time, too.
     pub(super) fn may_damage(&self, node: NodeId) -> bool {
-        if self.operator.step().is_some() {
-            // A spare machine has no disk to be missed yet; one whose disk was lost has.
-            let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
-            return self.hosts.values().filter(is_missed).all(Host::is_whole);
+        // A spare machine has no disk to be missed yet; one whose disk was lost has.
+        let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
+        if self.operator.step().is_some() && !self.hosts.values().filter(is_missed).all(Host::is_whole) {
+            return false;
         }
         let members = self.newest_members();
         let is_whole = |voter: &NodeId| self.hosts.get(voter).is_some_and(Host::is_whole);
