@@ -14,8 +14,10 @@ extern crate alloc;
 
 mod entry;
 mod machine;
+mod service;
 mod sessions;
 
 pub use entry::{Command, Entry, EntryError};
 pub use machine::{Applied, Prefetch, Progress, RestoreError, StateMachine};
+pub use service::{Call, Caller, Event, Freshness, Service, UnknownCall};
 pub use sessions::{Admission, Context, Session, SessionRequest, Sessions};
