@@ -58,13 +58,6 @@ impl Replica {
         self.waits = ticks;
     }
 
-    /// Waits no longer than that.
-    pub(crate) fn wait_at_most(&mut self, ticks: u64) {
-        if self.waits.saturating_sub(self.waited) > ticks {
-            self.wait(ticks);
-        }
-    }
-
     /// Time went on: true when it has waited long enough.
     pub(crate) const fn handle_tick(&mut self) -> bool {
         self.silent_ticks += 1;

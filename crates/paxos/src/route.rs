@@ -66,7 +66,8 @@ impl Paxos {
     /// A word of a ballot's leader: whether this replica follows it.
     fn hear(&mut self, ballot: Ballot, decided: LogIndex) -> bool {
         let is_own = ballot.node == self.node;
-        if is_own && self.ballot() != Some(ballot) || !is_own && self.leads_in(ballot) {
+        let is_false = if is_own { self.ballot() != Some(ballot) } else { self.leads_in(ballot) };
+        if is_false {
             return false;
         }
         if !self.acceptor.follow(ballot) {

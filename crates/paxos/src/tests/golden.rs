@@ -23,7 +23,10 @@
 //!
 //! A command in silence (`(run)`) is not shown.
 
-use std::prelude::v1::*;
+use std::borrow::ToOwned;
+use std::boxed::Box;
+use std::string::String;
+use std::vec::Vec;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -70,8 +73,8 @@ impl Runner {
         let is_meant = |packet: &super::net::Packet| {
             (from.0 == 0 || packet.from == from) && (to.0 == 0 || packet.to == to)
         };
-        let (taken, left) = self.net.packets.drain(..).partition(is_meant);
-        self.net.packets = left;
+        let (taken, left): (Vec<_>, Vec<_>) = self.net.packets.drain(..).partition(is_meant);
+        self.net.packets = left.into();
         Ok(taken)
     }
 

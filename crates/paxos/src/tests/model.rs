@@ -9,7 +9,7 @@
 //! What must hold in every state: no two replicas take different values for decided (agreement), and what is decided was
 //! proposed in that slot and that round (validity).
 
-use std::prelude::v1::*;
+use std::vec::Vec;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -73,7 +73,7 @@ struct State {
     has_forgotten: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Stand(usize),
     Propose(usize),

@@ -1,6 +1,7 @@
 //! A network, and the machines on it.
 
-use std::prelude::v1::*;
+use std::string::String;
+use std::vec::Vec;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,7 +21,7 @@ pub(super) struct Disk {
     pub(super) checkpoint: (LogIndex, Term),
     pub(super) durable: Vec<LogEntry>,
     pub(super) staged: Vec<LogEntry>,
-    unconfirmed: Option<WriteNumber>,
+    pub(super) unconfirmed: Option<WriteNumber>,
     pub(super) members: Members,
     pub(super) is_admitted: bool,
 }

@@ -2,7 +2,7 @@
 //! not synced, checkpoints, late replicas, changes of members. What is agreed is the same everywhere, stands behind what it
 //! was proposed behind, and is never forgotten; reads never see the past; and when the faults end, work goes on.
 
-use std::prelude::v1::*;
+use std::string::{String, ToString};
 
 use std::collections::BTreeMap;
 
@@ -166,8 +166,9 @@ impl Run {
             Some(_) if members.voters().count() > 2 => Change::Remove(node),
             Some(_) => return,
         };
-        drop(self.net.engine(leader).change(change));
-        self.net.drain(leader);
+        if self.net.engine(leader).change(change).is_ok() {
+            self.net.drain(leader);
+        }
     }
 
     /// A node that was added gets a machine with an empty disk; one that was removed leaves its own.

@@ -1,6 +1,6 @@
 //! Situations that are easier to tell in code than in a script.
 
-use std::prelude::v1::*;
+use std::vec::Vec;
 
 use bezant_consensus::{Change, ChangeError, Engine, EntryKind, Input, LogEntry, Role};
 use bezant_types::{LogIndex, NodeId, Term};
@@ -78,14 +78,17 @@ fn large_values_go_alone_and_small_ones_together() {
         assert!(largest < Some(2 << 20), "a batch is bounded");
         net.settle();
     }
-    assert_eq!(net.machine(THREE).committed, net.machine(ONE).committed);
+    let last = net.machine(ONE).committed;
+    assert_eq!(net.machine(THREE).committed, last);
 }
 
 #[test]
 fn a_repaired_replica_gets_what_it_lost_and_votes_then() {
     for lost in 0..=4 {
         let mut net = led();
-        ["a", "b", "c"].map(|payload| agree(&mut net, payload));
+        for payload in ["a", "b", "c"] {
+            agree(&mut net, payload);
+        }
         net.damage(TWO, lost);
         net.start(TWO);
         ticks(&mut net, 80);
