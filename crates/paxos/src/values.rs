@@ -81,12 +81,14 @@ impl Values {
         self.mark(mark.slot) == Some(mark)
     }
 
-    /// The last slot whose round is at most that, not beyond `slot`: what another log with this mark may have in common.
+    /// The last slot, not beyond the mark's, whose round is at most the mark's: what a log with that mark may have in common
+    /// with this one. Of what is not held any more it is not known.
     pub(crate) fn last_until(&self, mark: Mark) -> LogIndex {
         let Some(end) = self.at(mark.slot.next()) else { return mark.slot };
         let end = end.min(self.entries.len());
         let count = self.entries.range(..end).rev().take_while(|entry| entry.term > mark.round).count();
-        LogIndex(self.before.slot.0 + (end - count) as u64)
+        let is_before = count == end && self.before.round > mark.round;
+        LogIndex((self.before.slot.0 + (end - count) as u64).saturating_sub(u64::from(is_before)))
     }
 
     /// Values from `first` on: one, and more as long as they have at most that many bytes together.

@@ -358,11 +358,15 @@ impl Net {
     /// A machine that wants a checkpoint gets one of whoever has it; true when it did.
     pub(super) fn install(&mut self, node: NodeId) -> bool {
         let Some((from, index)) = self.machine(node).installs.first().copied() else { return false };
+        if !self.is_up(node) {
+            return false;
+        }
         let source = self.machine(from);
         if source.disk.checkpoint.0 < index {
             return false;
         }
         let (checkpoint, members) = (source.disk.checkpoint, source.disk.members.clone());
+        self.note(|| format!("{node} installs a checkpoint of {} from {from}", checkpoint.0));
         let machine = self.machine(node);
         machine.installs.clear();
         machine.disk.checkpoint = checkpoint;

@@ -5,6 +5,8 @@
 use std::string::{String, ToString};
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::vec::Vec;
 
 use bezant_consensus::{Change, Engine, EntryKind, Input, Part, ReadNumber};
 use bezant_types::{LogIndex, NodeId};
@@ -52,7 +54,8 @@ impl Run {
     fn new(seed: u64, changes: bool) -> Self {
         let mut random = Random(seed);
         let count = if changes { 3 } else { [1, 2, 3, 3, 3, 5][random.below(6)] };
-        let net = Net::new(count, seed);
+        let mut net = Net::new(count, seed);
+        net.trace = std::env::var_os("PAXOS_TRACE").map(|_| Vec::new());
         let (asked, leaders) = (BTreeMap::new(), BTreeMap::new());
         Self { net, random, commands: 0, reads: 0, asked, changes, leaders }
     }
@@ -129,9 +132,8 @@ impl Run {
 
     /// A disk forgets the end of its log, and knows it: one at a time, for a majority must not forget.
     fn damage(&mut self, node: NodeId) {
-        let members = self.net.newest_members();
         let is_whole = self.net.machines.values().all(|machine| machine.disk.is_admitted);
-        if is_whole && !members.is_changing() && members.voters().count() >= 3 {
+        if is_whole && !self.changes && self.net.newest_members().voters().count() >= 3 {
             let lost = self.random.below(6);
             self.net.damage(node, lost);
             self.net.start(node);
@@ -161,6 +163,7 @@ impl Run {
         let change = match members.get(node).map(|member| (member.part, member.disk)) {
             None => Change::Add { node, address: format!("host{node}:1") },
             Some((Part::Learner, 0)) => Change::Meet { node, disk: u128::from(self.random.next() | 1) },
+            Some((Part::Learner, _)) if !self.net.machine(node).disk.is_admitted => return,
             Some((Part::Learner, _)) => Change::Promote(node),
             Some(_) if self.random.one_in(2) => Change::Lead(node),
             Some(_) if members.voters().count() > 2 => Change::Remove(node),
@@ -247,7 +250,7 @@ impl Run {
         for member in &members.nodes {
             assert!(self.net.machine(member.node).committed >= last, "{} has not caught up", member.node);
             assert!(self.net.engine(member.node).may_vote(), "{} may not vote", member.node);
-            assert_eq!(*self.net.engine(member.node).members(), members);
+            assert_eq!(*self.net.engine(member.node).members(), members, "{}", member.node);
         }
     }
 
@@ -265,21 +268,25 @@ impl Run {
     }
 }
 
+/// Of the trace of a run that failed, which `PAXOS_TRACE=1` asks for.
+const LINES_SHOWN: usize = 40_000;
+
 fn run(seeds: std::ops::Range<u64>, steps: usize, changes: bool) {
     let mut agreed = 0;
     for seed in seeds.clone() {
-        let result = std::panic::catch_unwind(|| {
-            let mut run = Run::new(seed, changes);
+        let mut run = Run::new(seed, changes);
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
             for _ in 0..steps {
                 run.step();
             }
             run.heal();
             run.check_order();
-            run.net.agreed.len()
-        });
-        match result {
-            Ok(count) => agreed += count,
-            Err(_) => panic!("seed {seed}"),
+        }));
+        agreed += run.net.agreed.len();
+        if result.is_err() {
+            let trace = run.net.trace.unwrap_or_default();
+            let last = trace.get(trace.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
+            panic!("{}\nseed {seed}", last.join("\n"));
         }
     }
     let count = usize::try_from(seeds.end - seeds.start).unwrap();
