@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     DiskFailure(NodeId, u64),
     /// A process sleeps so long.
     Pause(NodeId, u64),
+    /// A disk has room for so many bytes more, until so much later.
+    FullDisk(NodeId, u64, u64),
     /// Every flush of a disk takes so long more, until the faults end or another such fault.
     SlowDisk(NodeId, u64),
     /// A clock is moved by so many ns.
@@ -63,6 +65,7 @@ impl Fault {
             Self::PowerLossInWrite(..) => "power loss in a write",
             Self::DiskFailure(..) => "disk failure",
             Self::Pause(..) => "pause",
+            Self::FullDisk(..) => "full disk",
             Self::SlowDisk(..) => "slow disk",
             Self::ClockJump(..) => "clock jump",
             Self::Isolate(_) => "isolation",
@@ -80,7 +83,7 @@ impl Fault {
 }
 
 /// The names of all kinds.
-pub(crate) const KIND_NAMES: [&str; 18] = [
+pub(crate) const KIND_NAMES: [&str; 19] = [
     "power loss",
     "blackout",
     "kill",
@@ -99,8 +102,9 @@ pub(crate) const KIND_NAMES: [&str; 18] = [
     "hand-over",
     "power loss after a vote",
     "bit rot",
+    "full disk",
 ];
-const KINDS: u64 = 17;
+const KINDS: u64 = 18;
 /// Kinds that make elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
 /// Kinds that damage disks, and keep away who has what was lost.
@@ -193,6 +197,7 @@ fn draw(kind: u64, random: &mut Random, nodes: &[NodeId]) -> Fault {
         13 => Fault::Weather(random.below(150), random.below(100), random.between(MILLI, 40 * MILLI)),
         14 => Fault::HandOver,
         15 => Fault::PowerLossAfterVote(node),
-        _ => Fault::BitRot(node, away),
+        16 => Fault::BitRot(node, away),
+        _ => Fault::FullDisk(node, random.below(1 << 20), away),
     }
 }

@@ -11,7 +11,8 @@ use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
 use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
 use bezant_rsm::{Prefetch, StateMachine};
-use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
+use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
+use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{Log, LogOptions};
 use bezant_storage::record::{Identity, RecordError, VoteStore, load_members, store_members};
 use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
@@ -24,6 +25,9 @@ use crate::rot::rot;
 
 /// Small, so that a short run fills segments and cuts checkpoints.
 const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
+
+/// Below so much room on its disk a node takes no more of its clients: four segments.
+const ROOM_RESERVE: u64 = 512 << 10;
 
 /// The node that a simulation runs: the one that runs in production.
 pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Box<dyn Engine>>>;
@@ -60,6 +64,8 @@ struct Life {
     applied: LogIndex,
     /// It is noted on its disk that it may vote.
     is_admitted: bool,
+    /// The node was told that its disk is nearly full.
+    is_pressed: bool,
 }
 
 /// A machine.
@@ -182,7 +188,7 @@ impl Host {
         self.failure = None;
         let members = load_members(&self.disk).map_err(|error| error.to_string())?;
         let members = members.ok_or("nobody takes part")?;
-        let disk: Arc<dyn bezant_storage::disk::Disk> = Arc::new(self.disk.clone());
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let mut recovered = recover(&disk, LOG, Mode::Grouped).map_err(|error| error.to_string())?;
         self.repairs = std::mem::take(&mut recovered.repairs);
         let identity = Identity::load(&self.disk).map_err(|error| error.to_string())?;
@@ -223,6 +229,7 @@ impl Host {
             entries: by_index,
             applied,
             is_admitted,
+            is_pressed: false,
         });
         Ok(())
     }
@@ -324,7 +331,22 @@ impl Host {
     /// The disk fails at some operation from now on, or not any more.
     pub(crate) fn set_disk_fault(&self, after: Option<u64>) {
         let fail_at = after.map(|after| self.disk.counts().total() + after);
-        self.disk.set_faults(FaultPlan { fail_at, ..FaultPlan::default() });
+        self.disk.set_faults(FaultPlan { fail_at, ..self.disk.faults() });
+    }
+
+    /// The disk takes so many bytes more, or as many as come.
+    pub(crate) fn set_room(&self, room: Option<u64>) {
+        let capacity_bytes = room.map(|room| self.disk.used_bytes() + room);
+        self.disk.set_faults(FaultPlan { capacity_bytes, ..self.disk.faults() });
+    }
+
+    /// What the node must be told of the room on its disk, as the thread of the log does in production.
+    pub(crate) fn look_at_room(&mut self) -> Option<SimInput> {
+        let life = self.life.as_mut()?;
+        let presses = life.disk.available_bytes().is_ok_and(|available| available < ROOM_RESERVE);
+        let changes = presses != life.is_pressed;
+        life.is_pressed = presses;
+        changes.then(|| Input::Pressure(presses.then(|| "the disk is nearly full".to_owned())))
     }
 }
 
@@ -348,23 +370,27 @@ impl Life {
             }
             Output::Rows(rows) => {
                 self.history.append(rows.movements, rows.refusals).map_err(|error| text(&error))?;
-                while let Some(job) = self.history.next_job() {
+                while !self.is_pressed
+                    && let Some(job) = self.history.next_job()
+                {
                     let finished = job.run().map_err(|error| text(&error))?;
                     self.history.complete(finished).map_err(|error| text(&error))?;
                 }
             }
             Output::CheckpointBegin { index, term } => {
-                self.writer = Some(self.store.begin(index, term).map_err(|error| text(&error))?);
+                self.writer = self.unless_full(self.store.begin(index, term))?;
             }
             Output::CheckpointPiece(piece) => {
-                if let Some(writer) = &mut self.writer {
-                    writer.write(&piece).map_err(|error| text(&error))?;
+                if let Some(mut writer) = self.writer.take() {
+                    let written = self.unless_full(writer.write(&piece))?;
+                    self.writer = written.map(|()| writer);
                 }
                 wishes.push(Wish::Later(Input::CheckpointPieceTaken));
             }
             Output::CheckpointEnd { index, time, position } => {
                 let written = self.end_checkpoint(time, position)?;
-                wishes.push(Wish::Later(Input::CheckpointWritten { index, digest: written }));
+                let written = written.map(|digest| Input::CheckpointWritten { index, digest });
+                wishes.push(Wish::Later(written.unwrap_or(Input::CheckpointAbandoned(index))));
             }
             Output::Release(index) => self.log.release(index).map_err(|error| text(&error))?,
             Output::Serve { to, pull } => self.serve(to, pull, wishes),
@@ -434,13 +460,26 @@ impl Life {
         Ok(Input::Fetched { index, term, found })
     }
 
-    fn end_checkpoint(&mut self, time: Nanos, position: HistoryPosition) -> Result<[u8; 32], String> {
+    /// The digest; `None` when there was no room for the checkpoint.
+    fn end_checkpoint(&mut self, time: Nanos, position: HistoryPosition) -> Result<Option<[u8; 32]>, String> {
         let durable = self.history.flush().map_err(|error| error.to_string())?;
         assert!(durable.reaches(position), "rows before the cut were handed over before it");
-        let Some(writer) = self.writer.take() else { return Err("no checkpoint was begun".to_owned()) };
-        let written = writer.finish(position, time).map_err(|error| error.to_string())?;
+        let Some(writer) = self.writer.take() else { return Ok(None) };
+        let Some(written) = self.unless_full(writer.finish(position, time))? else { return Ok(None) };
         self.history.handle_checkpointed(position).map_err(|error| error.to_string())?;
-        Ok(written.digest)
+        Ok(Some(written.digest))
+    }
+
+    /// What was written of a checkpoint; `None` when there is no room for it: then what there is of it is removed.
+    fn unless_full<T>(&self, written: Result<T, CheckpointError>) -> Result<Option<T>, String> {
+        match written {
+            Ok(written) => Ok(Some(written)),
+            Err(CheckpointError::Disk(DiskError::Full { .. })) => {
+                self.store.abandon().map_err(|error| error.to_string())?;
+                Ok(None)
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn serve(&mut self, to: NodeId, pull: Pull, wishes: &mut Vec<Wish>) {
@@ -475,9 +514,14 @@ impl Life {
         let durable = self.history.flush().map_err(|error| text(&error))?;
         assert!(durable.reaches(position), "all rows came first");
         self.log.plan_reset(index, term).map_err(|error| text(&error))?;
-        let mut writer = self.store.begin(index, term).map_err(|error| text(&error))?;
-        writer.write(&installable.bytes).map_err(|error| text(&error))?;
-        writer.finish(position, time).map_err(|error| text(&error))?;
+        let written = self.store.begin(index, term).and_then(|mut writer| {
+            writer.write(&installable.bytes)?;
+            writer.finish(position, time)
+        });
+        if self.unless_full(written)?.is_none() {
+            self.log.cancel_reset().map_err(|error| text(&error))?;
+            return Ok(Input::InstallFailed);
+        }
         self.log.reset(index, term).map_err(|error| text(&error))?;
         self.history.handle_checkpointed(position).map_err(|error| text(&error))?;
         self.entries.clear();

@@ -39,7 +39,7 @@ fn some_seeds_break_nothing() {
 const FOUND_WITHIN: [(Bug, u64); 10] = [
     (Bug::AcknowledgeBeforeFsync, 10),
     (Bug::IgnoreFailedFsync, 300),
-    (Bug::ForgetVote, 300),
+    (Bug::ForgetVote, 600),
     (Bug::ReadFromDeposedLeader, 100),
     (Bug::ApplyOutOfOrder, 20),
     (Bug::CommitWithoutMajority, 10),

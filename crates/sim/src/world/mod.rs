@@ -64,6 +64,8 @@ enum Event {
     },
     Fault(Fault),
     Restart(NodeId),
+    /// Somebody makes room on a disk.
+    MakeRoom(NodeId),
     /// A peer notices the end of a connection.
     Lost {
         node: NodeId,
@@ -249,6 +251,7 @@ impl World {
                     self.start(node)?;
                 }
             }
+            Event::MakeRoom(node) => self.host(node).set_room(None),
             Event::Lost { node, peer } => self.give(node, None, Input::Lost(peer))?,
         }
         Ok(())
@@ -282,6 +285,7 @@ impl World {
         let seed = self.random.next();
         let host = self.host(node);
         host.set_disk_fault(None);
+        host.set_room(None);
         host.start(seed).map_err(|error| format!("node {node} does not start: {error}"))?;
         let life = host.lives;
         let repairs = std::mem::take(&mut host.repairs);
@@ -315,6 +319,9 @@ impl World {
             return Ok(());
         }
         self.at(self.time + TICK, Event::Tick(node, life));
+        if let Some(input) = self.host(node).look_at_room() {
+            self.give(node, Some(life), input)?;
+        }
         self.give(node, Some(life), Input::Tick)
     }
 

@@ -87,6 +87,10 @@ impl World {
                 let until = self.time + long;
                 self.host(node).paused_until = until;
             }
+            Fault::FullDisk(node, room, away) => {
+                self.host(node).set_room(Some(room));
+                self.at(self.time + away, Event::MakeRoom(node));
+            }
             Fault::SlowDisk(node, more) => {
                 self.slow.insert(node, more);
             }
@@ -146,6 +150,7 @@ impl World {
         self.vote_losers.clear();
         for node in self.nodes.clone() {
             self.host(node).set_disk_fault(None);
+            self.host(node).set_room(None);
             self.host(node).paused_until = 0;
             if !self.host(node).is_up() && self.host(node).is_placed() {
                 self.start(node)?;

@@ -79,6 +79,16 @@ impl MemoryDisk {
         self.lock().plan = plan;
     }
 
+    /// What is to go wrong from now on.
+    pub fn faults(&self) -> FaultPlan {
+        self.lock().plan
+    }
+
+    /// Bytes of all files.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes() as u64
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> OperationCounts {
         self.lock().counts
