@@ -43,7 +43,6 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
         "shapes on the wire are the same whatever runs behind",
     ),
     ("node", &["raft", "paxos"], "a node knows the seam, and no engine behind it"),
-    ("replica", &["raft", "paxos"], "what a disk holds is the same whichever engine wrote it"),
     ("runtime", &["sim"], "what drives a node in production knows nothing of the simulation"),
     (
         "server",

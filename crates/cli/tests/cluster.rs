@@ -78,10 +78,11 @@ struct Cluster {
     lists: Vec<String>,
     links: BTreeMap<(usize, usize), Link>,
     children: Vec<Option<Child>>,
+    engine: &'static str,
 }
 
 impl Cluster {
-    async fn start(folder: &Path) -> Self {
+    async fn start(folder: &Path, engine: &'static str) -> Self {
         let peer_listen: Vec<String> = (0..NODES).map(|_| free_address()).collect();
         let mut links = BTreeMap::new();
         let mut lists = Vec::new();
@@ -105,7 +106,8 @@ impl Cluster {
         }
         let listen = (0..NODES).map(|_| free_address()).collect();
         let children = (0..NODES).map(|_| None).collect();
-        let mut cluster = Self { folder: folder.to_owned(), listen, peer_listen, lists, links, children };
+        let folder = folder.to_owned();
+        let mut cluster = Self { folder, listen, peer_listen, lists, links, children, engine };
         for node in 0..NODES {
             cluster.start_node(node);
         }
@@ -124,6 +126,7 @@ impl Cluster {
             .arg("--data-dir")
             .arg(self.folder.join(node.to_string()))
             .env("BEZANT_TOKEN", "a token for this test alone")
+            .args(["--engine", self.engine])
             .stdout(Stdio::null())
             .stderr(errors)
             .spawn()
@@ -234,10 +237,19 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_lose_nothing_whatever_happens_to_one() {
+async fn three_nodes_lose_nothing_whatever_happens_to_one_on_raft() {
+    lose_nothing("raft").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_lose_nothing_whatever_happens_to_one_on_paxos() {
+    lose_nothing("paxos").await;
+}
+
+async fn lose_nothing(engine: &'static str) {
     let strikes = std::env::var("BEZANT_STRIKES").map_or(8, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut cluster = Cluster::start(folder.path()).await;
+    let mut cluster = Cluster::start(folder.path(), engine).await;
     let client = connect(&cluster.urls()).await;
     make_accounts(&client).await;
 
@@ -313,7 +325,7 @@ fn refused(arguments: &[&str], folder: &Path, token: &str) -> (Option<i32>, Stri
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_another_node_or_cluster_is_refused_with_a_clear_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut cluster = Cluster::start(folder.path()).await;
+    let mut cluster = Cluster::start(folder.path(), "raft").await;
     connect(&cluster.urls()).await.books().await.expect("a cluster that answers");
     (0..NODES).for_each(|node| cluster.kill(node));
     let first = folder.path().join("0");
@@ -323,6 +335,7 @@ async fn a_folder_of_another_node_or_cluster_is_refused_with_a_clear_line() {
     let cases = [
         (vec!["--node", "2", "--nodes", nodes], token, "belongs to node 1"),
         (vec!["--node", "1", "--nodes", nodes], "another token, long enough", "another token"),
+        (vec!["--node", "1", "--nodes", nodes, "--engine", "paxos"], token, "agrees by raft"),
         (vec![], token, "of a cluster"),
     ];
     for (mut arguments, token, word) in cases {

@@ -23,11 +23,13 @@ struct Machines {
     listen: Vec<String>,
     peer_listen: Vec<String>,
     children: Vec<Option<Child>>,
+    engine: &'static str,
 }
 
 impl Machines {
-    fn new(folder: &Path, count: usize) -> Self {
+    fn new(folder: &Path, count: usize, engine: &'static str) -> Self {
         Self {
+            engine,
             folder: folder.to_owned(),
             listen: (0..count).map(|_| free_address()).collect(),
             peer_listen: (0..count).map(|_| free_address()).collect(),
@@ -49,8 +51,11 @@ impl Machines {
             .append(true)
             .open(self.folder.join(format!("{number}.err")))
             .expect("a file for errors");
+        // A node that joins learns from the others what they agree with.
+        let engine = if joins { vec![] } else { vec!["--engine", self.engine] };
         let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
             .args(["start", "--node", &number, flag, &list])
+            .args(engine)
             .args(["--peer-listen", &self.peer_listen[node], "--listen", &self.listen[node], "--data-dir"])
             .arg(self.data(node))
             .env("BEZANT_TOKEN", TOKEN)

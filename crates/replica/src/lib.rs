@@ -9,10 +9,12 @@
 //! silence.
 #![deny(clippy::float_arithmetic)]
 
+mod engine;
 mod recover;
 mod repair;
 mod supply;
 
+pub use engine::{Beginning, begin_engine};
 pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
 pub use repair::Repair;
 pub use supply::{Supplier, SupplyError, verify};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bezant_consensus::{Members, Part, Role, Standing};
+use bezant_consensus::{EngineKind, Members, Part, Role, Standing};
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
@@ -21,6 +21,9 @@ pub struct ClusterOptions {
     pub node: NodeId,
     /// What all nodes of the cluster know, and nobody else.
     pub token: String,
+    /// What the cluster agrees with, for a folder that does not know yet: `None` for what the others say, or Raft in a
+    /// cluster that begins. Refused when the folder or the others know better.
+    pub engine: Option<EngineKind>,
     /// All nodes with whom the cluster begins, this one included, and the addresses at which their peers reach them.
     /// Once the folder knows its members it is they who count; of those with whom the cluster began, the addresses here
     /// win over theirs.
@@ -86,7 +89,12 @@ pub(crate) fn identify(
         (Some(found), Some(cluster)) if found.token != cluster.token_digest() => {
             Err(StartError::OtherCluster { node: found.node })
         }
-        (Some(found), Some(_)) => Ok(Some(found)),
+        (Some(found), Some(cluster)) => match (found.engine, cluster.engine) {
+            (Some(has), Some(wanted)) if has != wanted => {
+                Err(StartError::OtherEngine { node: found.node, found: has, wanted })
+            }
+            _ => Ok(Some(found)),
+        },
         (None, Some(cluster)) => {
             if !disk.list()?.is_empty() {
                 return Err(StartError::NotEmpty { node: cluster.node });
@@ -98,6 +106,7 @@ pub(crate) fn identify(
                 disk: disk_id,
                 since: LogIndex(0),
                 is_admitted: false,
+                engine: None,
                 known: Vec::new(),
             };
             identity.store(&**disk)?;
@@ -138,6 +147,8 @@ pub struct NodeStatus {
 pub struct ClusterStatus {
     /// The node that says all this.
     pub node: NodeId,
+    /// What the cluster agrees with; `None` for a node that is alone.
+    pub engine: Option<EngineKind>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -166,6 +177,7 @@ impl ClusterStatus {
         let node = NodeId(1);
         Self {
             node,
+            engine: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),
@@ -203,6 +215,7 @@ mod tests {
         ClusterOptions {
             node: NodeId(node),
             token: token.to_owned(),
+            engine: None,
             nodes: vec![(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:1".to_owned())],
             join: Vec::new(),
             give_up: Arc::default(),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bezant_consensus::{Member, Members};
+use bezant_consensus::{EngineKind, Member, Members};
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, KnownDisk, store_members};
 use bezant_types::{LogIndex, NodeId};
@@ -138,6 +138,11 @@ impl Directory {
         self.is_fresh.store(false, Ordering::Release);
     }
 
+    /// What the cluster agrees with.
+    pub(crate) fn engine(&self) -> EngineKind {
+        self.lock().identity.engine.unwrap_or_default()
+    }
+
     /// True when it was noted that this disk may vote.
     pub(crate) fn is_admitted(&self) -> bool {
         self.lock().identity.is_admitted
@@ -250,7 +255,7 @@ mod tests {
 
     fn identity() -> Identity {
         let (since, known) = (LogIndex(0), Vec::new());
-        Identity { token: [1; 32], node: NodeId(1), disk: 9, since, is_admitted: false, known }
+        Identity { token: [1; 32], node: NodeId(1), disk: 9, since, is_admitted: false, engine: None, known }
     }
 
     fn directory(disk: &Arc<dyn Disk>) -> Directory {

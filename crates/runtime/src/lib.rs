@@ -22,7 +22,7 @@ mod peer;
 mod start;
 mod supply_thread;
 
-pub use bezant_consensus::{Change, ChangeError, Part, Role};
+pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
 pub use bezant_node::Consistency;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;

@@ -5,14 +5,15 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, Members, Role, Solo};
+use bezant_consensus::{Engine, EngineKind, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
-use bezant_raft::{Raft, RaftOptions, RaftState};
-use bezant_replica::{Mode, RecoverError, Recovered, Repair, Supplier, recover};
+use bezant_replica::{
+    Beginning, Mode, RecoverError, Recovered, Repair, Supplier, begin_engine, recover,
+};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::{Identity, RecordError, store_members};
+use bezant_storage::record::{Identity, RecordError, VoteStore, store_members};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
@@ -79,6 +80,19 @@ pub enum StartError {
     OtherCluster {
         /// Whose it is.
         node: NodeId,
+    },
+    /// The folder's cluster agrees with another engine.
+    #[error(
+        "the folder belongs to node {node} of a cluster that agrees by {found}, and --engine says {wanted}: leave it out, \
+         or begin a new cluster on empty folders"
+    )]
+    OtherEngine {
+        /// Whose it is.
+        node: NodeId,
+        /// What it agrees with.
+        found: EngineKind,
+        /// What was asked for.
+        wanted: EngineKind,
     },
     /// The others went on without it.
     #[error("{reason}")]
@@ -213,11 +227,6 @@ pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, Start
     start_with(disk, options, None)
 }
 
-/// Ticks of 10 ms without a word from the leader after which it is doubted.
-const ELECTION_TICKS: u32 = 20;
-/// Ticks between a leader's signs of life.
-const HEARTBEAT_TICKS: u32 = 4;
-
 fn start_with(
     disk: Arc<dyn Disk>,
     options: &Options,
@@ -271,6 +280,7 @@ fn find_members(
     identity: &mut Identity,
 ) -> Result<Members, StartError> {
     if let Some(members) = first_members(disk, cluster, identity)? {
+        settle_engine(disk, cluster, identity)?;
         return Ok(members);
     }
     let own = Own {
@@ -279,16 +289,40 @@ fn find_members(
         disk: identity.disk,
         is_fresh: true,
         since: None,
+        engine: cluster.engine,
         members: Members::default(),
     };
-    let members = join(&own, &cluster.join, &cluster.give_up).ok_or(StartError::GaveUp)?;
+    let joined = join(&own, &cluster.join, &cluster.give_up).ok_or(StartError::GaveUp)?;
+    let (members, engine) = joined;
     // Which member this folder is, before the list that makes it one.
     let since = members.get(identity.node).map_or(identity.since, |member| member.since);
-    *identity = Identity { since, ..identity.clone() };
+    *identity = Identity { since, engine: Some(engine), ..identity.clone() };
     identity.store(&**disk)?;
     store_members(&**disk, &members)?;
     tracing::info!("this node is a member of the cluster: it fetches what the others have");
     Ok(members)
+}
+
+/// A folder that does not know yet what its cluster agrees with learns it before the node says a word.
+fn settle_engine(
+    disk: &Arc<dyn Disk>,
+    cluster: &ClusterOptions,
+    identity: &mut Identity,
+) -> Result<(), StartError> {
+    if identity.engine.is_some() {
+        return Ok(());
+    }
+    // A folder with a log and without an engine is older than the choice.
+    let is_older = VoteStore::open(Arc::clone(disk))?.1.is_some();
+    let engine = match cluster.engine {
+        Some(wanted) if is_older && wanted != EngineKind::Raft => {
+            let found = EngineKind::Raft;
+            return Err(StartError::OtherEngine { node: identity.node, found, wanted });
+        }
+        wanted => wanted.unwrap_or_default(),
+    };
+    *identity = Identity { engine: Some(engine), ..identity.clone() };
+    Ok(identity.store(&**disk)?)
 }
 
 /// The way to the other nodes.
@@ -355,18 +389,18 @@ fn make_node(
     let entries = std::mem::take(&mut recovered.entries);
     let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
     let life = draw();
-    let raft_options = RaftOptions {
+    let beginning = Beginning {
         node: link.cluster.node,
         members: link.directory.members(),
-        election_ticks: ELECTION_TICKS,
-        heartbeat_ticks: HEARTBEAT_TICKS,
         may_vote: link.directory.is_admitted(),
         seed: life,
+        vote: recovered.vote,
+        checkpoint,
+        entries,
     };
-    let state = RaftState { vote: recovered.vote, checkpoint, entries };
-    let engine = Raft::new(&raft_options, state).ok_or(StartError::Entries)?;
+    let engine = begin_engine(link.directory.engine(), beginning).ok_or(StartError::Entries)?;
     let node_options = NodeOptions { node: link.cluster.node, is_alone: false, life, ..options.node.clone() };
-    Ok(Node::new(restored, Box::new(engine), node_options))
+    Ok(Node::new(restored, engine, node_options))
 }
 
 fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
@@ -407,9 +441,9 @@ fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
     let for_fetch = (Arc::clone(&shared), to_node);
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
     let member = link.map(|link| {
-        let (role, term) = (Role::Follower, Term(0));
+        let (role, term, engine) = (Role::Follower, Term(0), Some(link.directory.engine()));
         let status =
-            ClusterStatus { node: link.cluster.node, role, term, leader: None, ..ClusterStatus::alone() };
+            ClusterStatus { node: link.cluster.node, engine, role, term, leader: None, ..ClusterStatus::alone() };
         let member = Member::new(link.peers, to_supply, link.directory, status);
         shared.cluster.send_replace(member.status());
         member

@@ -49,6 +49,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         read_only,
         nodes: nodes.collect(),
         members_index: status.members_index.0,
+        engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
     }
 }
 

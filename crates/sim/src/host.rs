@@ -167,7 +167,7 @@ impl Host {
         let text = |error: RecordError| error.to_string();
         let (id, disk) = (self.id, u128::from(self.id.0) << 64 | u128::from(self.disks));
         let since = members.get(id).map_or(LogIndex(0), |member| member.since);
-        let identity = Identity { token: [0; 32], node: id, disk, since, is_admitted, known: Vec::new() };
+        let identity = Identity { token: [0; 32], node: id, disk, since, is_admitted, engine: None, known: Vec::new() };
         identity.store(&self.disk).map_err(text)?;
         self.admission = Some(is_admitted);
         store_members(&self.disk, members).map_err(text)

@@ -18,7 +18,7 @@
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
-use bezant_consensus::{Members, Vote};
+use bezant_consensus::{EngineKind, Members, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 use thiserror::Error;
 
@@ -217,6 +217,8 @@ pub struct Identity {
     pub since: LogIndex,
     /// True when this folder is known to have lost nothing, so that its node may vote.
     pub is_admitted: bool,
+    /// What the cluster agrees with; `None` before that is known, and in a folder older than the choice, which is Raft's.
+    pub engine: Option<EngineKind>,
     /// Other nodes that were met, and their folders; at most 64.
     pub known: Vec<KnownDisk>,
 }
@@ -265,7 +267,8 @@ impl Identity {
         content.extend_from_slice(&self.node.0.to_le_bytes());
         content.extend_from_slice(&self.disk.to_le_bytes());
         content.extend_from_slice(&self.since.0.to_le_bytes());
-        content.extend_from_slice(&u64::from(self.is_admitted).to_le_bytes());
+        let engine = self.engine.map_or(0, |engine| engine as u8);
+        content.extend_from_slice(&[u8::from(self.is_admitted), engine, 0, 0, 0, 0, 0, 0]);
         content.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
         for known in &self.known {
             content.extend_from_slice(&known.node.0.to_le_bytes());
@@ -281,7 +284,12 @@ impl Identity {
         let node = NodeId(reader.u64()?);
         let disk = u128::from_le_bytes(reader.array()?);
         let since = LogIndex(reader.u64()?);
-        let is_admitted = reader.u64()? != 0;
+        let [admitted, engine, ..] = reader.array::<8>()?;
+        let is_admitted = admitted != 0;
+        let engine = match engine {
+            0 => None,
+            code => Some(EngineKind::from_code(code).ok_or(DecodeError::Value)?),
+        };
         let count = reader.u64()?;
         if count > KNOWN_MAX as u64 {
             return Err(DecodeError::Value);
@@ -292,7 +300,7 @@ impl Identity {
             known.push(KnownDisk { node, since, disk: u128::from_le_bytes(reader.array()?) });
         }
         reader.finish()?;
-        Ok(Self { token, node, disk, since, is_admitted, known })
+        Ok(Self { token, node, disk, since, is_admitted, engine, known })
     }
 }
 
@@ -397,6 +405,7 @@ mod tests {
             disk: 99,
             since: LogIndex(3),
             is_admitted: true,
+            engine: Some(EngineKind::Paxos),
             known,
         };
         identity.store(&disk).unwrap();

@@ -34,6 +34,8 @@ pub struct ClusterReply {
     pub read_only: Option<String>,
     /// The log entry that made the nodes what they are; 0 = those with whom the cluster began.
     pub members_index: u64,
+    /// What the cluster agrees with: raft or paxos; null for a node that is alone.
+    pub engine: Option<String>,
     /// All nodes; empty for one that is alone.
     pub nodes: Vec<ClusterNodeReply>,
 }
@@ -85,6 +87,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             disk_available: unless_zero(reply.disk_available),
             read_only: (!reply.read_only.is_empty()).then_some(reply.read_only),
             members_index: reply.members_index,
+            engine: (!reply.engine.is_empty()).then_some(reply.engine),
             nodes: nodes.collect(),
         }
     }

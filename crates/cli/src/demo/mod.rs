@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use bezant_runtime::EngineKind;
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 
@@ -15,6 +16,7 @@ use self::nodes::Nodes;
 use self::payers::{Payers, connect, make_accounts};
 use crate::exit::Failure;
 use crate::output;
+use crate::start::parse_engine;
 use crate::stop::StopSignals;
 
 const NODES: usize = 3;
@@ -39,6 +41,7 @@ enum How {
 #[command(after_help = "Examples:
   bezant demo                              three nodes, payments, the leader killed once, the proof
   bezant demo --rounds 100 --quiet         the gap that clients see, a hundred times
+  bezant demo --engine paxos               the same on the other engine
   bezant demo --how pause --rounds 20 --quiet
 
 The nodes are processes of this program on a folder under the system's folder for temporary files. All of it
@@ -47,6 +50,9 @@ pub(crate) struct DemoArgs {
     /// What happens to a node in every round
     #[arg(long, value_enum, default_value_t = How::Kill)]
     how: How,
+    /// What the nodes agree with: raft or paxos
+    #[arg(long, value_name = "ENGINE", default_value_t = EngineKind::Raft, value_parser = parse_engine)]
+    engine: EngineKind,
     /// How often it happens
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -64,7 +70,7 @@ pub(crate) struct DemoArgs {
 /// Runs the demo; whatever happens, the nodes end and their folder goes.
 pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
-    let mut nodes = Nodes::start(NODES)?;
+    let mut nodes = Nodes::start(NODES, args.engine)?;
     let result = tokio::select! {
         result = show(args, &mut nodes) => result,
         () = stop.next() => Err(anyhow::anyhow!("interrupted")),

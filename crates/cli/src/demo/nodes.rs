@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bezant_client::{Client, ClusterReply};
+use bezant_runtime::EngineKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a node may take for what it was asked.
@@ -30,6 +31,7 @@ struct Node {
 pub(super) struct Nodes {
     folder: PathBuf,
     token: String,
+    engine: EngineKind,
     list: String,
     all: Vec<Node>,
 }
@@ -41,7 +43,7 @@ fn free_address() -> Result<String> {
 
 impl Nodes {
     /// Starts that many on a fresh folder.
-    pub(super) fn start(count: usize) -> Result<Self> {
+    pub(super) fn start(count: usize, engine: EngineKind) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("bezant-demo-{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
         let peers = (0..count).map(|_| free_address()).collect::<Result<Vec<_>>>()?;
@@ -51,7 +53,7 @@ impl Nodes {
             .map(|number| Ok(Node { number, listen: free_address()?, child: None }))
             .collect::<Result<Vec<_>>>()?;
         let token = bezant_client::ids::IdGenerator::new().transfer_id().0.to_string();
-        let mut nodes = Self { folder, token, list: list.join(","), all: nodes };
+        let mut nodes = Self { folder, token, engine, list: list.join(","), all: nodes };
         for number in 1..=count {
             nodes.start_one(number)?;
         }
@@ -65,7 +67,7 @@ impl Nodes {
         let node = &mut self.all[number - 1];
         let child = Command::new(program)
             .args(["start", "--node", &number.to_string(), "--nodes", &self.list])
-            .args(["--listen", &node.listen])
+            .args(["--listen", &node.listen, "--engine", self.engine.name()])
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{number}")))
             .env("BEZANT_TOKEN", &self.token)

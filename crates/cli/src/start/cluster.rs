@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bezant_runtime::ClusterOptions;
+use bezant_runtime::{ClusterOptions, EngineKind};
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
 use clap::Args;
@@ -29,6 +29,10 @@ pub(super) struct ClusterArgs {
     /// Joins a cluster that works already, on an empty folder: where its nodes reach each other, HOST:PORT,HOST:PORT
     #[arg(long, env = "BEZANT_JOIN", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) join: Vec<String>,
+    /// What a new cluster agrees with, for good and on all its nodes: raft or paxos [default: raft; of a node that joins: 
+    /// what the others have]
+    #[arg(long, env = "BEZANT_ENGINE", value_name = "ENGINE", value_parser = parse_engine, help_heading = "Cluster")]
+    pub(super) engine: Option<EngineKind>,
     /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself
     #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE", help_heading = "Cluster")]
     pub(super) token_file: Option<PathBuf>,
@@ -57,6 +61,7 @@ pub(super) struct Place {
     pub(super) nodes: Vec<(NodeId, String)>,
     pub(super) join: Vec<String>,
     pub(super) peer_listen: String,
+    engine: Option<EngineKind>,
     token: String,
 }
 
@@ -66,6 +71,7 @@ impl Place {
         args: &ClusterArgs,
         file_nodes: &[FileNode],
         file_token: Option<&str>,
+        file_engine: Option<&str>,
     ) -> Result<Option<Self>, Failure> {
         let nodes = if args.nodes.is_empty() {
             file_nodes.iter().map(|node| (NodeId(node.id), node.peer.clone())).collect()
@@ -73,6 +79,9 @@ impl Place {
             args.nodes.iter().map(|text| parse_node(text)).collect::<Result<Vec<_>, _>>()?
         };
         let Some(node) = args.node else {
+            if args.engine.is_some() && nodes.is_empty() && args.join.is_empty() {
+                return Err(usage("a node that is alone agrees with nobody: --engine belongs to --nodes or --join"));
+            }
             if nodes.is_empty() && args.join.is_empty() {
                 return Ok(None);
             }
@@ -95,7 +104,9 @@ impl Place {
                 usage("where do the other nodes reach this one? say it with --peer-listen HOST:PORT")
             })?;
         let token = token(args.token_file.as_deref(), file_token)?;
-        Ok(Some(Self { node, nodes, join: args.join.clone(), peer_listen, token }))
+        let from_file = file_engine.map(|name| parse_engine(name).map_err(|error| usage(&error))).transpose()?;
+        let engine = args.engine.or(from_file);
+        Ok(Some(Self { node, nodes, join: args.join.clone(), peer_listen, engine, token }))
     }
 
     /// Takes the address for the other nodes.
@@ -106,9 +117,14 @@ impl Place {
                 self.peer_listen
             ))
         })?;
-        let (node, token, nodes, join) = (self.node, self.token, self.nodes, self.join);
-        Ok(ClusterOptions { node, token, nodes, join, give_up: Arc::default(), listener })
+        let Self { node, nodes, join, engine, token, .. } = self;
+        Ok(ClusterOptions { node, token, engine, nodes, join, give_up: Arc::default(), listener })
     }
+}
+
+/// Reads the name of an engine.
+pub(crate) fn parse_engine(name: &str) -> Result<EngineKind, String> {
+    EngineKind::from_name(name).ok_or_else(|| format!("{name:?} is no engine: raft or paxos"))
 }
 
 /// Reads `1=HOST:PORT`.
@@ -206,10 +222,10 @@ mod tests {
 
     #[test]
     fn a_node_finds_its_place_in_the_list() {
-        let place = Place::new(&args(Some(2), &["1=a:7", "2=b:8"]), &[], TOKEN).unwrap().unwrap();
+        let place = Place::new(&args(Some(2), &["1=a:7", "2=b:8"]), &[], TOKEN, None).unwrap().unwrap();
         assert_eq!((place.node, place.peer_listen.as_str()), (NodeId(2), "b:8"));
         assert_eq!(place.nodes, [(NodeId(1), "a:7".to_owned()), (NodeId(2), "b:8".to_owned())]);
-        assert_eq!(Place::new(&args(None, &[]), &[], None).unwrap(), None);
+        assert_eq!(Place::new(&args(None, &[]), &[], None, None).unwrap(), None);
     }
 
     #[test]
@@ -217,7 +233,7 @@ mod tests {
         let joining = |join: &[&str], listen: Option<&str>| {
             let join = join.iter().map(|text| (*text).to_owned()).collect();
             let args = ClusterArgs { join, peer_listen: listen.map(str::to_owned), ..args(Some(4), &[]) };
-            Place::new(&args, &[], TOKEN)
+            Place::new(&args, &[], TOKEN, None)
         };
         let place = joining(&["a:7", "b:7"], Some("d:7")).unwrap().unwrap();
         assert_eq!((place.peer_listen.as_str(), place.join.len()), ("d:7", 2));
@@ -238,7 +254,7 @@ mod tests {
             (Some(1), &["1=a:7"], Some("short"), "shorter"),
         ];
         for (node, nodes, token, word) in cases {
-            let error = Place::new(&args(node, nodes), &[], token).unwrap_err();
+            let error = Place::new(&args(node, nodes), &[], token, None).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
     }

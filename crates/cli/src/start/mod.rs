@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-pub(crate) use self::cluster::is_address;
+pub(crate) use self::cluster::{is_address, parse_engine};
 use self::cluster::{ClusterArgs, FileNode, Place};
 use crate::exit::Failure;
 use crate::output;
@@ -47,6 +47,7 @@ A file for --config:
 
 A file for all nodes of a cluster; each is started with its --node:
   token = \"...\"        or BEZANT_TOKEN, or --token-file
+  engine = \"raft\"      or \"paxos\"; of a new cluster
   listen = \"0.0.0.0:7070\"
   nodes = [
     { id = 1, peer = \"a.example:7071\" },
@@ -87,6 +88,7 @@ struct FileSettings {
     /// A string may hold what a number in TOML cannot.
     tigerbeetle_cluster: Option<ClusterNumber>,
     token: Option<String>,
+    engine: Option<String>,
     #[serde(default)]
     nodes: Vec<FileNode>,
 }
@@ -127,7 +129,7 @@ struct Settings {
 
 impl Settings {
     fn new(args: &StartArgs, file: FileSettings) -> Result<Self, Failure> {
-        let place = Place::new(&args.cluster, &file.nodes, file.token.as_deref())?;
+        let place = Place::new(&args.cluster, &file.nodes, file.token.as_deref(), file.engine.as_deref())?;
         let own = place.as_ref().and_then(|place| file.nodes.iter().find(|node| node.id == place.node.0));
         let data_dir =
             args.data_dir.clone().or_else(|| own.and_then(|node| node.data_dir.clone())).or(file.data_dir);

@@ -6,14 +6,14 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
 
 use std::io::{self, Read, Write};
 
-use bezant_consensus::Members;
+use bezant_consensus::{EngineKind, Members};
 use bezant_types::{LogIndex, NodeId};
 use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ use crate::directory::Claim;
 use crate::node_thread::now;
 
 /// The version of the protocol between nodes; nodes of different versions do not talk.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes of a message of the handshake: the longest list of members, and room for the rest.
 const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
@@ -62,6 +62,8 @@ pub(crate) struct Own {
     pub(crate) is_fresh: bool,
     /// The entry that added it, as its folder was told; `None` when it wants to join.
     pub(crate) since: Option<LogIndex>,
+    /// What it agrees with; `None` for what the others do, when it wants to join.
+    pub(crate) engine: Option<EngineKind>,
     /// Who takes part, as far as it knows; nobody when it wants to join.
     pub(crate) members: Members,
 }
@@ -76,6 +78,8 @@ pub(super) struct Met {
     pub(super) clock_offset_nanos: Option<i64>,
     /// See [`Claim`].
     pub(super) since: Option<LogIndex>,
+    /// What it agrees with.
+    pub(super) engine: Option<EngineKind>,
     /// Who takes part, as far as it knows.
     pub(super) members: Members,
 }
@@ -100,6 +104,7 @@ struct Hello {
     disk: u128,
     is_fresh: bool,
     since: Option<LogIndex>,
+    engine: Option<EngineKind>,
     wall: u64,
     random: [u8; 16],
     members: Members,
@@ -115,6 +120,7 @@ impl Hello {
             disk: own.disk,
             is_fresh: own.is_fresh,
             since: own.since,
+            engine: own.engine,
             wall: now().wall.0,
             random: random.to_le_bytes(),
             members: own.members.clone(),
@@ -131,6 +137,7 @@ impl Hello {
         bytes.put_u128_le(self.disk);
         bytes.put_u8(u8::from(self.is_fresh));
         bytes.put_u64_le(self.since.map_or(JOINS, |since| since.0));
+        bytes.put_u8(self.engine.map_or(0, |engine| engine as u8));
         bytes.put_u64_le(self.wall);
         bytes.put_slice(&self.random);
         bytes.put_slice(&self.members.encode());
@@ -162,12 +169,17 @@ impl Hello {
         let is_fresh = reader.array::<1>().map_err(broken)? != [0];
         let since = reader.u64().map_err(broken)?;
         let since = (since != JOINS).then_some(LogIndex(since));
+        let [code] = reader.array::<1>().map_err(broken)?;
+        let engine = EngineKind::from_code(code);
+        if engine.is_none() && code != 0 {
+            return Err(refused(OTHER_PROTOCOL));
+        }
         let wall = reader.u64().map_err(broken)?;
         let random = reader.array().map_err(broken)?;
         let mut rest = reader.rest();
         let members = Members::decode(&mut rest).ok_or_else(|| refused(OTHER_PROTOCOL))?;
         let proof = rest.try_into().map_err(|_| refused(OTHER_PROTOCOL))?;
-        Ok(Self { node, to, disk, is_fresh, since, wall, random, members, proof })
+        Ok(Self { node, to, disk, is_fresh, since, engine, wall, random, members, proof })
     }
 
     /// The peer looked at its clock between these two moments of ours, which only the dialer knows.
@@ -183,6 +195,7 @@ impl Hello {
             is_fresh: self.is_fresh,
             clock_offset_nanos: offset,
             since: self.since,
+            engine: self.engine,
             members: self.members.clone(),
         }
     }
@@ -200,8 +213,16 @@ fn proof(token: &[u8; 32], side: u8, dialer: &Hello, acceptor: &Hello) -> [u8; 3
     hash.finalize().into()
 }
 
-/// Nodes that begin a cluster must begin it with the same others. Later the newer list counts.
-fn check_first_members(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
+/// All nodes of a cluster agree with the same engine, and begin it with the same others. Later the newer list counts.
+fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
+    if let (Some(ours), Some(theirs)) = (own.engine, peer.engine)
+        && ours != theirs
+    {
+        return Err(refused(&format!(
+            "a node that agrees by {theirs} was met by one that agrees by {ours}: all nodes of a cluster have the \
+             same engine, for good; start the one that is new on an empty folder with --engine {ours} or --engine {theirs}"
+        )));
+    }
     let zero = LogIndex(0);
     let numbers = |members: &Members| members.nodes.iter().map(|member| member.node).collect::<Vec<_>>();
     let (ours, theirs) = (numbers(&own.members), numbers(&peer.members));
@@ -238,7 +259,7 @@ pub(super) fn dial(
     if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
         return Err(refused(WRONG_TOKEN));
     }
-    check_first_members(own, &welcome)?;
+    check_cluster(own, &welcome)?;
     if to != ANYBODY && welcome.node != to {
         return Err(refused(&format!(
             "it is node {}, and not node {to}: check the list of nodes",
@@ -291,7 +312,7 @@ fn try_accept(
     if !confirm.first_chunk().is_some_and(|proof| is_equal(proof, &expected)) {
         return Err(refused(WRONG_TOKEN));
     }
-    check_first_members(own, &hello)?;
+    check_cluster(own, &hello)?;
     // When it looked at its clock is not known here: this node dials it, too.
     let met = hello.met(None);
     admit(&met).map_err(HandshakeError::Refused)?;

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bezant_consensus::Members;
+use bezant_consensus::{EngineKind, Members};
 
 use super::dialer::{Told, WAIT_REFUSED};
 use super::handshake::{self, ANYBODY, HandshakeError, Own};
@@ -17,14 +17,16 @@ const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Asks the members at these addresses, one after the other, until one of them says who takes part, and this node is
-/// among them. Blocks for as long as that takes; what it waits for is told. `None` when it is to give up.
-pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Option<Members> {
+/// among them; also what they agree with. Blocks for as long as that takes; what it waits for is told. `None` when it is to give up.
+pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Option<(Members, EngineKind)> {
     let mut told = Told::default();
     loop {
         let mut pause = WAIT_UNREACHABLE;
         for address in addresses {
             match ask(own, address) {
-                Ok(members) if members.get(own.node).is_some() => return Some(members),
+                Ok((members, Some(engine))) if members.get(own.node).is_some() => {
+                    return Some((members, engine));
+                }
                 Ok(_) => {}
                 Err(HandshakeError::Refused(reason)) => {
                     told.tell(&format!("waits for the cluster: the node at {address} says: {reason}"));
@@ -46,9 +48,9 @@ pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Op
     }
 }
 
-fn ask(own: &Own, address: &str) -> Result<Members, HandshakeError> {
+fn ask(own: &Own, address: &str) -> Result<(Members, Option<EngineKind>), HandshakeError> {
     let mut stream = stream::dial(address)?;
     let met = handshake::dial(&mut stream, own, ANYBODY, |_| Ok(()))?;
     stream::shut_down(&stream);
-    Ok(met.members)
+    Ok((met.members, met.engine))
 }

@@ -87,6 +87,7 @@ impl Shared {
             disk: self.directory.disk_id(),
             is_fresh: self.directory.is_fresh(),
             since: Some(self.directory.since()),
+            engine: Some(self.directory.engine()),
             members: self.directory.members(),
         }
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use bezant_consensus::{Change, Members};
+use bezant_consensus::{Change, EngineKind, Members};
 use bezant_storage::MemoryDisk;
 use bezant_storage::record::Identity;
 use bezant_types::LogIndex;
@@ -38,7 +38,7 @@ fn start(node: u64, token: u8, listener: TcpListener, peers: &[(u64, &str)]) -> 
 fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
     let (node, disk) = (NodeId(node), u128::from(node) * 100);
     let (since, known) = (LogIndex(0), Vec::new());
-    let identity = Identity { token: [token; 32], node, disk, since, is_admitted: false, known };
+    let identity = Identity { token: [token; 32], node, disk, since, is_admitted: false, engine: Some(EngineKind::Raft), known };
     let others = peers.iter().map(|(peer, address)| (NodeId(*peer), (*address).to_owned()));
     let members = Members::first(others.chain([(node, "127.0.0.1:1".to_owned())]));
     Arc::new(Directory::new(Arc::new(MemoryDisk::new()), identity, members, [], true))
@@ -133,7 +133,9 @@ fn a_peer_that_comes_back_is_met_again() {
 fn own(token: u8, node: u64, list: &[u64]) -> Own {
     let disk = u128::from(node) * 100;
     let since = (!list.is_empty()).then_some(LogIndex(0));
-    Own { token: [token; 32], node: NodeId(node), disk, is_fresh: false, since, members: members(list) }
+    let engine = (!list.is_empty()).then_some(EngineKind::Raft);
+    let node = NodeId(node);
+    Own { token: [token; 32], node, disk, is_fresh: false, since, engine, members: members(list) }
 }
 
 /// What node 1, which knows nodes 1 and 2, says to a node that dials with these words.
@@ -157,6 +159,7 @@ fn whoever_does_not_belong_hears_why() {
         (refusal(&own(7, 3, &[]), 0), "cluster add 3"),
         (refusal(&own(7, 2, &[1, 2, 3]), 1), "another list of nodes"),
         (refusal(&own(7, 2, &[1, 2]), 4), "node 4 was meant"),
+        (refusal(&Own { engine: Some(EngineKind::Paxos), ..own(7, 2, &[1, 2]) }, 1), "--engine raft"),
         (refusal(&Own { disk: 5, ..own(7, 2, &[1, 2]) }, 1), "another disk"),
     ];
     for (text, word) in cases {
