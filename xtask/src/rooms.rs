@@ -41,8 +41,12 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
         "shapes on the wire are the same whatever runs behind",
     ),
     ("node", &["raft"], "a node knows the seam, and no engine behind it"),
-    ("replica", &["raft"], "what a disk holds is the same whichever engine wrote it"),
-    ("runtime", &["sim"], "what drives a node in production knows nothing of the simulation"),
+    (
+        "replica",
+        &["ledger", "raft"],
+        "what a disk holds is kept the same whichever machine and engine wrote it",
+    ),
+    ("runtime", &["ledger", "sim"], "it drives a node with any machine, and knows nothing of the simulation"),
     (
         "server",
         &["consensus", "raft", "node", "replica", "sim"],
