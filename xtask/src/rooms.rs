@@ -43,7 +43,8 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
         "shapes on the wire are the same whatever runs behind",
     ),
     ("node", &["raft", "paxos"], "a node knows the seam, and no engine behind it"),
-    ("runtime", &["sim"], "what drives a node in production knows nothing of the simulation"),
+    ("replica", &["ledger"], "what a disk holds is kept the same whichever machine wrote it"),
+    ("runtime", &["ledger", "sim"], "it drives a node with any machine, and knows nothing of the simulation"),
     (
         "server",
         &["consensus", "raft", "paxos", "node", "replica", "sim"],

@@ -35,7 +35,7 @@ mod two_phase;
 mod window;
 
 pub use accounts::AccountScan;
-pub use machine::{Ledger, LedgerRows};
+pub use machine::Ledger;
 pub use operation::{
     ASSET_SIZE, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event, ExtendedAccount, ExtendedTransfer,
     Operation, SET_BOUNDS_SIZE, SET_NAME_SIZE, SetBounds, SetName, name_from_bytes, name_to_bytes,

@@ -6,8 +6,8 @@ use bezant_codec::records;
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, LogIndex, Movement,
-    Nanos, Refusal, RowBatch, Transfer, TransferFlags,
+    Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, HistoryRows,
+    LogIndex, Nanos, Transfer, TransferFlags,
 };
 use bytes::Bytes;
 
@@ -42,15 +42,6 @@ pub struct Ledger {
     pub(crate) scope: Option<Scope>,
     /// The checkpoint that is being read out.
     pub(crate) cut: Option<Cut>,
-}
-
-/// What one entry adds to the history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerRows {
-    /// In order of their timestamps.
-    pub movements: RowBatch<Movement>,
-    /// In the order in which they were refused.
-    pub refusals: RowBatch<Refusal>,
 }
 
 impl Default for Ledger {
@@ -224,7 +215,7 @@ fn prefetch_account(record: &[u8; RECORD_SIZE], keys: &mut Vec<FetchKey>) {
 impl StateMachine for Ledger {
     type Key = FetchKey;
     type Found = Fetched;
-    type Rows = LedgerRows;
+    type Rows = HistoryRows;
     type Query = LedgerQuery;
     type Answer = LedgerAnswer;
 
@@ -242,7 +233,7 @@ impl StateMachine for Ledger {
         Prefetch { keys, position: self.window.current_start() }
     }
 
-    fn apply(&mut self, index: LogIndex, entry: &Entry, fetched: Fetched) -> Option<Applied<LedgerRows>> {
+    fn apply(&mut self, index: LogIndex, entry: &Entry, fetched: Fetched) -> Option<Applied<HistoryRows>> {
         if !self.window.covers(fetched.seen) {
             return None;
         }
@@ -258,7 +249,7 @@ impl StateMachine for Ledger {
             first = Nanos(first.0 + u64::from(command.events));
         }
         let (movements, refusals) = self.window.finish_entry();
-        Some(Applied { results, rows: LedgerRows { movements, refusals } })
+        Some(Applied { results, rows: HistoryRows { movements, refusals } })
     }
 
     fn due(&self, now: Nanos) -> Option<Command> {

@@ -1,4 +1,4 @@
-//! A replica of the ledger on its disk: how its state comes back after a restart ([`recover`]), and how one
+//! A replica of a state machine on its disk: how its state comes back after a restart ([`recover`]), and how one
 //! that is far behind gets the state of another ([`Supplier`], [`verify`]).
 //!
 //! Runtime and simulator share this room, so that the simulator tries what runs in production. It reads and
@@ -10,11 +10,13 @@
 #![deny(clippy::float_arithmetic)]
 
 mod engine;
+mod machine;
 mod recover;
 mod repair;
 mod supply;
 
 pub use engine::{Beginning, begin_engine};
+pub use machine::Machine;
 pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
 pub use repair::Repair;
 pub use supply::{Supplier, SupplyError, verify};

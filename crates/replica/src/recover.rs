@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bezant_consensus::{LogEntry, Vote};
-use bezant_ledger::Ledger;
 use bezant_node::{ReplayError, replay};
-use bezant_rsm::{Prefetch, RestoreError, StateMachine};
+use bezant_rsm::{Prefetch, RestoreError};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
@@ -15,6 +14,7 @@ use bezant_storage::{History, HistoryError, HistoryReader};
 use bezant_types::{FetchKey, Fetched, LogIndex, Term};
 use thiserror::Error;
 
+use crate::machine::Machine;
 use crate::repair::{Repair, repair};
 
 /// Why a replica does not come back. Nothing that was acknowledged was changed but what the others have; it can be
@@ -28,7 +28,7 @@ pub enum RecoverError {
     /// The checkpoint cannot be read.
     #[error("the checkpoint cannot be read: {0}")]
     Checkpoint(#[from] CheckpointError),
-    /// The checkpoint's bytes are sound, but not a ledger's.
+    /// The checkpoint's bytes are sound, but not this machine's.
     #[error("the checkpoint cannot be used: {0}")]
     Restore(#[from] RestoreError),
     /// The history cannot be read.
@@ -56,11 +56,11 @@ pub enum Mode {
 
 /// What the disk held.
 #[derive(Debug)]
-pub struct Recovered {
+pub struct Recovered<M> {
     /// Where checkpoints go.
     pub store: CheckpointStore,
     /// The state after `applied`.
-    pub machine: Ledger,
+    pub machine: M,
     /// Its rows.
     pub history: History,
     /// Ready for the next entry.
@@ -96,7 +96,11 @@ pub fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fe
 const REPAIRS_MAX: usize = 8;
 
 /// Reads everything back. One of several replicas forgets what is damaged, to get it from the others.
-pub fn recover(disk: &Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<Recovered, RecoverError> {
+pub fn recover<M: Machine>(
+    disk: &Arc<dyn Disk>,
+    options: LogOptions,
+    mode: Mode,
+) -> Result<Recovered<M>, RecoverError> {
     let mut repairs = Vec::new();
     loop {
         let mut checkpoint = (LogIndex(0), Term(0));
@@ -115,12 +119,12 @@ pub fn recover(disk: &Arc<dyn Disk>, options: LogOptions, mode: Mode) -> Result<
 }
 
 /// Reads everything back, or finds the first damage; `checkpoint` is the one that was read until then.
-fn read_back(
+fn read_back<M: Machine>(
     disk: &Arc<dyn Disk>,
     options: LogOptions,
     mode: Mode,
     checkpoint: &mut (LogIndex, Term),
-) -> Result<Recovered, RecoverError> {
+) -> Result<Recovered<M>, RecoverError> {
     let (votes, vote) = VoteStore::open(Arc::clone(disk))?;
     if mode == Mode::Grouped
         && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
@@ -132,9 +136,9 @@ fn read_back(
     let mut machine = match store.load_newest()? {
         Some(newest) => {
             *checkpoint = (newest.index, newest.term);
-            Ledger::restore(&newest.bytes)?
+            M::restore(&newest.bytes)?
         }
-        None => Ledger::new(),
+        None => M::default(),
     };
     let checkpoint = *checkpoint;
     let mut history = History::open(Arc::clone(disk), machine.position())?;

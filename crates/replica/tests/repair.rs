@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bezant_consensus::{EntryKind, LogEntry, Vote};
-use bezant_ledger::{Event, Operation};
+use bezant_ledger::{Event, Ledger, Operation};
 use bezant_node::replay;
 use bezant_replica::{Mode, RecoverError, Recovered, Repair, fetch, recover};
 use bezant_rsm::{Command, Entry, StateMachine};
@@ -50,7 +50,7 @@ fn entry(index: u64) -> LogEntry {
     LogEntry { index: LogIndex(index), term: TERM, kind: EntryKind::Command, payload: entry.encode() }
 }
 
-fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered, RecoverError> {
+fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered<Ledger>, RecoverError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     recover(&disk, LOG, mode)
 }
@@ -136,7 +136,7 @@ fn rot(damage: fn(&MemoryDisk)) -> MemoryDisk {
 }
 
 /// What must hold of a replica that was repaired.
-fn check(name: &str, disk: &MemoryDisk, replica: &Recovered, kept: Option<u64>) {
+fn check(name: &str, disk: &MemoryDisk, replica: &Recovered<Ledger>, kept: Option<u64>) {
     let identity = Identity::load(disk).unwrap().unwrap();
     assert!(!identity.is_admitted, "{name}");
     assert_eq!((identity.disk, &identity.known[..]), (7, &[PEER][..]), "{name}");

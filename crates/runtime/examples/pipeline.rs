@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Operation};
+use bezant_ledger::{Event, Ledger, Operation};
 use bezant_runtime::{Handle, Options, start};
 use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
 
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn pay(
-    handle: Handle,
+    handle: Handle<Ledger>,
     client: u128,
     clients: u128,
     rounds: u128,

@@ -3,9 +3,8 @@
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable};
-use bezant_replica::verify;
+use bezant_replica::{Machine, verify};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::DiskError;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
@@ -33,15 +32,15 @@ pub(crate) enum CheckpointWork {
     Install(Installable),
 }
 
-pub(crate) struct CheckpointThread {
+pub(crate) struct CheckpointThread<M: Machine> {
     pub(crate) store: CheckpointStore,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) node: mpsc::Sender<Message>,
+    pub(crate) node: mpsc::Sender<Message<M>>,
     pub(crate) history: mpsc::Sender<HistoryWork>,
     pub(crate) log: mpsc::Sender<LogWork>,
 }
 
-impl CheckpointThread {
+impl<M: Machine> CheckpointThread<M> {
     /// Runs until nobody can send work any more, or until the disk fails.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<CheckpointWork>) {
         if let Err(error) = self.serve(work) {
@@ -116,7 +115,7 @@ impl CheckpointThread {
     /// Makes the checkpoint of a peer this replica's: the intention is noted in the log, the checkpoint made
     /// durable, and the log begun anew, so that a crash at any point leaves the old state or the new one.
     /// `None` when another thread has ended: it has told why.
-    fn install(&self, installable: &Installable) -> Result<Option<Input<Ledger>>, CheckpointError> {
+    fn install(&self, installable: &Installable) -> Result<Option<Input<M>>, CheckpointError> {
         let Installable { index, term, time, position, .. } = *installable;
         let failed = |reason: &str| {
             tracing::warn!(index = index.0, "the checkpoint of another node is fetched anew: {reason}");

@@ -4,7 +4,7 @@
 use std::sync::{Arc, mpsc};
 
 use bezant_node::Input;
-use bezant_replica::fetch;
+use bezant_replica::{Machine, fetch};
 use bezant_rsm::Prefetch;
 use bezant_types::{FetchKey, LogIndex, Term};
 use tokio::runtime::Runtime;
@@ -20,11 +20,11 @@ pub(crate) struct Fetch {
 }
 
 /// Runs until nobody can send work any more, or until the history cannot be read.
-pub(crate) fn run(
+pub(crate) fn run<M: Machine>(
     shared: &Arc<Shared>,
     waiting: &Runtime,
     work: &mpsc::Receiver<Fetch>,
-    node: &mpsc::Sender<Message>,
+    node: &mpsc::Sender<Message<M>>,
 ) {
     for Fetch { index, term, prefetch } in work {
         // A history that lags behind by more than the machine keeps in memory would be asked again and again.
@@ -50,6 +50,7 @@ mod tests {
     use super::*;
     use crate::history_thread::tests::movements;
     use crate::metrics::Metrics;
+    use bezant_ledger::Ledger;
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{HistoryPosition, MovementNumber, RowBatch, TransferId};
     use std::time::Duration;
@@ -63,7 +64,7 @@ mod tests {
         let (node, events) = mpsc::channel();
         let for_thread = Arc::clone(&shared);
         let waiting = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let thread = std::thread::spawn(move || run(&for_thread, &waiting, &work, &node));
+        let thread = std::thread::spawn(move || run::<Ledger>(&for_thread, &waiting, &work, &node));
         let position = HistoryPosition { movements: 10, refusals: 0 };
         let prefetch = Prefetch { keys: vec![FetchKey::Transfer(TransferId(3))], position };
         to_thread.send(Fetch { index: LogIndex(1), term: Term(1), prefetch }).unwrap();

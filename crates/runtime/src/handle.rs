@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
-use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_node::{Consistency, Input, PeerMessage, change_command};
+use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
@@ -121,23 +121,23 @@ pub enum Health {
 
 /// What the node thread is told.
 #[derive(Debug)]
-pub(crate) enum Message {
+pub(crate) enum Message<M: Machine> {
     Execute {
         command: Command,
         admission: Admission,
         reply: oneshot::Sender<Result<Committed, ExecuteError>>,
     },
     Query {
-        query: LedgerQuery,
+        query: M::Query,
         consistency: Consistency,
-        reply: oneshot::Sender<Result<Read<LedgerAnswer>, ReadError>>,
+        reply: oneshot::Sender<Result<Read<M::Answer>, ReadError>>,
     },
     Barrier {
         consistency: Consistency,
         reply: oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>,
     },
     /// From one of the node's own threads.
-    Event(Input<Ledger>),
+    Event(Input<M>),
     /// From a peer.
     FromPeer {
         from: NodeId,
@@ -271,13 +271,19 @@ impl Drop for ReadAdmission<'_> {
 }
 
 /// A running node.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    pub(crate) node: mpsc::Sender<Message>,
+#[derive(Debug)]
+pub struct Handle<M: Machine> {
+    pub(crate) node: mpsc::Sender<Message<M>>,
     pub(crate) shared: Arc<Shared>,
 }
 
-impl Handle {
+impl<M: Machine> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { node: self.node.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<M: Machine> Handle<M> {
     /// Puts a command in the log; answers when it is durable and applied.
     pub async fn execute(
         &self,
@@ -318,23 +324,19 @@ impl Handle {
         Ok(outcome.map(|()| committed.index))
     }
 
-    /// Asks about accounts, assets and books; sees everything that was acknowledged before.
-    pub async fn query_ledger(
-        &self,
-        query: LedgerQuery,
-        deadline: Option<Instant>,
-    ) -> Result<LedgerAnswer, ReadError> {
-        let read = self.query_ledger_at(query, Consistency::Linearizable, deadline).await?;
+    /// Asks the state machine; sees everything that was acknowledged before.
+    pub async fn query(&self, query: M::Query, deadline: Option<Instant>) -> Result<M::Answer, ReadError> {
+        let read = self.query_at(query, Consistency::Linearizable, deadline).await?;
         Ok(read.answer)
     }
 
-    /// Asks about accounts, assets and books, as fresh as is asked for.
-    pub async fn query_ledger_at(
+    /// Asks the state machine, as fresh as is asked for.
+    pub async fn query_at(
         &self,
-        query: LedgerQuery,
+        query: M::Query,
         consistency: Consistency,
         deadline: Option<Instant>,
-    ) -> Result<Read<LedgerAnswer>, ReadError> {
+    ) -> Result<Read<M::Answer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
         let (reply, answer) = oneshot::channel();
         self.node.send(Message::Query { query, consistency, reply }).map_err(|_| ReadError::Stopping)?;

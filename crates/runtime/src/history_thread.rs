@@ -4,10 +4,10 @@ use std::sync::{Arc, mpsc};
 
 use rustix::process::setpriority_process;
 
-use bezant_ledger::{Ledger, LedgerRows};
 use bezant_node::Input;
+use bezant_replica::Machine;
 use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
-use bezant_types::{HistoryPosition, MovementNumber};
+use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
 use bytes::Bytes;
 
 use crate::handle::{Message, Shared};
@@ -16,7 +16,7 @@ use crate::metrics::gauge;
 /// What the history is told.
 #[derive(Debug)]
 pub(crate) enum HistoryWork {
-    Rows(LedgerRows),
+    Rows(HistoryRows),
     /// Rows from a peer; they begin where the history ends.
     Install {
         from: HistoryPosition,
@@ -35,16 +35,16 @@ pub(crate) enum HistoryWork {
     Stop,
 }
 
-pub(crate) struct HistoryThread {
+pub(crate) struct HistoryThread<M: Machine> {
     pub(crate) history: History,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) node: mpsc::Sender<Message>,
+    pub(crate) node: mpsc::Sender<Message<M>>,
     pub(crate) jobs: mpsc::Sender<Job>,
     /// No index is built: merging runs takes as much room as they have until a checkpoint has passed them.
     pub(crate) is_pressed: bool,
 }
 
-impl HistoryThread {
+impl<M: Machine> HistoryThread<M> {
     /// Runs until nobody can send work any more. When the disk fails, the rows of entries that were applied
     /// before the node heard of it are still taken, into memory: readers wait for them.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
@@ -115,7 +115,7 @@ impl HistoryThread {
         from: HistoryPosition,
         until: HistoryPosition,
         bytes: &[u8],
-    ) -> Result<Input<Ledger>, HistoryError> {
+    ) -> Result<Input<M>, HistoryError> {
         let failed = |reason: &str| {
             tracing::warn!("rows of another node are fetched anew: {reason}");
             Ok(Input::InstallFailed)
@@ -167,6 +167,7 @@ pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<Histor
 pub(crate) mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use bezant_ledger::Ledger;
     use bezant_storage::{FaultPlan, MemoryDisk};
     use bezant_types::{Balances, Head, Movement, MovementKind, Nanos, RowBatch, Transfer, TransferId};
 
@@ -184,7 +185,7 @@ pub(crate) mod tests {
     }
 
     fn rows(numbers: std::ops::Range<u64>) -> HistoryWork {
-        HistoryWork::Rows(LedgerRows { movements: movements(numbers), refusals: RowBatch::default() })
+        HistoryWork::Rows(HistoryRows { movements: movements(numbers), refusals: RowBatch::default() })
     }
 
     #[test]
@@ -193,7 +194,7 @@ pub(crate) mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (to_index, jobs) = mpsc::channel();
         let node = mpsc::channel().0;
-        let mut thread = HistoryThread { history, shared, node, jobs: to_index, is_pressed: false };
+        let mut thread = HistoryThread::<Ledger> { history, shared, node, jobs: to_index, is_pressed: false };
         thread.take(HistoryWork::Pressure(true)).unwrap();
         // A full run's worth.
         thread.take(rows(0..98_304)).unwrap();
@@ -209,7 +210,8 @@ pub(crate) mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (node, events) = mpsc::channel();
         let (jobs, _no_index) = mpsc::channel();
-        let thread = HistoryThread { history, shared: Arc::clone(&shared), node, jobs, is_pressed: false };
+        let thread =
+            HistoryThread::<Ledger> { history, shared: Arc::clone(&shared), node, jobs, is_pressed: false };
         let (to_thread, work) = mpsc::channel();
         let (reply, flushed) = mpsc::channel();
         // More than one write's worth, and an entry that was applied before the node heard of the failure.

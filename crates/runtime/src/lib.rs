@@ -1,4 +1,4 @@
-//! Real threads, disk and clock that drive a node.
+//! Real threads, disk and clock that drive a node, whichever state machine it has.
 //!
 //! [`start`] brings a folder to life and gives a [`Handle`], the only door to the node. Each thread owns one
 //! thing and talks by messages: the node (`node_thread`), the log (`log_thread`), the history and its
@@ -24,6 +24,7 @@ mod supply_thread;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
 pub use bezant_node::Consistency;
+pub use bezant_replica::Machine;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, Read, ReadError};

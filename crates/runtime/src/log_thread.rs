@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bezant_consensus::{Write, WriteNumber};
 use bezant_node::Input;
+use bezant_replica::Machine;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogError, Preparer};
 use bezant_storage::record::{RecordError, VoteStore};
@@ -45,12 +46,12 @@ enum WriteError {
     Vote(#[from] RecordError),
 }
 
-pub(crate) struct LogThread {
+pub(crate) struct LogThread<M: Machine> {
     pub(crate) log: Log,
     pub(crate) votes: VoteStore,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) node: mpsc::Sender<Message>,
+    pub(crate) node: mpsc::Sender<Message<M>>,
     /// Wakes the thread that makes the next segment ready.
     pub(crate) prepare: mpsc::SyncSender<()>,
 }
@@ -65,7 +66,7 @@ pub(crate) fn run_preparer(preparer: &Preparer, wishes: &mpsc::Receiver<()>) {
     }
 }
 
-impl LogThread {
+impl<M: Machine> LogThread<M> {
     /// Runs until nobody can send work any more, or until the disk fails.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<LogWork>) {
         if let Err(error) = self.serve(work) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use bezant_consensus::{Change, Members, Role};
 use bezant_node::{Input, PeerMessage, Pull, change_command};
+use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_types::{LogIndex, NodeId};
 
@@ -12,7 +13,7 @@ use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::directory::Directory;
 use crate::handle::Shared;
 use crate::metrics::gauge;
-use crate::node_thread::{LedgerNode, now};
+use crate::node_thread::{DrivenNode, now};
 use crate::peer::Peers;
 use crate::supply_thread::Supply;
 
@@ -102,7 +103,12 @@ impl Member {
     }
 
     /// A peer was met. When all disks are new, nothing can have been agreed yet, and all may vote.
-    pub(crate) fn meet(&mut self, node: NodeId, acquaintance: Acquaintance, replica: &mut LedgerNode) {
+    pub(crate) fn meet(
+        &mut self,
+        node: NodeId,
+        acquaintance: Acquaintance,
+        replica: &mut DrivenNode<impl Machine>,
+    ) {
         if let Some(offset) = acquaintance.clock_offset_nanos {
             if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
                 tracing::warn!(
@@ -124,7 +130,7 @@ impl Member {
     }
 
     /// On disk first: after a restart it must not be forgotten that this disk may have voted.
-    pub(crate) fn admit(&self, replica: &mut LedgerNode) {
+    pub(crate) fn admit(&self, replica: &mut DrivenNode<impl Machine>) {
         match self.directory.set_admitted() {
             Ok(()) => replica.handle(now(), Input::Admit),
             Err(error) => tracing::error!("this node cannot take part in elections: {error}"),
@@ -132,7 +138,7 @@ impl Member {
     }
 
     /// What the leader asks for by itself: that the disk of a node which came is agreed.
-    pub(crate) fn wish(&self, replica: &LedgerNode) -> Option<Command> {
+    pub(crate) fn wish(&self, replica: &DrivenNode<impl Machine>) -> Option<Command> {
         if !replica.is_leader() || replica.members().is_changing() || !self.ticks.is_multiple_of(STATUS_TICKS)
         {
             return None;
@@ -163,7 +169,7 @@ impl Member {
     }
 
     /// Time went on: tells the world where the cluster stands, now and then.
-    pub(crate) fn tick(&mut self, replica: &LedgerNode, shared: &Shared) {
+    pub(crate) fn tick(&mut self, replica: &DrivenNode<impl Machine>, shared: &Shared) {
         self.ticks += 1;
         if !self.ticks.is_multiple_of(STATUS_TICKS) {
             return;
@@ -191,7 +197,7 @@ impl Member {
 }
 
 /// True while the others need this node to lead, and one of them could in its place.
-pub(crate) fn is_needed(replica: &LedgerNode) -> bool {
+pub(crate) fn is_needed(replica: &DrivenNode<impl Machine>) -> bool {
     let standing = replica.standing();
     standing.role == Role::Leader && standing.peers.iter().any(|peer| peer.is_active)
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bezant_consensus::Engine;
-use bezant_ledger::{Ledger, LedgerAnswer};
 use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket};
+use bezant_replica::Machine;
 use bezant_types::{HistoryPosition, Nanos};
 use tokio::sync::oneshot;
 
@@ -35,7 +35,7 @@ const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A node with whichever engine it has.
-pub(crate) type LedgerNode = Node<Ledger, Box<dyn Engine + Send>>;
+pub(crate) type DrivenNode<M> = Node<M, Box<dyn Engine + Send>>;
 
 /// Ways to the other threads.
 #[derive(Debug)]
@@ -48,23 +48,23 @@ pub(crate) struct Workers {
 
 /// Who waits for an answer.
 #[derive(Debug)]
-enum Waiter {
+enum Waiter<Answer> {
     Execute(
         oneshot::Sender<Result<Committed, ExecuteError>>,
         #[expect(dead_code, reason = "given back when dropped")] Admission,
     ),
-    Query(oneshot::Sender<Result<Read<LedgerAnswer>, ReadError>>),
+    Query(oneshot::Sender<Result<Read<Answer>, ReadError>>),
     Barrier(oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>),
 }
 
 /// The node and all it needs.
-pub(crate) struct NodeThread {
-    node: LedgerNode,
+pub(crate) struct NodeThread<M: Machine> {
+    node: DrivenNode<M>,
     /// What this node is to the others; `None` for one that is alone.
     member: Option<Member>,
     shared: Arc<Shared>,
     workers: Workers,
-    waiters: HashMap<Ticket, Waiter>,
+    waiters: HashMap<Ticket, Waiter<M::Answer>>,
     next_ticket: u64,
     /// A list of members could not be written: no checkpoint may become durable after it.
     has_lost_list: bool,
@@ -72,9 +72,9 @@ pub(crate) struct NodeThread {
     stop_by: Option<Instant>,
 }
 
-impl NodeThread {
+impl<M: Machine> NodeThread<M> {
     pub(crate) fn new(
-        node: LedgerNode,
+        node: DrivenNode<M>,
         member: Option<Member>,
         shared: Arc<Shared>,
         workers: Workers,
@@ -84,13 +84,13 @@ impl NodeThread {
     }
 
     /// Runs until a stop, or until nobody can send messages any more.
-    pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message>) {
+    pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message<M>>) {
         self.serve(messages);
         // The history and its index thread hold ways to each other: one of them must be told.
         send(&self.workers.history, HistoryWork::Stop);
     }
 
-    fn serve(&mut self, messages: &mpsc::Receiver<Message>) {
+    fn serve(&mut self, messages: &mpsc::Receiver<Message<M>>) {
         let mut next_tick = Instant::now() + TICK;
         let mut has_queries = false;
         loop {
@@ -117,7 +117,7 @@ impl NodeThread {
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message<M>) {
         match message {
             Message::Execute { command, admission, reply } => {
                 if self.stop_by.is_some() {
@@ -177,7 +177,7 @@ impl NodeThread {
         self.waiters.is_empty() && !is_needed(&self.node)
     }
 
-    fn take_event(&mut self, input: Input<Ledger>) {
+    fn take_event(&mut self, input: Input<M>) {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
         if let Input::Pressure(reason) = &input {
             send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
@@ -203,7 +203,7 @@ impl NodeThread {
         }
     }
 
-    fn wait(&mut self, waiter: Waiter) -> Ticket {
+    fn wait(&mut self, waiter: Waiter<M::Answer>) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.waiters.insert(ticket, waiter);
@@ -225,7 +225,7 @@ impl NodeThread {
         self.shared.metrics.commands_waiting.set(gauge(self.waiters.len() as u64));
     }
 
-    fn pass_on(&mut self, output: Output<Ledger>) {
+    fn pass_on(&mut self, output: Output<M>) {
         if self.has_lost_list
             && matches!(
                 output,
@@ -309,7 +309,7 @@ impl NodeThread {
     }
 
     /// Passes an outcome or an answer on to who waits for it.
-    fn reply(&mut self, output: Output<Ledger>) {
+    fn reply(&mut self, output: Output<M>) {
         match output {
             Output::Answer { ticket, index, time, events, results } => {
                 self.shared.metrics.commands.inc();
@@ -377,13 +377,13 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use bezant_consensus::{Solo, WriteNumber};
-    use bezant_ledger::{Event, Operation};
+    use bezant_ledger::{Event, Ledger, Operation};
     use bezant_node::{NodeOptions, Restored};
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{LogIndex, NodeId};
 
     /// A node whose other threads have all ended.
-    fn alone() -> NodeThread {
+    fn alone() -> NodeThread<Ledger> {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use bezant_consensus::{Engine, EngineKind, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_replica::{
-    Beginning, Mode, RecoverError, Recovered, Repair, Supplier, begin_engine, recover,
+    Beginning, Machine, Mode, RecoverError, Recovered, Repair, Supplier, begin_engine, recover,
 };
-use bezant_rsm::StateMachine;
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_storage::record::{Identity, RecordError, VoteStore, store_members};
@@ -29,7 +28,7 @@ use crate::history_thread::{HistoryThread, run_jobs};
 use crate::log_thread::{LogThread, run_preparer};
 use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::node_thread::{LedgerNode, NodeThread, Workers, now};
+use crate::node_thread::{DrivenNode, NodeThread, Workers, now};
 use crate::peer::{Own, PeerEvent, Peers, join};
 use crate::supply_thread;
 
@@ -157,16 +156,16 @@ pub struct StartReport {
 
 /// A node with its threads. Dropping it stops the node; [`stop`](Self::stop) also waits until it has ended.
 #[derive(Debug)]
-pub struct Running {
-    handle: Handle,
+pub struct Running<M: Machine> {
+    handle: Handle<M>,
     report: StartReport,
     threads: Vec<JoinHandle<()>>,
     peers: Option<Arc<Peers>>,
 }
 
-impl Running {
+impl<M: Machine> Running<M> {
     /// The door to the node.
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> Handle<M> {
         self.handle.clone()
     }
 
@@ -196,23 +195,29 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl<M: Machine> Drop for Running<M> {
     fn drop(&mut self) {
         self.tell_stop();
     }
 }
 
 /// Starts a node that is alone on a folder; returns when it is ready.
-pub fn start(options: &Options) -> Result<Running, StartError> {
+pub fn start<M: Machine>(options: &Options) -> Result<Running<M>, StartError> {
     start_in(options, None)
 }
 
 /// Starts one node of a cluster on a folder; returns when it has begun to look for the others.
-pub fn start_member(options: &Options, cluster: ClusterOptions) -> Result<Running, StartError> {
+pub fn start_member<M: Machine>(
+    options: &Options,
+    cluster: ClusterOptions,
+) -> Result<Running<M>, StartError> {
     start_in(options, Some(cluster))
 }
 
-fn start_in(options: &Options, cluster: Option<ClusterOptions>) -> Result<Running, StartError> {
+fn start_in<M: Machine>(
+    options: &Options,
+    cluster: Option<ClusterOptions>,
+) -> Result<Running<M>, StartError> {
     let begin = Instant::now();
     let disk = Arc::new(FileDisk::open(&options.data_dir)?);
     let is_direct = disk.is_direct();
@@ -223,15 +228,15 @@ fn start_in(options: &Options, cluster: Option<ClusterOptions>) -> Result<Runnin
 }
 
 /// Starts a node that is alone on any disk, a faulty one say; the folder of the options is not looked at.
-pub fn start_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Running, StartError> {
+pub fn start_on<M: Machine>(disk: Arc<dyn Disk>, options: &Options) -> Result<Running<M>, StartError> {
     start_with(disk, options, None)
 }
 
-fn start_with(
+fn start_with<M: Machine>(
     disk: Arc<dyn Disk>,
     options: &Options,
     cluster: Option<ClusterOptions>,
-) -> Result<Running, StartError> {
+) -> Result<Running<M>, StartError> {
     let begin = Instant::now();
     let mut identity = identify(&disk, cluster.as_ref())?;
     let members = match (&cluster, &mut identity) {
@@ -239,7 +244,7 @@ fn start_with(
         _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
-    let recovered = recover(&disk, options.log, mode)?;
+    let recovered: Recovered<M> = recover(&disk, options.log, mode)?;
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
     }
@@ -333,10 +338,10 @@ struct Link {
 }
 
 /// Begins to look for the other nodes.
-fn connect(
+fn connect<M: Machine>(
     cluster: ClusterOptions,
     directory: Arc<Directory>,
-    node: &mpsc::Sender<Message>,
+    node: &mpsc::Sender<Message<M>>,
 ) -> Result<Link, StartError> {
     let listener = cluster.listener.try_clone().map_err(StartError::Thread)?;
     let node = node.clone();
@@ -362,24 +367,24 @@ fn connect(
 }
 
 /// All that the threads are made of.
-struct Parts<'options> {
+struct Parts<'options, M: Machine> {
     disk: Arc<dyn Disk>,
     options: &'options Options,
-    recovered: Recovered,
+    recovered: Recovered<M>,
     report: StartReport,
     shared: Arc<Shared>,
-    to_node: mpsc::Sender<Message>,
-    messages: mpsc::Receiver<Message>,
+    to_node: mpsc::Sender<Message<M>>,
+    messages: mpsc::Receiver<Message<M>>,
     link: Option<Link>,
 }
 
 /// What decides, and what a node begins with.
-fn make_node(
-    recovered: &mut Recovered,
-    machine: bezant_ledger::Ledger,
+fn make_node<M: Machine>(
+    recovered: &mut Recovered<M>,
+    machine: M,
     options: &Options,
     link: Option<&Link>,
-) -> Result<LedgerNode, StartError> {
+) -> Result<DrivenNode<M>, StartError> {
     let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
     let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
     let Some(link) = link else {
@@ -403,7 +408,7 @@ fn make_node(
     Ok(Node::new(restored, engine, node_options))
 }
 
-fn spawn_all(parts: Parts<'_>) -> Result<Running, StartError> {
+fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> {
     let Parts { disk, options, mut recovered, report, shared, to_node, messages, link } = parts;
     let machine = std::mem::take(&mut recovered.machine);
     let node = make_node(&mut recovered, machine, options, link.as_ref())?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bezant_ledger::{Event, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_node::NodeOptions;
 use bezant_runtime::{ExecuteError, Handle, Health, Options, Running, start_on};
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
@@ -13,14 +13,14 @@ use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-fn run(disk: &MemoryDisk) -> Running {
+fn run(disk: &MemoryDisk) -> Running<Ledger> {
     // Checkpoints come often, so that every kind of write is met.
     let node = NodeOptions { checkpoint_interval_bytes: 200 << 10, ..NodeOptions::default() };
     let options = Options { node, ..Options::new("unused") };
     start_on(Arc::new(disk.clone()), &options).expect("the disk opens")
 }
 
-async fn create_accounts(handle: &Handle) {
+async fn create_accounts(handle: &Handle<Ledger>) {
     let account = |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
     let accounts: Vec<Account> = (1..=2).map(account).collect();
     let command = Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("well formed");
@@ -28,7 +28,7 @@ async fn create_accounts(handle: &Handle) {
 }
 
 /// Pays 1 a hundred times; ids from `first`.
-async fn pay(handle: &Handle, first: u128) -> Result<(), ExecuteError> {
+async fn pay(handle: &Handle<Ledger>, first: u128) -> Result<(), ExecuteError> {
     let transfers: Vec<Transfer> = (first..first + 100)
         .map(|id| Transfer {
             id: TransferId(id),
@@ -51,7 +51,7 @@ async fn pay(handle: &Handle, first: u128) -> Result<(), ExecuteError> {
 }
 
 /// Pays until a payment is not taken; how many transfers were acknowledged, and why it ended.
-async fn pay_until_refused(handle: &Handle, first: u128) -> (u128, ExecuteError) {
+async fn pay_until_refused(handle: &Handle<Ledger>, first: u128) -> (u128, ExecuteError) {
     for round in 0..100_000 {
         if let Err(error) = pay(handle, first + round * 100).await {
             return (round * 100, error);
@@ -60,17 +60,16 @@ async fn pay_until_refused(handle: &Handle, first: u128) -> (u128, ExecuteError)
     panic!("the fault never came");
 }
 
-async fn debits(handle: &Handle) -> u128 {
+async fn debits(handle: &Handle<Ledger>) -> u128 {
     let query = LedgerQuery::Accounts(vec![AccountId(1)]);
-    let answer =
-        tokio::time::timeout(TIMEOUT, handle.query_ledger(query, None)).await.expect("an answer comes");
+    let answer = tokio::time::timeout(TIMEOUT, handle.query(query, None)).await.expect("an answer comes");
     let LedgerAnswer::Accounts(accounts) = answer.expect("reads go on") else {
         panic!("accounts were asked for")
     };
     accounts[0].account.debits_posted
 }
 
-async fn check_reads(handle: &Handle, acknowledged: u128) {
+async fn check_reads(handle: &Handle<Ledger>, acknowledged: u128) {
     let debits = debits(handle).await;
     assert!(debits >= acknowledged, "{debits} of {acknowledged} acknowledged");
     if acknowledged > 0 {

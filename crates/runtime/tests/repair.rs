@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Operation};
+use bezant_ledger::{Event, Ledger, Operation};
 use bezant_node::NodeOptions;
 use bezant_runtime::{ClusterOptions, FileDisk, Handle, Options, ReadError, Running, start_member};
 use bezant_storage::log::LogOptions;
@@ -21,7 +21,7 @@ const DAMAGED: usize = 2;
 struct Cluster {
     folder: tempfile::TempDir,
     addresses: Vec<String>,
-    running: Vec<Option<Running>>,
+    running: Vec<Option<Running<Ledger>>>,
     next_id: u128,
 }
 
@@ -63,7 +63,7 @@ impl Cluster {
         self.running[at] = Some(start_member(&options, cluster).expect("the node starts"));
     }
 
-    fn handle(&self, at: usize) -> Handle {
+    fn handle(&self, at: usize) -> Handle<Ledger> {
         self.running[at].as_ref().expect("it runs").handle()
     }
 

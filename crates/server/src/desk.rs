@@ -12,12 +12,13 @@ use bezant_api::assets::AssetBook;
 use bezant_api::{AccountDraft, AccountReference, ErrorCode, Failure, TransferDraft, Violation};
 use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswer, LedgerQuery, Operation};
 use bezant_rsm::SessionRequest;
-use bezant_runtime::{Committed, ExecuteError, Handle, Read};
+use bezant_runtime::{Committed, ExecuteError, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, limits};
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
 
+use crate::LedgerHandle;
 use crate::answer;
 use crate::failure;
 use crate::freshness;
@@ -33,7 +34,7 @@ pub(crate) type Deadline = Option<Instant>;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) handle: Handle,
+    pub(crate) handle: LedgerHandle,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the server stops.
@@ -47,7 +48,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(handle: Handle, limits: Limits) -> Self {
+    pub(crate) fn new(handle: LedgerHandle, limits: Limits) -> Self {
         Self {
             handle,
             watchers: Arc::new(tokio::sync::Semaphore::new(limits.watchers_max)),
@@ -310,7 +311,7 @@ impl Desk {
     }
 
     async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
-        let read = self.handle.query_ledger_at(query, freshness::consistency(), deadline).await;
+        let read = self.handle.query_at(query, freshness::consistency(), deadline).await;
         let Read { index, answer } = read.map_err(|error| failure::of_read(&error))?;
         freshness::note(index);
         Ok(answer)

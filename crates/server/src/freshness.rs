@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bezant_api::{ErrorCode, Failure};
-use bezant_runtime::{Consistency, Handle};
+use bezant_runtime::Consistency;
 use bezant_types::LogIndex;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::LedgerHandle;
 
 const READ: HeaderName = HeaderName::from_static("bezant-read");
 const INDEX: HeaderName = HeaderName::from_static("bezant-index");
@@ -54,7 +56,7 @@ impl Freshness {
     }
 
     /// Says in the answer's headers what it shows.
-    pub(crate) fn tell(&self, handle: &Handle, headers: &mut HeaderMap) {
+    pub(crate) fn tell(&self, handle: &LedgerHandle, headers: &mut HeaderMap) {
         let shown = self.shown.load(Relaxed);
         if shown != 0 {
             headers.insert(INDEX, HeaderValue::from(shown));

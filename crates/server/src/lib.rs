@@ -1,6 +1,6 @@
 //! gRPC, REST, metrics and documentation on one port, and TigerBeetle's protocol on another.
 //!
-//! [`serve`] takes listeners and a node's [`Handle`] and answers until it is told to stop. A connection of the first
+//! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers until it is told to stop. A connection of the first
 //! speaks HTTP/1.1 or HTTP/2 without encryption; a request is shown to gRPC or to REST by its content type.
 //! The second, where there is one, is for TigerBeetle's clients. All ask the same desk, which asks the node.
 //!
@@ -29,7 +29,7 @@ mod tigerbeetle;
 use std::io;
 use std::sync::Arc;
 
-use bezant_runtime::Handle;
+use bezant_ledger::Ledger;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -37,6 +37,9 @@ use tokio::net::TcpListener;
 use crate::desk::Desk;
 use crate::door::Door;
 pub use crate::limits::Limits;
+
+/// The door to a node that keeps a ledger.
+pub type LedgerHandle = bezant_runtime::Handle<Ledger>;
 
 /// How a server behaves.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +78,7 @@ pub enum ServeError {
 /// Serves until `shutdown` is ready, then finishes what is in flight, within the limit for it.
 pub async fn serve(
     listeners: impl Into<Listeners>,
-    handle: Handle,
+    handle: LedgerHandle,
     options: ServerOptions,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {

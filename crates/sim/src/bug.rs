@@ -6,9 +6,9 @@
 use bezant_consensus::{
     Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Standing,
 };
-use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerRows};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
-use bezant_types::{FetchKey, Fetched, HistoryPosition, LogIndex, Nanos, NodeId};
+use bezant_types::{FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos, NodeId};
 use bytes::Bytes;
 
 /// A mistake.
@@ -235,7 +235,7 @@ impl FlawedLedger {
 impl StateMachine for FlawedLedger {
     type Key = FetchKey;
     type Found = Fetched;
-    type Rows = LedgerRows;
+    type Rows = HistoryRows;
     type Query = LedgerQuery;
     type Answer = LedgerAnswer;
 
@@ -251,7 +251,7 @@ impl StateMachine for FlawedLedger {
         self.ledger.prefetch(entry)
     }
 
-    fn apply(&mut self, index: LogIndex, entry: &Entry, mut found: Fetched) -> Option<Applied<LedgerRows>> {
+    fn apply(&mut self, index: LogIndex, entry: &Entry, mut found: Fetched) -> Option<Applied<HistoryRows>> {
         self.entries += 1;
         match self.bug {
             // The commands of one entry change places, on every tenth entry of this life.

@@ -20,6 +20,15 @@ pub struct Refusal {
     pub status: CreateTransferStatus,
 }
 
+/// What one entry adds to the history.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HistoryRows {
+    /// In order of their timestamps.
+    pub movements: RowBatch<Movement>,
+    /// In the order in which they were refused.
+    pub refusals: RowBatch<Refusal>,
+}
+
 /// How many rows each table of the history holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HistoryPosition {

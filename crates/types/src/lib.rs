@@ -22,7 +22,9 @@ mod transfer;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
 pub use asset::{Asset, AssetCode, AssetError};
-pub use fetch::{FetchKey, Fetched, FetchedTransfer, HistoryPosition, Refusal, Resolution, RowBatch};
+pub use fetch::{
+    FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, Refusal, Resolution, RowBatch,
+};
 pub use filter::{AccountFilter, AccountFilterFlags, MovementFilter, QueryFilter};
 pub use id::{
     AccountId, ClientId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, SessionNumber, Term,

@@ -7,14 +7,13 @@
 
 use bezant_codec::{Reader, put_trailer};
 use bezant_ledger::{
-    Ledger, LedgerAnswer, LedgerQuery, LedgerRows, LedgerTotals, Operation, SessionAnswer, SessionHead,
-    SessionOutcome,
+    Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation, SessionAnswer, SessionHead, SessionOutcome,
 };
 use bezant_rsm::{Command, Entry, SessionRequest, StateMachine};
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{
-    ClientId, FetchKey, Fetched, FetchedTransfer, HistoryPosition, LogIndex, Movement, MovementKind,
-    MovementNumber, Nanos, Refusal, Resolution, SessionNumber,
+    ClientId, FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, LogIndex, Movement,
+    MovementKind, MovementNumber, Nanos, Refusal, Resolution, SessionNumber,
 };
 use bytes::Bytes;
 
@@ -235,7 +234,7 @@ impl Bench {
         let found = self.fetch(&keys);
         let applied = self.ledger.apply(LogIndex(self.index), &entry, found);
         let applied = applied.expect("what was just found is fresh");
-        let LedgerRows { movements, refusals } = applied.rows;
+        let HistoryRows { movements, refusals } = applied.rows;
         self.movements.extend_from_slice(&movements);
         self.refusals.extend_from_slice(&refusals);
         assert!(self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp), "time only grows");

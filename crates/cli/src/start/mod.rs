@@ -9,8 +9,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bezant_runtime::{ClusterOptions, Handle, Options, Running, StartError, StartReport};
-use bezant_server::{Limits, Listeners, ServerOptions};
+use bezant_ledger::Ledger;
+use bezant_runtime::{ClusterOptions, Options, Running, StartError, StartReport};
+use bezant_server::{LedgerHandle, Limits, Listeners, ServerOptions};
 use bezant_storage::disk::DiskError;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -239,7 +240,7 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     serve(listeners, running, &mut stop).await
 }
 
-fn begin(data_dir: PathBuf, cluster: Option<ClusterOptions>) -> Result<Running, StartError> {
+fn begin(data_dir: PathBuf, cluster: Option<ClusterOptions>) -> Result<Running<Ledger>, StartError> {
     let options = Options::new(data_dir);
     match cluster {
         Some(cluster) => bezant_runtime::start_member(&options, cluster),
@@ -284,7 +285,11 @@ fn why_not(data_dir: &Path, error: &StartError) -> Failure {
 }
 
 /// Serves until the first signal, then stops in good order or, at a second one, at once.
-async fn serve(listeners: Listeners, running: Running, stop: &mut StopSignals) -> Result<(), Failure> {
+async fn serve(
+    listeners: Listeners,
+    running: Running<Ledger>,
+    stop: &mut StopSignals,
+) -> Result<(), Failure> {
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
         // The sender goes away only with the whole program.
@@ -320,7 +325,7 @@ fn greet(
     listeners: &Listeners,
     data_dir: &Path,
     report: &StartReport,
-    handle: &Handle,
+    handle: &LedgerHandle,
 ) -> Result<(), Failure> {
     let history = report.history.movements;
     let address = listeners.http.local_addr()?;

@@ -39,7 +39,7 @@ pub(crate) struct MachineRoom {
 impl MachineRoom {
     pub(crate) fn open(disk: &MemoryDisk) -> Result<Self, RecoverError> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let Recovered { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
+        let Recovered::<Ledger> { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
             recover(&shared, LOG, Mode::Alone)?;
         let options =
             NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES, ..NodeOptions::default() };

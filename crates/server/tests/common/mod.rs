@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bezant_api::v1::ledger_client::LedgerClient;
+use bezant_ledger::Ledger;
 use bezant_runtime::{Options, Running};
 use bezant_server::{Limits, Listeners, ServerOptions, serve};
 use serde_json::Value;
@@ -20,7 +21,7 @@ pub(crate) struct Server {
     pub(crate) tigerbeetle: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    node: Option<Running>,
+    node: Option<Running<Ledger>>,
     folder: TempDir,
     limits: Limits,
 }
@@ -53,7 +54,7 @@ impl Server {
     }
 
     /// Serves a node that runs already.
-    pub(crate) async fn serve(node: Running, folder: TempDir, limits: Limits) -> Self {
+    pub(crate) async fn serve(node: Running<Ledger>, folder: TempDir, limits: Limits) -> Self {
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let frames = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, tigerbeetle) = (http.local_addr().unwrap(), frames.local_addr().unwrap());
