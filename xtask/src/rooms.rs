@@ -10,6 +10,7 @@ pub(crate) const ORDER: &[&str] = &[
     "consensus",
     "raft",
     "paxos",
+    "engines",
     "storage",
     "node",
     "replica",
@@ -26,10 +27,15 @@ pub(crate) const ORDER: &[&str] = &[
 pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     ("raft", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
-    ("paxos", &["codec", "rsm", "ledger", "raft"], "the log's payloads are opaque bytes, and engines do not know each other"),
+    (
+        "paxos",
+        &["codec", "rsm", "ledger", "raft"],
+        "the log's payloads are opaque bytes, and engines do not know each other",
+    ),
+    ("engines", &["codec", "rsm", "ledger"], "it makes engines, and decides nothing"),
     (
         "storage",
-        &["rsm", "ledger", "raft", "paxos"],
+        &["rsm", "ledger", "raft", "paxos", "engines"],
         "rows and entries are stored without knowing the rules behind them",
     ),
     (
@@ -42,28 +48,49 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
         &["consensus", "storage", "node", "replica", "runtime"],
         "shapes on the wire are the same whatever runs behind",
     ),
-    ("node", &["raft", "paxos"], "a node knows the seam, and no engine behind it"),
-    ("replica", &["ledger"], "what a disk holds is kept the same whichever machine wrote it"),
-    ("runtime", &["ledger", "sim"], "it drives a node with any machine, and knows nothing of the simulation"),
+    ("node", &["raft", "paxos", "engines"], "a node knows the seam, and no engine behind it"),
+    (
+        "replica",
+        &["ledger", "raft", "paxos", "engines"],
+        "what a disk holds is kept the same whichever machine and engine wrote it",
+    ),
+    (
+        "runtime",
+        &["ledger", "raft", "paxos", "sim"],
+        "it drives a node with any machine, and knows nothing of the simulation",
+    ),
     (
         "server",
-        &["consensus", "raft", "paxos", "node", "replica", "sim"],
+        &["consensus", "raft", "paxos", "engines", "node", "replica", "sim"],
         "a server reaches a node through the runtime's handle",
     ),
     (
         "client",
-        &["rsm", "consensus", "raft", "paxos", "storage", "node", "replica", "sim", "runtime", "server"],
+        &[
+            "rsm",
+            "consensus",
+            "raft",
+            "paxos",
+            "engines",
+            "storage",
+            "node",
+            "replica",
+            "sim",
+            "runtime",
+            "server",
+        ],
         "a client sees the wire and nothing behind it",
     ),
     (
         "cli",
-        &["rsm", "consensus", "raft", "paxos", "node", "replica"],
+        &["rsm", "consensus", "raft", "paxos", "engines", "node", "replica"],
         "the command line is a client, and starts a runtime",
     ),
 ];
 
 /// Rooms in which equal input gives equal output: no clock, thread, socket, file or randomness of the system.
-pub(crate) const CORE: &[&str] = &["types", "codec", "rsm", "ledger", "consensus", "paxos", "node", "replica"];
+pub(crate) const CORE: &[&str] =
+    &["types", "codec", "rsm", "ledger", "consensus", "paxos", "node", "replica"];
 
 /// Rooms that do without the standard library.
 pub(crate) const NO_STD: &[&str] = &["types", "rsm", "ledger", "consensus", "paxos"];

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use bezant_sim::{Bug, EngineChoice, SimFailure, SimOptions, SimReport, simulate};
+use crate::start::parse_engine;
+use bezant_sim::{Bug, EngineKind, SimFailure, SimOptions, SimReport, simulate};
 use clap::Args;
 use serde::Serialize;
 
@@ -43,7 +44,7 @@ pub(crate) struct SimArgs {
     trace: bool,
     /// How the nodes agree: raft or paxos
     #[arg(long, default_value = "raft", value_name = "NAME", value_parser = parse_engine)]
-    engine: EngineChoice,
+    engine: EngineKind,
     /// A mistake on purpose, to see it found
     #[arg(long, value_name = "NAME", value_parser = parse_bug)]
     bug: Option<Bug>,
@@ -53,13 +54,6 @@ fn parse_bug(name: &str) -> Result<Bug, String> {
     Bug::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         format!("the mistakes are {}", names.join(", "))
-    })
-}
-
-fn parse_engine(name: &str) -> Result<EngineChoice, String> {
-    EngineChoice::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = EngineChoice::ALL.iter().map(|engine| engine.name()).collect();
-        format!("the engines are {}", names.join(", "))
     })
 }
 
@@ -158,7 +152,11 @@ fn tell(
     failures: &[Box<SimFailure>],
 ) -> Result<ExitCode, Failure> {
     for failure in failures {
-        output::note(&format!("{failure}\nreplay it: bezant sim --engine {} --seed {} --trace\n", args.engine.name(), failure.seed));
+        output::note(&format!(
+            "{failure}\nreplay it: bezant sim --engine {} --seed {} --trace\n",
+            args.engine.name(),
+            failure.seed
+        ));
     }
     if format == Format::Json {
         output::json(totals)?;

@@ -39,7 +39,8 @@ impl Bootstrap {
 
     /// That value is decided, and on the disk. True when it is what was missing, once.
     pub(crate) fn handle_decided(&mut self, decided: LogIndex, decided_round: Term) -> bool {
-        let is_done = matches!(*self, Self::Until { slot, round } if decided >= slot && decided_round >= round);
+        let is_done =
+            matches!(*self, Self::Until { slot, round } if decided >= slot && decided_round >= round);
         if is_done {
             *self = Self::CaughtUp;
         }

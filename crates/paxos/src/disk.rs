@@ -99,8 +99,8 @@ impl Disk {
             _ => None,
         };
         free.dedup_by(|next, previous| {
-            let is_same = next.0 == previous.0
-                && ballot(&next.1).is_some_and(|next| Some(next) == ballot(&previous.1));
+            let is_same =
+                next.0 == previous.0 && ballot(&next.1).is_some_and(|next| Some(next) == ballot(&previous.1));
             if is_same {
                 core::mem::swap(next, previous);
             }

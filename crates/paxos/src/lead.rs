@@ -148,7 +148,7 @@ impl Paxos {
         }
         let is_due = ticks.is_multiple_of(self.patience.heartbeat_ticks());
         if is_due {
-            leader.deliveries.values_mut().for_each(|delivery| delivery.handle_heartbeat());
+            leader.deliveries.values_mut().for_each(crate::delivery::Delivery::handle_heartbeat);
         }
         let is_young = leader.since_tick + election_ticks > ticks;
         if !is_young && !is_quorum(&self.members, |node| node == self.node || self.is_heard(node)) {

@@ -133,7 +133,12 @@ impl Paxos {
         if let Position::Leading(leader) = &mut self.position {
             // The leader before may have proposed the step that takes this one out.
             if is_acceptor(&self.members, self.node) {
-                leader.meet(self.node, &self.members, self.acceptor.values(), &alloc::collections::BTreeMap::new());
+                leader.meet(
+                    self.node,
+                    &self.members,
+                    self.acceptor.values(),
+                    &alloc::collections::BTreeMap::new(),
+                );
             } else {
                 self.step_down();
             }

@@ -74,8 +74,8 @@ impl Paxos {
 
     /// Would this acceptor promise? Not while it hears a leader, and not to one that lacks what is gone here.
     pub(crate) fn handle_canvass(&mut self, from: NodeId, turn: u64, last: LogIndex) {
-        let is_led = self.replica.leader().is_some()
-            && self.replica.silent_ticks() < self.patience.election_ticks();
+        let is_led =
+            self.replica.leader().is_some() && self.replica.silent_ticks() < self.patience.election_ticks();
         let is_leading = matches!(self.position, Position::Leading(_));
         let can_lead = last >= self.acceptor.values().before().slot;
         if self.bootstrap.is_admitted() && !is_led && !is_leading && can_lead {
@@ -188,13 +188,7 @@ impl Paxos {
         }
     }
 
-    pub(crate) fn handle_learned(
-        &mut self,
-        from: NodeId,
-        ballot: Ballot,
-        after: Mark,
-        values: &[LogEntry],
-    ) {
+    pub(crate) fn handle_learned(&mut self, from: NodeId, ballot: Ballot, after: Mark, values: &[LogEntry]) {
         if let Position::Scouting(scout) = &mut self.position
             && scout.ballot() == ballot
             && scout.take_answer(from, after.slot)

@@ -137,9 +137,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
             Message::Accept { ballot, after, values: reader.values(ballot, after)?, decided }
         }
         ACCEPTED => Message::Accepted { ballot: reader.ballot()?, last: reader.slot()? },
-        MISSING => {
-            Message::Missing { ballot: reader.ballot()?, after: reader.slot()?, hint: reader.mark()? }
-        }
+        MISSING => Message::Missing { ballot: reader.ballot()?, after: reader.slot()?, hint: reader.mark()? },
         DECISION => Message::Decision { ballot: reader.ballot()?, decided: reader.slot()? },
         HEARTBEAT => {
             Message::Heartbeat { ballot: reader.ballot()?, decided: reader.slot()?, turn: reader.any()? }
@@ -224,12 +222,8 @@ mod tests {
     fn all() -> Vec<Message> {
         let ballot = Ballot { round: Term(7), node: NodeId(2) };
         let mark = Mark::new(LogIndex(9), Term(5));
-        let engine = LogEntry {
-            index: LogIndex(10),
-            term: Term(6),
-            kind: EntryKind::Engine,
-            payload: no_op(),
-        };
+        let engine =
+            LogEntry { index: LogIndex(10), term: Term(6), kind: EntryKind::Engine, payload: no_op() };
         let command = LogEntry {
             index: LogIndex(11),
             term: Term(7),

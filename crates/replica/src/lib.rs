@@ -9,13 +9,11 @@
 //! silence.
 #![deny(clippy::float_arithmetic)]
 
-mod engine;
 mod machine;
 mod recover;
 mod repair;
 mod supply;
 
-pub use engine::{Beginning, begin_engine};
 pub use machine::Machine;
 pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
 pub use repair::Repair;

@@ -6,10 +6,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Engine, EngineKind, Members, Role, Solo};
+use bezant_engines::Beginning;
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
-use bezant_replica::{
-    Beginning, Machine, Mode, RecoverError, Recovered, Repair, Supplier, begin_engine, recover,
-};
+use bezant_replica::{Machine, Mode, RecoverError, Recovered, Repair, Supplier, recover};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_storage::record::{Identity, RecordError, VoteStore, store_members};
@@ -403,7 +402,7 @@ fn make_node<M: Machine>(
         checkpoint,
         entries,
     };
-    let engine = begin_engine(link.directory.engine(), beginning).ok_or(StartError::Entries)?;
+    let engine = bezant_engines::begin(link.directory.engine(), beginning).ok_or(StartError::Entries)?;
     let node_options = NodeOptions { node: link.cluster.node, is_alone: false, life, ..options.node.clone() };
     Ok(Node::new(restored, engine, node_options))
 }
@@ -447,8 +446,14 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
     let member = link.map(|link| {
         let (role, term, engine) = (Role::Follower, Term(0), Some(link.directory.engine()));
-        let status =
-            ClusterStatus { node: link.cluster.node, engine, role, term, leader: None, ..ClusterStatus::alone() };
+        let status = ClusterStatus {
+            node: link.cluster.node,
+            engine,
+            role,
+            term,
+            leader: None,
+            ..ClusterStatus::alone()
+        };
         let member = Member::new(link.peers, to_supply, link.directory, status);
         shared.cluster.send_replace(member.status());
         member

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_consensus::{Engine, LogEntry, Members, Write, WriteNumber};
+use bezant_consensus::{Engine, EngineKind, LogEntry, Members, Write, WriteNumber};
+use bezant_engines::Beginning;
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
 use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
@@ -19,7 +20,6 @@ use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
 
 use crate::bug::{Bug, FlawedEngine, FlawedLedger};
-use crate::engine::{Beginning, EngineChoice};
 use crate::random::Random;
 use crate::rot::rot;
 
@@ -30,7 +30,7 @@ const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
 const ROOM_RESERVE: u64 = 512 << 10;
 
 /// The node that a simulation runs: the one that runs in production.
-pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Box<dyn Engine>>>;
+pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Box<dyn Engine + Send>>>;
 type SimInput = Input<FlawedLedger>;
 type SimOutput = Output<FlawedLedger>;
 
@@ -85,7 +85,7 @@ pub(crate) struct Host {
     /// Nothing happens here before this moment: the process sleeps.
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
-    engine: EngineChoice,
+    engine: EngineKind,
     /// Why the process ended by itself.
     pub(crate) failure: Option<String>,
     /// Entries that became known as applied, to be compared with what the others applied.
@@ -102,7 +102,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(
         id: NodeId,
-        engine: EngineChoice,
+        engine: EngineKind,
         bug: Option<Bug>,
         checkpoint_interval_bytes: usize,
     ) -> Self {
@@ -167,7 +167,15 @@ impl Host {
         let text = |error: RecordError| error.to_string();
         let (id, disk) = (self.id, u128::from(self.id.0) << 64 | u128::from(self.disks));
         let since = members.get(id).map_or(LogIndex(0), |member| member.since);
-        let identity = Identity { token: [0; 32], node: id, disk, since, is_admitted, engine: None, known: Vec::new() };
+        let identity = Identity {
+            token: [0; 32],
+            node: id,
+            disk,
+            since,
+            is_admitted,
+            engine: Some(self.engine),
+            known: Vec::new(),
+        };
         identity.store(&self.disk).map_err(text)?;
         self.admission = Some(is_admitted);
         store_members(&self.disk, members).map_err(text)
@@ -207,7 +215,7 @@ impl Host {
         let by_index = entries.iter().map(|entry| (entry.index, entry.clone())).collect();
         let beginning =
             Beginning { node: self.id, members, may_vote: is_admitted, seed, vote, checkpoint, entries };
-        let engine = self.engine.begin(beginning).ok_or("the log is none")?;
+        let engine = bezant_engines::begin(self.engine, beginning).ok_or("the log is none")?;
         let options = NodeOptions {
             node: self.id,
             is_alone: false,

@@ -12,7 +12,6 @@
 mod bug;
 mod check;
 mod client;
-mod engine;
 mod faults;
 mod host;
 mod net;
@@ -26,8 +25,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use bezant_consensus::EngineKind;
 pub use bug::Bug;
-pub use engine::EngineChoice;
 use world::World;
 
 /// What to simulate.
@@ -36,7 +35,7 @@ pub struct SimOptions {
     /// Determines everything.
     pub seed: u64,
     /// How the nodes agree.
-    pub engine: EngineChoice,
+    pub engine: EngineKind,
     /// A mistake to be found.
     pub bug: Option<Bug>,
     /// Keep every line of the trace, not only the last ones.

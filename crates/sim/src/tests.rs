@@ -3,10 +3,10 @@
 use super::*;
 
 fn options(seed: u64, bug: Option<Bug>) -> SimOptions {
-    with(EngineChoice::Raft, seed, bug)
+    with(EngineKind::Raft, seed, bug)
 }
 
-const fn with(engine: EngineChoice, seed: u64, bug: Option<Bug>) -> SimOptions {
+const fn with(engine: EngineKind, seed: u64, bug: Option<Bug>) -> SimOptions {
     SimOptions { seed, engine, bug, keeps_trace: false }
 }
 
@@ -61,7 +61,7 @@ fn every_mistake_on_purpose_is_found() {
 #[test]
 fn some_seeds_break_nothing_with_paxos() {
     for seed in 0..40 {
-        if let Err(failure) = simulate(with(EngineChoice::Paxos, seed, None)) {
+        if let Err(failure) = simulate(with(EngineKind::Paxos, seed, None)) {
             panic!("{failure}");
         }
     }
@@ -70,8 +70,7 @@ fn some_seeds_break_nothing_with_paxos() {
 #[test]
 fn every_mistake_on_purpose_is_found_with_paxos() {
     for (bug, seeds) in FOUND_WITHIN {
-        let found =
-            (0..seeds).find(|seed| simulate(with(EngineChoice::Paxos, *seed, Some(bug))).is_err());
+        let found = (0..seeds).find(|seed| simulate(with(EngineKind::Paxos, *seed, Some(bug))).is_err());
         assert!(found.is_some(), "{bug:?} is not found within {seeds} seeds");
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct ClusterArgs {
     /// Joins a cluster that works already, on an empty folder: where its nodes reach each other, HOST:PORT,HOST:PORT
     #[arg(long, env = "BEZANT_JOIN", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) join: Vec<String>,
-    /// What a new cluster agrees with, for good and on all its nodes: raft or paxos [default: raft; of a node that joins: 
+    /// What a new cluster agrees with, for good and on all its nodes: raft or paxos [default: raft; of a node that joins:
     /// what the others have]
     #[arg(long, env = "BEZANT_ENGINE", value_name = "ENGINE", value_parser = parse_engine, help_heading = "Cluster")]
     pub(super) engine: Option<EngineKind>,
@@ -80,7 +80,9 @@ impl Place {
         };
         let Some(node) = args.node else {
             if args.engine.is_some() && nodes.is_empty() && args.join.is_empty() {
-                return Err(usage("a node that is alone agrees with nobody: --engine belongs to --nodes or --join"));
+                return Err(usage(
+                    "a node that is alone agrees with nobody: --engine belongs to --nodes or --join",
+                ));
             }
             if nodes.is_empty() && args.join.is_empty() {
                 return Ok(None);
@@ -104,7 +106,8 @@ impl Place {
                 usage("where do the other nodes reach this one? say it with --peer-listen HOST:PORT")
             })?;
         let token = token(args.token_file.as_deref(), file_token)?;
-        let from_file = file_engine.map(|name| parse_engine(name).map_err(|error| usage(&error))).transpose()?;
+        let from_file =
+            file_engine.map(|name| parse_engine(name).map_err(|error| usage(&error))).transpose()?;
         let engine = args.engine.or(from_file);
         Ok(Some(Self { node, nodes, join: args.join.clone(), peer_listen, engine, token }))
     }

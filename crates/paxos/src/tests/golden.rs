@@ -102,7 +102,8 @@ impl Runner {
                 }
             };
             let (term, decided, committed) = (standing.term, standing.committed, machine.committed);
-            writeln!(text, "{node} {role} in round {term}, decided {decided}, committed {committed}").unwrap();
+            writeln!(text, "{node} {role} in round {term}, decided {decided}, committed {committed}")
+                .unwrap();
         }
         text
     }

@@ -258,7 +258,8 @@ impl Model for Group {
             if state.nodes[node].attempts < self.attempts {
                 actions.push(Action::Stand(node));
             }
-            if matches!(state.nodes[node].attempt, Attempt::Leading { .. }) && state.last(node).slot.0 < SLOTS {
+            if matches!(state.nodes[node].attempt, Attempt::Leading { .. }) && state.last(node).slot.0 < SLOTS
+            {
                 actions.push(Action::Propose(node));
             }
         }
@@ -284,7 +285,9 @@ impl Model for Group {
             }
             Action::Propose(node) => {
                 let slot = next.last(node).slot.next();
-                let Attempt::Leading { ballot, commanders } = &mut next.nodes[node].attempt else { return None };
+                let Attempt::Leading { ballot, commanders } = &mut next.nodes[node].attempt else {
+                    return None;
+                };
                 commanders.push(Commander::new(slot, slot));
                 let ballot = *ballot;
                 next.give_out(node, ballot);

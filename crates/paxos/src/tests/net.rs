@@ -315,7 +315,8 @@ impl Net {
 
     pub(super) fn leader(&self) -> Option<NodeId> {
         let leads = |machine: &Machine| machine.engine.as_ref().is_some_and(Engine::is_leader);
-        let leaders = self.machines.iter().filter(|(node, machine)| !self.cut.contains(node) && leads(machine));
+        let leaders =
+            self.machines.iter().filter(|(node, machine)| !self.cut.contains(node) && leads(machine));
         leaders.max_by_key(|(_, machine)| machine.disk.vote.map(|vote| vote.term)).map(|(node, _)| *node)
     }
 

@@ -38,7 +38,15 @@ fn start(node: u64, token: u8, listener: TcpListener, peers: &[(u64, &str)]) -> 
 fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
     let (node, disk) = (NodeId(node), u128::from(node) * 100);
     let (since, known) = (LogIndex(0), Vec::new());
-    let identity = Identity { token: [token; 32], node, disk, since, is_admitted: false, engine: Some(EngineKind::Raft), known };
+    let identity = Identity {
+        token: [token; 32],
+        node,
+        disk,
+        since,
+        is_admitted: false,
+        engine: Some(EngineKind::Raft),
+        known,
+    };
     let others = peers.iter().map(|(peer, address)| (NodeId(*peer), (*address).to_owned()));
     let members = Members::first(others.chain([(node, "127.0.0.1:1".to_owned())]));
     Arc::new(Directory::new(Arc::new(MemoryDisk::new()), identity, members, [], true))
@@ -179,7 +187,7 @@ fn a_node_that_wants_to_join_hears_who_takes_part_once_it_was_added() {
     assert!(!joining.is_finished());
     assert_eq!(directory.learn(&after), Ok(true));
     one.peers.follow_directory();
-    assert_eq!(joining.join().unwrap(), Some(after));
+    assert_eq!(joining.join().unwrap(), Some((after, EngineKind::Raft)));
     let gives_up = AtomicBool::new(true);
     assert_eq!(join(&own(7, 4, &[]), &["127.0.0.1:1".to_owned()], &gives_up), None);
     one.peers.stop();

@@ -1,4 +1,8 @@
-//! The one place that knows every engine: it makes the one that a cluster was made with.
+//! The one room that knows every engine: it makes the one that a cluster was made with, for the runtime and for the
+//! simulator alike.
+//!
+//! Always holds: both engines are given the same, and as much patience. Never: a decision of its own.
+#![deny(clippy::float_arithmetic)]
 
 use bezant_consensus::{Engine, EngineKind, LogEntry, Members, Vote};
 use bezant_paxos::{Paxos, PaxosOptions, PaxosState};
@@ -30,7 +34,7 @@ pub struct Beginning {
 }
 
 /// Makes an engine. `None` when the log holds an entry that no version of it wrote.
-pub fn begin_engine(kind: EngineKind, beginning: Beginning) -> Option<Box<dyn Engine + Send>> {
+pub fn begin(kind: EngineKind, beginning: Beginning) -> Option<Box<dyn Engine + Send>> {
     let Beginning { node, members, may_vote, seed, vote, checkpoint, entries } = beginning;
     let (election_ticks, heartbeat_ticks) = (ELECTION_TICKS, HEARTBEAT_TICKS);
     Some(match kind {
