@@ -38,7 +38,8 @@ pub struct UnknownCall;
 
 impl fmt::Display for UnknownCall {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the service does not know this command or query: does an older version run here?")
+        formatter
+            .write_str("the service does not know this command or query: does an older version run here?")
     }
 }
 
