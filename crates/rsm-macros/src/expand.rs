@@ -5,7 +5,7 @@
 //! is declared. Arguments are bound by numbered names wherever code of ours runs, so that no name of the user's can
 //! mean anything else in it.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{Attribute, Visibility};
@@ -75,6 +75,17 @@ impl<'declaration> Parts<'declaration> {
 
     fn calls(&self, kind: Kind) -> impl Iterator<Item = (&'declaration Call, &'declaration Facts)> {
         self.calls.iter().copied().filter(move |(call, _)| call.kind == kind)
+    }
+
+    /// The path of `bezant_rsm`, shown at a place of the user's: else an error of the compiler would be shown at the
+    /// whole declaration.
+    fn rsm_at(&self, span: Span) -> TokenStream {
+        let moved = |token: TokenTree| {
+            let mut token = token;
+            token.set_span(token.span().located_at(span));
+            token
+        };
+        self.rsm.clone().into_iter().map(moved).collect()
     }
 
     /// The enum of the calls of a kind.

@@ -104,29 +104,27 @@ fn what_is_unknown_changes_nothing() {
     assert_eq!(machine, before);
 }
 
+/// A service whose answers are longer than they should be.
+#[derive(Clone, Debug)]
+struct Chatty(Local<CatalogMachine<Shop>>);
+
+impl bezant_rsm::Caller for Chatty {
+    type Error = support::LocalError;
+    async fn invoke(&self, command: bytes::Bytes) -> Result<bytes::Bytes, Self::Error> {
+        let answer = self.0.invoke(command).await?;
+        Ok([&answer[..], &[0]].concat().into())
+    }
+    async fn query(&self, query: bytes::Bytes, freshness: Freshness) -> Result<bytes::Bytes, Self::Error> {
+        self.0.query(query, freshness).await
+    }
+    async fn next_event(&self, stream: u32, after: u64) -> Result<bezant_rsm::Event, Self::Error> {
+        self.0.next_event(stream, after).await
+    }
+}
+
 #[test]
 fn answers_of_another_type_are_refused() {
     let shop = shop();
-    // A service whose answers are longer than they should be.
-    #[derive(Clone, Debug)]
-    struct Chatty(Local<CatalogMachine<Shop>>);
-    impl bezant_rsm::Caller for Chatty {
-        type Error = support::LocalError;
-        async fn invoke(&self, command: bytes::Bytes) -> Result<bytes::Bytes, Self::Error> {
-            let answer = self.0.invoke(command).await?;
-            Ok([&answer[..], &[0]].concat().into())
-        }
-        async fn query(
-            &self,
-            query: bytes::Bytes,
-            freshness: Freshness,
-        ) -> Result<bytes::Bytes, Self::Error> {
-            self.0.query(query, freshness).await
-        }
-        async fn next_event(&self, stream: u32, after: u64) -> Result<bezant_rsm::Event, Self::Error> {
-            self.0.next_event(stream, after).await
-        }
-    }
     let chatty = CatalogHandle::new(Chatty(shop.caller().clone()));
     assert_eq!(now(chatty.restock(1, 1)), Err(support::LocalError));
     assert_eq!(now(chatty.lookup(1)).map(|item| item.unwrap().stock), Ok(1));

@@ -89,7 +89,7 @@ fn call() -> Call {
 }
 
 fn old_command() -> bytes::Bytes {
-    first::CounterCommand::Add { by: 7 }.encode().unwrap()
+    first::CounterCommand::Add { by: 7 }.encode().expect("numbers can be written")
 }
 
 #[test]

@@ -106,9 +106,4 @@ pub fn restore<T: DeserializeOwned>(
 }
 
 /// Compiles for what can be an argument, an answer or an event.
-pub const fn travels<T: Travels>() {}
-
-/// What can be an argument, an answer or an event.
-pub trait Travels: Serialize + DeserializeOwned + Send + 'static {}
-
-impl<T: Serialize + DeserializeOwned + Send + 'static> Travels for T {}
+pub const fn travels<T: Serialize + DeserializeOwned + Send + 'static>() {}

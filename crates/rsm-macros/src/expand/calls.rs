@@ -18,8 +18,8 @@ pub(super) fn enumeration(parts: &Parts<'_>, kind: Kind) -> TokenStream {
         Kind::Query | Kind::Stream => format!("A query of [`{name}`], as it travels to a replica."),
     };
     let variants = parts.calls(kind).map(|(call, facts)| variant(call, facts));
-    let encodings = parts.calls(kind).map(|(call, facts)| encode(rsm, call, facts));
-    let decodings = parts.calls(kind).map(|(call, facts)| decode(rsm, call, facts));
+    let encodings = parts.calls(kind).map(|(call, facts)| encode(parts, call, facts));
+    let decodings = parts.calls(kind).map(|(call, facts)| decode(parts, call, facts));
     let displays = parts.calls(kind).map(|(call, facts)| display(call, facts));
     let signatures = parts.calls(kind).map(|(_, facts)| &facts.signature);
     quote! {
@@ -79,13 +79,18 @@ fn borrowed(call: &Call, facts: &Facts) -> TokenStream {
     quote!(Self::#variant { #(#names: ref #numbers),* })
 }
 
-fn encode(rsm: &TokenStream, call: &Call, facts: &Facts) -> TokenStream {
+fn encode(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
+    let rsm = parts.rsm_at(call.name.span());
     let (pattern, numbers) = (borrowed(call, facts), numbered(call));
+    let kinds = call.arguments.iter().map(|argument| &argument.kind);
     let header = fingerprint::header(&facts.signature);
-    quote_spanned!(at(call.name.span())=> #pattern => #rsm::export::encode_call(#header, &(#(#numbers,)*)),)
+    quote_spanned! {at(call.name.span())=>
+        #pattern => #rsm::export::encode_call::<(#(&#kinds,)*)>(#header, &(#(#numbers,)*)),
+    }
 }
 
-fn decode(rsm: &TokenStream, call: &Call, facts: &Facts) -> TokenStream {
+fn decode(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
+    let rsm = parts.rsm_at(call.name.span());
     let (value, numbers) = (bound(call, facts), numbered(call));
     let kinds = call.arguments.iter().map(|argument| &argument.kind);
     let header = fingerprint::header(&facts.signature);

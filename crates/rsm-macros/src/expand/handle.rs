@@ -46,8 +46,9 @@ pub(super) fn handle(parts: &Parts<'_>) -> TokenStream {
 }
 
 fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
-    let Parts { rsm, visibility, .. } = parts;
+    let visibility = parts.visibility;
     let Call { name, answer, .. } = call;
+    let rsm = parts.rsm_at(name.span());
     let (docs, parameters, variant) = (documentation(call), parameters(call), &facts.variant);
     let names = call.arguments.iter().map(|argument| &argument.name);
     let enumeration = parts.enumeration(call.kind);

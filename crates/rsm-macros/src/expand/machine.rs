@@ -2,6 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::Type;
 use syn::spanned::Spanned;
 
 use super::{Parts, at, bound, docs, documentation, numbered, parameters};
@@ -15,6 +16,7 @@ pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
     let emits = parts.calls(Kind::Stream).map(|(call, facts)| {
         let (docs, name, event) = (documentation(call), &call.name, &call.answer);
         let stream = fingerprint::stream(&facts.signature);
+        let rsm = parts.rsm_at(call.name.span());
         quote_spanned! {at(call.name.span())=>
             #docs
             ///
@@ -109,6 +111,7 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
     let doc = format!("Whoever implements [`{name}`], as a service of bytes.");
     let commands = parts.calls(Kind::Command).map(|(call, facts)| {
         let (pattern, numbers, method) = (bound(call, facts), numbered(call), &call.name);
+        let rsm = parts.rsm_at(call.name.span());
         quote_spanned! {at(call.name.span())=>
             #command::#pattern => #rsm::export::encode(
                 &#name::#method(&mut self.state, &mut #context::new(call), #(#numbers),*)
@@ -117,11 +120,12 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
     });
     let queries = parts.calls(Kind::Query).map(|(call, facts)| {
         let (pattern, numbers, method) = (bound(call, facts), numbered(call), &call.name);
+        let rsm = parts.rsm_at(call.name.span());
         quote_spanned! {at(call.name.span())=>
             #query::#pattern => #rsm::export::encode(&#name::#method(&self.state, #(#numbers),*)),
         }
     });
-    let wires = parts.calls.iter().map(|(call, _)| wires(rsm, call));
+    let wires = parts.calls.iter().map(|(call, _)| wires(parts, call));
     quote! {
         #[doc = #doc]
         #quiet
@@ -172,7 +176,11 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
 }
 
 /// What does not travel is shown at its type.
-fn wires(rsm: &TokenStream, call: &Call) -> TokenStream {
+fn wires(parts: &Parts<'_>, call: &Call) -> TokenStream {
     let kinds = call.arguments.iter().map(|argument| &argument.kind).chain([&call.answer]);
-    kinds.map(|kind| quote_spanned!(at(kind.span())=> #rsm::export::travels::<#kind>();)).collect()
+    let wire = |kind: &Type| {
+        let rsm = parts.rsm_at(kind.span());
+        quote_spanned!(at(kind.span())=> #rsm::export::travels::<#kind>();)
+    };
+    kinds.map(wire).collect()
 }
