@@ -6,8 +6,9 @@
 //! mean anything else in it.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Attribute, Visibility};
 
 use crate::check::{Checked, Facts};
@@ -21,6 +22,7 @@ mod machine;
 pub(crate) fn expand(checked: &Checked) -> TokenStream {
     let parts = Parts::new(checked);
     let pieces = [
+        travels(&parts),
         machine::context(&parts),
         machine::declared_trait(&parts),
         calls::enumeration(&parts, Kind::Command),
@@ -29,6 +31,20 @@ pub(crate) fn expand(checked: &Checked) -> TokenStream {
         handle::handle(&parts),
     ];
     pieces.into_iter().collect()
+}
+
+/// Code that compiles when all arguments, answers and events can travel; shows the type that cannot. It comes first, so that
+/// what follows from it is told behind it.
+fn travels(parts: &Parts<'_>) -> TokenStream {
+    let arguments =
+        parts.calls.iter().flat_map(|(call, _)| call.arguments.iter().map(|argument| &argument.kind));
+    let kinds = arguments.chain(parts.calls.iter().map(|(call, _)| &call.answer));
+    let checks = kinds.map(|kind| {
+        let rsm = parts.rsm_at(kind.span());
+        quote_spanned!(at(kind.span())=> #rsm::export::travels::<#kind>();)
+    });
+    let quiet = &parts.quiet;
+    quote!(#quiet const _: () = { #(#checks)* };)
 }
 
 /// What all pieces speak of.
@@ -82,7 +98,7 @@ impl<'declaration> Parts<'declaration> {
     fn rsm_at(&self, span: Span) -> TokenStream {
         let moved = |token: TokenTree| {
             let mut token = token;
-            token.set_span(token.span().located_at(span));
+            token.set_span(at(span));
             token
         };
         self.rsm.clone().into_iter().map(moved).collect()

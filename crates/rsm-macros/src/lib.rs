@@ -1,8 +1,8 @@
 //! What stands behind `bezant_rsm::state_machine!`, where it is described: a declaration of commands, queries and
 //! streams becomes a trait, the bytes of its calls, a machine and a handle.
 //!
-//! Three steps, a module each: [`declaration`] reads what is written, [`check`] refuses what could not be the same on
-//! every replica, [`expand`] writes the code. Everything that is wrong is told at once, at the place where it is
+//! Three steps, a module each: `declaration` reads what is written, `check` refuses what could not be the same on
+//! every replica, `expand` writes the code. Everything that is wrong is told at once, at the place where it is
 //! written, in words that say what to write instead.
 //!
 //! Always holds: equal signatures have equal fingerprints, whichever compiler runs and however the text is spaced.

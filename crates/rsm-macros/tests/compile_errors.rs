@@ -1,4 +1,4 @@
-//! What the compiler shows: our words at the user's line, and its own where a type lacks something.
+//! What the compiler shows for a wrong declaration: our words at the user's line.
 
 #[test]
 fn errors_point_at_the_declaration() {

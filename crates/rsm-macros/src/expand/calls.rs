@@ -82,10 +82,9 @@ fn borrowed(call: &Call, facts: &Facts) -> TokenStream {
 fn encode(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
     let rsm = parts.rsm_at(call.name.span());
     let (pattern, numbers) = (borrowed(call, facts), numbered(call));
-    let kinds = call.arguments.iter().map(|argument| &argument.kind);
     let header = fingerprint::header(&facts.signature);
     quote_spanned! {at(call.name.span())=>
-        #pattern => #rsm::export::encode_call::<(#(&#kinds,)*)>(#header, &(#(#numbers,)*)),
+        #pattern => #rsm::export::encode_call(#header, &(#(#numbers,)*)),
     }
 }
 

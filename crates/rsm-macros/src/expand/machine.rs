@@ -2,8 +2,6 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::Type;
-use syn::spanned::Spanned;
 
 use super::{Parts, at, bound, docs, documentation, numbered, parameters};
 use crate::declaration::{Call, Kind};
@@ -125,7 +123,6 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
             #query::#pattern => #rsm::export::encode(&#name::#method(&self.state, #(#numbers),*)),
         }
     });
-    let wires = parts.calls.iter().map(|(call, _)| wires(parts, call));
     quote! {
         #[doc = #doc]
         #quiet
@@ -169,18 +166,5 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
                 #rsm::export::restore(T::STATE_VERSION, checkpoint, T::migrate).map(Self::new)
             }
         }
-
-        #quiet
-        const _: () = { #(#wires)* };
     }
-}
-
-/// What does not travel is shown at its type.
-fn wires(parts: &Parts<'_>, call: &Call) -> TokenStream {
-    let kinds = call.arguments.iter().map(|argument| &argument.kind).chain([&call.answer]);
-    let wire = |kind: &Type| {
-        let rsm = parts.rsm_at(kind.span());
-        quote_spanned!(at(kind.span())=> #rsm::export::travels::<#kind>();)
-    };
-    kinds.map(wire).collect()
 }
