@@ -5,6 +5,7 @@
 pub(crate) const ORDER: &[&str] = &[
     "types",
     "codec",
+    "rsm-macros",
     "rsm",
     "ledger",
     "consensus",

@@ -12,12 +12,25 @@
 
 extern crate alloc;
 
+#[cfg(feature = "macro")]
+mod declaration;
 mod entry;
+#[cfg(feature = "macro")]
+#[doc(hidden)]
+pub mod export;
 mod machine;
+#[cfg(feature = "macro")]
+mod saved;
 mod service;
 mod sessions;
+#[cfg(feature = "macro")]
+mod subscription;
 
 pub use entry::{Command, Entry, EntryError};
 pub use machine::{Applied, Prefetch, Progress, RestoreError, StateMachine};
+#[cfg(feature = "macro")]
+pub use saved::SavedState;
 pub use service::{Call, Caller, Event, Freshness, Service, UnknownCall};
 pub use sessions::{Admission, Context, Session, SessionRequest, Sessions};
+#[cfg(feature = "macro")]
+pub use subscription::Subscription;

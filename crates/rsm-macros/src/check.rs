@@ -1,0 +1,223 @@
+//! Refuses what a declaration may not say: values that differ from machine to machine, types whose bytes cannot be
+//! owned by the log, and names that mean two things.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::{Error, Type};
+
+use crate::declaration::{Call, Declaration, Errors, Kind};
+use crate::fingerprint;
+
+/// As many as serde's tuples have.
+const ARGUMENTS_MAX: usize = 16;
+
+/// Methods of their own of the trait, the context and the handle.
+const TAKEN_NAMES: &[&str] = &["at", "caller", "index", "migrate", "new", "time"];
+
+/// A declaration that nothing is wrong with, and what is known of each of its calls.
+pub(crate) struct Checked {
+    pub(crate) declaration: Declaration,
+    /// One a call, in order.
+    pub(crate) facts: Vec<Facts>,
+}
+
+/// What follows from a call.
+pub(crate) struct Facts {
+    /// What is hashed.
+    pub(crate) signature: String,
+    /// Its name as a variant of an enum.
+    pub(crate) variant: Ident,
+}
+
+/// All mistakes at once, if there are any.
+pub(crate) fn check(declaration: Declaration) -> syn::Result<Checked> {
+    let mut errors = Errors::default();
+    if declaration.calls.is_empty() {
+        errors.say(
+            declaration.name.span(),
+            "declare a call, such as `cmd restock(item: u32, by: u32) -> u32;`",
+        );
+    }
+    check_no_cfg(&declaration.attributes, "write it at `state_machine!` itself", &mut errors);
+    let mut facts = Vec::new();
+    for call in &declaration.calls {
+        check_call(call, &mut errors);
+        match signature(call) {
+            Ok(signature) => facts.push(Facts { signature, variant: variant(&call.name) }),
+            Err(error) => errors.add(error),
+        }
+    }
+    check_names(&declaration.calls, &mut errors);
+    errors.none()?;
+    check_fingerprints(&declaration.calls, &facts)?;
+    Ok(Checked { declaration, facts })
+}
+
+fn check_no_cfg(attributes: &[syn::Attribute], advice: &str, errors: &mut Errors) {
+    for attribute in attributes {
+        if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
+            errors.add(Error::new_spanned(attribute, advice));
+        }
+    }
+}
+
+fn check_call(call: &Call, errors: &mut Errors) {
+    let advice = "leave this out: every replica has the same calls, however it was built";
+    check_no_cfg(&call.attributes, advice, errors);
+    if let Some(argument) = call.arguments.get(ARGUMENTS_MAX) {
+        errors.say(
+            argument.name.span(),
+            format_args!("put some of the arguments in a struct: {ARGUMENTS_MAX} is the most"),
+        );
+    }
+    let mut names = BTreeMap::new();
+    for argument in &call.arguments {
+        if argument.name == "context" {
+            errors.say(
+                argument.name.span(),
+                "choose another name: `context` is where a cmd finds its time and its place",
+            );
+        }
+        if let Some(first) = names.insert(argument.name.unraw().to_string(), argument.name.span()) {
+            errors.say(argument.name.span(), "choose another name: this argument is there twice");
+            errors.say(first, "here it is first");
+        }
+        check_type(&argument.kind, call.kind, errors);
+    }
+    check_type(&call.answer, call.kind, errors);
+}
+
+/// Looks through the words of a type, wherever in it they stand.
+fn check_type(kind: &Type, of: Kind, errors: &mut Errors) {
+    check_tokens(kind.to_token_stream(), of, errors);
+}
+
+fn check_tokens(tokens: TokenStream, of: Kind, errors: &mut Errors) {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let next = tokens.peek().map(ToString::to_string).unwrap_or_default();
+        let advice = match &token {
+            TokenTree::Group(group) => {
+                check_tokens(group.stream(), of, errors);
+                None
+            }
+            TokenTree::Ident(word) => word_advice(&word.to_string(), of),
+            TokenTree::Punct(mark) => mark_advice(mark.as_char(), &next),
+            TokenTree::Literal(_) => None,
+        };
+        if let Some(advice) = advice {
+            errors.say(token.span(), advice);
+        }
+    }
+}
+
+fn word_advice(word: &str, of: Kind) -> Option<&'static str> {
+    Some(match word {
+        "HashMap" => "write `BTreeMap`: a hash map has another order on every replica",
+        "HashSet" => "write `BTreeSet`: a hash set has another order on every replica",
+        "f32" | "f64" if of != Kind::Query => {
+            "write an integer of the smallest unit, such as cents: sums of floats differ with their order, and so may replicas"
+        }
+        "usize" => "write `u64` or `u32`: `usize` is not the same on every machine",
+        "isize" => "write `i64` or `i32`: `isize` is not the same on every machine",
+        "dyn" | "impl" | "fn" => "write a type that has one form of bytes, such as an enum",
+        "Self" => "write the type itself: the bytes of a call do not depend on who implements it",
+        "_" => "write the type",
+        _ => return None,
+    })
+}
+
+fn mark_advice(mark: char, next: &str) -> Option<&'static str> {
+    Some(match (mark, next) {
+        ('&', "str") => "write `String`: the log and the answer own what they carry",
+        ('&', next) if next.starts_with('[') => {
+            "write `Vec<...>`: the log and the answer own what they carry"
+        }
+        ('&', _) => "leave out the reference: the log and the answer own what they carry",
+        ('\'', _) => "leave out the lifetime: the log and the answer own what they carry",
+        ('*', "const" | "mut") => "leave out the pointer: it means nothing on another replica",
+        ('!', _) => "write a plain type",
+        _ => return None,
+    })
+}
+
+fn check_names(calls: &[Call], errors: &mut Errors) {
+    let mut names: BTreeMap<String, &Ident> = BTreeMap::new();
+    for call in calls {
+        let name = call.name.unraw().to_string();
+        if TAKEN_NAMES.contains(&name.as_str()) {
+            errors.say(
+                call.name.span(),
+                format_args!("choose another name: `{name}` is a method of every handle, context or machine"),
+            );
+        }
+        let variant = variant(&call.name).to_string();
+        if variant == "Self" || variant == "_" {
+            errors.say(call.name.span(), "choose another name: no variant of an enum can be called so");
+        }
+        if let Some(first) = names.insert(variant, &call.name) {
+            errors.say(
+                call.name.span(),
+                format_args!("choose another name: `{first}` has this one, or all but its underscores"),
+            );
+            errors.say(first.span(), "here it is first");
+        }
+    }
+}
+
+/// The text that stands for a call in its fingerprint.
+fn signature(call: &Call) -> syn::Result<String> {
+    let kind = call.kind.word();
+    if let Some(id) = &call.id {
+        let tokens: TokenStream = id
+            .value()
+            .parse()
+            .map_err(|_| Error::new(id.span(), "write an id of words, numbers and closed brackets"))?;
+        if tokens.is_empty() {
+            return Err(Error::new(id.span(), "write what the call is known by, such as `restock/2`"));
+        }
+        return Ok(format!("{kind} {}", fingerprint::text(tokens)));
+    }
+    let name = &call.name;
+    let types = call.arguments.iter().map(|argument| &argument.kind);
+    let answer = &call.answer;
+    Ok(format!("{kind} {}", fingerprint::text(quote::quote!(#name(#(#types),*) -> #answer))))
+}
+
+fn check_fingerprints(calls: &[Call], facts: &[Facts]) -> syn::Result<()> {
+    let mut errors = Errors::default();
+    let mut headers: BTreeMap<u64, Span> = BTreeMap::new();
+    let mut streams: BTreeMap<u32, Span> = BTreeMap::new();
+    for (call, facts) in calls.iter().zip(facts) {
+        let span = call.id.as_ref().map_or_else(|| call.name.span(), syn::LitStr::span);
+        let first = match call.kind {
+            Kind::Command | Kind::Query => headers.insert(fingerprint::header(&facts.signature), span),
+            Kind::Stream => streams.insert(fingerprint::stream(&facts.signature), span),
+        };
+        if let Some(first) = first {
+            errors.say(
+                span,
+                "give this call another `#[id = \"...\"]`: its bytes could not be told from another call's",
+            );
+            errors.say(first, "from this one's");
+        }
+    }
+    errors.none()
+}
+
+/// `restock_all` as `RestockAll`.
+fn variant(name: &Ident) -> Ident {
+    let mut text = String::new();
+    for word in name.unraw().to_string().split('_') {
+        let mut letters = word.chars();
+        text.extend(letters.next().into_iter().flat_map(char::to_uppercase));
+        text.push_str(letters.as_str());
+    }
+    if text.is_empty() || text.starts_with(|letter: char| letter.is_numeric()) {
+        text.insert(0, '_');
+    }
+    Ident::new(&text, name.span())
+}

@@ -1,0 +1,112 @@
+//! The enums of commands and queries: what the log and the wire carry, as values.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+
+use super::{Parts, at, bound, documentation, numbered};
+use crate::check::Facts;
+use crate::declaration::{Call, Kind};
+use crate::fingerprint;
+
+/// `CatalogCommand` or `CatalogQuery`.
+pub(super) fn enumeration(parts: &Parts<'_>, kind: Kind) -> TokenStream {
+    let Parts { rsm, visibility, name, quiet, .. } = parts;
+    let enumeration = parts.enumeration(kind);
+    let doc = match kind {
+        Kind::Command => format!("A command of [`{name}`], as the log carries it."),
+        Kind::Query | Kind::Stream => format!("A query of [`{name}`], as it travels to a replica."),
+    };
+    let variants = parts.calls(kind).map(|(call, facts)| variant(call, facts));
+    let encodings = parts.calls(kind).map(|(call, facts)| encode(parts, call, facts));
+    let decodings = parts.calls(kind).map(|(call, facts)| decode(parts, call, facts));
+    let displays = parts.calls(kind).map(|(call, facts)| display(call, facts));
+    let signatures = parts.calls(kind).map(|(_, facts)| &facts.signature);
+    quote! {
+        #[doc = #doc]
+        #quiet
+        #[derive(Debug)]
+        #visibility enum #enumeration { #(#variants),* }
+
+        #quiet
+        impl #enumeration {
+            /// What the fingerprint of each call is made of, in the order of the declaration.
+            #visibility const SIGNATURES: &'static [&'static str] = &[#(#signatures),*];
+
+            /// Its bytes; `None` when a value in it refuses to be written.
+            #visibility fn encode(&self) -> ::core::option::Option<#rsm::export::Bytes> {
+                match *self { #(#encodings)* }
+            }
+
+            /// Reads [`encode`](Self::encode)'s bytes.
+            ///
+            /// # Errors
+            /// When they are no call of this declaration: of another version or service, or damaged.
+            #visibility fn decode(bytes: &[u8]) -> ::core::result::Result<Self, #rsm::UnknownCall> {
+                let (header, arguments) = #rsm::export::split(bytes)?;
+                match header {
+                    #(#decodings)*
+                    _ => ::core::result::Result::Err(#rsm::UnknownCall),
+                }
+            }
+        }
+
+        #quiet
+        impl ::core::fmt::Display for #enumeration {
+            fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                match *self { #(#displays)* }
+            }
+        }
+    }
+}
+
+fn variant(call: &Call, facts: &Facts) -> TokenStream {
+    let variant = &facts.variant;
+    let docs = documentation(call);
+    let fields = call.arguments.iter().map(|argument| {
+        let (name, kind) = (&argument.name, &argument.kind);
+        let doc = format!("The argument `{name}`.");
+        quote!(#[doc = #doc] #name: #kind)
+    });
+    quote!(#docs #variant { #(#fields),* })
+}
+
+/// As a pattern of what is borrowed.
+fn borrowed(call: &Call, facts: &Facts) -> TokenStream {
+    let variant = &facts.variant;
+    let names = call.arguments.iter().map(|argument| &argument.name);
+    let numbers = numbered(call);
+    quote!(Self::#variant { #(#names: ref #numbers),* })
+}
+
+fn encode(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
+    let rsm = parts.rsm_at(call.name.span());
+    let (pattern, numbers) = (borrowed(call, facts), numbered(call));
+    let header = fingerprint::header(&facts.signature);
+    quote_spanned! {at(call.name.span())=>
+        #pattern => #rsm::export::encode_call(#header, &(#(#numbers,)*)),
+    }
+}
+
+fn decode(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
+    let rsm = parts.rsm_at(call.name.span());
+    let (value, numbers) = (bound(call, facts), numbered(call));
+    let kinds = call.arguments.iter().map(|argument| &argument.kind);
+    let header = fingerprint::header(&facts.signature);
+    quote_spanned! {at(call.name.span())=>
+        #header => {
+            let (#(#numbers,)*): (#(#kinds,)*) = #rsm::export::decode(arguments)?;
+            ::core::result::Result::Ok(Self::#value)
+        }
+    }
+}
+
+fn display(call: &Call, facts: &Facts) -> TokenStream {
+    let (pattern, numbers) = (borrowed(call, facts), numbered(call));
+    let names: Vec<String> =
+        call.arguments.iter().map(|argument| format!("{}: {{:?}}", argument.name.unraw())).collect();
+    let format = format!("{}({})", call.name.unraw(), names.join(", "));
+    quote_spanned! {at(call.name.span())=>
+        #pattern => formatter.write_fmt(::core::format_args!(#format, #(#numbers),*)),
+    }
+}

@@ -1,0 +1,85 @@
+//! The handle: one method a call, over whatever reaches the service.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+
+use super::{Parts, at, documentation, parameters};
+use crate::check::Facts;
+use crate::declaration::{Call, Kind};
+use crate::fingerprint;
+
+/// `CatalogHandle`.
+pub(super) fn handle(parts: &Parts<'_>) -> TokenStream {
+    let Parts { rsm, visibility, name, handle, quiet, .. } = parts;
+    let doc = format!("Calls a [`{name}`], wherever it runs. Cheap to clone as far as its caller is.");
+    let methods = parts.calls.iter().map(|(call, facts)| method(parts, call, facts));
+    quote! {
+        #[doc = #doc]
+        #quiet
+        #[derive(Clone, Debug)]
+        #visibility struct #handle<C> {
+            caller: C,
+            freshness: #rsm::Freshness,
+        }
+
+        #quiet
+        impl<C: #rsm::Caller> #handle<C> {
+            /// Over a caller; its queries see everything that was answered before them.
+            #visibility const fn new(caller: C) -> Self {
+                Self { caller, freshness: #rsm::Freshness::Linearizable }
+            }
+
+            /// The same handle with queries of another freshness.
+            #[must_use]
+            #visibility fn at(&self, freshness: #rsm::Freshness) -> Self {
+                Self { caller: ::core::clone::Clone::clone(&self.caller), freshness }
+            }
+
+            /// How the service is reached.
+            #visibility const fn caller(&self) -> &C {
+                &self.caller
+            }
+
+            #(#methods)*
+        }
+    }
+}
+
+fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
+    let visibility = parts.visibility;
+    let Call { name, answer, .. } = call;
+    let rsm = parts.rsm_at(name.span());
+    let (docs, parameters, variant) = (documentation(call), parameters(call), &facts.variant);
+    let names = call.arguments.iter().map(|argument| &argument.name);
+    let enumeration = parts.enumeration(call.kind);
+    let value = quote!(#enumeration::#variant { #(#names),* });
+    match call.kind {
+        Kind::Command => quote_spanned! {at(name.span())=>
+            #docs
+            ///
+            /// Goes through the log, and is done once.
+            #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, C::Error> {
+                #rsm::export::invoke(&self.caller, #value.encode()).await
+            }
+        },
+        Kind::Query => quote_spanned! {at(name.span())=>
+            #docs
+            ///
+            /// As fresh as the handle says; no log entry.
+            #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, C::Error> {
+                #rsm::export::query(&self.caller, self.freshness, #value.encode()).await
+            }
+        },
+        Kind::Stream => {
+            let stream = fingerprint::stream(&facts.signature);
+            quote_spanned! {at(name.span())=>
+                #docs
+                ///
+                /// Subscribes to the events with a number greater than `after`; 0 for all.
+                #visibility fn #name(&self, after: u64) -> #rsm::Subscription<C, #answer> {
+                    #rsm::Subscription::new(::core::clone::Clone::clone(&self.caller), #stream, after)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The trait, the surroundings of its commands, and the machine that runs whoever implements it.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{quote, quote_spanned};
+
+use super::{Parts, at, bound, docs, documentation, numbered, parameters};
+use crate::declaration::{Call, Kind};
+use crate::fingerprint;
+
+/// `CatalogContext`.
+pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
+    let Parts { rsm, visibility, name, context, quiet, .. } = parts;
+    let doc = format!("Where a command of [`{name}`] stands in the log, and the way to the subscribers.");
+    let emits = parts.calls(Kind::Stream).map(|(call, facts)| {
+        let (docs, name, event) = (documentation(call), &call.name, &call.answer);
+        let stream = fingerprint::stream(&facts.signature);
+        let rsm = parts.rsm_at(call.name.span());
+        quote_spanned! {at(call.name.span())=>
+            #docs
+            ///
+            /// Tells the subscribers, behind everything that was told before.
+            #visibility fn #name(&mut self, event: &#event) {
+                self.call.emit(#stream, #rsm::export::encode(event));
+            }
+        }
+    });
+    quote! {
+        #[doc = #doc]
+        #quiet
+        #[derive(Debug)]
+        #visibility struct #context<'call> {
+            call: &'call mut #rsm::Call,
+        }
+
+        #quiet
+        impl<'call> #context<'call> {
+            /// Of a command; the machine makes it, and so do tests.
+            #visibility const fn new(call: &'call mut #rsm::Call) -> Self {
+                Self { call }
+            }
+
+            /// The log entry that carries the command; commands of one entry share it.
+            #visibility const fn index(&self) -> #rsm::export::LogIndex {
+                self.call.index()
+            }
+
+            /// Cluster time, ns since the epoch: the same on every replica, and never earlier than that of the command before.
+            #visibility const fn time(&self) -> #rsm::export::Nanos {
+                self.call.time()
+            }
+
+            #(#emits)*
+        }
+    }
+}
+
+/// `Catalog`.
+pub(super) fn declared_trait(parts: &Parts<'_>) -> TokenStream {
+    let Parts { rsm, attributes, visibility, name, context, .. } = parts;
+    let doc = docs(attributes).next().is_none().then(|| {
+        let text = format!("The replicated state machine `{name}`: its state, and what each call does.");
+        quote!(#[doc = #text])
+    });
+    let methods = parts.calls.iter().map(|(call, _)| method(call, context));
+    quote! {
+        #doc
+        #(#attributes)*
+        #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "the declaration says which there are")]
+        #visibility trait #name:
+            #rsm::export::Serialize + #rsm::export::DeserializeOwned + ::core::fmt::Debug + ::core::marker::Send + 'static
+        {
+            /// The version of the state's shape. It stands in every checkpoint: raise it when a checkpoint from before would
+            /// be read wrongly, and read the old one in `migrate`.
+            const STATE_VERSION: u32 = 1;
+
+            /// Makes the state of one that an earlier version of the program saved; `None` when it cannot.
+            fn migrate(saved: &#rsm::SavedState<'_>) -> ::core::option::Option<Self> {
+                let _ = saved;
+                ::core::option::Option::None
+            }
+
+            #(#methods)*
+        }
+    }
+}
+
+fn method(call: &Call, context: &Ident) -> TokenStream {
+    let Call { name, attributes, answer, .. } = call;
+    let doc = docs(attributes).next().is_none().then(|| documentation(call));
+    let parameters = parameters(call);
+    match call.kind {
+        Kind::Command => quote_spanned! {at(name.span())=>
+            #doc
+            #(#attributes)*
+            fn #name(&mut self, context: &mut #context<'_>, #parameters) -> #answer;
+        },
+        Kind::Query => quote_spanned! {at(name.span())=>
+            #doc
+            #(#attributes)*
+            fn #name(&self, #parameters) -> #answer;
+        },
+        Kind::Stream => TokenStream::new(),
+    }
+}
+
+/// `CatalogMachine`.
+pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
+    let Parts { rsm, visibility, name, context, command, query, machine, quiet, .. } = parts;
+    let doc = format!("Whoever implements [`{name}`], as a service of bytes.");
+    let commands = parts.calls(Kind::Command).map(|(call, facts)| {
+        let (pattern, numbers, method) = (bound(call, facts), numbered(call), &call.name);
+        let rsm = parts.rsm_at(call.name.span());
+        quote_spanned! {at(call.name.span())=>
+            #command::#pattern => #rsm::export::encode(
+                &#name::#method(&mut self.state, &mut #context::new(call), #(#numbers),*)
+            ),
+        }
+    });
+    let queries = parts.calls(Kind::Query).map(|(call, facts)| {
+        let (pattern, numbers, method) = (bound(call, facts), numbered(call), &call.name);
+        let rsm = parts.rsm_at(call.name.span());
+        quote_spanned! {at(call.name.span())=>
+            #query::#pattern => #rsm::export::encode(&#name::#method(&self.state, #(#numbers),*)),
+        }
+    });
+    quote! {
+        #[doc = #doc]
+        #quiet
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #visibility struct #machine<T> {
+            state: T,
+        }
+
+        #quiet
+        impl<T: #name> #machine<T> {
+            /// Of the state before the first command.
+            #visibility const fn new(state: T) -> Self {
+                Self { state }
+            }
+
+            /// The state as it is now.
+            #visibility const fn state(&self) -> &T {
+                &self.state
+            }
+        }
+
+        #quiet
+        impl<T: #name> #rsm::Service for #machine<T> {
+            fn invoke(
+                &mut self,
+                call: &mut #rsm::Call,
+                command: &[u8],
+            ) -> ::core::result::Result<#rsm::export::Bytes, #rsm::UnknownCall> {
+                ::core::result::Result::Ok(match #command::decode(command)? { #(#commands)* })
+            }
+
+            fn query(&self, query: &[u8]) -> ::core::result::Result<#rsm::export::Bytes, #rsm::UnknownCall> {
+                ::core::result::Result::Ok(match #query::decode(query)? { #(#queries)* })
+            }
+
+            fn checkpoint(&self) -> #rsm::export::Vec<u8> {
+                #rsm::export::checkpoint(T::STATE_VERSION, &self.state)
+            }
+
+            fn restore(checkpoint: &[u8]) -> ::core::result::Result<Self, #rsm::RestoreError> {
+                #rsm::export::restore(T::STATE_VERSION, checkpoint, T::migrate).map(Self::new)
+            }
+        }
+    }
+}
