@@ -14,6 +14,7 @@ pub(crate) const ORDER: &[&str] = &[
     "replica",
     "sim",
     "runtime",
+    "member",
     "tigerbeetle",
     "api",
     "server",
@@ -47,6 +48,11 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
         "what a disk holds is kept the same whichever machine and engine wrote it",
     ),
     ("runtime", &["ledger", "sim"], "it drives a node with any machine, and knows nothing of the simulation"),
+    (
+        "member",
+        &["ledger", "consensus", "raft", "node", "replica", "sim"],
+        "an embedded member reaches its node through the runtime's handle, and hosts any service",
+    ),
     (
         "server",
         &["consensus", "raft", "node", "replica", "sim"],

@@ -107,7 +107,7 @@ impl Place {
             ))
         })?;
         let (node, token, nodes, join) = (self.node, self.token, self.nodes, self.join);
-        Ok(ClusterOptions { node, token, nodes, join, give_up: Arc::default(), listener })
+        Ok(ClusterOptions { node, token, nodes, join, give_up: Arc::default(), listener, growth: None })
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (zeros in a hello) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
@@ -62,7 +62,8 @@ pub(crate) struct Own {
     pub(crate) is_fresh: bool,
     /// The entry that added it, as its folder was told; `None` when it wants to join.
     pub(crate) since: Option<LogIndex>,
-    /// Who takes part, as far as it knows; nobody when it wants to join.
+    /// Who takes part, as far as it knows. When it wants to join nobody, or itself, with the address at which it asks to
+    /// be taken in.
     pub(crate) members: Members,
 }
 
@@ -84,6 +85,12 @@ impl Met {
     /// Who it says that it is.
     pub(super) const fn claim(&self) -> Claim {
         Claim { node: self.node, disk: self.disk, since: self.since }
+    }
+
+    /// Where a node that asks to be taken in is reached.
+    pub(super) fn asks_at(&self) -> Option<&str> {
+        let own = self.members.nodes.iter().find(|member| member.node == self.node)?;
+        (!self.is_member()).then_some(&own.address)
     }
 
     /// False for a node that wants to join.
@@ -205,7 +212,8 @@ fn check_first_members(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     let zero = LogIndex(0);
     let numbers = |members: &Members| members.nodes.iter().map(|member| member.node).collect::<Vec<_>>();
     let (ours, theirs) = (numbers(&own.members), numbers(&peer.members));
-    let both_begin = own.members.index == zero && peer.members.index == zero;
+    let are_members = own.since.is_some() && peer.since.is_some();
+    let both_begin = are_members && own.members.index == zero && peer.members.index == zero;
     let differs = both_begin && !ours.is_empty() && !theirs.is_empty() && ours != theirs;
     if differs { Err(refused(OTHER_NODES)) } else { Ok(()) }
 }
