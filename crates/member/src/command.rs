@@ -44,8 +44,7 @@ impl Head {
         let (head, _) = body.split_first_chunk::<HEAD_SIZE>()?;
         let ([session, number, oldest], _) = head.as_chunks::<8>() else { return None };
         let number_of = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-        let head =
-            Self { session: number_of(session), number: number_of(number), oldest: number_of(oldest) };
+        let head = Self { session: number_of(session), number: number_of(number), oldest: number_of(oldest) };
         let is_sound = head.number >= head.oldest && head.oldest > 0;
         is_sound.then(|| (head, body.slice(HEAD_SIZE..)))
     }

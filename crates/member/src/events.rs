@@ -104,8 +104,7 @@ impl Events {
         let mut events = Self::default();
         for _ in 0..count(reader)? {
             let (stream, forgotten) = (reader.u32()?, reader.u64()?);
-            let is_new =
-                events.streams.insert(stream, Stream { forgotten, ..Stream::default() }).is_none();
+            let is_new = events.streams.insert(stream, Stream { forgotten, ..Stream::default() }).is_none();
             if !is_new || forgotten > last {
                 return Err(DecodeError::Value);
             }

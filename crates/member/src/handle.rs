@@ -175,9 +175,7 @@ impl<S: Service + Default> MemberHandle<S> {
         let deadline = self.deadline();
         let consistency = match freshness {
             Freshness::Linearizable => Consistency::Linearizable,
-            Freshness::Session => {
-                Consistency::AtLeast(LogIndex(self.shared.seen.load(Ordering::Relaxed)))
-            }
+            Freshness::Session => Consistency::AtLeast(LogIndex(self.shared.seen.load(Ordering::Relaxed))),
             Freshness::Stale => Consistency::Stale,
         };
         loop {

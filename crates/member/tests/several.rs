@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::time::Instant;
 
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
-use bezant_member::{Bytes, Call, Freshness, Member, MemberOptions, NodeId, RestoreError, Service, UnknownCall};
+use bezant_member::{
+    Bytes, Call, Freshness, Member, MemberOptions, NodeId, RestoreError, Service, UnknownCall,
+};
 use bezant_runtime::{ClusterOptions, Options, start_member};
 use bezant_types::{Account, AccountId, LedgerNumber};
 use common::{PATIENCE, TOKEN, number, seed};

@@ -44,7 +44,10 @@ const fn voters_wanted(live: usize) -> usize {
 }
 
 /// Who is given a vote next: the lowest number that is connected and has none. Whether it has caught up the leader knows.
-pub(crate) fn next_voter<'members>(members: &'members Members, status: &ClusterStatus) -> Option<&'members Member> {
+pub(crate) fn next_voter<'members>(
+    members: &'members Members,
+    status: &ClusterStatus,
+) -> Option<&'members Member> {
     let is_live = |node: NodeId| status.nodes.iter().any(|known| known.node == node && known.is_connected);
     let live = members.nodes.iter().filter(|member| is_live(member.node));
     if members.voters().count() >= voters_wanted(live.clone().count()) {

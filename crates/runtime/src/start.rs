@@ -290,7 +290,8 @@ fn find_members(
         // One that asks to be taken in says where it is reached.
         members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
     };
-    let members = join(&own, &cluster.join, &cluster.give_up).map_err(|reason| StartError::GaveUp { reason })?;
+    let members =
+        join(&own, &cluster.join, &cluster.give_up).map_err(|reason| StartError::GaveUp { reason })?;
     // Which member this folder is, before the list that makes it one.
     let since = members.get(identity.node).map_or(identity.since, |member| member.since);
     *identity = Identity { since, ..identity.clone() };

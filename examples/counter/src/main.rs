@@ -25,7 +25,11 @@ impl Service for Counter {
 
     /// The one question, which has no bytes.
     fn query(&self, query: &[u8]) -> Result<Bytes, UnknownCall> {
-        if query.is_empty() { Ok(Bytes::copy_from_slice(&self.value.to_le_bytes())) } else { Err(UnknownCall) }
+        if query.is_empty() {
+            Ok(Bytes::copy_from_slice(&self.value.to_le_bytes()))
+        } else {
+            Err(UnknownCall)
+        }
     }
 
     fn checkpoint(&self) -> Vec<u8> {

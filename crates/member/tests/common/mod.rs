@@ -4,9 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bezant_member::{
-    Bytes, Call, Member, MemberOptions, Part, RestoreError, Service, UnknownCall,
-};
+use bezant_member::{Bytes, Call, Member, MemberOptions, Part, RestoreError, Service, UnknownCall};
 
 pub(crate) const TOKEN: &str = "a token for tests alone";
 /// How long anything may take.

@@ -109,7 +109,9 @@ impl Shared {
         let node = met.node;
         if let Some(address) = met.asks_at() {
             let members = self.directory.members();
-            if let Some(other) = members.nodes.iter().find(|other| other.node != node && other.address == address) {
+            if let Some(other) =
+                members.nodes.iter().find(|other| other.node != node && other.address == address)
+            {
                 return Err(format!(
                     "{address} is the address of node {}: take another, or remove that node first",
                     other.node
