@@ -122,7 +122,7 @@ where
     for task in tasks {
         calls += task.await?;
     }
-    let nanos = u64::try_from((processor_time() - processor).as_nanos())? / calls.max(1);
+    let nanos = u64::try_from(processor_time().saturating_sub(processor).as_nanos())? / calls.max(1);
     let rate = calls * 1_000_000 / u64::try_from(begin.elapsed().as_micros())?;
     writeln!(stdout(), "{name}: {rate} a second, {nanos} ns of processor time each")?;
     Ok(nanos)

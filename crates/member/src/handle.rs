@@ -126,9 +126,8 @@ impl<S: Service + Default> MemberHandle<S> {
             return Ok(());
         }
         let (reply, _) = self.put(open(), deadline).await?;
-        let number = match Verdict::read(&reply) {
-            Some((Verdict::Done, number)) => number,
-            _ => return Err(bezant_rsm::UnknownCall.into()),
+        let Some((Verdict::Done, number)) = Verdict::read(&reply) else {
+            return Err(bezant_rsm::UnknownCall.into());
         };
         let number = number.first_chunk().ok_or(CallError::OutcomeUnknown)?;
         self.shared.session.set(u64::from_le_bytes(*number));

@@ -17,7 +17,7 @@ pub(crate) const TOKEN_LENGTH_MIN: usize = 16;
 /// How long a call waits for its answer, unless it is said.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a member waits to be taken in, unless it is said.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where a member lives, and how the others reach it.
 #[derive(Clone, Debug)]

@@ -1,3 +1,5 @@
+//! A hosted service alone: what its commands do, and what its checkpoint holds.
+
 use super::*;
 use bezant_rsm::Entry;
 
