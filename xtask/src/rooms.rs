@@ -17,6 +17,7 @@ pub(crate) const ORDER: &[&str] = &[
     "replica",
     "sim",
     "runtime",
+    "member",
     "tigerbeetle",
     "api",
     "server",
@@ -59,6 +60,11 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
         "runtime",
         &["ledger", "raft", "paxos", "sim"],
         "it drives a node with any machine, and knows nothing of the simulation",
+    ),
+    (
+        "member",
+        &["ledger", "consensus", "raft", "node", "replica", "sim"],
+        "an embedded member reaches its node through the runtime's handle, and hosts any service",
     ),
     (
         "server",

@@ -35,6 +35,10 @@ pub struct ClusterOptions {
     pub give_up: Arc<AtomicBool>,
     /// Where this node's peers reach it; bound.
     pub listener: TcpListener,
+    /// Set in a cluster that grows by itself: the address at which the others reach this node. With it a node that joins
+    /// is taken in by any member without an operator, and given a vote when it has caught up and the number of
+    /// nodes asks for it. All nodes of a cluster have it, or none.
+    pub growth: Option<String>,
 }
 
 impl ClusterOptions {
@@ -220,6 +224,7 @@ mod tests {
             join: Vec::new(),
             give_up: Arc::default(),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            growth: None,
         }
     }
 

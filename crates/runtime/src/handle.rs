@@ -150,6 +150,11 @@ pub(crate) enum Message<M: Machine> {
         node: NodeId,
         acquaintance: Acquaintance,
     },
+    /// A node wants to join, and to be reached there.
+    Asks {
+        node: NodeId,
+        address: String,
+    },
     /// Finish what is in flight, then end.
     Stop,
 }
@@ -161,6 +166,8 @@ pub(crate) struct Shared {
     pub(crate) health: watch::Sender<Health>,
     /// Movements that readers can see.
     pub(crate) visible: watch::Sender<MovementNumber>,
+    /// The last entry that was applied.
+    pub(crate) applied: watch::Sender<LogIndex>,
     /// Where the node stands among the others.
     pub(crate) cluster: watch::Sender<ClusterStatus>,
     pub(crate) reader: HistoryReader,
@@ -194,6 +201,7 @@ impl Shared {
             metrics,
             health: watch::Sender::new(Health::Serving),
             visible: watch::Sender::new(visible),
+            applied: watch::Sender::new(LogIndex(0)),
             cluster: watch::Sender::new(ClusterStatus::alone()),
             reader,
             commands: AtomicUsize::new(0),
@@ -424,6 +432,11 @@ impl<M: Machine> Handle<M> {
     /// Tells how many movements can be read, whenever that grows: for change events.
     pub fn watch_movements(&self) -> watch::Receiver<MovementNumber> {
         self.shared.visible.subscribe()
+    }
+
+    /// Tells which entry was applied last, whenever that grows: for whoever waits for what the state shows.
+    pub fn watch_applied(&self) -> watch::Receiver<LogIndex> {
+        self.shared.applied.subscribe()
     }
 
     /// Registers the node's metrics (log, fsync, entries, queue, checkpoint, history) under their names.

@@ -12,6 +12,7 @@ mod cluster;
 mod directory;
 mod fetch_thread;
 mod file_disk;
+mod growth;
 mod handle;
 mod history_thread;
 mod log_thread;
@@ -23,7 +24,7 @@ mod start;
 mod supply_thread;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
-pub use bezant_node::Consistency;
+pub use bezant_node::{Consistency, NodeOptions};
 pub use bezant_replica::Machine;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;

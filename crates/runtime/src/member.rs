@@ -11,6 +11,7 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::directory::Directory;
+use crate::growth::{self, Growth};
 use crate::handle::Shared;
 use crate::metrics::gauge;
 use crate::node_thread::{DrivenNode, now};
@@ -35,6 +36,8 @@ pub(crate) struct Member {
     /// It was told that this node was removed.
     is_removed: bool,
     ticks: u64,
+    /// `None` where an operator says who takes part.
+    growth: Option<Growth>,
 }
 
 impl Member {
@@ -43,10 +46,11 @@ impl Member {
         supply: mpsc::Sender<Supply>,
         directory: Arc<Directory>,
         status: ClusterStatus,
+        grows: bool,
     ) -> Self {
-        let (offsets, fresh) = (BTreeMap::new(), BTreeSet::new());
+        let (offsets, fresh, growth) = (BTreeMap::new(), BTreeSet::new(), grows.then(Growth::default));
         let mut member =
-            Self { peers, supply, directory, offsets, fresh, status, is_removed: false, ticks: 0 };
+            Self { peers, supply, directory, offsets, fresh, status, is_removed: false, ticks: 0, growth };
         member.list();
         member
     }
@@ -122,6 +126,10 @@ impl Member {
         if acquaintance.is_fresh {
             self.fresh.insert(node);
         }
+        self.admit_if_all_begin(replica);
+    }
+
+    fn admit_if_all_begin(&self, replica: &mut DrivenNode<impl Machine>) {
         let members = self.directory.members();
         let is_beginning = members.index == LogIndex(0) && self.directory.is_fresh();
         if !replica.may_vote() && is_beginning && self.fresh.len() + 1 == members.nodes.len() {
@@ -137,13 +145,28 @@ impl Member {
         }
     }
 
-    /// What the leader asks for by itself: that the disk of a node which came is agreed.
-    pub(crate) fn wish(&self, replica: &DrivenNode<impl Machine>) -> Option<Command> {
+    /// A node wants to join.
+    pub(crate) fn note_asking(&mut self, node: NodeId, address: String, replica: &DrivenNode<impl Machine>) {
+        if let Some(growth) = &mut self.growth {
+            growth.note(node, address, replica.members());
+        }
+    }
+
+    /// What is asked for without an operator: that the disk of a node which came is agreed; and in a cluster that grows
+    /// by itself, that a node is taken in, and has a vote.
+    pub(crate) fn wish(&mut self, replica: &DrivenNode<impl Machine>) -> Option<Command> {
+        if let Some(change) = self.growth.as_mut().and_then(Growth::take_asking) {
+            return Some(change_command(&change, LogIndex(0)));
+        }
         if !replica.is_leader() || replica.members().is_changing() || !self.ticks.is_multiple_of(STATUS_TICKS)
         {
             return None;
         }
-        let (node, disk) = self.directory.not_agreed()?;
+        let Some((node, disk)) = self.directory.not_agreed() else {
+            self.growth.as_ref()?;
+            let member = growth::next_voter(replica.members(), &self.status)?;
+            return Some(change_command(&Change::Promote(member.node), member.since));
+        };
         let member = replica.members().get(node).filter(|member| member.disk == 0)?;
         Some(change_command(&Change::Meet { node, disk }, member.since))
     }
@@ -169,7 +192,11 @@ impl Member {
     }
 
     /// Time went on: tells the world where the cluster stands, now and then.
-    pub(crate) fn tick(&mut self, replica: &DrivenNode<impl Machine>, shared: &Shared) {
+    pub(crate) fn tick(&mut self, replica: &mut DrivenNode<impl Machine>, shared: &Shared) {
+        if self.ticks == 0 {
+            // One with whom nobody else begins meets nobody.
+            self.admit_if_all_begin(replica);
+        }
         self.ticks += 1;
         if !self.ticks.is_multiple_of(STATUS_TICKS) {
             return;

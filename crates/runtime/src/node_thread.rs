@@ -149,6 +149,11 @@ impl<M: Machine> NodeThread<M> {
                     member.meet(node, acquaintance, &mut self.node);
                 }
             }
+            Message::Asks { node, address } => {
+                if let Some(member) = &mut self.member {
+                    member.note_asking(node, address, &self.node);
+                }
+            }
             Message::Stop => {
                 self.shared.health.send_replace(Health::Stopping);
                 self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
@@ -163,7 +168,7 @@ impl<M: Machine> NodeThread<M> {
         }
         self.node.handle(now(), Input::Tick);
         let Some(member) = &mut self.member else { return };
-        member.tick(&self.node, &self.shared);
+        member.tick(&mut self.node, &self.shared);
         if let Some(command) = member.wish(&self.node) {
             // Nobody waits for what becomes of it: while it is not so, it is asked for again.
             let ticket = Ticket(self.next_ticket);
@@ -221,7 +226,9 @@ impl<M: Machine> NodeThread<M> {
         while let Some(output) = self.node.poll() {
             self.pass_on(output);
         }
-        self.shared.metrics.applied_index.set(gauge(self.node.applied().0));
+        let applied = self.node.applied();
+        self.shared.applied.send_if_modified(|told| std::mem::replace(told, applied) != applied);
+        self.shared.metrics.applied_index.set(gauge(applied.0));
         self.shared.metrics.commands_waiting.set(gauge(self.waiters.len() as u64));
     }
 

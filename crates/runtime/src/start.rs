@@ -108,8 +108,11 @@ pub enum StartError {
         node: NodeId,
     },
     /// It was told to stop before the cluster knew it.
-    #[error("stopped before the cluster knew this node: `bezant cluster add` makes it a member")]
-    GaveUp,
+    #[error("stopped before the cluster knew this node: {reason}. `bezant cluster add` makes it a member")]
+    GaveUp {
+        /// What it waited for.
+        reason: String,
+    },
     /// A cluster begins with empty folders.
     #[error(
         "the folder holds the data of a node that was alone: a cluster begins with empty folders; start node \
@@ -294,10 +297,11 @@ fn find_members(
         is_fresh: true,
         since: None,
         engine: cluster.engine,
-        members: Members::default(),
+        // One that asks to be taken in says where it is reached.
+        members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
     };
-    let joined = join(&own, &cluster.join, &cluster.give_up).ok_or(StartError::GaveUp)?;
-    let (members, engine) = joined;
+    let joined = join(&own, &cluster.join, &cluster.give_up);
+    let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
     // Which member this folder is, before the list that makes it one.
     let since = members.get(identity.node).map_or(identity.since, |member| member.since);
     *identity = Identity { since, engine: Some(engine), ..identity.clone() };
@@ -357,6 +361,7 @@ fn connect<M: Machine>(
                 Message::Met { node, acquaintance: Acquaintance { is_fresh, clock_offset_nanos } }
             }
             PeerEvent::Lost { node } => Message::Event(Input::Lost(node)),
+            PeerEvent::Asks { node, address } => Message::Asks { node, address },
         };
         // A node that has ended needs no messages.
         drop(node.send(message));
@@ -454,7 +459,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
             leader: None,
             ..ClusterStatus::alone()
         };
-        let member = Member::new(link.peers, to_supply, link.directory, status);
+        let grows = link.cluster.growth.is_some();
+        let member = Member::new(link.peers, to_supply, link.directory, status, grows);
         shared.cluster.send_replace(member.status());
         member
     });

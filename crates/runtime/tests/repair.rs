@@ -53,6 +53,7 @@ impl Cluster {
             join: Vec::new(),
             give_up: std::sync::Arc::default(),
             listener,
+            growth: None,
         };
         // Checkpoints come often, and the log's segments are soon full.
         let options = Options {

@@ -229,7 +229,7 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
         }
     };
     let running = match begun.map_err(anyhow::Error::from)? {
-        Err(StartError::GaveUp) => return Ok(()),
+        Err(StartError::GaveUp { .. }) => return Ok(()),
         begun => begun.map_err(|error| why_not(&settings.data_dir, &error))?,
     };
     if give_up.load(Ordering::Acquire) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::dialer::Told;
 use super::handshake::{self, HandshakeError, Met};
 use super::stream::{self, SILENCE_MAX};
-use super::{PeerEvent, Shared, frame};
+use super::{NOT_YET, PeerEvent, Shared, frame};
 
 /// Connections whose peer has not proved yet who it is.
 const STRANGERS_MAX: usize = 64;
@@ -43,6 +43,9 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             match met {
                 Ok(Some((met, stream))) => receive(&shared, &met, stream, number),
                 Ok(None) => {}
+                Err(HandshakeError::Refused(reason)) if reason.ends_with(NOT_YET) => {
+                    tracing::info!("a node at {} asks to be taken in", address.ip());
+                }
                 Err(HandshakeError::Refused(reason)) => {
                     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                     told.tell(&format!("a node at {} was refused: {reason}", address.ip()));

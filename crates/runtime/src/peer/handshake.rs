@@ -6,7 +6,7 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; none of a node that wants to join), proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (zeros in a hello) |
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
@@ -64,7 +64,8 @@ pub(crate) struct Own {
     pub(crate) since: Option<LogIndex>,
     /// What it agrees with; `None` for what the others do, when it wants to join.
     pub(crate) engine: Option<EngineKind>,
-    /// Who takes part, as far as it knows; nobody when it wants to join.
+    /// Who takes part, as far as it knows. When it wants to join nobody, or itself, with the address at which it asks to
+    /// be taken in.
     pub(crate) members: Members,
 }
 
@@ -88,6 +89,12 @@ impl Met {
     /// Who it says that it is.
     pub(super) const fn claim(&self) -> Claim {
         Claim { node: self.node, disk: self.disk, since: self.since }
+    }
+
+    /// Where a node that asks to be taken in is reached.
+    pub(super) fn asks_at(&self) -> Option<&str> {
+        let own = self.members.nodes.iter().find(|member| member.node == self.node)?;
+        (!self.is_member()).then_some(&own.address)
     }
 
     /// False for a node that wants to join.
@@ -226,7 +233,8 @@ fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     let zero = LogIndex(0);
     let numbers = |members: &Members| members.nodes.iter().map(|member| member.node).collect::<Vec<_>>();
     let (ours, theirs) = (numbers(&own.members), numbers(&peer.members));
-    let both_begin = own.members.index == zero && peer.members.index == zero;
+    let are_members = own.since.is_some() && peer.since.is_some();
+    let both_begin = are_members && own.members.index == zero && peer.members.index == zero;
     let differs = both_begin && !ours.is_empty() && !theirs.is_empty() && ours != theirs;
     if differs { Err(refused(OTHER_NODES)) } else { Ok(()) }
 }

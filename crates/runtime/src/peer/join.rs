@@ -8,32 +8,47 @@ use bezant_consensus::{EngineKind, Members};
 
 use super::dialer::{Told, WAIT_REFUSED};
 use super::handshake::{self, ANYBODY, HandshakeError, Own};
-use super::stream;
+use super::{NOT_YET, stream};
 
 /// The wait after nobody answered.
 const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
+
+/// The wait of a node that asks to be taken in.
+const WAIT_ASKED: Duration = Duration::from_millis(200);
 
 /// How often it looks whether it is to give up.
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Asks the members at these addresses, one after the other, until one of them says who takes part, and this node is
-/// among them; also what they agree with. Blocks for as long as that takes; what it waits for is told. `None` when it is to give up.
-pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Option<(Members, EngineKind)> {
-    let mut told = Told::default();
+/// among them; also what they agree with. Blocks for as long as that takes; what it waits for is told. `Err` says what
+/// it waited for when it is to give up.
+pub(crate) fn join(
+    own: &Own,
+    addresses: &[String],
+    gives_up: &AtomicBool,
+) -> Result<(Members, EngineKind), String> {
+    let (mut told, mut reason) = (Told::default(), String::new());
     loop {
         let mut pause = WAIT_UNREACHABLE;
         for address in addresses {
             match ask(own, address) {
                 Ok((members, Some(engine))) if members.get(own.node).is_some() => {
-                    return Some((members, engine));
+                    return Ok((members, engine));
                 }
                 Ok(_) => {}
-                Err(HandshakeError::Refused(reason)) => {
-                    told.tell(&format!("waits for the cluster: the node at {address} says: {reason}"));
-                    pause = WAIT_REFUSED;
+                Err(HandshakeError::Refused(word)) => {
+                    reason = format!("the node at {address} says: {word}");
+                    if word.ends_with(NOT_YET) {
+                        tracing::debug!("waits for the cluster: {reason}");
+                        pause = WAIT_ASKED;
+                    } else {
+                        told.tell(&format!("waits for the cluster: {reason}"));
+                        pause = WAIT_REFUSED;
+                    }
                 }
                 Err(HandshakeError::Io(error)) => {
-                    told.tell(&format!("waits for the cluster: {address} does not answer: {error}"));
+                    reason = format!("{address} does not answer: {error}");
+                    told.tell(&format!("waits for the cluster: {reason}"));
                 }
             }
         }
@@ -43,7 +58,7 @@ pub(crate) fn join(own: &Own, addresses: &[String], gives_up: &AtomicBool) -> Op
             pause -= slice;
         }
         if gives_up.load(Ordering::Acquire) {
-            return None;
+            return Err(reason);
         }
     }
 }

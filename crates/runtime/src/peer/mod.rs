@@ -32,6 +32,9 @@ use queue::Queue;
 pub(crate) use handshake::Own;
 pub(crate) use join::join;
 
+/// What a node hears that asks to be taken in: nobody else must do anything first.
+const NOT_YET: &str = "is no member yet: a cluster that grows by itself takes it in";
+
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
@@ -52,6 +55,13 @@ pub(crate) enum PeerEvent {
         is_fresh: bool,
         /// Its clock less this node's, where that could be told.
         clock_offset_nanos: Option<i64>,
+    },
+    /// A node wants to join, and says where it is reached.
+    Asks {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        address: String,
     },
     /// A connection with this peer ended, in either direction.
     Lost {
@@ -96,6 +106,22 @@ impl Shared {
     fn admit(self: &Arc<Self>, met: &Met) -> Result<(), String> {
         if met.is_member() && self.directory.learn(&met.members)? {
             self.follow_directory();
+        }
+        let node = met.node;
+        if let Some(address) = met.asks_at() {
+            let members = self.directory.members();
+            if let Some(other) =
+                members.nodes.iter().find(|other| other.node != node && other.address == address)
+            {
+                return Err(format!(
+                    "{address} is the address of node {}: take another, or remove that node first",
+                    other.node
+                ));
+            }
+            if members.get(node).is_none() {
+                (self.events)(PeerEvent::Asks { node, address: address.to_owned() });
+                return Err(format!("node {node} {NOT_YET}"));
+            }
         }
         self.directory.admit(met.claim())
     }

@@ -187,9 +187,10 @@ fn a_node_that_wants_to_join_hears_who_takes_part_once_it_was_added() {
     assert!(!joining.is_finished());
     assert_eq!(directory.learn(&after), Ok(true));
     one.peers.follow_directory();
-    assert_eq!(joining.join().unwrap(), Some((after, EngineKind::Raft)));
+    assert_eq!(joining.join().unwrap(), Ok((after, EngineKind::Raft)));
     let gives_up = AtomicBool::new(true);
-    assert_eq!(join(&own(7, 4, &[]), &["127.0.0.1:1".to_owned()], &gives_up), None);
+    let gave_up = join(&own(7, 4, &[]), &["127.0.0.1:1".to_owned()], &gives_up).unwrap_err();
+    assert!(gave_up.contains("does not answer"), "{gave_up}");
     one.peers.stop();
 }
 
@@ -241,7 +242,7 @@ fn nothing_damaged_is_delivered() {
     one.wait("the end", |event| match event {
         PeerEvent::Message { bytes, .. } => panic!("{bytes:?}"),
         PeerEvent::Lost { .. } => Some(()),
-        PeerEvent::Met { .. } => None,
+        PeerEvent::Met { .. } | PeerEvent::Asks { .. } => None,
     });
     assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "the connection has ended");
     one.peers.stop();

@@ -1,0 +1,120 @@
+//! The bytes of a command in the log, and of its reply.
+//!
+//! | operation | body |
+//! |---|---|
+//! | 1 open | nothing: opens a session, whose number is the reply |
+//! | 2 invoke | session u64, number u64, oldest u64, the service's command |
+//!
+//! A reply begins with its verdict u8; what follows one of `done` is the service's answer.
+
+use bezant_rsm::Command;
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Opens a session.
+pub(crate) const OPEN: u16 = 1;
+/// Does a command of the service.
+pub(crate) const INVOKE: u16 = 2;
+/// Bytes before the service's command.
+pub(crate) const HEAD_SIZE: usize = 24;
+
+/// Which command of which session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The log entry that opened it.
+    pub(crate) session: u64,
+    /// Of the command within its session, from 1 on.
+    pub(crate) number: u64,
+    /// The caller waits for no reply below this number any more.
+    pub(crate) oldest: u64,
+}
+
+impl Head {
+    /// The command for the log.
+    pub(crate) fn command(self, command: &[u8]) -> Command {
+        let mut body = BytesMut::with_capacity(HEAD_SIZE + command.len());
+        body.put_u64_le(self.session);
+        body.put_u64_le(self.number);
+        body.put_u64_le(self.oldest);
+        body.put_slice(command);
+        Command { operation: INVOKE, events: 1, body: body.freeze() }
+    }
+
+    /// Reads the body of a command, and what the service gets of it; `None` when it is none.
+    pub(crate) fn read(body: &Bytes) -> Option<(Self, Bytes)> {
+        let (head, _) = body.split_first_chunk::<HEAD_SIZE>()?;
+        let ([session, number, oldest], _) = head.as_chunks::<8>() else { return None };
+        let number_of = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+        let head = Self { session: number_of(session), number: number_of(number), oldest: number_of(oldest) };
+        let is_sound = head.number >= head.oldest && head.oldest > 0;
+        is_sound.then(|| (head, body.slice(HEAD_SIZE..)))
+    }
+}
+
+/// The command that opens a session.
+pub(crate) const fn open() -> Command {
+    Command { operation: OPEN, events: 1, body: Bytes::new() }
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Verdict {
+    /// It is done; the service's answer follows, or the number of the session that was opened.
+    Done = 0,
+    /// The service does not know it; nothing was changed.
+    Unknown = 1,
+    /// There is no such session (any more); nothing was changed by this try.
+    NoSession = 2,
+    /// The caller waits for it no more, or its reply was forgotten; nothing was changed by this try.
+    Forgotten = 3,
+    /// It is done, and the service's answer is too large to be kept.
+    TooLarge = 4,
+}
+
+impl Verdict {
+    const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Done),
+            1 => Some(Self::Unknown),
+            2 => Some(Self::NoSession),
+            3 => Some(Self::Forgotten),
+            4 => Some(Self::TooLarge),
+            _ => None,
+        }
+    }
+
+    /// The reply's bytes.
+    pub(crate) fn reply(self, answer: &[u8]) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(1 + answer.len());
+        bytes.put_u8(self as u8);
+        bytes.put_slice(answer);
+        bytes.freeze()
+    }
+
+    /// Reads a reply; `None` when it is none of this version.
+    pub(crate) fn read(reply: &Bytes) -> Option<(Self, Bytes)> {
+        Some((Self::from_u8(*reply.first()?)?, reply.slice(1..)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_replies_come_back_as_they_went() {
+        let head = Head { session: 7, number: 3, oldest: 2 };
+        let command = head.command(b"add");
+        assert_eq!(Head::read(&command.body), Some((head, Bytes::from_static(b"add"))));
+        assert_eq!(Head::read(&command.body.slice(..HEAD_SIZE - 1)), None);
+        let confused = Head { oldest: 4, ..head };
+        assert_eq!(Head::read(&confused.command(b"add").body), None, "it waits for what comes later");
+        let answer = Bytes::from_static(b"7");
+        for verdict in
+            [Verdict::Done, Verdict::Unknown, Verdict::NoSession, Verdict::Forgotten, Verdict::TooLarge]
+        {
+            assert_eq!(Verdict::read(&verdict.reply(&answer)), Some((verdict, answer.clone())));
+        }
+        assert_eq!(Verdict::read(&Bytes::from_static(&[9])), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! A service as a state machine: around it lie the sessions that make a retry harmless, and the newest events.
+//!
+//! Checkpoint, little-endian:
+//!
+//! | size | field |
+//! |---|---|
+//! | 8 | magic "BZNTHOST" |
+//! | 4 | version: 1 |
+//! | 8 | cluster time of the last entry |
+//! | ... | sessions: see `replies` |
+//! | ... | events: see `events` |
+//! | 8 | bytes of the service's own checkpoint |
+//! | ... | those |
+//!
+//! Always holds: a command of the service is done once; one that it does not know changes nothing. Never: a row of the
+//! history, a wait, a command of its own.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use bezant_codec::Reader;
+use bezant_rsm::{
+    Applied, Call, Command, Entry, Event, Prefetch, Progress, RestoreError, Service, StateMachine,
+    UnknownCall,
+};
+use bezant_types::limits::REQUEST_SIZE_MAX;
+use bezant_types::{FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos};
+use bytes::Bytes;
+
+use crate::command::{HEAD_SIZE, Head, INVOKE, OPEN, Verdict};
+use crate::events::{Events, Forgotten};
+use crate::replies::{Admission, Replies};
+
+const MAGIC: [u8; 8] = *b"BZNTHOST";
+const VERSION: u32 = 1;
+
+/// Bytes of a command of a service, at most.
+pub const COMMAND_SIZE_MAX: usize = REQUEST_SIZE_MAX - HEAD_SIZE;
+/// Bytes of an answer of a service, at most.
+pub const ANSWER_SIZE_MAX: usize = REQUEST_SIZE_MAX;
+
+/// A service in the place of a state machine.
+#[derive(Default)]
+pub struct Hosted<S> {
+    service: S,
+    time: Nanos,
+    replies: Replies,
+    events: Events,
+    /// The checkpoint that is being cut, and how much of it was taken.
+    cut: Option<(Vec<u8>, usize)>,
+}
+
+impl<S> fmt::Debug for Hosted<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hosted").field("time", &self.time).finish_non_exhaustive()
+    }
+}
+
+/// What is asked of a hosted service.
+#[derive(Clone, Debug)]
+pub enum HostedQuery {
+    /// The service's own question.
+    Ask(Bytes),
+    /// Events of a stream.
+    Events {
+        /// Which.
+        stream: u32,
+        /// Those behind this number.
+        after: u64,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub enum HostedAnswer {
+    /// Of the service.
+    Asked(Result<Bytes, AskError>),
+    /// Events of a stream; the number of the last that was forgotten, when one was that was asked for.
+    Events(Result<Vec<Event>, u64>),
+}
+
+/// Why a service has no answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskError {
+    /// This version does not know it.
+    Unknown(UnknownCall),
+    /// The service panicked over it. Its state is as it was.
+    Panicked,
+}
+
+impl<S: Service> Hosted<S> {
+    /// The service.
+    pub const fn service(&self) -> &S {
+        &self.service
+    }
+
+    fn apply_command(&mut self, index: LogIndex, time: Nanos, command: &Command) -> Bytes {
+        match command.operation {
+            OPEN => self.replies.open(index.0),
+            INVOKE => match Head::read(&command.body) {
+                Some((head, body)) => self.invoke(index, time, head, &body),
+                None => Verdict::Unknown.reply(&[]),
+            },
+            _ => Verdict::Unknown.reply(&[]),
+        }
+    }
+
+    fn invoke(&mut self, index: LogIndex, time: Nanos, head: Head, command: &[u8]) -> Bytes {
+        if let Admission::Reply(reply) = self.replies.admit(head, index.0) {
+            return reply;
+        }
+        let mut call = Call::new(index, time);
+        let service = &mut self.service;
+        let outcome = catch_unwind(AssertUnwindSafe(|| service.invoke(&mut call, command)));
+        let reply = match outcome {
+            Ok(Ok(answer)) => {
+                call.into_events().into_iter().for_each(|(stream, event)| self.events.push(stream, event));
+                if answer.len() <= ANSWER_SIZE_MAX {
+                    Verdict::Done.reply(&answer)
+                } else {
+                    Verdict::TooLarge.reply(&(answer.len() as u64).to_le_bytes())
+                }
+            }
+            Ok(Err(UnknownCall)) => Verdict::Unknown.reply(&[]),
+            Err(panic) => {
+                tracing::error!(
+                    index = index.0,
+                    bytes = command.len(),
+                    "the service panicked over a command of log entry {index}. Its state cannot be trusted any more, and \
+                     every replica meets the same command: mend the service so that it answers it, alike on all \
+                     replicas, and start again; nothing that was acknowledged before is lost"
+                );
+                resume_unwind(panic);
+            }
+        };
+        self.replies.complete(head, reply.clone());
+        reply
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.time.0.to_le_bytes());
+        self.replies.write(&mut bytes);
+        self.events.write(&mut bytes);
+        let service = self.service.checkpoint();
+        bytes.extend_from_slice(&(service.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&service);
+        bytes
+    }
+}
+
+impl<S: Service> StateMachine for Hosted<S> {
+    type Key = FetchKey;
+    type Found = Fetched;
+    type Rows = HistoryRows;
+    type Query = HostedQuery;
+    type Answer = HostedAnswer;
+
+    fn time(&self) -> Nanos {
+        self.time
+    }
+
+    fn position(&self) -> HistoryPosition {
+        HistoryPosition::default()
+    }
+
+    fn prefetch(&self, _: &Entry) -> Prefetch<FetchKey> {
+        Prefetch { keys: Vec::new(), position: self.position() }
+    }
+
+    fn apply(&mut self, index: LogIndex, entry: &Entry, _: Fetched) -> Option<Applied<HistoryRows>> {
+        let events = entry.events();
+        assert!(entry.time.0 >= self.time.0 + events, "time never goes back: the log is damaged");
+        let mut time = entry.time.0 - events;
+        let mut results = Vec::with_capacity(entry.commands.len());
+        for command in &entry.commands {
+            time += u64::from(command.events);
+            results.push(self.apply_command(index, Nanos(time), command));
+        }
+        self.time = entry.time;
+        Some(Applied { results, rows: HistoryRows::default() })
+    }
+
+    fn due(&self, _: Nanos) -> Option<Command> {
+        None
+    }
+
+    fn due_at(&self) -> Option<Nanos> {
+        None
+    }
+
+    fn query_step(&self, query: HostedQuery) -> Progress<HostedQuery, HostedAnswer> {
+        Progress::Done(match query {
+            HostedQuery::Ask(question) => {
+                let asked = catch_unwind(AssertUnwindSafe(|| self.service.query(&question)));
+                HostedAnswer::Asked(match asked {
+                    Ok(answer) => answer.map_err(AskError::Unknown),
+                    Err(_) => Err(AskError::Panicked),
+                })
+            }
+            HostedQuery::Events { stream, after, limit } => HostedAnswer::Events(
+                self.events.after(stream, after, limit).map_err(|Forgotten { last }| last),
+            ),
+        })
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.cut = Some((self.write(), 0));
+    }
+
+    fn poll_checkpoint(&mut self, size: usize) -> Option<Vec<u8>> {
+        let (bytes, taken) = self.cut.as_mut()?;
+        let piece = bytes.get(*taken..)?;
+        if piece.is_empty() {
+            self.cut = None;
+            return None;
+        }
+        let piece = piece[..size.min(piece.len())].to_vec();
+        *taken += piece.len();
+        Some(piece)
+    }
+
+    fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError> {
+        let broken = |section| move |_| RestoreError { section };
+        let mut reader = Reader::new(checkpoint);
+        let head = |_| RestoreError { section: "head of a service" };
+        if reader.array().map_err(head)? != MAGIC {
+            return Err(RestoreError { section: "head of a service" });
+        }
+        if reader.u32().map_err(head)? != VERSION {
+            return Err(RestoreError { section: "version of a service" });
+        }
+        let time = Nanos(reader.u64().map_err(head)?);
+        let replies = Replies::read(&mut reader).map_err(broken("sessions"))?;
+        let events = Events::read(&mut reader).map_err(broken("events"))?;
+        let size = usize::try_from(reader.u64().map_err(broken("service"))?);
+        if size != Ok(reader.rest().len()) {
+            return Err(RestoreError { section: "service" });
+        }
+        let service = S::restore(reader.rest())?;
+        Ok(Self { service, time, replies, events, cut: None })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! A node inside your own program: a replica of a program of yours, kept equal to others by consensus.
+//!
+//! A [`Service`] is a deterministic program of bytes. [`Member::seed`] begins a cluster that runs it, [`Member::join`]
+//! adds a replica, [`Member::invoke`] puts a command in the common log and returns the agreed answer,
+//! [`Member::query`] reads, [`Member::next_event`] tells what commands emitted, [`Member::shutdown`] hands the lead
+//! over. The node persists, checkpoints, catches up and is repaired as that of the ledger is: it is the same one, with
+//! another state machine ([`Hosted`]). No second process is needed, and one process may have several members, each with a
+//! folder and an address of its own.
+//!
+//! The guide `docs/guides/embed.md` goes from an empty `cargo new` to three processes.
+//!
+//! Always holds: an answer comes after its command is on disk on a majority. A command that is tried again over a change of
+//! leaders is done once. Never: a protocol for clients outside; a way past the log.
+
+mod command;
+mod error;
+mod events;
+mod handle;
+mod hosted;
+mod member;
+mod options;
+mod replies;
+mod session;
+
+pub use bezant_rsm::{Call, Caller, Event, Freshness, RestoreError, Service, UnknownCall};
+pub use bezant_runtime::{
+    ChangeError, ClusterStatus, Health, NodeStatus, Part, Role, StartError, StartReport,
+};
+pub use bezant_types::{LogIndex, Nanos, NodeId};
+pub use bytes::Bytes;
+pub use error::{CallError, OpenError, RemoveError};
+pub use handle::MemberHandle;
+pub use hosted::{ANSWER_SIZE_MAX, AskError, COMMAND_SIZE_MAX, Hosted, HostedAnswer, HostedQuery};
+pub use member::Member;
+pub use options::MemberOptions;

@@ -1,0 +1,200 @@
+//! What a member must be told.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bezant_runtime::{FileDisk, NodeOptions, StartError};
+use bezant_storage::record::Identity;
+use bezant_types::NodeId;
+use bezant_types::limits::ADDRESS_SIZE_MAX;
+use sha2::{Digest, Sha256};
+
+use crate::error::OpenError;
+
+/// Characters that a token has at least: as many as 16 random bytes in base64.
+pub(crate) const TOKEN_LENGTH_MIN: usize = 16;
+/// How long a call waits for its answer, unless it is said.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member waits to be taken in, unless it is said.
+const JOIN_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Where a member lives, and how the others reach it.
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: String,
+    pub(crate) token: String,
+    pub(crate) node: Option<u64>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) timeout: Duration,
+    pub(crate) join_timeout: Duration,
+    pub(crate) checkpoint_interval_bytes: usize,
+}
+
+impl MemberOptions {
+    /// A member that keeps everything in that folder, which is made when it does not exist, and listens for the other
+    /// members at that address, `HOST:PORT`. The token is what all members of the cluster know, and nobody else: 16
+    /// characters or more.
+    pub fn new(data_dir: impl Into<PathBuf>, listen: impl Into<String>, token: impl Into<String>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: listen.into(),
+            token: token.into(),
+            node: None,
+            advertise: None,
+            timeout: TIMEOUT,
+            join_timeout: JOIN_TIMEOUT,
+            checkpoint_interval_bytes: NodeOptions::default().checkpoint_interval_bytes,
+        }
+    }
+
+    /// The node's number in its cluster, from 1 on. Left out, it is what the folder says; on an empty folder 1 for a
+    /// member that begins a cluster, and a number made from the address for one that joins.
+    #[must_use]
+    pub const fn node(mut self, node: u64) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// Where the others reach this node, `HOST:PORT`, if that is not where it listens.
+    #[must_use]
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
+    /// How long a call waits for its answer: 10 seconds unless it is said.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a member waits to be taken in: a minute unless it is said.
+    #[must_use]
+    pub const fn join_timeout(mut self, timeout: Duration) -> Self {
+        self.join_timeout = timeout;
+        self
+    }
+
+    /// Bytes of log after which the state is written out as a checkpoint: 64 MiB unless it is said.
+    #[must_use]
+    pub const fn checkpoint_interval(mut self, bytes: usize) -> Self {
+        self.checkpoint_interval_bytes = bytes;
+        self
+    }
+
+    /// Takes the address.
+    pub(crate) fn place(&self) -> Result<Place, OpenError> {
+        if self.token.trim().len() < TOKEN_LENGTH_MIN {
+            return Err(OpenError::Token);
+        }
+        check_address(&self.listen)?;
+        if let Some(address) = &self.advertise {
+            check_address(address)?;
+        }
+        let listener = TcpListener::bind(&self.listen)
+            .map_err(|source| OpenError::Listen { address: self.listen.clone(), source })?;
+        let bound = listener
+            .local_addr()
+            .map_err(|source| OpenError::Listen { address: self.listen.clone(), source })?;
+        let address = match &self.advertise {
+            Some(address) => address.clone(),
+            None if bound.ip().is_unspecified() => {
+                return Err(OpenError::Unspecified { address: bound.to_string() });
+            }
+            None => reached_at(&self.listen, bound),
+        };
+        Ok(Place { listener, address })
+    }
+
+    /// Which node this is, if the folder is empty `otherwise`.
+    pub(crate) fn identify(&self, otherwise: NodeId) -> Result<NodeId, OpenError> {
+        match self.node {
+            Some(0) => Err(OpenError::Node),
+            Some(node) => Ok(NodeId(node)),
+            None => Ok(node_of_folder(&self.data_dir)?.unwrap_or(otherwise)),
+        }
+    }
+}
+
+/// Where a member is reached.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) listener: TcpListener,
+    pub(crate) address: String,
+}
+
+/// A host's name stays one; port 0 is what the system chose.
+fn reached_at(listen: &str, bound: SocketAddr) -> String {
+    match listen.rsplit_once(':') {
+        Some((host, "0")) => format!("{host}:{}", bound.port()),
+        _ => listen.to_owned(),
+    }
+}
+
+/// The node whose folder this is; `None` for an empty one.
+fn node_of_folder(data_dir: &Path) -> Result<Option<NodeId>, OpenError> {
+    let disk = FileDisk::open(data_dir).map_err(StartError::from)?;
+    let identity = Identity::load(&disk).map_err(StartError::from)?;
+    Ok(identity.map(|identity| identity.node))
+}
+
+/// A number for the node at that address: no other address has it, in all likelihood.
+pub(crate) fn node_at(address: &str) -> NodeId {
+    let digest: [u8; 32] = Sha256::digest(address.as_bytes()).into();
+    let [first, second, third, fourth, ..] = digest;
+    // Never one that somebody would give a node by hand.
+    NodeId(u64::from(u32::from_le_bytes([first, second, third, fourth])) | 1 << 32)
+}
+
+pub(crate) fn check_address(address: &str) -> Result<(), OpenError> {
+    let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    let is_address =
+        matches!(port, Some((host, Ok(_))) if !host.is_empty()) && address.len() <= ADDRESS_SIZE_MAX;
+    if is_address { Ok(()) } else { Err(OpenError::Address { address: address.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(listen: &str) -> MemberOptions {
+        MemberOptions::new("unused", listen, "a token of some length")
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let cases = [
+            (MemberOptions::new("unused", "127.0.0.1:0", "short"), "shorter than 16"),
+            (options("127.0.0.1"), "HOST:PORT"),
+            (options("127.0.0.1:0").advertise(":1"), "HOST:PORT"),
+            (options("0.0.0.0:0"), "advertise"),
+        ];
+        for (options, word) in cases {
+            let error = options.place().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let taken = options("127.0.0.1:0").place().unwrap();
+        let error = options(&taken.address).place().unwrap_err().to_string();
+        assert!(error.contains(&taken.address), "{error}");
+    }
+
+    #[test]
+    fn a_node_is_reached_where_it_listens_or_where_it_says() {
+        let place = options("localhost:0").place().unwrap();
+        assert_eq!(place.address, format!("localhost:{}", place.listener.local_addr().unwrap().port()));
+        assert_eq!(options("0.0.0.0:0").advertise("here:7").place().unwrap().address, "here:7");
+    }
+
+    #[test]
+    fn numbers_come_from_the_option_or_from_the_address() {
+        assert!(node_at("a:1").0 > u64::from(u32::MAX) && node_at("a:1") != node_at("a:2"));
+        assert_eq!(options("a:1").node(7).identify(NodeId(1)).unwrap(), NodeId(7));
+        assert!(options("a:1").node(0).identify(NodeId(1)).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let empty = MemberOptions::new(folder.path(), "a:1", "unused");
+        assert_eq!(empty.identify(NodeId(5)).unwrap(), NodeId(5));
+    }
+}

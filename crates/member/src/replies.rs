@@ -1,0 +1,300 @@
+//! Sessions of callers who have many commands on their way at once: each is done once, whatever is tried again.
+//!
+//! A caller opens a session and numbers its commands 1, 2, 3 and so on. With each it says below which number it waits
+//! for nothing any more. The table keeps the replies from there on: a command that comes again gets the reply of
+//! the first time, and one that comes from below is late and is not done. It is part of the replicated state, so a
+//! retry after a restart or at another leader finds it.
+//!
+//! Always holds: a number is done at most once. Sessions, and the replies that they keep, stay within the limits
+//! here: beyond them the session that was unused for longest goes, and a command in its name is refused, not done.
+//!
+//! Source: "Implementing Linearizability at Large Scale and Low Latency" (Lee et al., RIFL, 2015). The room `rsm` has
+//! sessions of one request at a time, for a protocol that asks for them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bezant_codec::{DecodeError, Reader};
+use bezant_types::limits::SESSIONS_MAX;
+use bytes::Bytes;
+
+use crate::command::{Head, Verdict};
+
+/// Commands of a session between the oldest that waits and the newest.
+pub(crate) const WINDOW_MAX: u64 = 8192;
+/// Bytes of the replies that all sessions keep.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What is to be done with a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is new: do it, then [`complete`](Replies::complete) it.
+    Execute,
+    /// It was done, or must not be done: this is the reply.
+    Reply(Bytes),
+}
+
+/// The replies of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Session {
+    /// The number of the first place.
+    oldest: u64,
+    /// `None` for a number that has not come yet.
+    replies: VecDeque<Option<Bytes>>,
+    /// The entry that used it last.
+    used: u64,
+    bytes: usize,
+}
+
+impl Session {
+    fn forget_first(&mut self) {
+        self.oldest += 1;
+        if let Some(Some(reply)) = self.replies.pop_front() {
+            self.bytes -= reply.len();
+        }
+    }
+
+    /// The place of a number from `oldest` on.
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(number - self.oldest).unwrap_or(usize::MAX)
+    }
+}
+
+/// All sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replies {
+    sessions: BTreeMap<u64, Session>,
+    bytes: usize,
+}
+
+impl Replies {
+    /// Opens a session, whose number is that of the entry; one that is there already is the same one's.
+    pub(crate) fn open(&mut self, index: u64) -> Bytes {
+        let mut number = index << 16;
+        // Commands of one entry share its index.
+        while self.sessions.contains_key(&number) {
+            number += 1;
+        }
+        self.sessions.insert(number, Session { oldest: 1, used: index, ..Session::default() });
+        self.evict(number);
+        Verdict::Done.reply(&number.to_le_bytes())
+    }
+
+    /// Says what to do with a command of the entry at `index`.
+    pub(crate) fn admit(&mut self, head: Head, index: u64) -> Admission {
+        let Some(session) = self.sessions.get_mut(&head.session) else {
+            return Admission::Reply(Verdict::NoSession.reply(&[]));
+        };
+        session.used = index;
+        let floor = head.oldest.max((head.number + 1).saturating_sub(WINDOW_MAX));
+        let before = session.bytes;
+        while session.oldest < floor && !session.replies.is_empty() {
+            session.forget_first();
+        }
+        session.oldest = session.oldest.max(floor);
+        self.bytes -= before - session.bytes;
+        if head.number < session.oldest {
+            return Admission::Reply(Verdict::Forgotten.reply(&[]));
+        }
+        match session.replies.get(session.place(head.number)) {
+            Some(Some(reply)) => Admission::Reply(reply.clone()),
+            _ => Admission::Execute,
+        }
+    }
+
+    /// Keeps the reply to a command that was [admitted](Admission::Execute) and done.
+    ///
+    /// # Panics
+    /// When it was not admitted.
+    pub(crate) fn complete(&mut self, head: Head, reply: Bytes) {
+        let session = self.sessions.get_mut(&head.session).expect("invariant: its session admitted it");
+        let place = session.place(head.number);
+        if session.replies.len() <= place {
+            session.replies.resize(place + 1, None);
+        }
+        session.bytes += reply.len();
+        self.bytes += reply.len();
+        let before = session.replies[place].replace(reply);
+        assert!(before.is_none(), "only what was admitted is done");
+        self.evict(head.session);
+    }
+
+    /// Makes room: the sessions unused for longest go; then the oldest replies of the one that is in use.
+    fn evict(&mut self, current: u64) {
+        while self.sessions.len() > SESSIONS_MAX || self.bytes > BYTES_MAX {
+            let others = self.sessions.iter().filter(|(number, _)| **number != current);
+            let Some(oldest) = others.min_by_key(|(_, session)| session.used).map(|(number, _)| *number)
+            else {
+                break;
+            };
+            if let Some(session) = self.sessions.remove(&oldest) {
+                self.bytes -= session.bytes;
+            }
+        }
+        let Some(session) = self.sessions.get_mut(&current) else { return };
+        // The newest is always kept: a reply is far smaller than the room for all.
+        while self.bytes > BYTES_MAX && session.replies.len() > 1 {
+            let before = session.bytes;
+            session.forget_first();
+            self.bytes -= before - session.bytes;
+        }
+    }
+
+    /// Count u32; for each its number u64, oldest u64, used u64, count u32 of places; for each place 0, or 1, size u32
+    /// and the reply.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        put_count(bytes, self.sessions.len());
+        for (number, session) in &self.sessions {
+            for value in [*number, session.oldest, session.used] {
+                bytes.extend_from_slice(&value.to_le_bytes());
+            }
+            put_count(bytes, session.replies.len());
+            for reply in &session.replies {
+                bytes.push(u8::from(reply.is_some()));
+                if let Some(reply) = reply {
+                    put_count(bytes, reply.len());
+                    bytes.extend_from_slice(reply);
+                }
+            }
+        }
+    }
+
+    /// Reads [`write`](Self::write)'s bytes.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut table = Self::default();
+        let mut last = None;
+        for _ in 0..count(reader)? {
+            let number = reader.u64()?;
+            let mut session = Session { oldest: reader.u64()?, used: reader.u64()?, ..Session::default() };
+            if last >= Some(number) || session.oldest == 0 {
+                return Err(DecodeError::Value);
+            }
+            last = Some(number);
+            for _ in 0..count(reader)? {
+                let reply = match reader.u8()? {
+                    0 => None,
+                    1 => {
+                        let size = count(reader)?;
+                        Some(Bytes::copy_from_slice(reader.take(size)?))
+                    }
+                    _ => return Err(DecodeError::Value),
+                };
+                session.bytes += reply.as_ref().map_or(0, Bytes::len);
+                session.replies.push_back(reply);
+            }
+            if session.replies.len() as u64 > WINDOW_MAX {
+                return Err(DecodeError::Size);
+            }
+            table.bytes += session.bytes;
+            table.sessions.insert(number, session);
+        }
+        if table.sessions.len() > SESSIONS_MAX { Err(DecodeError::Size) } else { Ok(table) }
+    }
+}
+
+/// A count as u32.
+pub(crate) fn put_count(bytes: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("invariant: what is counted is limited");
+    bytes.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Reads it.
+pub(crate) fn count(reader: &mut Reader<'_>) -> Result<usize, DecodeError> {
+    usize::try_from(reader.u32()?).map_err(|_| DecodeError::Size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn open(replies: &mut Replies, index: u64) -> u64 {
+        let (verdict, number) = Verdict::read(&replies.open(index)).unwrap();
+        assert_eq!(verdict, Verdict::Done);
+        u64::from_le_bytes(number[..].try_into().unwrap())
+    }
+
+    fn head(session: u64, number: u64, oldest: u64) -> Head {
+        Head { session, number, oldest }
+    }
+
+    fn refusal(verdict: Verdict) -> Admission {
+        Admission::Reply(verdict.reply(&[]))
+    }
+
+    #[test]
+    fn a_command_is_done_once_in_whatever_order_they_come() {
+        let mut replies = Replies::default();
+        let session = open(&mut replies, 5);
+        assert_ne!(open(&mut replies, 5), session, "two of one entry are two");
+        for number in [3, 1] {
+            assert_eq!(replies.admit(head(session, number, 1), 6), Admission::Execute);
+            replies.complete(head(session, number, 1), reply("done"));
+        }
+        assert_eq!(replies.admit(head(session, 3, 1), 7), Admission::Reply(reply("done")));
+        assert_eq!(replies.admit(head(session, 2, 1), 7), Admission::Execute, "it has not come yet");
+        assert_eq!(replies.admit(head(session, 4, 4), 8), Admission::Execute);
+        assert_eq!(replies.admit(head(session, 2, 1), 9), refusal(Verdict::Forgotten), "late");
+        assert_eq!(replies.admit(head(77, 1, 1), 9), refusal(Verdict::NoSession));
+    }
+
+    #[test]
+    fn the_window_goes_on_with_whoever_forgets_to_move_it() {
+        let mut replies = Replies::default();
+        let session = open(&mut replies, 1);
+        let far = WINDOW_MAX + 10;
+        assert_eq!(replies.admit(head(session, far, 1), 2), Admission::Execute);
+        replies.complete(head(session, far, 1), reply("far"));
+        assert_eq!(replies.admit(head(session, 1, 1), 3), refusal(Verdict::Forgotten));
+        assert_eq!(replies.admit(head(session, far, 1), 4), Admission::Reply(reply("far")));
+    }
+
+    #[test]
+    fn the_session_unused_for_longest_goes_first() {
+        let mut replies = Replies::default();
+        let first = open(&mut replies, 1);
+        let second = open(&mut replies, 2);
+        for index in 3..=SESSIONS_MAX as u64 {
+            open(&mut replies, index);
+        }
+        replies.admit(head(first, 1, 1), 5000);
+        open(&mut replies, 5001);
+        assert_eq!(replies.admit(head(second, 1, 1), 5002), refusal(Verdict::NoSession));
+        assert_eq!(replies.admit(head(first, 1, 1), 5002), Admission::Execute);
+    }
+
+    #[test]
+    fn large_replies_go_before_there_are_too_many() {
+        let mut replies = Replies::default();
+        let idle = open(&mut replies, 1);
+        let session = open(&mut replies, 2);
+        let large = Bytes::from(vec![7; BYTES_MAX / 4]);
+        for number in 1..=6 {
+            assert_eq!(replies.admit(head(session, number, 1), 3), Admission::Execute);
+            replies.complete(head(session, number, 1), large.clone());
+        }
+        assert!(replies.bytes <= BYTES_MAX);
+        assert_eq!(replies.admit(head(idle, 1, 1), 4), refusal(Verdict::NoSession));
+        assert_eq!(replies.admit(head(session, 2, 1), 4), refusal(Verdict::Forgotten));
+        assert_eq!(replies.admit(head(session, 6, 1), 4), Admission::Reply(large));
+    }
+
+    #[test]
+    fn the_table_comes_back_as_it_went_and_every_cut_is_refused() {
+        let mut replies = Replies::default();
+        let session = open(&mut replies, 5);
+        for number in [4, 2] {
+            replies.admit(head(session, number, 2), 6);
+            replies.complete(head(session, number, 2), reply("done"));
+        }
+        open(&mut replies, 9);
+        let mut bytes = Vec::new();
+        replies.write(&mut bytes);
+        assert_eq!(Replies::read(&mut Reader::new(&bytes)), Ok(replies));
+        for size in 0..bytes.len() {
+            assert!(Replies::read(&mut Reader::new(&bytes[..size])).is_err(), "cut to {size}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Members in one process: they find each other, do each command once, and go on without the one that led.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bezant_member::{COMMAND_SIZE_MAX, CallError, Caller, Freshness, Member, OpenError, RemoveError};
+use common::{PATIENCE, join, leader, number, options, seed, three, until, voters};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_member_works_alone_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 1..=3 {
+        let member = seed(folder.path(), "1").await;
+        assert_eq!(number(&member.invoke(b"+\x05").await.unwrap()), 5 * round);
+        assert_eq!(number(&member.query(b"", Freshness::Linearizable).await.unwrap()), 5 * round);
+        member.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_members_agree_and_each_may_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = three(folder.path()).await;
+    let mut sum = 0;
+    for (member, by) in members.iter().zip(1..) {
+        sum += u64::from(by);
+        assert_eq!(number(&member.invoke(&[b'+', by]).await.unwrap()), sum);
+    }
+    for member in &members {
+        assert_eq!(number(&member.query(b"", Freshness::Linearizable).await.unwrap()), sum);
+        assert_eq!(number(&member.invoke(b"+\x00").await.unwrap()), sum);
+        assert_eq!(number(&member.query(b"", Freshness::Session).await.unwrap()), sum, "its own command");
+        assert!(number(&member.query(b"", Freshness::Stale).await.unwrap()) <= sum);
+    }
+    for member in members {
+        member.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_members_one_votes_so_that_the_other_may_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = seed(folder.path(), "1").await;
+    let two = join(folder.path(), "2", &[&one]).await;
+    two.invoke(b"+\x01").await.unwrap();
+    until("both know each other", || one.status().nodes.iter().all(|node| node.is_connected)).await;
+    assert_eq!((one.status().nodes.len(), voters(&one)), (2, 1));
+    two.shutdown().await;
+    assert_eq!(number(&one.invoke(b"+\x01").await.unwrap()), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_leads_or_goes_each_command_is_done_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(folder.path()).await;
+    let addresses: Vec<String> = members.iter().map(|member| member.address().to_owned()).collect();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    // The callers' own member stays: it forwards to whoever leads.
+    let handle = members[2].handle();
+    for _ in 0..8 {
+        let (handle, is_over) = (handle.clone(), Arc::clone(&is_over));
+        tasks.push(tokio::spawn(async move {
+            let mut done = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                handle.invoke(b"+\x01").await.expect("it is tried again until it is done");
+                done += 1;
+            }
+            done
+        }));
+    }
+    for round in 0..4 {
+        // One of the first two goes, whether it leads or not, and comes back.
+        let at = round % 2;
+        let member = members.remove(at);
+        member.shutdown().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let back = options(folder.path(), &(at + 1).to_string(), &addresses[at]);
+        members.insert(at, Member::join(back, addresses.clone()).await.unwrap());
+        leader(&members).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let mut done = 0;
+    for task in tasks {
+        done += task.await.unwrap();
+    }
+    assert!(done > 0);
+    for member in &members {
+        assert_eq!(number(&member.query(b"", Freshness::Linearizable).await.unwrap()), done);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_in_order_from_any_member_and_go_on_behind_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = three(folder.path()).await;
+    let subscriber = members[1].handle();
+    let listening = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        let mut last = 0;
+        while seen.len() < 20 {
+            let event = subscriber.next_event(1, last).await.unwrap();
+            last = event.number;
+            seen.push(number(&event.bytes));
+        }
+        (seen, last)
+    });
+    for _ in 0..20 {
+        members[0].invoke(b"+\x01").await.unwrap();
+    }
+    let (seen, last) = tokio::time::timeout(PATIENCE, listening).await.unwrap().unwrap();
+    assert_eq!(seen, (1..=20).collect::<Vec<_>>());
+    let again = members[2].next_event(1, last - 1).await.unwrap();
+    assert_eq!((again.number, number(&again.bytes)), (last, 20), "the same numbers everywhere");
+    let none = tokio::time::timeout(Duration::from_millis(200), members[2].next_event(1, last)).await;
+    assert!(none.is_err(), "it waits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_late_gets_the_state_and_not_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = |name: &str| options(folder.path(), name, "127.0.0.1:0").checkpoint_interval(1 << 20);
+    let one: Member<common::Sum> = Member::seed(small("1")).await.unwrap();
+    let pad = [b"P".as_slice(), &vec![7; 500_000]].concat();
+    // More than a leader keeps for those who are behind.
+    for _ in 0..100 {
+        one.invoke(&pad).await.unwrap();
+    }
+    one.invoke(b"+\x07").await.unwrap();
+    let two: Member<common::Sum> = Member::join(small("2"), [one.address()]).await.unwrap();
+    assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 7);
+    assert_eq!(two.query(b"pad", Freshness::Stale).await.unwrap(), pad[1..]);
+    // From its own checkpoint, too.
+    let address = two.address().to_owned();
+    two.shutdown().await;
+    let options = options(folder.path(), "2", &address);
+    let two: Member<common::Sum> = Member::join(options, [one.address()]).await.unwrap();
+    assert!(two.report().checkpoint.0 > 0);
+    assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_disk_begins_anew_when_it_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut members = three(folder.path()).await;
+    let lost = members.pop().unwrap();
+    let (node, address) = (lost.node(), lost.address().to_owned());
+    lost.shutdown().await;
+    std::fs::remove_dir_all(folder.path().join("3")).unwrap();
+    let others: Vec<String> = members.iter().map(|member| member.address().to_owned()).collect();
+    let again = options(folder.path(), "3", &address);
+    let impatient = again.clone().join_timeout(Duration::from_secs(1));
+    let refused = Member::<common::Sum>::join(impatient, others.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("another disk"), "{refused}");
+    members[0].remove(node).await.unwrap();
+    let back = Member::<common::Sum>::join(again, others).await.unwrap();
+    until("it votes", || voters(&back) == 3).await;
+    assert_eq!(number(&back.invoke(b"+\x01").await.unwrap()), 1);
+    let nobody = members[0].remove(bezant_member::NodeId(77)).await.unwrap_err();
+    assert!(matches!(nobody, RemoveError::Refused { .. }), "{nobody}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = seed(folder.path(), "1").await;
+    let unknown = one.invoke(b"what?").await.unwrap_err();
+    assert!(matches!(unknown, CallError::Unknown(_)), "{unknown}");
+    let unknown = one.query(b"what?", Freshness::Stale).await.unwrap_err();
+    assert!(matches!(unknown, CallError::Unknown(_)), "{unknown}");
+    let panicked = one.query(b"panic", Freshness::Stale).await.unwrap_err();
+    assert_eq!(panicked, CallError::Panicked);
+    let large = one.invoke(&vec![0; COMMAND_SIZE_MAX + 1]).await.unwrap_err();
+    assert_eq!(large, CallError::CommandTooLarge { size: COMMAND_SIZE_MAX + 1 });
+    assert_eq!(number(&one.invoke(b"+\x01").await.unwrap()), 1, "it works all the same");
+    let stranger = bezant_member::MemberOptions::new(
+        folder.path().join("2"),
+        "127.0.0.1:0",
+        "another token of some length",
+    );
+    let stranger = stranger.join_timeout(Duration::from_secs(1));
+    let refused = Member::<common::Sum>::join(stranger, [one.address()]).await.unwrap_err();
+    assert!(matches!(refused, OpenError::NotAdmitted { .. }), "{refused}");
+    assert!(refused.to_string().contains("token"), "{refused}");
+    let handle = one.handle();
+    one.shutdown().await;
+    assert_eq!(Caller::invoke(&handle, (&b"+\x01"[..]).into()).await.unwrap_err(), CallError::ShutDown);
+}

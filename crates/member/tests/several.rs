@@ -1,0 +1,83 @@
+//! Several machines in one process: two services and a ledger, each with a folder and an address of its own.
+
+mod common;
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_member::{
+    Bytes, Call, Freshness, Member, MemberOptions, NodeId, RestoreError, Service, UnknownCall,
+};
+use bezant_runtime::{ClusterOptions, Options, start_member};
+use bezant_types::{Account, AccountId, LedgerNumber};
+use common::{PATIENCE, TOKEN, number, seed};
+
+/// Keeps the last command.
+#[derive(Debug, Default)]
+struct Last(Bytes);
+
+impl Service for Last {
+    fn invoke(&mut self, _: &mut Call, command: &[u8]) -> Result<Bytes, UnknownCall> {
+        Ok(std::mem::replace(&mut self.0, Bytes::copy_from_slice(command)))
+    }
+
+    fn query(&self, _: &[u8]) -> Result<Bytes, UnknownCall> {
+        Ok(self.0.clone())
+    }
+
+    fn checkpoint(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
+    fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError> {
+        Ok(Self(Bytes::copy_from_slice(checkpoint)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_services_and_a_ledger_live_in_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let sum = seed(folder.path(), "sum").await;
+    let options = MemberOptions::new(folder.path().join("last"), "127.0.0.1:0", TOKEN);
+    let last: Member<Last> = Member::seed(options).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let cluster = ClusterOptions {
+        node: NodeId(1),
+        token: TOKEN.to_owned(),
+        nodes: vec![(NodeId(1), address.clone())],
+        join: Vec::new(),
+        give_up: std::sync::Arc::default(),
+        listener,
+        growth: Some(address),
+    };
+    let data_dir = folder.path().join("ledger");
+    let ledger = tokio::task::spawn_blocking(move || {
+        start_member::<Ledger>(&Options::new(data_dir), cluster).expect("the ledger starts")
+    });
+    let ledger = ledger.await.unwrap();
+
+    let deadline = Some(Instant::now() + PATIENCE);
+    let account = Account { id: AccountId(7), ledger: LedgerNumber(978), code: 1, ..Account::default() };
+    let command = Operation::CreateAccounts.command(Event::write_all(&[account])).unwrap();
+    let committed = loop {
+        match ledger.handle().execute(command.clone(), deadline).await {
+            Ok(committed) => break committed,
+            Err(bezant_runtime::ExecuteError::NoLeader) => {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(committed.results.len(), 16);
+    assert_eq!(number(&sum.invoke(b"+\x05").await.unwrap()), 5);
+    assert_eq!(last.invoke(b"word").await.unwrap(), "");
+    let found = ledger.handle().query(LedgerQuery::Accounts(vec![AccountId(7)]), deadline).await.unwrap();
+    assert!(matches!(found, LedgerAnswer::Accounts(accounts) if accounts.len() == 1));
+    assert_eq!(number(&sum.query(b"", Freshness::Linearizable).await.unwrap()), 5);
+    assert_eq!(last.query(b"", Freshness::Linearizable).await.unwrap(), "word");
+    sum.shutdown().await;
+    last.shutdown().await;
+    tokio::task::spawn_blocking(move || ledger.stop()).await.unwrap();
+}

@@ -1,0 +1,122 @@
+//! A cluster that grows by itself: whoever proves the token and says where it is reached is taken in, and votes when the
+//! number of nodes asks for it.
+//!
+//! Always holds: a change is asked for like one of an operator, and refused like it. Never: a node that was taken in is
+//! put out.
+
+use std::collections::BTreeMap;
+
+use bezant_consensus::{Change, Member, Members, Part};
+use bezant_types::NodeId;
+use bezant_types::limits::MEMBERS_MAX;
+
+use crate::cluster::ClusterStatus;
+
+/// Nodes that have asked, and for whom nobody has asked the leader yet.
+#[derive(Debug, Default)]
+pub(crate) struct Growth {
+    asking: BTreeMap<NodeId, String>,
+}
+
+impl Growth {
+    /// A node asks to be taken in; it will ask again until it is.
+    pub(crate) fn note(&mut self, node: NodeId, address: String, members: &Members) {
+        let is_known = members.get(node).is_some();
+        if !is_known && (self.asking.len() < MEMBERS_MAX || self.asking.contains_key(&node)) {
+            self.asking.insert(node, address);
+        }
+    }
+
+    /// The change that takes in one of them.
+    pub(crate) fn take_asking(&mut self) -> Option<Change> {
+        let (node, address) = self.asking.pop_first()?;
+        Some(Change::Add { node, address })
+    }
+}
+
+/// How many of so many live nodes vote: one more that may be missing needs two more.
+const fn voters_wanted(live: usize) -> usize {
+    match live {
+        0..=2 => 1,
+        3 | 4 => 3,
+        _ => 5,
+    }
+}
+
+/// Who is given a vote next: the lowest number that is connected and has none. Whether it has caught up the leader knows.
+pub(crate) fn next_voter<'members>(
+    members: &'members Members,
+    status: &ClusterStatus,
+) -> Option<&'members Member> {
+    let is_live = |node: NodeId| status.nodes.iter().any(|known| known.node == node && known.is_connected);
+    let live = members.nodes.iter().filter(|member| is_live(member.node));
+    if members.voters().count() >= voters_wanted(live.clone().count()) {
+        return None;
+    }
+    live.into_iter().find(|member| member.part == Part::Learner && member.disk != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::NodeStatus;
+    use bezant_types::LogIndex;
+
+    fn members(parts: &[Part]) -> Members {
+        let nodes = parts.iter().zip(1..).map(|(part, node)| Member {
+            node: NodeId(node),
+            since: LogIndex(node),
+            part: *part,
+            disk: 7,
+            address: format!("host{node}:1"),
+        });
+        Members { index: LogIndex(9), nodes: nodes.collect() }
+    }
+
+    fn status(live: &[u64]) -> ClusterStatus {
+        let nodes = live.iter().map(|node| NodeStatus {
+            node: NodeId(*node),
+            address: String::new(),
+            since: LogIndex(0),
+            part: Part::Learner,
+            is_connected: true,
+            matched: None,
+            clock_offset_nanos: None,
+        });
+        ClusterStatus { nodes: nodes.collect(), ..ClusterStatus::alone() }
+    }
+
+    #[test]
+    fn votes_follow_the_number_of_live_nodes() {
+        let (voter, learner) = (Part::Voter, Part::Learner);
+        let cases: [(&[Part], &[u64], Option<u64>); 7] = [
+            (&[voter], &[1], None),
+            (&[voter, learner], &[1, 2], None),
+            (&[voter, learner, learner], &[1, 2, 3], Some(2)),
+            (&[voter, voter, learner], &[1, 2, 3], Some(3)),
+            (&[voter, learner, learner], &[1, 3], None),
+            (&[voter, voter, voter, learner], &[1, 2, 3, 4], None),
+            (&[voter, voter, voter, learner, learner], &[1, 2, 3, 4, 5], Some(4)),
+        ];
+        for (parts, live, expected) in cases {
+            let members = members(parts);
+            let next = next_voter(&members, &status(live)).map(|member| member.node.0);
+            assert_eq!(next, expected, "{parts:?} {live:?}");
+        }
+        let mut strangers = members(&[voter, learner, learner]);
+        strangers.nodes[1].disk = 0;
+        assert_eq!(next_voter(&strangers, &status(&[1, 2, 3])).map(|member| member.node.0), Some(3));
+    }
+
+    #[test]
+    fn whoever_asks_is_taken_in_once() {
+        let mut growth = Growth::default();
+        growth.note(NodeId(1), "host1:1".to_owned(), &members(&[Part::Voter]));
+        assert_eq!(growth.take_asking(), None, "it is there");
+        for address in ["old:1", "new:1"] {
+            growth.note(NodeId(2), address.to_owned(), &members(&[Part::Voter]));
+        }
+        assert_eq!(growth.take_asking(), Some(Change::Add { node: NodeId(2), address: "new:1".to_owned() }));
+        assert_eq!(growth.take_asking(), None);
+    }
+}
