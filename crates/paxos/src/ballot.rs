@@ -1,0 +1,54 @@
+//! Whose turn it is to lead, and places in the log.
+
+use core::fmt;
+
+use bezant_consensus::{LogEntry, Vote};
+use bezant_types::{LogIndex, NodeId, Term};
+
+/// An attempt of a node to lead. Acceptors promise one node in a round, so a round has one leader at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Ballot {
+    pub(crate) round: Term,
+    /// Who tries; 0 when a round was left without hearing of anybody.
+    pub(crate) node: NodeId,
+}
+
+impl Ballot {
+    pub(crate) const fn of(vote: Vote) -> Self {
+        Self { round: vote.term, node: vote.voted_for }
+    }
+
+    pub(crate) const fn vote(self) -> Vote {
+        Vote { term: self.round, voted_for: self.node }
+    }
+}
+
+impl fmt::Display for Ballot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.round, self.node)
+    }
+}
+
+/// A place in the log: the slot, and the round in which its value was proposed. Two logs that have a mark in common are
+/// equal up to it. Of two marks the later round is the greater, then the later slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Mark {
+    pub(crate) round: Term,
+    pub(crate) slot: LogIndex,
+}
+
+impl Mark {
+    pub(crate) const fn new(slot: LogIndex, round: Term) -> Self {
+        Self { round, slot }
+    }
+
+    pub(crate) const fn of(entry: &LogEntry) -> Self {
+        Self { round: entry.term, slot: entry.index }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}@{}", self.slot, self.round)
+    }
+}

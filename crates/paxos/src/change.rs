@@ -1,0 +1,54 @@
+//! The engine's own values: a leader's no-op, and changes of the members.
+//!
+//! Payload: version u8, kind u8 (0 = no-op, 1 = change), and for a change the seam's bytes of it. So a log that another
+//! engine wrote is known for one.
+
+use alloc::vec::Vec;
+
+use bezant_consensus::{Change, EntryKind, LogEntry, Members};
+use bytes::Bytes;
+
+const VERSION: u8 = 1;
+const NO_OP: u8 = 0;
+const CHANGE: u8 = 1;
+
+/// The payload with which a leader begins.
+pub(crate) const fn no_op() -> Bytes {
+    Bytes::from_static(&[VERSION, NO_OP])
+}
+
+/// The payload of a change.
+pub(crate) fn payload(change: &Change) -> Bytes {
+    let mut bytes = Vec::from([VERSION, CHANGE]);
+    bytes.extend_from_slice(&change.encode());
+    bytes.into()
+}
+
+/// The change that a value makes; `None` for everything else.
+pub(crate) fn change_of(entry: &LogEntry) -> Option<Change> {
+    match (entry.kind, &*entry.payload) {
+        (EntryKind::Engine, [VERSION, CHANGE, change @ ..]) => {
+            Change::decode(change).filter(|change| !matches!(change, Change::Lead(_)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether this engine writes such entries.
+pub(crate) fn is_ours(entry: &LogEntry) -> bool {
+    match entry.kind {
+        EntryKind::Command => !entry.payload.is_empty(),
+        EntryKind::Engine => entry.payload == no_op() || change_of(entry).is_some(),
+    }
+}
+
+/// The members behind the changes of a log that are certainly agreed: of those behind the list, all but the last, for
+/// a change is proposed only once the one before it was made.
+pub(crate) fn catch_up<'a>(members: &Members, entries: impl Iterator<Item = &'a LogEntry>) -> Members {
+    let behind = entries.filter(|entry| entry.index > members.index);
+    let changes: Vec<_> = behind.filter_map(|entry| Some((entry.index, change_of(entry)?))).collect();
+    let agreed = changes.iter().take(changes.len().saturating_sub(1));
+    agreed.fold(members.clone(), |members, (index, change)| {
+        if members.check(change).is_ok() { members.after(change, *index) } else { members }
+    })
+}

@@ -1,0 +1,161 @@
+//! Leading: what a replica does whose scout is done.
+
+use alloc::vec::Vec;
+
+use bezant_consensus::EntryKind;
+use bezant_types::{LogIndex, NodeId};
+
+use crate::acceptor::MESSAGE_SIZE_MAX;
+use crate::ballot::Ballot;
+use crate::change::no_op;
+use crate::delivery::Delivery;
+use crate::engine::{Paxos, Position};
+use crate::leader::Leader;
+use crate::message::Message;
+use crate::quorum::is_quorum;
+
+impl Paxos {
+    /// The scout is done.
+    pub(crate) fn begin_to_lead(&mut self) {
+        let Position::Scouting(scout) = &self.position else { return };
+        let values = self.acceptor.values();
+        let mut leader = Leader::new(scout.ballot(), values.last().slot, self.replica.decided(), self.ticks);
+        leader.meet(self.node, &self.members, values, scout.promises());
+        self.position = Position::Leading(leader);
+        self.pre_emptions = 0;
+        self.follow(Some(self.node));
+        self.give_out(EntryKind::Engine, no_op());
+    }
+
+    pub(crate) fn handle_accepted(&mut self, from: NodeId, ballot: Ballot, last: LogIndex) {
+        let end = self.acceptor.values().last().slot;
+        let Position::Leading(leader) = &mut self.position else { return };
+        if leader.ballot != ballot || last > end {
+            return;
+        }
+        let before = if from == self.node {
+            leader.own_accepted(last)
+        } else if let Some(delivery) = leader.deliveries.get_mut(&from) {
+            let before = delivery.matched();
+            delivery.handle_accepted(last);
+            before
+        } else {
+            return;
+        };
+        leader.handle_accepted(from, before, last);
+    }
+
+    /// Everything that a leader can do now.
+    pub(crate) fn lead_on(&mut self) {
+        if !matches!(self.position, Position::Leading(_)) {
+            return;
+        }
+        self.decide();
+        self.answer_reads();
+        self.complete_change();
+        self.tell_successor();
+        self.deliver();
+    }
+
+    /// Slot by slot in their order; not beyond a change that is not made, for who decides behind it follows from it.
+    fn decide(&mut self) {
+        loop {
+            let values = self.acceptor.values();
+            let decided = self.replica.decided();
+            let is_change_open =
+                values.changes_after(self.replica.committed()).next().is_some_and(|change| change <= decided);
+            let change = values.changes_after(decided).next();
+            let Position::Leading(leader) = &mut self.position else { return };
+            if is_change_open {
+                return;
+            }
+            let Some(slot) = leader.decide(&self.members, change) else { return };
+            self.replica.handle_decided(slot);
+            if decided < leader.first && slot >= leader.first {
+                leader.rounds.begin(slot);
+            }
+            self.commit();
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        let Position::Leading(leader) = &mut self.position else { return };
+        let mut done = leader.rounds.take_done(self.node, &self.members);
+        let begins = leader.rounds.begin_round();
+        if begins {
+            // Alone, it is answered by itself.
+            done.extend(leader.rounds.take_done(self.node, &self.members));
+        }
+        for (asker, index) in done {
+            let told = Message::Told { life: asker.life, read: asker.read, index };
+            self.send(asker.node, told);
+        }
+        if begins {
+            self.send_heartbeats();
+        }
+    }
+
+    fn send_heartbeats(&mut self) {
+        let decided = self.replica.decided();
+        let Position::Leading(leader) = &mut self.position else { return };
+        let (ballot, turn) = (leader.ballot, leader.rounds.turn());
+        let peers: Vec<NodeId> = leader.deliveries.keys().copied().collect();
+        leader.deliveries.values_mut().for_each(|delivery| delivery.told = decided);
+        for peer in peers {
+            self.send(peer, Message::Heartbeat { ballot, decided, turn });
+        }
+    }
+
+    /// Sends what each may be sent.
+    fn deliver(&mut self) {
+        let (values, decided) = (self.acceptor.values(), self.replica.decided());
+        let last = values.last().slot;
+        let mut messages = Vec::new();
+        let Position::Leading(leader) = &mut self.position else { return };
+        let ballot = leader.ballot;
+        for (node, delivery) in &mut leader.deliveries {
+            while delivery.is_ready(last) {
+                let Some(after) = values.mark(LogIndex(delivery.next().0 - 1)) else {
+                    let last = values.checkpoint();
+                    messages.push((*node, Message::Checkpoint { ballot, last }));
+                    delivery.handle_checkpoint(last.slot);
+                    break;
+                };
+                let batch = if delivery.is_probing() {
+                    Vec::new()
+                } else {
+                    values.batch(delivery.next(), MESSAGE_SIZE_MAX)
+                };
+                delivery.handle_sent(batch.last().map_or(after.slot, |value| value.index));
+                delivery.told = decided;
+                messages.push((*node, Message::Accept { ballot, after, values: batch, decided }));
+            }
+            if delivery.told < decided && !delivery.is_probing() {
+                delivery.told = decided;
+                messages.push((*node, Message::Decision { ballot, decided }));
+            }
+        }
+        for (to, message) in messages {
+            self.send(to, message);
+        }
+    }
+
+    pub(crate) fn lead_tick(&mut self) {
+        let (ticks, election_ticks) = (self.ticks, self.patience.election_ticks());
+        let Position::Leading(leader) = &mut self.position else { return };
+        if leader.successor.is_some_and(|successor| successor.since_tick + election_ticks <= ticks) {
+            // It did not take the lead.
+            leader.successor = None;
+        }
+        let is_due = ticks.is_multiple_of(self.patience.heartbeat_ticks());
+        if is_due {
+            leader.deliveries.values_mut().for_each(Delivery::handle_heartbeat);
+        }
+        let is_young = leader.since_tick + election_ticks > ticks;
+        if !is_young && !is_quorum(&self.members, |node| node == self.node || self.is_heard(node)) {
+            self.step_down();
+        } else if is_due {
+            self.send_heartbeats();
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Golden scripts: situations of the protocol, and what everybody says, writes and commits then.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `nodes 3` | so many nodes begin a group |
+//! | `tick 1 2` · `tick times=2` | time goes on for these, or for all |
+//! | `wait 1 2 times=20` | the same, with `run` after every tick |
+//! | `run` | carries messages and syncs disks until nothing is left to do |
+//! | `carry from=1 to=2` | carries the messages of that way, once |
+//! | `lose from=1 to=2` · `double from=1 to=2` | loses, or doubles, what is on that way |
+//! | `sync 1` | what node 1 has written becomes durable |
+//! | `slow 1` · `fast 1` | `run` does not sync that disk, or does again |
+//! | `cut 1` · `join 1` | nobody reaches that node, or everybody does again |
+//! | `propose 1 a b` | node 1 proposes these |
+//! | `read 1 7` | node 1 asks for read 7 |
+//! | `crash 1 survivors=0` · `start 1` | the power fails, and so many values survive that were not synced; it comes back |
+//! | `checkpoint 1` · `install 1` | a checkpoint of what node 1 has handed out; node 1 gets the one that it wants |
+//! | `lost 2 peer=1` | the connection of 2 to 1 ends |
+//! | `hand_over 1` | node 1 gives the lead away |
+//! | `add 1 node=4` · `meet 1 node=4` · `promote 1 node=4` · `remove 1 node=4` | node 1 proposes a change |
+//! | `new 4` | an empty machine, with the list that node 1 knows |
+//! | `elect` | time goes on until somebody leads |
+//! | `who` | what everybody is |
+//!
+//! A command in silence (`(run)`) is not shown.
+
+use std::borrow::ToOwned;
+use std::boxed::Box;
+use std::string::String;
+use std::vec::Vec;
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use bezant_consensus::{Change, Engine, Input, Role};
+use bezant_types::NodeId;
+use goldenscript::{Command, Context};
+
+use super::net::{Disk, Net};
+
+#[derive(Default)]
+struct Runner {
+    net: Net,
+}
+
+/// A command's words: positional, then keys.
+struct Words {
+    nodes: Vec<String>,
+    keys: Vec<(String, String)>,
+}
+
+impl Words {
+    fn new(command: &Command) -> Self {
+        let mut arguments = command.consume_args();
+        let nodes = std::iter::from_fn(|| arguments.next_pos().map(str::to_owned)).collect();
+        let keys = std::iter::from_fn(|| arguments.next_key());
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { nodes, keys }
+    }
+
+    fn node(&self) -> Result<NodeId, Box<dyn Error>> {
+        Ok(NodeId(self.nodes.first().ok_or("which node?")?.parse()?))
+    }
+
+    fn key(&self, key: &str, otherwise: u64) -> Result<u64, Box<dyn Error>> {
+        let found = self.keys.iter().find(|(known, _)| known == key);
+        Ok(found.map_or(Ok(otherwise), |(_, value)| value.parse())?)
+    }
+}
+
+impl Runner {
+    fn on_way(&mut self, words: &Words) -> Result<Vec<super::net::Packet>, Box<dyn Error>> {
+        let (from, to) = (NodeId(words.key("from", 0)?), NodeId(words.key("to", 0)?));
+        let is_meant = |packet: &super::net::Packet| {
+            (from.0 == 0 || packet.from == from) && (to.0 == 0 || packet.to == to)
+        };
+        let (taken, left): (Vec<_>, Vec<_>) = self.net.packets.drain(..).partition(is_meant);
+        self.net.packets = left.into();
+        Ok(taken)
+    }
+
+    fn change(&mut self, words: &Words, change: Change) -> Result<(), Box<dyn Error>> {
+        let node = words.node()?;
+        let made = self.net.engine(node).change(change);
+        self.net.note(|| format!("{made:?}"));
+        self.net.drain(node);
+        Ok(())
+    }
+
+    fn who(&self) -> String {
+        let mut text = String::new();
+        for (node, machine) in &self.net.machines {
+            let Some(engine) = &machine.engine else {
+                writeln!(text, "{node} is down").unwrap();
+                continue;
+            };
+            let standing = engine.standing();
+            let role = match standing.role {
+                Role::Leader => "leads".to_owned(),
+                Role::Candidate => "tries to lead".to_owned(),
+                Role::Follower => {
+                    standing.leader.map_or_else(|| "waits".to_owned(), |leader| format!("follows {leader}"))
+                }
+            };
+            let (term, decided, committed) = (standing.term, standing.committed, machine.committed);
+            writeln!(text, "{node} {role} in round {term}, decided {decided}, committed {committed}")
+                .unwrap();
+        }
+        text
+    }
+
+    fn start(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
+        match name {
+            "nodes" => {
+                self.net = Net::new(words.node()?.0, words.key("seed", 1)?);
+                self.net.trace = Some(Vec::new());
+            }
+            "new" => {
+                let members = self.net.machine(NodeId(1)).disk.members.clone();
+                self.net.add(words.node()?, Disk { members, ..Disk::default() });
+            }
+            "start" => self.net.start(words.node()?),
+            "crash" => {
+                let survivors = words.key("survivors", 0)?;
+                self.net.crash(words.node()?, usize::try_from(survivors)?);
+            }
+            _ => return Err(format!("no command {name}").into()),
+        }
+        Ok(())
+    }
+
+    fn network(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
+        match name {
+            "run" => self.net.settle(),
+            "carry" => {
+                for packet in self.on_way(words)? {
+                    self.net.carry(packet);
+                }
+            }
+            "lose" => drop(self.on_way(words)?),
+            "double" => {
+                let packets = self.on_way(words)?;
+                self.net.packets.extend(packets.iter().cloned());
+                self.net.packets.extend(packets);
+            }
+            "sync" => self.net.sync(words.node()?),
+            "slow" => drop(self.net.slow.insert(words.node()?)),
+            "fast" => drop(self.net.slow.remove(&words.node()?)),
+            "cut" => drop(self.net.cut.insert(words.node()?)),
+            "join" => drop(self.net.cut.remove(&words.node()?)),
+            "lost" => {
+                let peer = NodeId(words.key("peer", 0)?);
+                self.net.handle(words.node()?, Input::Lost(peer));
+            }
+            _ => return self.start(name, words),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, words: &Words, runs: bool) -> Result<(), Box<dyn Error>> {
+        for _ in 0..words.key("times", 1)? {
+            if words.nodes.is_empty() {
+                self.net.tick();
+            }
+            for node in &words.nodes {
+                self.net.handle(NodeId(node.parse()?), Input::Tick);
+            }
+            if runs {
+                self.net.settle();
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
+        let member = NodeId(words.key("node", 0)?);
+        match name {
+            "tick" => self.tick(words, false)?,
+            "wait" => self.tick(words, true)?,
+            "elect" => {
+                let leader = self.net.elect();
+                self.net.note(|| format!("{leader} leads"));
+            }
+            "propose" => {
+                for payload in words.nodes.iter().skip(1) {
+                    let slot = self.net.propose(words.node()?, payload.as_bytes());
+                    if slot.is_none() {
+                        self.net.note(|| format!("{payload} is not taken"));
+                    }
+                }
+            }
+            "read" => {
+                let read = words.nodes.get(1).ok_or("which read?")?.parse()?;
+                self.net.read(words.node()?, read);
+            }
+            "checkpoint" => self.net.checkpoint(words.node()?),
+            "install" => drop(self.net.install(words.node()?)),
+            "hand_over" => {
+                self.net.engine(words.node()?).hand_over();
+                self.net.drain(words.node()?);
+            }
+            "admit" => {
+                self.net.machine(words.node()?).disk.is_admitted = true;
+                self.net.handle(words.node()?, Input::Admit);
+            }
+            "add" => self.change(words, Change::Add { node: member, address: format!("host{member}:1") })?,
+            "meet" => self.change(words, Change::Meet { node: member, disk: 7 })?,
+            "promote" => self.change(words, Change::Promote(member))?,
+            "remove" => self.change(words, Change::Remove(member))?,
+            _ => return self.network(name, words),
+        }
+        Ok(())
+    }
+}
+
+impl goldenscript::Runner for Runner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let words = Words::new(command);
+        if command.name == "who" {
+            return Ok(self.who());
+        }
+        self.ask(&command.name, &words)?;
+        let trace = self.net.trace.as_mut().map(std::mem::take).unwrap_or_default();
+        Ok(trace.into_iter().map(|line| line + "\n").collect())
+    }
+}
+
+#[test]
+fn scripts_say_what_everybody_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/scripts");
+    let mut failed = Vec::new();
+    let scripts = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut scripts: Vec<_> = scripts.collect();
+    scripts.sort();
+    for script in scripts {
+        let name = script.file_name().map(|name| name.to_string_lossy().into_owned());
+        // A difference is a panic: the other scripts are to be seen as well.
+        let run = std::panic::catch_unwind(|| goldenscript::run(&mut Runner::default(), &script));
+        match run {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed.push(format!("{name:?}: {error}")),
+            Err(_) => failed.push(format!("{name:?}: see above")),
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

@@ -1,0 +1,443 @@
+//! Every way in which a small group can go: the roles' own rules, explored by a model checker.
+//!
+//! Bounds: three acceptors, two of them with a leader beside it, that tries to lead twice each; two slots, and the no-op that a
+//! leader of adopted slots needs behind them. The network keeps every message: each may be taken never, once or often,
+//! in any order, which is loss, doubling and reordering. What can have no effect any more is let go of, so that states which
+//! differ by it alone are one. Nobody is told of a later promise: a leader may go on for as long as it likes. A leader
+//! offers its log from every place on. What a node says to itself arrives at once, and a write is durable when the
+//! answer leaves: that answers wait for it is `disk`'s, and tested with power failures in `random`.
+//!
+//! What must hold in every state: no two replicas take different values for decided, whether they decide themselves or are told
+//! so now (agreement), and every value was proposed in its slot and its round (validity).
+
+use std::vec::Vec;
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use bezant_consensus::{EntryKind, LogEntry, Members};
+use bezant_types::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+use stateright::{Checker, Model, Property};
+
+use super::net::first_members;
+use crate::acceptor::Acceptor;
+use crate::ballot::{Ballot, Mark};
+use crate::commander::Commander;
+use crate::message::Message;
+use crate::scout::{Scout, Step};
+use crate::values::Values;
+use crate::wire::{decode, encode};
+
+const ACCEPTORS: usize = 3;
+const LEADERS: usize = 2;
+const SLOTS: u64 = 2;
+
+/// The bounds, and whether an acceptor may forget its promise once.
+#[derive(Clone)]
+struct Group {
+    members: Members,
+    attempts: u8,
+    forgets: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Attempt {
+    None,
+    Scouting(Scout),
+    Leading { ballot: Ballot, commanders: Vec<Commander> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Node {
+    acceptor: Acceptor,
+    /// What it has decided as a leader, and in which ballot.
+    decided: LogIndex,
+    decided_in: Ballot,
+    attempt: Attempt,
+    attempts: u8,
+}
+
+impl Node {
+    const fn leads_in(&self) -> Option<Term> {
+        match &self.attempt {
+            Attempt::Leading { ballot, .. } => Some(ballot.round),
+            _ => None,
+        }
+    }
+}
+
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.acceptor.promised(), self.acceptor.matched(), self.attempts).hash(state);
+        (self.decided, self.decided_in).hash(state);
+        for entry in self.acceptor.values().batch(LogIndex(1), usize::MAX) {
+            (entry.index, entry.term, entry.payload).hash(state);
+        }
+        self.attempt.hash(state);
+    }
+}
+
+/// A message, beside its bytes that name it.
+#[derive(Clone, Debug, PartialEq)]
+struct Sent(Message);
+
+impl Hash for Sent {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
+}
+
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct State {
+    nodes: Vec<Node>,
+    /// From, to, message: for ever.
+    sent: BTreeMap<(usize, usize, Bytes), Sent>,
+    has_forgotten: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Stand(usize),
+    Propose(usize),
+    Take(usize, usize, Bytes),
+    Forget(usize),
+}
+
+/// What a leader puts into a slot: it says itself where it was proposed.
+fn proposed(slot: LogIndex, round: Term) -> LogEntry {
+    let payload = format!("{slot}@{round}").into_bytes().into();
+    LogEntry { index: slot, term: round, kind: EntryKind::Command, payload }
+}
+
+const fn name(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+fn index(node: NodeId) -> usize {
+    usize::try_from(node.0).unwrap() - 1
+}
+
+impl State {
+    fn send(&mut self, from: usize, to: usize, message: &Message) {
+        if !matches!(message, Message::Refuse { .. }) {
+            self.sent.insert((from, to, encode(message)), Sent(message.clone()));
+        }
+    }
+
+    /// Lets go of what can have no effect any more; `forgets` when an acceptor may go back behind its promise.
+    fn prune(&mut self, forgets: bool) {
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.retain(|(from, to, _), Sent(message)| {
+            self.is_wanted(*from, *to, message) || (forgets && is_for_acceptor(message))
+        });
+        self.sent = sent;
+    }
+
+    fn is_wanted(&self, from: usize, to: usize, message: &Message) -> bool {
+        let node = &self.nodes[to];
+        let promised = node.acceptor.promised();
+        let scouts = |ballot: &Ballot, node: &Node| matches!(&node.attempt, Attempt::Scouting(scout) if scout.ballot() == *ballot);
+        match message {
+            Message::Prepare { ballot } => promised.round <= ballot.round && promised != *ballot,
+            Message::Promise { ballot, .. } => match &node.attempt {
+                Attempt::Scouting(scout) => scout.ballot() == *ballot && !scout.has_promised(name(from)),
+                _ => false,
+            },
+            Message::Learn { ballot, .. } => promised == *ballot && scouts(ballot, &self.nodes[from]),
+            // A leader's offers are there from every place on already.
+            Message::Learned { ballot, .. } | Message::Missing { ballot, .. } => scouts(ballot, node),
+            Message::Accept { ballot, after, values, .. } => {
+                let end = values.last().map_or(after.slot, |value| value.index);
+                promised.round < ballot.round
+                    || (promised.round == ballot.round && node.acceptor.matched() < end)
+            }
+            Message::Accepted { ballot, last } => match &node.attempt {
+                Attempt::Leading { ballot: own, commanders } => {
+                    let is_news = |commander: &Commander| {
+                        let mut after = commander.clone();
+                        after.handle_accepted(name(from), *last);
+                        after != *commander
+                    };
+                    own == ballot && commanders.iter().any(is_news)
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// What a node says to itself, one thing after the other.
+    fn settle(&mut self, node: usize, members: &Members) {
+        let first = (node, node, Bytes::new());
+        while let Some((own, message)) = self.sent.range(first.clone()..).next()
+            && (own.0, own.1) == (node, node)
+        {
+            let (own, message) = (own.clone(), message.0.clone());
+            self.sent.remove(&own);
+            self.take(node, node, message, members);
+        }
+    }
+
+    fn last(&self, node: usize) -> Mark {
+        self.nodes[node].acceptor.values().last()
+    }
+
+    /// A leader puts a value behind its log, and offers its log to everybody from every place on.
+    fn give_out(&mut self, node: usize, ballot: Ballot) {
+        let slot = self.last(node).slot.next();
+        let Node { acceptor, decided, .. } = &mut self.nodes[node];
+        let value = proposed(slot, ballot.round);
+        let answer = acceptor.handle_accept(ballot, acceptor.values().last(), &[value], *decided);
+        drop(acceptor.take_write());
+        self.send(node, node, &answer);
+        self.offer(node, ballot);
+    }
+
+    fn offer(&mut self, node: usize, ballot: Ballot) {
+        let (last, decided) = (self.last(node), LogIndex(0));
+        for to in (0..ACCEPTORS).filter(|to| *to != node) {
+            for from in 0..last.slot.0 {
+                let values = self.nodes[node].acceptor.values();
+                let after = values.mark(LogIndex(from)).unwrap();
+                let values = values.batch(LogIndex(from + 1), usize::MAX);
+                self.send(node, to, &Message::Accept { ballot, after, values, decided });
+            }
+        }
+    }
+
+    /// What a scout does with what it knows.
+    fn scout_on(&mut self, node: usize, members: &Members) {
+        let own = self.last(node);
+        let decided = self.nodes[node].decided;
+        let Attempt::Scouting(scout) = &mut self.nodes[node].attempt else { return };
+        let ballot = scout.ballot();
+        match scout.step(own, members) {
+            Step::Wait => {}
+            Step::Learn(from) => {
+                if scout.asked().is_none() {
+                    scout.ask(from, own.slot);
+                    self.send(node, index(from), &Message::Learn { ballot, after: own });
+                }
+            }
+            Step::Adopt => {
+                let commanders = vec![Commander::new(decided.next(), own.slot.next())];
+                self.nodes[node].attempt = Attempt::Leading { ballot, commanders };
+                self.give_out(node, ballot);
+            }
+        }
+    }
+
+    fn learn_earlier(&mut self, way: (usize, usize), ballot: Ballot, after: LogIndex, hint: Mark) {
+        let (from, to) = way;
+        let Node { acceptor, decided, attempt, .. } = &mut self.nodes[to];
+        let guess = acceptor.values().last_until(hint).max(*decided);
+        if let Attempt::Scouting(scout) = attempt
+            && scout.ballot() == ballot
+            && guess < after
+            && scout.take_answer(name(from), after)
+        {
+            scout.ask(name(from), guess);
+            let after = acceptor.values().mark(guess).unwrap();
+            self.send(to, from, &Message::Learn { ballot, after });
+        }
+    }
+
+    fn take(&mut self, from: usize, to: usize, message: Message, members: &Members) {
+        let node = &mut self.nodes[to];
+        let decided = node.decided;
+        match message {
+            Message::Prepare { ballot } => {
+                let answer = node.acceptor.handle_prepare(ballot);
+                if node.acceptor.promised() == ballot && from != to {
+                    node.attempt = Attempt::None;
+                }
+                self.send(to, from, &answer);
+            }
+            Message::Promise { ballot, accepted } => {
+                if let Attempt::Scouting(scout) = &mut node.attempt
+                    && scout.ballot() == ballot
+                {
+                    scout.handle_promise(name(from), accepted);
+                    self.scout_on(to, members);
+                }
+            }
+            Message::Learn { ballot, after } => {
+                let answer = node.acceptor.handle_learn(ballot, after);
+                self.send(to, from, &answer);
+            }
+            Message::Learned { ballot, after, values } => {
+                if let Attempt::Scouting(scout) = &mut node.attempt
+                    && scout.ballot() == ballot
+                    && scout.take_answer(name(from), after.slot)
+                {
+                    node.acceptor.adopt(after, &values, decided);
+                    drop(node.acceptor.take_write());
+                    self.scout_on(to, members);
+                }
+            }
+            Message::Missing { ballot, after, hint } => self.learn_earlier((from, to), ballot, after, hint),
+            Message::Accept { ballot, after, values, .. } => {
+                if node.leads_in() == Some(ballot.round) {
+                    return;
+                }
+                let answer = node.acceptor.handle_accept(ballot, after, &values, decided);
+                drop(node.acceptor.take_write());
+                if node.acceptor.promised().round == ballot.round {
+                    node.attempt = Attempt::None;
+                }
+                self.send(to, from, &answer);
+            }
+            Message::Accepted { ballot, last } => {
+                let Attempt::Leading { ballot: own, commanders } = &mut node.attempt else { return };
+                if *own != ballot {
+                    return;
+                }
+                for commander in commanders.iter_mut() {
+                    commander.handle_accepted(name(from), last);
+                }
+                let before = node.decided;
+                while commanders.first().is_some_and(|commander| commander.is_done(members)) {
+                    node.decided = commanders.remove(0).last();
+                }
+                if node.decided > before {
+                    node.decided_in = ballot;
+                }
+            }
+            other => panic!("nobody says {other:?}"),
+        }
+    }
+}
+
+const fn is_for_acceptor(message: &Message) -> bool {
+    matches!(message, Message::Prepare { .. } | Message::Learn { .. } | Message::Accept { .. })
+}
+
+impl Model for Group {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let values = Values::new(Mark::default(), Vec::new()).unwrap();
+        let node = Node {
+            acceptor: Acceptor::new(Ballot::default(), values),
+            decided: LogIndex(0),
+            decided_in: Ballot::default(),
+            attempt: Attempt::None,
+            attempts: 0,
+        };
+        vec![State { nodes: vec![node; ACCEPTORS], sent: BTreeMap::new(), has_forgotten: false }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for node in 0..LEADERS {
+            if state.nodes[node].attempts < self.attempts {
+                actions.push(Action::Stand(node));
+            }
+            if matches!(state.nodes[node].attempt, Attempt::Leading { .. }) && state.last(node).slot.0 < SLOTS
+            {
+                actions.push(Action::Propose(node));
+            }
+        }
+        if self.forgets && !state.has_forgotten {
+            actions.extend((0..ACCEPTORS).map(Action::Forget));
+        }
+        actions.extend(state.sent.keys().map(|(from, to, bytes)| Action::Take(*from, *to, bytes.clone())));
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        let (Action::Stand(node) | Action::Propose(node) | Action::Take(_, node, _) | Action::Forget(node)) =
+            action;
+        match action {
+            Action::Stand(node) => {
+                next.nodes[node].attempts += 1;
+                let round = Term(next.nodes[node].acceptor.promised().round.0 + 1);
+                let ballot = Ballot { round, node: name(node) };
+                next.nodes[node].attempt = Attempt::Scouting(Scout::new(ballot));
+                let answer = next.nodes[node].acceptor.handle_prepare(ballot);
+                next.send(node, node, &answer);
+                for to in (0..ACCEPTORS).filter(|to| *to != node) {
+                    next.send(node, to, &Message::Prepare { ballot });
+                }
+            }
+            Action::Propose(node) => {
+                let slot = next.last(node).slot.next();
+                let Attempt::Leading { ballot, commanders } = &mut next.nodes[node].attempt else {
+                    return None;
+                };
+                commanders.push(Commander::new(slot, slot));
+                let ballot = *ballot;
+                next.give_out(node, ballot);
+            }
+            Action::Take(from, to, bytes) => {
+                // What an acceptor that forgets makes others say may be nonsense.
+                next.take(from, to, decode(&bytes)?, &self.members);
+            }
+            Action::Forget(node) => {
+                next.has_forgotten = true;
+                next.nodes[node].acceptor.forget_promise();
+            }
+        }
+        next.settle(node, &self.members);
+        next.prune(self.forgets);
+        (next != *state).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("agreement", |_, state: &State| {
+                let mut leaders = state.nodes.iter().filter(|node| node.decided > LogIndex(0));
+                leaders.all(|leader| {
+                    state.nodes.iter().all(|node| {
+                        // A decision of a leader that a replica follows is one, as far as their logs are equal.
+                        let follows = node.acceptor.promised().round == leader.decided_in.round;
+                        let told = if follows { node.acceptor.matched() } else { LogIndex(0) };
+                        let last = leader.decided.min(told.max(node.decided));
+                        (1..=last.0).map(LogIndex).all(|slot| {
+                            leader.acceptor.values().mark(slot) == node.acceptor.values().mark(slot)
+                        })
+                    })
+                })
+            }),
+            Property::always("one leader a round", |_, state: &State| {
+                let mut rounds: Vec<Term> = state.nodes.iter().filter_map(Node::leads_in).collect();
+                rounds.sort_unstable();
+                rounds.windows(2).all(|pair| pair[0] != pair[1])
+            }),
+            Property::always("validity", |_, state: &State| {
+                state.nodes.iter().all(|node| {
+                    let values = node.acceptor.values().batch(LogIndex(1), usize::MAX);
+                    values.iter().all(|value| *value == proposed(value.index, value.term))
+                })
+            }),
+            Property::sometimes("both slots are decided", |_, state: &State| {
+                state.nodes.iter().any(|node| node.decided >= LogIndex(SLOTS))
+            }),
+            Property::sometimes("what one leader proposed the other decides", |_, state: &State| {
+                state.nodes.iter().any(|node| {
+                    let first = node.acceptor.values().entry(LogIndex(1));
+                    node.decided >= LogIndex(2)
+                        && first.is_some_and(|first| first.term < node.acceptor.values().last().round)
+                })
+            }),
+        ]
+    }
+}
+
+fn group(attempts: u8, forgets: bool) -> Group {
+    Group { members: first_members(ACCEPTORS as u64), attempts, forgets }
+}
+
+#[test]
+fn every_way_ends_in_agreement() {
+    let checker = group(2, false).checker().threads(2).spawn_bfs().join();
+    assert!(checker.is_done());
+    assert!(checker.unique_state_count() > 100_000, "{} states", checker.unique_state_count());
+    checker.assert_properties();
+}
+
+#[test]
+fn an_acceptor_that_forgets_its_promise_is_found() {
+    let checker = group(1, true).checker().threads(2).spawn_bfs().join();
+    let found = checker.discovery("agreement");
+    assert!(found.is_some(), "nothing was found in {} states", checker.unique_state_count());
+}

@@ -1,0 +1,243 @@
+//! Situations that are easier to tell in code than in a script.
+
+use std::vec::Vec;
+
+use bezant_consensus::{Change, ChangeError, Engine, EntryKind, Input, LogEntry, Role};
+use bezant_types::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+
+use super::net::{Net, first_members};
+use crate::ballot::{Ballot, Mark};
+use crate::message::Message;
+use crate::wire::encode;
+use crate::{Paxos, PaxosOptions, PaxosState, describe};
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+const THREE: NodeId = NodeId(3);
+
+fn led() -> Net {
+    let mut net = Net::new(3, 5);
+    assert_eq!(net.elect(), ONE);
+    net
+}
+
+fn agree(net: &mut Net, payload: &str) -> LogIndex {
+    let leader = net.elect();
+    let slot = net.propose(leader, payload).unwrap();
+    net.settle();
+    slot
+}
+
+fn ticks(net: &mut Net, count: usize) {
+    for _ in 0..count {
+        net.tick();
+        net.settle();
+    }
+}
+
+#[test]
+fn alone_it_agrees_with_itself() {
+    let mut net = Net::new(1, 5);
+    net.elect();
+    let slot = agree(&mut net, "a");
+    net.read(ONE, 1);
+    net.settle();
+    assert_eq!(net.machine(ONE).committed, slot);
+    assert_eq!(net.machine(ONE).readable.len(), 1);
+}
+
+#[test]
+fn two_others_are_a_quorum_without_the_leaders_disk() {
+    let mut net = led();
+    net.slow.insert(ONE);
+    let slot = agree(&mut net, "a");
+    net.tick();
+    net.settle();
+    assert_eq!(net.machine(TWO).committed, slot);
+    assert_eq!(net.machine(ONE).committed, LogIndex(slot.0 - 1), "it is not on its disk");
+}
+
+#[test]
+fn large_values_go_alone_and_small_ones_together() {
+    let mut net = led();
+    net.trace = Some(Vec::new());
+    net.propose(ONE, vec![b'x'; 3 << 20]).unwrap();
+    let cut = net.packets.iter().map(|packet| packet.bytes.len()).max();
+    assert!(cut > Some(3 << 20));
+    net.settle();
+    net.cut.insert(THREE);
+    for _ in 0..100 {
+        net.propose(ONE, vec![b'y'; 100_000]).unwrap();
+    }
+    net.settle();
+    net.cut.clear();
+    for _ in 0..20 {
+        net.tick();
+        let largest = net.packets.iter().map(|packet| packet.bytes.len()).max();
+        assert!(largest < Some(2 << 20), "a batch is bounded");
+        net.settle();
+    }
+    let last = net.machine(ONE).committed;
+    assert_eq!(net.machine(THREE).committed, last);
+}
+
+#[test]
+fn a_repaired_replica_gets_what_it_lost_and_votes_then() {
+    for lost in 0..=4 {
+        let mut net = led();
+        for payload in ["a", "b", "c"] {
+            agree(&mut net, payload);
+        }
+        net.damage(TWO, lost);
+        net.start(TWO);
+        ticks(&mut net, 80);
+        assert!(net.machine(TWO).has_caught_up, "{lost} values were lost");
+        let last = net.machine(ONE).committed;
+        assert_eq!(net.machine(TWO).committed, last);
+        net.handle(TWO, Input::Admit);
+        net.crash(THREE, 0);
+        net.start(THREE);
+        let leader = net.elect();
+        net.cut.insert(leader);
+        agree(&mut net, "d");
+    }
+}
+
+#[test]
+fn what_was_accepted_before_the_loss_counts_for_nothing_after_it() {
+    let mut net = led();
+    net.cut.insert(THREE);
+    net.slow.insert(ONE);
+    let slot = agree(&mut net, "b");
+    assert!(net.machine(TWO).committed < slot, "it is on one disk alone");
+    net.damage(TWO, 1);
+    net.start(TWO);
+    ticks(&mut net, 8);
+    // Now it is on the leader's disk, and on no other.
+    net.slow.clear();
+    net.settle();
+    let is_decided = net.machine(ONE).committed >= slot;
+    net.cut = [ONE].into();
+    ticks(&mut net, 100);
+    assert!(!is_decided || net.leader().is_none(), "the other two have not what was decided");
+}
+
+#[test]
+fn a_new_leader_that_does_not_know_what_was_decided_admits_nobody_before_it_does() {
+    let mut net = led();
+    agree(&mut net, "a");
+    net.damage(THREE, 9);
+    net.start(THREE);
+    net.cut.insert(ONE);
+    // Node 2 cannot lead with one that does not promise.
+    ticks(&mut net, 100);
+    assert!(net.leader().is_none());
+    assert!(!net.machine(THREE).has_caught_up);
+    net.cut.clear();
+    ticks(&mut net, 100);
+    assert!(net.machine(THREE).has_caught_up);
+}
+
+#[test]
+fn what_would_strand_the_group_is_refused() {
+    let mut net = led();
+    ticks(&mut net, 4);
+    let mut change = |change| {
+        let made = net.engine(ONE).change(change);
+        net.drain(ONE);
+        made
+    };
+    assert_eq!(change(Change::Remove(ONE)), Err(ChangeError::Leads));
+    assert_eq!(change(Change::Remove(NodeId(9))), Err(ChangeError::Unknown));
+    assert_eq!(change(Change::Promote(TWO)), Err(ChangeError::Votes));
+    assert_eq!(change(Change::Lead(ONE)), Ok(None));
+    net.cut.insert(TWO);
+    ticks(&mut net, 15);
+    let made = net.engine(ONE).change(Change::Remove(THREE));
+    assert_eq!(made, Err(ChangeError::TooFew));
+    let made = net.engine(ONE).change(Change::Lead(TWO));
+    assert_eq!(made, Err(ChangeError::Behind(0)));
+    assert_eq!(net.engine(THREE).change(Change::Remove(TWO)), Err(ChangeError::NotLeading));
+}
+
+#[test]
+fn nonsense_changes_nothing() {
+    let mut net = led();
+    agree(&mut net, "a");
+    let before = net.engine(TWO).standing();
+    let ballot = Ballot { round: Term(1), node: THREE };
+    let own = Ballot { round: Term(1), node: TWO };
+    let value = |index| LogEntry {
+        index: LogIndex(index),
+        term: Term(1),
+        kind: EntryKind::Command,
+        payload: Bytes::from_static(b"x"),
+    };
+    let after = Mark::new(LogIndex(1), Term(1));
+    let (values, decided) = (vec![value(2)], LogIndex(99));
+    let nonsense = [
+        // In another's name.
+        Message::Prepare { ballot: Ballot { round: Term(9), node: ONE } },
+        Message::Accept { ballot: own, after, values: values.clone(), decided },
+        Message::Heartbeat { ballot: Ballot { round: Term(9), node: ONE }, decided, turn: 1 },
+        // Answers to what was not asked.
+        Message::Promise { ballot: own, accepted: after },
+        Message::Accepted { ballot: own, last: decided },
+        Message::Missing { ballot: own, after: decided, hint: after },
+        Message::Learned { ballot: own, after, values },
+        Message::Alive { ballot: own, turn: 7 },
+        Message::Told { life: 3, read: 3, index: decided },
+        Message::Refuse { ballot, promised: Ballot { round: Term(9), node: ONE } },
+        Message::Willing { turn: 4, round: Term(7) },
+    ];
+    for message in nonsense {
+        net.handle(TWO, Input::Message { from: THREE, bytes: encode(&message) });
+        assert_eq!(net.engine(TWO).standing(), before, "{message:?}");
+    }
+    net.handle(TWO, Input::Message { from: THREE, bytes: Bytes::from_static(b"nonsense") });
+    assert_eq!(describe(&Bytes::from_static(b"nonsense")), None);
+    assert_eq!(net.engine(TWO).standing(), before);
+}
+
+#[test]
+fn a_log_of_another_engine_is_not_read() {
+    let options = PaxosOptions {
+        node: ONE,
+        members: first_members(3),
+        election_ticks: 10,
+        heartbeat_ticks: 2,
+        may_vote: true,
+        seed: 1,
+    };
+    let payload = Bytes::new();
+    let first = LogEntry { index: LogIndex(1), term: Term(1), kind: EntryKind::Engine, payload };
+    let state = PaxosState { entries: vec![first], ..PaxosState::default() };
+    assert!(Paxos::new(&options, state).is_none());
+}
+
+#[test]
+fn equal_input_gives_equal_output() {
+    let run = || {
+        let mut net = Net::new(3, 77);
+        net.trace = Some(Vec::new());
+        net.elect();
+        agree(&mut net, "a");
+        net.crash(ONE, 0);
+        agree(&mut net, "b");
+        net.start(ONE);
+        ticks(&mut net, 50);
+        net.trace
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_leader_that_hears_no_quorum_steps_down() {
+    let mut net = led();
+    net.cut.insert(ONE);
+    ticks(&mut net, 25);
+    assert_ne!(net.engine(ONE).standing().role, Role::Leader);
+    let leader = net.elect();
+    assert_ne!(leader, ONE);
+}

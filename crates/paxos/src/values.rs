@@ -1,0 +1,153 @@
+//! The values that an acceptor has accepted: the end of the log in memory.
+//!
+//! It begins behind the newest checkpoint, or a little before it, so that a replica which lags by a few slots does not
+//! need the whole checkpoint. Payloads are the same memory that the node and the log's writer hold.
+//!
+//! What always holds: slots have no gaps, and rounds never go back.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bezant_consensus::LogEntry;
+use bezant_types::{LogIndex, Term};
+
+use crate::ballot::Mark;
+use crate::change::change_of;
+
+/// Bytes of payload that stay in memory behind a checkpoint.
+const BYTES_BEHIND_CHECKPOINT: usize = 32 << 20;
+
+/// Accepted values, the checkpoint before them, and where among them members change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Values {
+    /// The place before the first value that is held.
+    before: Mark,
+    /// The newest checkpoint of this replica.
+    checkpoint: Mark,
+    entries: VecDeque<LogEntry>,
+    /// Of all payloads held.
+    bytes: usize,
+    /// Slots with a change of members, of those that are held.
+    changes: VecDeque<LogIndex>,
+}
+
+impl Values {
+    /// What the disk held. `None` when it is no log of this engine.
+    pub(crate) fn new(checkpoint: Mark, entries: Vec<LogEntry>) -> Option<Self> {
+        let (before, bytes) = (checkpoint, 0);
+        let mut values =
+            Self { before, checkpoint, entries: VecDeque::new(), bytes, changes: VecDeque::new() };
+        let follows = |last: Mark, entry: &LogEntry| {
+            entry.index == last.slot.next() && entry.term >= last.round && crate::change::is_ours(entry)
+        };
+        for entry in entries {
+            if !follows(values.last(), &entry) {
+                return None;
+            }
+            values.push(entry);
+        }
+        Some(values)
+    }
+
+    /// The place of the last value.
+    pub(crate) fn last(&self) -> Mark {
+        self.entries.back().map_or(self.before, Mark::of)
+    }
+
+    /// The place before the first value that is held.
+    pub(crate) const fn before(&self) -> Mark {
+        self.before
+    }
+
+    /// The newest checkpoint of this replica.
+    pub(crate) const fn checkpoint(&self) -> Mark {
+        self.checkpoint
+    }
+
+    fn at(&self, slot: LogIndex) -> Option<usize> {
+        usize::try_from(slot.0.checked_sub(self.before.slot.0)?.checked_sub(1)?).ok()
+    }
+
+    pub(crate) fn entry(&self, slot: LogIndex) -> Option<&LogEntry> {
+        self.entries.get(self.at(slot)?)
+    }
+
+    /// The mark of a slot that is held, or of the one before the first.
+    pub(crate) fn mark(&self, slot: LogIndex) -> Option<Mark> {
+        if slot == self.before.slot { Some(self.before) } else { self.entry(slot).map(Mark::of) }
+    }
+
+    pub(crate) fn holds(&self, mark: Mark) -> bool {
+        self.mark(mark.slot) == Some(mark)
+    }
+
+    /// The last slot, not beyond the mark's, whose round is at most the mark's: what a log with that mark may have in common
+    /// with this one. Of what is not held any more it is not known.
+    pub(crate) fn last_until(&self, mark: Mark) -> LogIndex {
+        let Some(end) = self.at(mark.slot.next()) else { return mark.slot };
+        let end = end.min(self.entries.len());
+        let count = self.entries.range(..end).rev().take_while(|entry| entry.term > mark.round).count();
+        let is_before = count == end && self.before.round > mark.round;
+        LogIndex((self.before.slot.0 + (end - count) as u64).saturating_sub(u64::from(is_before)))
+    }
+
+    /// Values from `first` on: one, and more as long as they have at most that many bytes together.
+    pub(crate) fn batch(&self, first: LogIndex, size_max: usize) -> Vec<LogEntry> {
+        let from = self.at(first).unwrap_or(usize::MAX).min(self.entries.len());
+        let mut size = 0;
+        let fitting = self.entries.range(from..).enumerate().take_while(|(number, entry)| {
+            size += entry.payload.len() + 64;
+            *number == 0 || size <= size_max
+        });
+        fitting.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// Slots behind `after` in which members change.
+    pub(crate) fn changes_after(&self, after: LogIndex) -> impl Iterator<Item = LogIndex> {
+        self.changes.iter().copied().filter(move |slot| *slot > after)
+    }
+
+    fn push(&mut self, entry: LogEntry) {
+        self.bytes += entry.payload.len();
+        if change_of(&entry).is_some() {
+            self.changes.push_back(entry.index);
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// Puts values at the end; what lies there already from the first one's slot on is forgotten.
+    pub(crate) fn append(&mut self, entries: &[LogEntry]) {
+        let Some(first) = entries.first() else { return };
+        assert!(first.index > self.before.slot, "what a checkpoint holds is never overwritten");
+        assert!(first.index <= self.last().slot.next(), "slots have no gaps");
+        while let Some(entry) = self.entries.pop_back_if(|entry| entry.index >= first.index) {
+            self.bytes -= entry.payload.len();
+        }
+        while self.changes.pop_back_if(|slot| *slot >= first.index).is_some() {}
+        entries.iter().cloned().for_each(|entry| self.push(entry));
+    }
+
+    /// A checkpoint is durable: lets go of old values.
+    pub(crate) fn release(&mut self, slot: LogIndex, round: Term) {
+        if slot <= self.checkpoint.slot {
+            return;
+        }
+        self.checkpoint = Mark::new(slot, round);
+        while self.bytes > BYTES_BEHIND_CHECKPOINT
+            && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= slot)
+        {
+            self.before = Mark::of(&entry);
+            self.bytes -= entry.payload.len();
+        }
+        while self.changes.pop_front_if(|change| *change <= self.before.slot).is_some() {}
+    }
+
+    /// The log begins anew behind a checkpoint of another replica.
+    pub(crate) fn restart(&mut self, mark: Mark) {
+        self.entries.clear();
+        self.changes.clear();
+        self.bytes = 0;
+        self.before = mark;
+        self.checkpoint = mark;
+    }
+}
