@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_consensus::{LogEntry, Members, Write, WriteNumber};
+use bezant_consensus::{Engine, LogEntry, Members, Write, WriteNumber};
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
-use bezant_raft::{Raft, RaftOptions, RaftState};
 use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
 use bezant_rsm::{Prefetch, StateMachine};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
@@ -19,6 +18,7 @@ use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
 
 use crate::bug::{Bug, FlawedEngine, FlawedLedger};
+use crate::engine::{Beginning, EngineChoice};
 use crate::random::Random;
 use crate::rot::rot;
 
@@ -26,7 +26,7 @@ use crate::rot::rot;
 const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
 
 /// The node that a simulation runs: the one that runs in production.
-pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Raft>>;
+pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Box<dyn Engine>>>;
 type SimInput = Input<FlawedLedger>;
 type SimOutput = Output<FlawedLedger>;
 
@@ -79,6 +79,7 @@ pub(crate) struct Host {
     /// Nothing happens here before this moment: the process sleeps.
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
+    engine: EngineChoice,
     /// Why the process ended by itself.
     pub(crate) failure: Option<String>,
     /// Entries that became known as applied, to be compared with what the others applied.
@@ -93,7 +94,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(id: NodeId, bug: Option<Bug>, checkpoint_interval_bytes: usize) -> Self {
+    pub(crate) fn new(
+        id: NodeId,
+        engine: EngineChoice,
+        bug: Option<Bug>,
+        checkpoint_interval_bytes: usize,
+    ) -> Self {
         Self {
             id,
             disk: MemoryDisk::new(),
@@ -104,6 +110,7 @@ impl Host {
             admission: None,
             paused_until: 0,
             bug,
+            engine,
             failure: None,
             newly_applied: Vec::new(),
             checkpoint_interval_bytes,
@@ -192,22 +199,16 @@ impl Host {
         let restored = Restored::new(FlawedLedger::new(machine), applied, checkpoint.0, 0);
         let restored = restored.with_entries(&entries).map_err(|index| format!("entry {index} is none"))?;
         let by_index = entries.iter().map(|entry| (entry.index, entry.clone())).collect();
-        let options = RaftOptions {
-            node: self.id,
-            members,
-            election_ticks: 20,
-            heartbeat_ticks: 4,
-            may_vote: is_admitted,
-            seed,
-        };
-        let raft = Raft::new(&options, RaftState { vote, checkpoint, entries }).ok_or("the log is none")?;
+        let beginning =
+            Beginning { node: self.id, members, may_vote: is_admitted, seed, vote, checkpoint, entries };
+        let engine = self.engine.begin(beginning).ok_or("the log is none")?;
         let options = NodeOptions {
             node: self.id,
             is_alone: false,
             life: seed,
             checkpoint_interval_bytes: self.checkpoint_interval_bytes,
         };
-        let node = Node::new(restored, FlawedEngine::new(raft, self.bug), options);
+        let node = Node::new(restored, FlawedEngine::new(engine, self.bug), options);
         let supplier = Supplier::new(Arc::new(self.disk.clone()), store.clone(), history.reader());
         self.life = Some(Life {
             disk: self.disk.clone(),

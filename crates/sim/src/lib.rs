@@ -12,6 +12,7 @@
 mod bug;
 mod check;
 mod client;
+mod engine;
 mod faults;
 mod host;
 mod net;
@@ -26,6 +27,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use bug::Bug;
+pub use engine::EngineChoice;
 use world::World;
 
 /// What to simulate.
@@ -33,6 +35,8 @@ use world::World;
 pub struct SimOptions {
     /// Determines everything.
     pub seed: u64,
+    /// How the nodes agree.
+    pub engine: EngineChoice,
     /// A mistake to be found.
     pub bug: Option<Bug>,
     /// Keep every line of the trace, not only the last ones.

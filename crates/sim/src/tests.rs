@@ -3,7 +3,11 @@
 use super::*;
 
 fn options(seed: u64, bug: Option<Bug>) -> SimOptions {
-    SimOptions { seed, bug, keeps_trace: false }
+    with(EngineChoice::Raft, seed, bug)
+}
+
+const fn with(engine: EngineChoice, seed: u64, bug: Option<Bug>) -> SimOptions {
+    SimOptions { seed, engine, bug, keeps_trace: false }
 }
 
 #[test]
@@ -52,4 +56,21 @@ fn every_mistake_on_purpose_is_found() {
         assert!(found.is_some(), "{bug:?} is not found within {seeds} seeds");
     }
     assert_eq!(FOUND_WITHIN.len(), Bug::ALL.len());
+}
+
+#[test]
+fn some_seeds_break_nothing_with_paxos() {
+    for seed in 0..40 {
+        if let Err(failure) = simulate(with(EngineChoice::Paxos, seed, None)) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn every_mistake_on_purpose_is_found_with_paxos() {
+    for (bug, seeds) in FOUND_WITHIN {
+        let found = (0..seeds).find(|seed| simulate(with(EngineChoice::Paxos, *seed, Some(bug))).is_err());
+        assert!(found.is_some(), "{bug:?} is not found within {seeds} seeds");
+    }
 }

@@ -108,15 +108,13 @@ impl World {
         let nodes: Vec<NodeId> = (1..=count + spare).map(NodeId).collect();
         let plan = Plan::draw(&mut random, &nodes, options.bug);
         let clients = random.between(2, 6);
+        let host = |node| Host::new(node, options.engine, options.bug, plan.checkpoint_interval_bytes);
         let mut world = Self {
             options,
             time: EPOCH,
             sequence: 0,
             events: BTreeMap::new(),
-            hosts: nodes
-                .iter()
-                .map(|node| (*node, Host::new(*node, options.bug, plan.checkpoint_interval_bytes)))
-                .collect(),
+            hosts: nodes.iter().map(|node| (*node, host(*node))).collect(),
             nodes,
             first: count,
             operator,
