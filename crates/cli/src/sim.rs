@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use bezant_sim::{Bug, SimFailure, SimOptions, SimReport, simulate};
+use bezant_sim::{Bug, EngineChoice, SimFailure, SimOptions, SimReport, simulate};
 use clap::Args;
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ const FAULT_SHARE_MIN: u64 = 5;
   bezant sim --seed 42              one run; the same again, to the last bit, with the same version
   bezant sim --seed 42 --trace      with everything that happens in it
   bezant sim --seeds 5000           many, on all processors
+  bezant sim --engine paxos --seeds 5000        the same with the other engine
   bezant sim --bug forget-vote --seeds 300      a mistake on purpose: how many runs until it is found?
 
 A run that breaks what must hold ends with its trace, its seed, and exit code 1.")]
@@ -40,6 +41,9 @@ pub(crate) struct SimArgs {
     /// Print everything that happens
     #[arg(long)]
     trace: bool,
+    /// How the nodes agree: raft or paxos
+    #[arg(long, default_value = "raft", value_name = "NAME", value_parser = parse_engine)]
+    engine: EngineChoice,
     /// A mistake on purpose, to see it found
     #[arg(long, value_name = "NAME", value_parser = parse_bug)]
     bug: Option<Bug>,
@@ -49,6 +53,13 @@ fn parse_bug(name: &str) -> Result<Bug, String> {
     Bug::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         format!("the mistakes are {}", names.join(", "))
+    })
+}
+
+fn parse_engine(name: &str) -> Result<EngineChoice, String> {
+    EngineChoice::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = EngineChoice::ALL.iter().map(|engine| engine.name()).collect();
+        format!("the engines are {}", names.join(", "))
     })
 }
 
@@ -108,8 +119,12 @@ pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
                     if number >= args.seeds || is_over.load(Ordering::Relaxed) {
                         return;
                     }
-                    let options =
-                        SimOptions { seed: args.seed + number, bug: args.bug, keeps_trace: args.trace };
+                    let options = SimOptions {
+                        seed: args.seed + number,
+                        engine: args.engine,
+                        bug: args.bug,
+                        keeps_trace: args.trace,
+                    };
                     let result = simulate(options);
                     bar.inc(1);
                     let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -143,7 +158,11 @@ fn tell(
     failures: &[Box<SimFailure>],
 ) -> Result<ExitCode, Failure> {
     for failure in failures {
-        output::note(&format!("{failure}\nreplay it: bezant sim --seed {} --trace\n", failure.seed));
+        output::note(&format!(
+            "{failure}\nreplay it: bezant sim --engine {} --seed {} --trace\n",
+            args.engine.name(),
+            failure.seed
+        ));
     }
     if format == Format::Json {
         output::json(totals)?;
