@@ -195,8 +195,8 @@ impl Paxos {
     fn handle_installed(&mut self, mark: Mark, members: Members) {
         assert!(self.installing.is_some(), "a checkpoint was asked for");
         self.installing = None;
-        // A replica that was removed meanwhile goes on with those that it knew: nobody talks to it any more.
-        if members.index > self.members.index && members.get(self.node).is_some() {
+        // One that was removed meanwhile knows it from here, and stands no more.
+        if members.index > self.members.index {
             self.members = members.clone();
             self.outputs.push_back(Output::Members(members));
         }

@@ -8,6 +8,7 @@ use bezant_types::{LogIndex, NodeId};
 use crate::acceptor::MESSAGE_SIZE_MAX;
 use crate::ballot::Ballot;
 use crate::change::no_op;
+use crate::delivery::Delivery;
 use crate::engine::{Paxos, Position};
 use crate::leader::Leader;
 use crate::message::Message;
@@ -148,7 +149,7 @@ impl Paxos {
         }
         let is_due = ticks.is_multiple_of(self.patience.heartbeat_ticks());
         if is_due {
-            leader.deliveries.values_mut().for_each(crate::delivery::Delivery::handle_heartbeat);
+            leader.deliveries.values_mut().for_each(Delivery::handle_heartbeat);
         }
         let is_young = leader.since_tick + election_ticks > ticks;
         if !is_young && !is_quorum(&self.members, |node| node == self.node || self.is_heard(node)) {

@@ -81,7 +81,7 @@ impl Leader {
         }
         for member in members.nodes.iter().filter(|member| member.node != node) {
             let known = promises.get(&member.node).filter(|mark| values.holds(**mark));
-            let next = known.map_or_else(|| values.last().slot, |mark| mark.slot).next();
+            let next = known.copied().unwrap_or_else(|| values.last()).slot.next();
             self.deliveries
                 .entry(member.node)
                 .or_insert_with(|| Delivery::new(member.since, next, known.is_some()));

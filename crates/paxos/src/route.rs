@@ -17,7 +17,7 @@ impl Paxos {
             Message::Willing { turn, round } => self.handle_willing(from, turn, round),
             Message::Prepare { ballot } if from == ballot.node => self.handle_prepare(ballot),
             Message::Promise { ballot, accepted } => self.handle_promise(from, ballot, accepted),
-            Message::Refuse { ballot, promised } => self.handle_refuse(ballot, promised),
+            Message::Refuse { ballot, promised } => self.handle_refuse(from, ballot, promised),
             Message::Learn { ballot, after } if from == ballot.node => {
                 let answer = self.acceptor.handle_learn(ballot, after);
                 self.say(After::Everything, from, answer);

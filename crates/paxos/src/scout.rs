@@ -14,7 +14,7 @@
 //!
 //! It ends with the adoption of that log, or when somebody has promised a later ballot.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use bezant_consensus::Members;
 use bezant_types::{LogIndex, NodeId};
@@ -28,6 +28,8 @@ pub(crate) struct Scout {
     ballot: Ballot,
     /// Who has promised, and where its log ended then.
     promises: BTreeMap<NodeId, Mark>,
+    /// Who has promised another node in this round.
+    refused: BTreeSet<NodeId>,
     /// The slot behind which was asked for values, and whom.
     asked: Option<(NodeId, LogIndex)>,
 }
@@ -45,7 +47,7 @@ pub(crate) enum Step {
 
 impl Scout {
     pub(crate) const fn new(ballot: Ballot) -> Self {
-        Self { ballot, promises: BTreeMap::new(), asked: None }
+        Self { ballot, promises: BTreeMap::new(), refused: BTreeSet::new(), asked: None }
     }
 
     pub(crate) const fn ballot(&self) -> Ballot {
@@ -64,6 +66,12 @@ impl Scout {
     /// The first promise of an acceptor counts: a second one may be of a moment when it had accepted from this ballot's leader.
     pub(crate) fn handle_promise(&mut self, from: NodeId, accepted: Mark) {
         self.promises.entry(from).or_insert(accepted);
+    }
+
+    /// An acceptor has promised another node in this round: true when too few are left for a quorum.
+    pub(crate) fn handle_refused(&mut self, from: NodeId, members: &Members) -> bool {
+        self.refused.insert(from);
+        !is_quorum(members, |node| !self.refused.contains(&node))
     }
 
     /// `own` is the end of this replica's log; `members` the newest list that is certainly agreed.

@@ -139,11 +139,18 @@ impl Paxos {
         self.replica.wait(waits);
     }
 
-    /// An acceptor has promised a later ballot. Whoever tries the same waits for another time; longer each time.
-    pub(crate) fn handle_refuse(&mut self, ballot: Ballot, promised: Ballot) {
-        let is_later = promised.round > ballot.round
-            || (promised.round == ballot.round && matches!(self.position, Position::Scouting(_)));
-        if self.ballot() == Some(ballot) && is_later {
+    /// An acceptor has promised another ballot. When it is of a later round, or when too few are left for this one, the attempt
+    /// is over. Whoever tries the same waits for another time; longer each time.
+    pub(crate) fn handle_refuse(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) {
+        if self.ballot() != Some(ballot) || promised.round < ballot.round {
+            return;
+        }
+        let is_over = match &mut self.position {
+            _ if promised.round > ballot.round => true,
+            Position::Scouting(scout) => scout.handle_refused(from, &self.members),
+            _ => false,
+        };
+        if is_over {
             self.round_seen = self.round_seen.max(promised.round);
             self.position = Position::Waiting;
             self.follow(None);

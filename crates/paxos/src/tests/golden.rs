@@ -3,7 +3,8 @@
 //! | command | what it does |
 //! |---|---|
 //! | `nodes 3` | so many nodes begin a group |
-//! | `tick 1 2` · `tick times=20` | time goes on for these, or for all |
+//! | `tick 1 2` · `tick times=2` | time goes on for these, or for all |
+//! | `wait 1 2 times=20` | the same, with `run` after every tick |
 //! | `run` | carries messages and syncs disks until nothing is left to do |
 //! | `carry from=1 to=2` | carries the messages of that way, once |
 //! | `lose from=1 to=2` · `double from=1 to=2` | loses, or doubles, what is on that way |
@@ -49,12 +50,12 @@ struct Words {
 }
 
 impl Words {
-    fn new(command: &Command) -> Result<Self, Box<dyn Error>> {
+    fn new(command: &Command) -> Self {
         let mut arguments = command.consume_args();
         let nodes = std::iter::from_fn(|| arguments.next_pos().map(str::to_owned)).collect();
         let keys = std::iter::from_fn(|| arguments.next_key());
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Ok(Self { nodes, keys })
+        Self { nodes, keys }
     }
 
     fn node(&self) -> Result<NodeId, Box<dyn Error>> {
@@ -98,7 +99,7 @@ impl Runner {
                 Role::Leader => "leads".to_owned(),
                 Role::Candidate => "tries to lead".to_owned(),
                 Role::Follower => {
-                    standing.leader.map_or("waits".to_owned(), |leader| format!("follows {leader}"))
+                    standing.leader.map_or_else(|| "waits".to_owned(), |leader| format!("follows {leader}"))
                 }
             };
             let (term, decided, committed) = (standing.term, standing.committed, machine.committed);
@@ -156,17 +157,16 @@ impl Runner {
         Ok(())
     }
 
-    fn tick(&mut self, words: &Words) -> Result<(), Box<dyn Error>> {
-        let times = words.key("times", 1)?;
-        for _ in 0..times {
+    fn tick(&mut self, words: &Words, runs: bool) -> Result<(), Box<dyn Error>> {
+        for _ in 0..words.key("times", 1)? {
             if words.nodes.is_empty() {
                 self.net.tick();
-                if times > 1 {
-                    self.net.settle();
-                }
             }
             for node in &words.nodes {
                 self.net.handle(NodeId(node.parse()?), Input::Tick);
+            }
+            if runs {
+                self.net.settle();
             }
         }
         Ok(())
@@ -175,7 +175,8 @@ impl Runner {
     fn ask(&mut self, name: &str, words: &Words) -> Result<(), Box<dyn Error>> {
         let member = NodeId(words.key("node", 0)?);
         match name {
-            "tick" => self.tick(words)?,
+            "tick" => self.tick(words, false)?,
+            "wait" => self.tick(words, true)?,
             "elect" => {
                 let leader = self.net.elect();
                 self.net.note(|| format!("{leader} leads"));
@@ -216,7 +217,7 @@ impl goldenscript::Runner for Runner {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
-        let words = Words::new(command)?;
+        let words = Words::new(command);
         if command.name == "who" {
             return Ok(self.who());
         }

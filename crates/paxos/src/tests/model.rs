@@ -1,17 +1,18 @@
 //! Every way in which a small group can go: the roles' own rules, explored by a model checker.
 //!
-//! Bounds: three acceptors, two of them with a leader beside it, that tries to lead once each; two slots, and the no-op that a
-//! leader of adopted slots needs behind them. The network keeps every message for ever: each may be taken never, once or
-//! often, in any order, which is loss, doubling and reordering. A leader offers what it has from every place of its log on.
-//! A write is durable when the answer leaves: that answers wait for it is `disk`'s, and tested with power failures in
-//! `random`.
+//! Bounds: three acceptors, two of them with a leader beside it, that tries to lead twice each; two slots, and the no-op that a
+//! leader of adopted slots needs behind them. The network keeps every message: each may be taken never, once or often,
+//! in any order, which is loss, doubling and reordering. What can have no effect any more is let go of, so that states which
+//! differ by it alone are one. Nobody is told of a later promise: a leader may go on for as long as it likes. A leader
+//! offers its log from every place on. What a node says to itself arrives at once, and a write is durable when the
+//! answer leaves: that answers wait for it is `disk`'s, and tested with power failures in `random`.
 //!
-//! What must hold in every state: no two replicas take different values for decided (agreement), and what is decided was
-//! proposed in that slot and that round (validity).
+//! What must hold in every state: no two replicas take different values for decided, whether they decide themselves or are told
+//! so now (agreement), and every value was proposed in its slot and its round (validity).
 
 use std::vec::Vec;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use bezant_consensus::{EntryKind, LogEntry, Members};
@@ -50,14 +51,26 @@ enum Attempt {
 #[derive(Clone, Debug, PartialEq)]
 struct Node {
     acceptor: Acceptor,
+    /// What it has decided as a leader, and in which ballot.
     decided: LogIndex,
+    decided_in: Ballot,
     attempt: Attempt,
     attempts: u8,
 }
 
+impl Node {
+    const fn leads_in(&self) -> Option<Term> {
+        match &self.attempt {
+            Attempt::Leading { ballot, .. } => Some(ballot.round),
+            _ => None,
+        }
+    }
+}
+
 impl Hash for Node {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.acceptor.promised(), self.acceptor.matched(), self.decided, self.attempts).hash(state);
+        (self.acceptor.promised(), self.acceptor.matched(), self.attempts).hash(state);
+        (self.decided, self.decided_in).hash(state);
         for entry in self.acceptor.values().batch(LogIndex(1), usize::MAX) {
             (entry.index, entry.term, entry.payload).hash(state);
         }
@@ -65,11 +78,19 @@ impl Hash for Node {
     }
 }
 
+/// A message, beside its bytes that name it.
+#[derive(Clone, Debug, PartialEq)]
+struct Sent(Message);
+
+impl Hash for Sent {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
+}
+
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct State {
     nodes: Vec<Node>,
     /// From, to, message: for ever.
-    sent: BTreeSet<(usize, usize, Bytes)>,
+    sent: BTreeMap<(usize, usize, Bytes), Sent>,
     has_forgotten: bool,
 }
 
@@ -97,7 +118,63 @@ fn index(node: NodeId) -> usize {
 
 impl State {
     fn send(&mut self, from: usize, to: usize, message: &Message) {
-        self.sent.insert((from, to, encode(message)));
+        if !matches!(message, Message::Refuse { .. }) {
+            self.sent.insert((from, to, encode(message)), Sent(message.clone()));
+        }
+    }
+
+    /// Lets go of what can have no effect any more; `forgets` when an acceptor may go back behind its promise.
+    fn prune(&mut self, forgets: bool) {
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.retain(|(from, to, _), Sent(message)| {
+            self.is_wanted(*from, *to, message) || (forgets && is_for_acceptor(message))
+        });
+        self.sent = sent;
+    }
+
+    fn is_wanted(&self, from: usize, to: usize, message: &Message) -> bool {
+        let node = &self.nodes[to];
+        let promised = node.acceptor.promised();
+        let scouts = |ballot: &Ballot, node: &Node| matches!(&node.attempt, Attempt::Scouting(scout) if scout.ballot() == *ballot);
+        match message {
+            Message::Prepare { ballot } => promised.round <= ballot.round && promised != *ballot,
+            Message::Promise { ballot, .. } => match &node.attempt {
+                Attempt::Scouting(scout) => scout.ballot() == *ballot && !scout.has_promised(name(from)),
+                _ => false,
+            },
+            Message::Learn { ballot, .. } => promised == *ballot && scouts(ballot, &self.nodes[from]),
+            // A leader's offers are there from every place on already.
+            Message::Learned { ballot, .. } | Message::Missing { ballot, .. } => scouts(ballot, node),
+            Message::Accept { ballot, after, values, .. } => {
+                let end = values.last().map_or(after.slot, |value| value.index);
+                promised.round < ballot.round
+                    || (promised.round == ballot.round && node.acceptor.matched() < end)
+            }
+            Message::Accepted { ballot, last } => match &node.attempt {
+                Attempt::Leading { ballot: own, commanders } => {
+                    let is_news = |commander: &Commander| {
+                        let mut after = commander.clone();
+                        after.handle_accepted(name(from), *last);
+                        after != *commander
+                    };
+                    own == ballot && commanders.iter().any(is_news)
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// What a node says to itself, one thing after the other.
+    fn settle(&mut self, node: usize, members: &Members) {
+        let first = (node, node, Bytes::new());
+        while let Some((own, message)) = self.sent.range(first.clone()..).next()
+            && (own.0, own.1) == (node, node)
+        {
+            let (own, message) = (own.clone(), message.0.clone());
+            self.sent.remove(&own);
+            self.take(node, node, message, members);
+        }
     }
 
     fn last(&self, node: usize) -> Mark {
@@ -116,7 +193,7 @@ impl State {
     }
 
     fn offer(&mut self, node: usize, ballot: Ballot) {
-        let (last, decided) = (self.last(node), self.nodes[node].decided);
+        let (last, decided) = (self.last(node), LogIndex(0));
         for to in (0..ACCEPTORS).filter(|to| *to != node) {
             for from in 0..last.slot.0 {
                 let values = self.nodes[node].acceptor.values();
@@ -124,8 +201,6 @@ impl State {
                 let values = values.batch(LogIndex(from + 1), usize::MAX);
                 self.send(node, to, &Message::Accept { ballot, after, values, decided });
             }
-            let question = Message::Accept { ballot, after: last, values: Vec::new(), decided };
-            self.send(node, to, &question);
         }
     }
 
@@ -148,6 +223,21 @@ impl State {
                 self.nodes[node].attempt = Attempt::Leading { ballot, commanders };
                 self.give_out(node, ballot);
             }
+        }
+    }
+
+    fn learn_earlier(&mut self, way: (usize, usize), ballot: Ballot, after: LogIndex, hint: Mark) {
+        let (from, to) = way;
+        let Node { acceptor, decided, attempt, .. } = &mut self.nodes[to];
+        let guess = acceptor.values().last_until(hint).max(*decided);
+        if let Attempt::Scouting(scout) = attempt
+            && scout.ballot() == ballot
+            && guess < after
+            && scout.take_answer(name(from), after)
+        {
+            scout.ask(name(from), guess);
+            let after = acceptor.values().mark(guess).unwrap();
+            self.send(to, from, &Message::Learn { ballot, after });
         }
     }
 
@@ -184,26 +274,15 @@ impl State {
                     self.scout_on(to, members);
                 }
             }
-            Message::Missing { ballot, after, hint } => {
-                let guess = node.acceptor.values().last_until(hint).max(decided);
-                if let Attempt::Scouting(scout) = &mut node.attempt
-                    && scout.ballot() == ballot
-                    && guess < after
-                    && scout.take_answer(name(from), after)
-                {
-                    scout.ask(name(from), guess);
-                    let after = node.acceptor.values().mark(guess).unwrap();
-                    self.send(to, from, &Message::Learn { ballot, after });
+            Message::Missing { ballot, after, hint } => self.learn_earlier((from, to), ballot, after, hint),
+            Message::Accept { ballot, after, values, .. } => {
+                if node.leads_in() == Some(ballot.round) {
+                    return;
                 }
-            }
-            Message::Accept { ballot, after, values, decided: known } => {
-                let leads = matches!(&node.attempt, Attempt::Leading { ballot: own, .. } if own.round == ballot.round);
-                assert!(!leads, "two lead in round {}", ballot.round);
                 let answer = node.acceptor.handle_accept(ballot, after, &values, decided);
                 drop(node.acceptor.take_write());
                 if node.acceptor.promised().round == ballot.round {
                     node.attempt = Attempt::None;
-                    node.decided = decided.max(known.min(node.acceptor.matched()));
                 }
                 self.send(to, from, &answer);
             }
@@ -220,22 +299,16 @@ impl State {
                     node.decided = commanders.remove(0).last();
                 }
                 if node.decided > before {
-                    self.offer(to, ballot);
-                }
-            }
-            Message::Refuse { ballot, .. } => {
-                let tries = match &node.attempt {
-                    Attempt::None => false,
-                    Attempt::Scouting(scout) => scout.ballot() == ballot,
-                    Attempt::Leading { ballot: own, .. } => *own == ballot,
-                };
-                if tries {
-                    node.attempt = Attempt::None;
+                    node.decided_in = ballot;
                 }
             }
             other => panic!("nobody says {other:?}"),
         }
     }
+}
+
+const fn is_for_acceptor(message: &Message) -> bool {
+    matches!(message, Message::Prepare { .. } | Message::Learn { .. } | Message::Accept { .. })
 }
 
 impl Model for Group {
@@ -247,10 +320,11 @@ impl Model for Group {
         let node = Node {
             acceptor: Acceptor::new(Ballot::default(), values),
             decided: LogIndex(0),
+            decided_in: Ballot::default(),
             attempt: Attempt::None,
             attempts: 0,
         };
-        vec![State { nodes: vec![node; ACCEPTORS], sent: BTreeSet::new(), has_forgotten: false }]
+        vec![State { nodes: vec![node; ACCEPTORS], sent: BTreeMap::new(), has_forgotten: false }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -266,11 +340,13 @@ impl Model for Group {
         if self.forgets && !state.has_forgotten {
             actions.extend((0..ACCEPTORS).map(Action::Forget));
         }
-        actions.extend(state.sent.iter().map(|(from, to, bytes)| Action::Take(*from, *to, bytes.clone())));
+        actions.extend(state.sent.keys().map(|(from, to, bytes)| Action::Take(*from, *to, bytes.clone())));
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
+        let (Action::Stand(node) | Action::Propose(node) | Action::Take(_, node, _) | Action::Forget(node)) =
+            action;
         match action {
             Action::Stand(node) => {
                 next.nodes[node].attempts += 1;
@@ -293,27 +369,39 @@ impl Model for Group {
                 next.give_out(node, ballot);
             }
             Action::Take(from, to, bytes) => {
-                next.take(from, to, decode(&bytes).expect("a message"), &self.members);
+                // What an acceptor that forgets makes others say may be nonsense.
+                next.take(from, to, decode(&bytes)?, &self.members);
             }
             Action::Forget(node) => {
                 next.has_forgotten = true;
                 next.nodes[node].acceptor.forget_promise();
             }
         }
+        next.settle(node, &self.members);
+        next.prune(self.forgets);
         (next != *state).then_some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("agreement", |_, state: &State| {
-                let decided = |node: &Node, slot| {
-                    (slot <= node.decided).then(|| node.acceptor.values().entry(slot).cloned()).flatten()
-                };
-                (1..=SLOTS + 1).map(LogIndex).all(|slot| {
-                    let mut values = state.nodes.iter().filter_map(|node| decided(node, slot));
-                    let first = values.next();
-                    values.all(|value| Some(value) == first)
+                let mut leaders = state.nodes.iter().filter(|node| node.decided > LogIndex(0));
+                leaders.all(|leader| {
+                    state.nodes.iter().all(|node| {
+                        // A decision of a leader that a replica follows is one, as far as their logs are equal.
+                        let follows = node.acceptor.promised().round == leader.decided_in.round;
+                        let told = if follows { node.acceptor.matched() } else { LogIndex(0) };
+                        let last = leader.decided.min(told.max(node.decided));
+                        (1..=last.0).map(LogIndex).all(|slot| {
+                            leader.acceptor.values().mark(slot) == node.acceptor.values().mark(slot)
+                        })
+                    })
                 })
+            }),
+            Property::always("one leader a round", |_, state: &State| {
+                let mut rounds: Vec<Term> = state.nodes.iter().filter_map(Node::leads_in).collect();
+                rounds.sort_unstable();
+                rounds.windows(2).all(|pair| pair[0] != pair[1])
             }),
             Property::always("validity", |_, state: &State| {
                 state.nodes.iter().all(|node| {
@@ -341,8 +429,9 @@ fn group(attempts: u8, forgets: bool) -> Group {
 
 #[test]
 fn every_way_ends_in_agreement() {
-    let checker = group(1, false).checker().threads(2).spawn_bfs().join();
-    std::println!("{} states", checker.unique_state_count());
+    let checker = group(2, false).checker().threads(2).spawn_bfs().join();
+    assert!(checker.is_done());
+    assert!(checker.unique_state_count() > 100_000, "{} states", checker.unique_state_count());
     checker.assert_properties();
 }
 

@@ -197,7 +197,7 @@ impl Net {
                     self.note(|| format!("{node} writes {}", written(&write)));
                     self.machine(node).disk.write(write);
                 }
-                Output::Commit(entry) => self.commit(node, entry),
+                Output::Commit(entry) => self.commit(node, &entry),
                 Output::Send { to, bytes } => self.send(node, to, bytes),
                 Output::Readable { read, index } => {
                     self.note(|| format!("{node} may answer read {} at {index}", read.0));
@@ -225,15 +225,15 @@ impl Net {
         self.packets.push_back(Packet { from, to, disks, bytes });
     }
 
-    fn commit(&mut self, node: NodeId, entry: LogEntry) {
-        self.note(|| format!("{node} commits {}", value(&entry)));
+    fn commit(&mut self, node: NodeId, entry: &LogEntry) {
+        self.note(|| format!("{node} commits {}", value(entry)));
         let machine = self.machine(node);
         assert_eq!(entry.index, machine.committed.next(), "commits are in order");
-        let is_durable = machine.disk.durable.iter().rev().any(|known| *known == entry);
+        let is_durable = machine.disk.durable.iter().rev().any(|known| known == entry);
         assert!(is_durable, "{node} commits what is not on its disk");
         machine.committed = entry.index;
-        let known = self.agreed.entry(entry.index).or_insert_with(|| entry.clone());
-        assert_eq!(*known, entry, "node {node} commits another value than others");
+        let known = &*self.agreed.entry(entry.index).or_insert_with(|| entry.clone());
+        assert_eq!(known, entry, "node {node} commits another value than others");
     }
 
     /// What was written becomes durable.

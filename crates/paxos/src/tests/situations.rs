@@ -162,6 +162,28 @@ fn what_would_strand_the_group_is_refused() {
 }
 
 #[test]
+fn whoever_was_removed_meanwhile_learns_it_from_a_checkpoint_and_stands_no_more() {
+    let mut net = led();
+    ticks(&mut net, 4);
+    net.cut.insert(THREE);
+    net.engine(ONE).change(Change::Remove(THREE)).unwrap();
+    net.drain(ONE);
+    ticks(&mut net, 4);
+    net.checkpoint(ONE);
+    let last = net.machine(ONE).disk.checkpoint;
+    let ballot = Ballot { round: Term(1), node: ONE };
+    let word = Message::Checkpoint { ballot, last: Mark::new(last.0, last.1) };
+    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&word) });
+    assert!(net.install(THREE));
+    assert_eq!(net.engine(THREE).members().get(THREE), None);
+    for _ in 0..100 {
+        net.tick();
+        net.settle();
+        assert_eq!(net.engine(THREE).standing().role, Role::Follower);
+    }
+}
+
+#[test]
 fn nonsense_changes_nothing() {
     let mut net = led();
     agree(&mut net, "a");
