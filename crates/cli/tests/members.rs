@@ -162,9 +162,18 @@ async fn lose_a_disk(machines: &mut Machines, known: &Known, lost: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_come_and_go_and_nothing_is_lost() {
+async fn nodes_come_and_go_and_nothing_is_lost_on_raft() {
+    come_and_go("raft").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_come_and_go_and_nothing_is_lost_on_paxos() {
+    come_and_go("paxos").await;
+}
+
+async fn come_and_go(engine: &'static str) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut machines = Machines::new(folder.path(), 4);
+    let mut machines = Machines::new(folder.path(), 4, engine);
     (0..3).for_each(|node| machines.start(node, false));
     let all = machines.urls(&[0, 1, 2, 3]);
     let client = connect(&all).await;

@@ -134,6 +134,7 @@ fn bare(folder: &Path) -> Result<bezant_runtime::Running<Echo>, Box<dyn Error>> 
         node: NodeId(1),
         token: TOKEN.to_owned(),
         nodes: vec![(NodeId(1), listener.local_addr()?.to_string())],
+        engine: None,
         join: Vec::new(),
         give_up: Arc::default(),
         listener,

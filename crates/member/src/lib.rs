@@ -24,7 +24,7 @@ mod session;
 
 pub use bezant_rsm::{Call, Caller, Event, Freshness, RestoreError, Service, UnknownCall};
 pub use bezant_runtime::{
-    ChangeError, ClusterStatus, Health, NodeStatus, Part, Role, StartError, StartReport,
+    ChangeError, ClusterStatus, EngineKind, Health, NodeStatus, Part, Role, StartError, StartReport,
 };
 pub use bezant_types::{LogIndex, Nanos, NodeId};
 pub use bytes::Bytes;

@@ -79,6 +79,7 @@ impl<S: Service + Default> Member<S> {
         let cluster = ClusterOptions {
             node,
             token: options.token.trim().to_owned(),
+            engine: options.engine,
             nodes,
             join,
             give_up: Arc::clone(&give_up.0),

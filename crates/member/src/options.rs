@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bezant_runtime::{FileDisk, NodeOptions, StartError};
+use bezant_runtime::{EngineKind, FileDisk, NodeOptions, StartError};
 use bezant_storage::record::Identity;
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
@@ -27,6 +27,7 @@ pub struct MemberOptions {
     pub(crate) token: String,
     pub(crate) node: Option<u64>,
     pub(crate) advertise: Option<String>,
+    pub(crate) engine: Option<EngineKind>,
     pub(crate) timeout: Duration,
     pub(crate) join_timeout: Duration,
     pub(crate) checkpoint_interval_bytes: usize,
@@ -43,6 +44,7 @@ impl MemberOptions {
             token: token.into(),
             node: None,
             advertise: None,
+            engine: None,
             timeout: TIMEOUT,
             join_timeout: JOIN_TIMEOUT,
             checkpoint_interval_bytes: NodeOptions::default().checkpoint_interval_bytes,
@@ -61,6 +63,13 @@ impl MemberOptions {
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise = Some(address.into());
+        self
+    }
+
+    /// What a new cluster agrees with: Raft unless it is said. A member that joins takes what the others have.
+    #[must_use]
+    pub const fn engine(mut self, engine: EngineKind) -> Self {
+        self.engine = Some(engine);
         self
     }
 

@@ -48,6 +48,7 @@ async fn two_services_and_a_ledger_live_in_one_process() {
         token: TOKEN.to_owned(),
         nodes: vec![(NodeId(1), address.clone())],
         join: Vec::new(),
+        engine: None,
         give_up: std::sync::Arc::default(),
         listener,
         growth: Some(address),

@@ -51,6 +51,7 @@ impl Cluster {
             token: "a token for a test".to_owned(),
             nodes: nodes.collect(),
             join: Vec::new(),
+            engine: None,
             give_up: std::sync::Arc::default(),
             listener,
             growth: None,

@@ -121,7 +121,16 @@ impl Place {
             ))
         })?;
         let Self { node, nodes, join, engine, token, .. } = self;
-        Ok(ClusterOptions { node, token, engine, nodes, join, give_up: Arc::default(), listener, growth: None })
+        Ok(ClusterOptions {
+            node,
+            token,
+            engine,
+            nodes,
+            join,
+            give_up: Arc::default(),
+            listener,
+            growth: None,
+        })
     }
 }
 
