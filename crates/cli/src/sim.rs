@@ -1,5 +1,7 @@
 //! `bezant sim`: whole nodes over a simulated network, disks and clocks, and what must hold checked after.
 
+mod trace;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -12,6 +14,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::output::{self, Format};
+use trace::TraceArgs;
 
 /// Seeds of a run in which every kind of fault must have happened often enough to count.
 const FAULTS_COUNT_FROM: u64 = 200;
@@ -22,11 +25,12 @@ const FAULT_SHARE_MIN: u64 = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant sim --seed 42              one run; the same again, to the last bit, with the same version
-  bezant sim --seed 42 --trace      with everything that happens in it
+  bezant sim --seed 42 --trace --from 2000 --until 3000      with a drawing of that second
+  bezant sim --seed 42 --html run.html      with a page of everything that happens in it
   bezant sim --seeds 5000           many, on all processors
   bezant sim --bug forget-vote --seeds 300      a mistake on purpose: how many runs until it is found?
 
-A run that breaks what must hold ends with its trace, its seed, and exit code 1.")]
+A run that breaks what must hold ends with its last marks, its seed, and exit code 1.")]
 pub(crate) struct SimArgs {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
@@ -37,9 +41,8 @@ pub(crate) struct SimArgs {
     /// Runs at the same time [default: processors]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
-    /// Print everything that happens
-    #[arg(long)]
-    trace: bool,
+    #[command(flatten)]
+    trace: TraceArgs,
     /// A mistake on purpose, to see it found
     #[arg(long, value_name = "NAME", value_parser = parse_bug)]
     bug: Option<Bug>,
@@ -86,12 +89,19 @@ impl Totals {
         }
         self.fingerprint = Some(format!("{:016x}", report.fingerprint));
     }
+
+    fn tell(&self, format: Format) -> Result<(), Failure> {
+        if format == Format::Json { output::json(self) } else { tell_people(self) }
+    }
 }
 
 /// Runs the seeds.
 pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
     // A broken invariant is told with its trace, not with the machine's stack.
     std::panic::set_hook(Box::new(|_| {}));
+    if args.trace.is_asked() {
+        return args.trace.run(SimOptions { seed: args.seed, bug: args.bug }, format);
+    }
     let begun = Instant::now();
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = args.threads.unwrap_or(processors).max(1);
@@ -108,9 +118,7 @@ pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
                     if number >= args.seeds || is_over.load(Ordering::Relaxed) {
                         return;
                     }
-                    let options =
-                        SimOptions { seed: args.seed + number, bug: args.bug, keeps_trace: args.trace };
-                    let result = simulate(options);
+                    let result = simulate(SimOptions { seed: args.seed + number, bug: args.bug });
                     bar.inc(1);
                     let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     totals.seeds += 1;
@@ -143,13 +151,10 @@ fn tell(
     failures: &[Box<SimFailure>],
 ) -> Result<ExitCode, Failure> {
     for failure in failures {
-        output::note(&format!("{failure}\nreplay it: bezant sim --seed {} --trace\n", failure.seed));
+        let bug = args.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
+        output::note(&format!("{failure}\nreplay it: bezant sim --seed {}{bug} --trace\n", failure.seed));
     }
-    if format == Format::Json {
-        output::json(totals)?;
-    } else {
-        tell_people(totals)?;
-    }
+    totals.tell(format)?;
     if let Some(bug) = args.bug {
         let found = !failures.is_empty();
         let text = if found { "found" } else { "not found" };

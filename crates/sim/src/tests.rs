@@ -3,7 +3,7 @@
 use super::*;
 
 fn options(seed: u64, bug: Option<Bug>) -> SimOptions {
-    SimOptions { seed, bug, keeps_trace: false }
+    SimOptions { seed, bug }
 }
 
 #[test]
