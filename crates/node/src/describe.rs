@@ -19,7 +19,8 @@ impl PeerMessage {
                 command_text(*number, "a change of the members")
             }
             Self::Forward(number, command) => {
-                let what = format!("{} events of operation {}", command.events, command.operation);
+                let plural = if command.events == 1 { "" } else { "s" };
+                let what = format!("{} event{plural} of operation {}", command.events, command.operation);
                 command_text(*number, &what)
             }
             Self::Outcome(number, outcome) => command_text(*number, &outcome_text(outcome)),

@@ -52,12 +52,16 @@ fn text(message: &Message) -> String {
         }
         Type::MsgAppendResponse if reject => {
             let hint = message.reject_hint;
-            format!("append refused: entry {index} is not there, try {hint}/{log_term}, term {term}")
+            format!("append refused: no entry {index}, try {hint}/{log_term}, term {term}")
         }
         Type::MsgAppendResponse => format!("has entries up to {index}, term {term}"),
-        Type::MsgHeartbeat => format!("heartbeat{}, commit {commit}, term {term}", for_read(&message.context)),
+        Type::MsgHeartbeat => {
+            format!("heartbeat{}, commit {commit}, term {term}", for_read(&message.context))
+        }
         Type::MsgHeartbeatResponse => format!("heartbeat heard{}, term {term}", for_read(&message.context)),
-        Type::MsgRequestPreVote => format!("would you vote for me in term {term}? log ends {index}/{log_term}"),
+        Type::MsgRequestPreVote => {
+            format!("would you vote for me in term {term}? log ends {index}/{log_term}")
+        }
         Type::MsgRequestPreVoteResponse => format!("{}, term {term}", granted("pre-vote", reject)),
         Type::MsgRequestVote => {
             // The crate's word for an election that the old leader asked for.
@@ -102,7 +106,7 @@ fn special(entry: &Entry) -> Option<String> {
     }
     Some(match change_of(entry)? {
         Change::Add { node, .. } => format!("add node {node}"),
-        Change::Meet { node, .. } => format!("meet the disk of node {node}"),
+        Change::Meet { node, .. } => format!("disk of node {node}"),
         Change::Promote(node) => format!("promote node {node}"),
         Change::Remove(node) => format!("remove node {node}"),
         Change::Complete => "the change is complete".to_owned(),
@@ -190,7 +194,7 @@ mod tests {
         let answer = Message { index: 43, ..message(MessageType::MsgAppendResponse) };
         check(&answer, kind, "has entries up to 43, term 3");
         let refusal = Message { reject: true, reject_hint: 12, log_term: 2, ..answer };
-        check(&refusal, kind, "append refused: entry 43 is not there, try 12/2, term 3");
+        check(&refusal, kind, "append refused: no entry 43, try 12/2, term 3");
         check(&message(MessageType::MsgPropose), kind, "propose 0 entries");
     }
 

@@ -54,7 +54,9 @@ impl Drawing<'_> {
         let is_shown = |event: &&TraceEvent| self.shows(&event.what);
         let events = self.trace.events.iter().filter(is_shown);
         let mut lines: Vec<_> = events.map(|event| (moment(event), event)).collect();
-        lines.sort_by_key(|(time, _)| *time);
+        // Who becomes something says so after it: what was lost when it was sent stands behind the other events of its
+        // moment.
+        lines.sort_by_key(|(time, event)| (*time, is_lost_at_once(event)));
         lines
     }
 
@@ -77,9 +79,7 @@ impl Drawing<'_> {
         if self.shows_heartbeats {
             return 0;
         }
-        let is_hidden = |event: &&TraceEvent| {
-            matches!(&event.what, What::Message(sent) if sent.description.kind == MessageKind::Heartbeat)
-        };
+        let is_hidden = |event: &&TraceEvent| matches!(&event.what, What::Message(sent) if sent.description.kind == MessageKind::Heartbeat);
         self.trace.events.iter().filter(is_hidden).count()
     }
 
@@ -161,6 +161,10 @@ fn moment(event: &TraceEvent) -> u64 {
     }
 }
 
+const fn is_lost_at_once(event: &TraceEvent) -> bool {
+    matches!(&event.what, What::Message(Sent { fate: Fate::Lost(at, _), .. }) if *at == event.at)
+}
+
 /// An event in words.
 pub(super) fn event_text(event: &TraceEvent) -> String {
     match &event.what {
@@ -181,7 +185,7 @@ pub(super) fn event_text(event: &TraceEvent) -> String {
 }
 
 fn message_text(at: u64, sent: &Sent) -> String {
-    let again = if sent.is_double { ", a second time" } else { "" };
+    let again = if sent.is_double { ", again" } else { "" };
     let end = match sent.fate {
         Fate::UnderWay(_) => "under way".to_owned(),
         Fate::Arrived(arrived) => {
@@ -205,7 +209,7 @@ impl Lanes {
         let width = match count {
             0..=3 => 11,
             4 => 9,
-            _ => 7,
+            _ => 6,
         };
         Self { count, width }
     }

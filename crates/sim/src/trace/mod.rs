@@ -43,7 +43,7 @@ impl Default for TraceWindow {
 }
 
 impl TraceWindow {
-    /// A page with so many events is some 15 MB, and a browser still turns it over smoothly.
+    /// A page with so many events is some 10 MB, and a browser still turns it over smoothly.
     pub const EVENTS_MAX: usize = 200_000;
 }
 

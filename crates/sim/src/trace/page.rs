@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use bezant_consensus::MessageKind;
 use serde::Serialize;
 
-use super::{Fate, LaneState, Loss, MarkKind, Trace, What};
+use super::{Fate, LaneState, Loss, Trace, What};
 
 /// The page without its data.
 const TEMPLATE: &str = include_str!("page.html");
+
+/// Lines of the drawing in text that a page without its script shows.
+const TEXT_LINES_MAX: usize = 300;
 
 /// A message: sent, arrived or lost, from, to, kind, text, fate (0 arrived, 1 under way, from 2 on a loss), and whether
 /// it is a second copy.
@@ -53,7 +56,10 @@ impl Trace {
     pub fn html(&self) -> String {
         let data = serde_json::to_string(&self.data()).expect("invariant: numbers and texts can be written");
         let title = format!("Bezant, a simulated run, seed {}", self.seed);
-        fill(TEMPLATE, &[("title", &title), ("data", &data.replace('<', "\\u003c"))])
+        let text = self.drawing().to_string();
+        let text: Vec<String> = text.lines().take(TEXT_LINES_MAX).map(escape).collect();
+        let data = data.replace('<', "\\u003c");
+        fill(TEMPLATE, &[("title", &title), ("text", &text.join("\n")), ("data", &data)])
     }
 
     fn data(&self) -> Data<'_> {
@@ -126,6 +132,11 @@ fn place<'trace>(
     })
 }
 
+/// A text as HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// Puts values in place of `{{name}}`; what a value holds is not looked at again.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut page = String::new();
@@ -142,12 +153,18 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MarkKind;
     use super::*;
 
     #[test]
     fn values_are_put_in_once() {
         let page = fill("a {{one}} b {{two}} c", &[("one", "{{two}}"), ("two", "2")]);
         assert_eq!(page, "a {{two}} b 2 c");
+    }
+
+    #[test]
+    fn text_is_no_markup() {
+        assert_eq!(escape("<b>&\"1\"</b>"), "&lt;b&gt;&amp;\"1\"&lt;/b&gt;");
     }
 
     #[test]

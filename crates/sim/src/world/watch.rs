@@ -27,8 +27,10 @@ impl World {
                 self.watch_input(*node, input);
             }
             Event::Ask { node, ticket } => {
+                let is_up = self.hosts.get(node).is_some_and(Host::is_up);
                 if let Some((client, call)) = self.tickets.get(ticket) {
-                    let text = format!("client {} asks: {}", client + 1, wish_text(&call.wanted));
+                    let nobody = if is_up { "" } else { " (nobody there)" };
+                    let text = format!("client {} asks: {}{nobody}", client + 1, wish_text(&call.wanted));
                     self.recorder.ask(*node, *ticket, text);
                 }
             }
@@ -81,6 +83,7 @@ impl World {
 
 fn wish_text(wanted: &Wanted) -> String {
     match wanted {
+        Wanted::Write(command) if command.events == 1 => "write 1 event".to_owned(),
         Wanted::Write(command) => format!("write {} events", command.events),
         Wanted::Read(Consistency::Linearizable) => "read".to_owned(),
         Wanted::Read(Consistency::AtLeast(index)) => format!("read, at least entry {index}"),
