@@ -86,15 +86,17 @@ fn granted(what: &str, is_rejected: bool) -> String {
     format!("{what} {}", if is_rejected { "refused" } else { "granted" })
 }
 
-/// The entries of a message: `none`, `41`, `41..43`, and what is special in them.
+/// The entries of a message: `none`, `41`, `41..43`, and what the first is that is no command.
 fn range(entries: &[Entry]) -> String {
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return "none".to_owned() };
     let mut text = first.index.to_string();
     if last.index != first.index {
         text = format!("{text}..{}", last.index);
     }
-    for special in entries.iter().filter_map(special) {
-        text = format!("{text} ({special})");
+    let mut specials = entries.iter().filter_map(special);
+    if let Some(special) = specials.next() {
+        let more = if specials.next().is_some() { ", .." } else { "" };
+        text = format!("{text} ({special}{more})");
     }
     text
 }
@@ -109,7 +111,7 @@ fn special(entry: &Entry) -> Option<String> {
         Change::Meet { node, .. } => format!("disk of node {node}"),
         Change::Promote(node) => format!("promote node {node}"),
         Change::Remove(node) => format!("remove node {node}"),
-        Change::Complete => "the change is complete".to_owned(),
+        Change::Complete => "change complete".to_owned(),
         Change::Lead(node) => format!("node {node} leads"),
     })
 }
@@ -186,7 +188,8 @@ mod tests {
             (vec![entry(41, b"one")], "41"),
             (vec![entry(41, b"one"), entry(42, b"two"), entry(43, b"three")], "41..43"),
             (vec![entry(41, b"")], "41 (first of term 3)"),
-            (vec![entry(41, b"one"), completion(42)], "41..42 (the change is complete)"),
+            (vec![entry(41, b"one"), completion(42)], "41..42 (change complete)"),
+            (vec![entry(41, b""), completion(42)], "41..42 (first of term 3, ..)"),
         ];
         for (entries, range) in cases {
             check(&append(entries), kind, &format!("append {range} after 40/3, commit 39, term 3"));

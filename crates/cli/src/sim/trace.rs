@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
 use bezant_sim::{SimOptions, TraceWindow, TracedRun, simulate_traced};
@@ -43,6 +44,7 @@ impl TraceArgs {
 
     /// Runs one seed and draws it; what it did follows.
     pub(super) fn run(&self, options: SimOptions, format: Format) -> Result<ExitCode, Failure> {
+        let begun = Instant::now();
         let until_millis = self.until.unwrap_or(u64::MAX);
         let window = TraceWindow { from_millis: self.from, until_millis, ..TraceWindow::default() };
         let TracedRun { result, trace } = simulate_traced(options, window);
@@ -60,7 +62,7 @@ impl TraceArgs {
                 .with_context(|| format!("the page {} cannot be written", path.display()))?;
             output::note(&format!("{} events in {}", trace.len(), path.display()));
         }
-        let mut totals = Totals { seeds: 1, ..Totals::default() };
+        let mut totals = Totals { seeds: 1, seconds: begun.elapsed().as_secs_f64(), ..Totals::default() };
         match &result {
             Ok(report) => totals.add(report),
             Err(reason) => {

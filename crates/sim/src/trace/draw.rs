@@ -204,11 +204,11 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// Narrow enough that a line of five nodes fits a terminal of 120 columns.
+    /// Narrow enough that nearly every line of five nodes fits a terminal of 120 columns.
     const fn new(count: usize) -> Self {
         let width = match count {
             0..=3 => 11,
-            4 => 9,
+            4 => 8,
             _ => 6,
         };
         Self { count, width }

@@ -90,8 +90,8 @@ impl Loss {
         match self {
             Self::Weather => "lost",
             Self::Cut => "cut off",
-            Self::Down => "nobody there",
-            Self::OtherDisk => "not believed: the sender has another disk",
+            Self::Down => "down",
+            Self::OtherDisk => "the sender has another disk",
         }
     }
 }
