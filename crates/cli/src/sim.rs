@@ -1,5 +1,7 @@
 //! `bezant sim`: whole nodes over a simulated network, disks and clocks, and what must hold checked after.
 
+mod trace;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -13,6 +15,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::output::{self, Format};
+use trace::TraceArgs;
 
 /// Seeds of a run in which every kind of fault must have happened often enough to count.
 const FAULTS_COUNT_FROM: u64 = 200;
@@ -23,12 +26,13 @@ const FAULT_SHARE_MIN: u64 = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant sim --seed 42              one run; the same again, to the last bit, with the same version
-  bezant sim --seed 42 --trace      with everything that happens in it
+  bezant sim --seed 42 --trace --from 2000 --until 3000      with a drawing of that second
+  bezant sim --seed 42 --html run.html      with a page of everything that happens in it
   bezant sim --seeds 5000           many, on all processors
   bezant sim --engine paxos --seeds 5000        the same with the other engine
   bezant sim --bug forget-vote --seeds 300      a mistake on purpose: how many runs until it is found?
 
-A run that breaks what must hold ends with its trace, its seed, and exit code 1.")]
+A run that breaks what must hold ends with its last marks, its seed, and exit code 1.")]
 pub(crate) struct SimArgs {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
@@ -39,12 +43,11 @@ pub(crate) struct SimArgs {
     /// Runs at the same time [default: processors]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
-    /// Print everything that happens
-    #[arg(long)]
-    trace: bool,
     /// How the nodes agree: raft or paxos
-    #[arg(long, default_value = "raft", value_name = "NAME", value_parser = parse_engine)]
+    #[arg(long, default_value_t = EngineKind::Raft, value_name = "ENGINE", value_parser = parse_engine)]
     engine: EngineKind,
+    #[command(flatten)]
+    trace: TraceArgs,
     /// A mistake on purpose, to see it found
     #[arg(long, value_name = "NAME", value_parser = parse_bug)]
     bug: Option<Bug>,
@@ -91,12 +94,19 @@ impl Totals {
         }
         self.fingerprint = Some(format!("{:016x}", report.fingerprint));
     }
+
+    fn tell(&self, format: Format) -> Result<(), Failure> {
+        if format == Format::Json { output::json(self) } else { tell_people(self) }
+    }
 }
 
 /// Runs the seeds.
 pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
     // A broken invariant is told with its trace, not with the machine's stack.
     std::panic::set_hook(Box::new(|_| {}));
+    if args.trace.is_asked() {
+        return args.trace.run(SimOptions { seed: args.seed, engine: args.engine, bug: args.bug }, format);
+    }
     let begun = Instant::now();
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = args.threads.unwrap_or(processors).max(1);
@@ -113,13 +123,8 @@ pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
                     if number >= args.seeds || is_over.load(Ordering::Relaxed) {
                         return;
                     }
-                    let options = SimOptions {
-                        seed: args.seed + number,
-                        engine: args.engine,
-                        bug: args.bug,
-                        keeps_trace: args.trace,
-                    };
-                    let result = simulate(options);
+                    let (seed, engine) = (args.seed + number, args.engine);
+                    let result = simulate(SimOptions { seed, engine, bug: args.bug });
                     bar.inc(1);
                     let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     totals.seeds += 1;
@@ -152,17 +157,13 @@ fn tell(
     failures: &[Box<SimFailure>],
 ) -> Result<ExitCode, Failure> {
     for failure in failures {
+        let bug = args.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
         output::note(&format!(
-            "{failure}\nreplay it: bezant sim --engine {} --seed {} --trace\n",
-            args.engine.name(),
-            failure.seed
+            "{failure}\nreplay it: bezant sim --engine {} --seed {}{bug} --trace\n",
+            args.engine, failure.seed
         ));
     }
-    if format == Format::Json {
-        output::json(totals)?;
-    } else {
-        tell_people(totals)?;
-    }
+    totals.tell(format)?;
     if let Some(bug) = args.bug {
         let found = !failures.is_empty();
         let text = if found { "found" } else { "not found" };

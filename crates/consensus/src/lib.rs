@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod describe;
 mod kind;
 mod members;
 mod solo;
@@ -23,6 +24,7 @@ use alloc::vec::Vec;
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
+pub use describe::{Describe, Description, MessageKind};
 pub use kind::EngineKind;
 pub use members::{Change, ChangeError, Member, Members, Part, decode_outcome, encode_outcome};
 pub use solo::Solo;

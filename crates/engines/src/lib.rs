@@ -4,7 +4,7 @@
 //! Always holds: both engines are given the same, and as much patience. Never: a decision of its own.
 #![deny(clippy::float_arithmetic)]
 
-use bezant_consensus::{Engine, EngineKind, LogEntry, Members, Vote};
+use bezant_consensus::{Describe, Engine, EngineKind, LogEntry, Members, Vote};
 use bezant_paxos::{Paxos, PaxosOptions, PaxosState};
 use bezant_raft::{Raft, RaftOptions, RaftState};
 use bezant_types::{LogIndex, NodeId, Term};
@@ -47,4 +47,12 @@ pub fn begin(kind: EngineKind, beginning: Beginning) -> Option<Box<dyn Engine + 
             Box::new(Paxos::new(&options, PaxosState { vote, checkpoint, entries })?)
         }
     })
+}
+
+/// How an engine's messages are put on one line.
+pub fn describe(kind: EngineKind) -> Describe {
+    match kind {
+        EngineKind::Raft => bezant_raft::describe,
+        EngineKind::Paxos => bezant_paxos::describe,
+    }
 }

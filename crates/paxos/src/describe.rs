@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use bezant_consensus::{EntryKind, LogEntry};
+use bezant_consensus::{Description, EntryKind, LogEntry, MessageKind};
 use bytes::Bytes;
 
 use crate::change::change_of;
@@ -15,8 +15,28 @@ use crate::wire::decode;
 const SHOWN_MAX: usize = 16;
 
 /// A message of this engine in one line; `None` for bytes that are none.
-pub fn describe(bytes: &Bytes) -> Option<String> {
-    decode(bytes).map(|message| line(&message))
+pub fn describe(bytes: &Bytes) -> Option<Description> {
+    decode(bytes).map(|message| Description::new(kind(&message), line(&message)))
+}
+
+const fn kind(message: &Message) -> MessageKind {
+    match message {
+        Message::Heartbeat { .. } | Message::Alive { .. } => MessageKind::Heartbeat,
+        Message::Canvass { .. }
+        | Message::Willing { .. }
+        | Message::Prepare { .. }
+        | Message::Promise { .. }
+        | Message::Refuse { .. }
+        | Message::Lead { .. } => MessageKind::Election,
+        Message::Learn { .. }
+        | Message::Learned { .. }
+        | Message::Accept { .. }
+        | Message::Accepted { .. }
+        | Message::Missing { .. }
+        | Message::Decision { .. } => MessageKind::Entries,
+        Message::Checkpoint { .. } => MessageKind::CatchUp,
+        Message::Ask { .. } | Message::Told { .. } => MessageKind::Read,
+    }
 }
 
 fn line(message: &Message) -> String {

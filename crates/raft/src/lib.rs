@@ -21,6 +21,7 @@
 //! - A replica that was not admitted (its disk is new, and may have been wiped under an old id) neither votes
 //!   nor stands for election until it has been given all that the leader knows to be agreed.
 
+mod describe;
 mod engine;
 mod held;
 mod install;
@@ -30,6 +31,7 @@ mod tail;
 mod timeout;
 mod wire;
 
+pub use describe::describe;
 pub use engine::{Raft, RaftOptions, RaftState};
 
 #[cfg(test)]

@@ -17,6 +17,13 @@ fn context(node: NodeId, life: u64, read: ReadNumber) -> Vec<u8> {
     [node.0, life, read.0].iter().flat_map(|part| part.to_le_bytes()).collect()
 }
 
+/// The node, the life and the read that a context names; `None` for one that this engine never makes.
+pub(crate) fn context_parts(context: &[u8]) -> Option<(NodeId, u64, ReadNumber)> {
+    let (parts, []) = context.as_chunks::<8>() else { return None };
+    let [node, life, read] = *parts else { return None };
+    Some((NodeId(u64::from_le_bytes(node)), u64::from_le_bytes(life), ReadNumber(u64::from_le_bytes(read))))
+}
+
 /// Reads without an answer.
 #[derive(Debug)]
 pub(crate) struct Reads {
@@ -56,10 +63,8 @@ impl Reads {
 
     /// An answer: the read, when one waits for it.
     pub(crate) fn answer(&mut self, context: &[u8]) -> Option<ReadNumber> {
-        let (parts, []) = context.as_chunks::<8>() else { return None };
-        let [node, life, read] = *parts else { return None };
-        let read = ReadNumber(u64::from_le_bytes(read));
-        let is_ours = u64::from_le_bytes(node) == self.node.0 && u64::from_le_bytes(life) == self.life;
+        let (node, life, read) = context_parts(context)?;
+        let is_ours = node == self.node && life == self.life;
         (is_ours && self.waiting.remove(&read).is_some()).then_some(read)
     }
 }

@@ -19,6 +19,7 @@ mod operator;
 mod random;
 mod record;
 mod rot;
+mod trace;
 mod world;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use bezant_consensus::EngineKind;
 pub use bug::Bug;
+pub use trace::{Drawing, LaneState, Trace, TraceWindow};
 use world::World;
 
 /// What to simulate.
@@ -38,8 +40,6 @@ pub struct SimOptions {
     pub engine: EngineKind,
     /// A mistake to be found.
     pub bug: Option<Bug>,
-    /// Keep every line of the trace, not only the last ones.
-    pub keeps_trace: bool,
 }
 
 /// What a run without a failure did.
@@ -74,37 +74,53 @@ pub struct SimFailure {
     pub seed: u64,
     /// What broke.
     pub reason: String,
-    /// What happened before, the last lines or all.
-    pub trace: Vec<String>,
+    /// What happened before: the last faults, starts and changes of leader.
+    pub trace: Trace,
 }
 
 impl fmt::Display for SimFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
-            writeln!(formatter, "{line}")?;
-        }
+        write!(formatter, "{}", self.trace.drawing())?;
         write!(formatter, "seed {}: {}", self.seed, self.reason)
     }
 }
 
 impl std::error::Error for SimFailure {}
 
+/// A run that was recorded.
+#[derive(Clone, Debug)]
+pub struct TracedRun {
+    /// What it did, or what broke.
+    pub result: Result<SimReport, String>,
+    /// What happened in it.
+    pub trace: Trace,
+}
+
 /// Runs one seed.
 pub fn simulate(options: SimOptions) -> Result<SimReport, Box<SimFailure>> {
+    let TracedRun { result, trace } = run(options, None);
+    result.map_err(|reason| Box::new(SimFailure { seed: options.seed, reason, trace }))
+}
+
+/// Runs one seed, and records what happens in a part of it. It is the same run as without.
+pub fn simulate_traced(options: SimOptions, window: TraceWindow) -> TracedRun {
+    run(options, Some(window))
+}
+
+fn run(options: SimOptions, window: Option<TraceWindow>) -> TracedRun {
     bug::set(options.bug);
-    let mut world = World::new(options);
+    let mut world = World::new(options, window);
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     bug::set(None);
-    let reason = match result {
-        Ok(Ok(report)) => return Ok(report),
-        Ok(Err(reason)) => reason,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            format!("an invariant is broken: {}", text.unwrap_or_else(|| "a panic".to_owned()))
-        }
-    };
-    Err(Box::new(SimFailure { seed: options.seed, reason, trace: world.take_trace() }))
+    let result = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("an invariant is broken: {}", text.unwrap_or_else(|| "a panic".to_owned())))
+    });
+    if let Err(reason) = &result {
+        world.note_broken(reason);
+    }
+    TracedRun { result, trace: world.take_trace() }
 }
 
 #[cfg(test)]

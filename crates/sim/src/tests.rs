@@ -7,7 +7,7 @@ fn options(seed: u64, bug: Option<Bug>) -> SimOptions {
 }
 
 const fn with(engine: EngineKind, seed: u64, bug: Option<Bug>) -> SimOptions {
-    SimOptions { seed, engine, bug, keeps_trace: false }
+    SimOptions { seed, engine, bug }
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl Net {
         let Packet { from, to, bytes, .. } = packet;
         self.note(|| {
             let end = if is_lost { " (lost)" } else { "" };
-            format!("{from} -> {to}: {}{end}", describe(&bytes).unwrap())
+            format!("{from} -> {to}: {}{end}", describe(&bytes).unwrap().text)
         });
         if !is_lost {
             self.handle(to, Input::Message { from, bytes });

@@ -5,11 +5,13 @@ mod members;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bezant_consensus::{Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Vote, Write};
+use bezant_consensus::{
+    Engine, EntryKind, Input, LogEntry, Members, MessageKind, Output, ReadNumber, Vote, Write,
+};
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use crate::{Raft, RaftOptions, RaftState};
+use crate::{Raft, RaftOptions, RaftState, describe};
 
 mod repair;
 
@@ -126,6 +128,8 @@ impl Net {
                 }
             }
             let Some((from, to, bytes)) = self.messages.pop_front() else { return };
+            let described = describe(&bytes).expect("an engine knows its own messages");
+            assert!(described.kind != MessageKind::Unknown, "{}", described.text);
             if !self.cut.contains(&from)
                 && !self.cut.contains(&to)
                 && let Some(replica) = self.replicas.get_mut(to)

@@ -2,8 +2,9 @@
 
 mod operate;
 mod strike;
+mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bezant_consensus::{Members, Role};
 use bezant_ledger::LedgerAnswer;
@@ -19,6 +20,7 @@ use crate::net::Net;
 use crate::operator::Operator;
 use crate::random::Random;
 use crate::record::{Acknowledged, Record, Seen};
+use crate::trace::{MarkKind, MessageNumber, Recorder, Trace, TraceWindow};
 use crate::{SimOptions, SimReport};
 
 const MILLI: u64 = 1_000_000;
@@ -32,8 +34,6 @@ const PATIENCE: u64 = 800 * MILLI;
 const RECOVERY: u64 = 15 * SECOND;
 /// How long after that all replicas must stand at the same entry, with nobody asking any more.
 const SETTLING: u64 = 5 * SECOND;
-/// Lines of the trace that are kept.
-const TRACE_LINES: usize = 80;
 
 /// Something that happens.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ enum Event {
         disk: u64,
         to: NodeId,
         message: PeerMessage,
+        /// What the recorder calls it.
+        number: Option<MessageNumber>,
     },
     Flush(NodeId, u64),
     Node(NodeId, u64, Input<FlawedLedger>),
@@ -74,7 +76,6 @@ enum Event {
 }
 
 pub(crate) struct World {
-    options: SimOptions,
     random: Random,
     time: u64,
     sequence: u64,
@@ -96,12 +97,12 @@ pub(crate) struct World {
     is_asking: bool,
     pub(crate) record: Record,
     report: SimReport,
-    trace: VecDeque<String>,
+    recorder: Recorder,
     broken: Option<String>,
 }
 
 impl World {
-    pub(crate) fn new(options: SimOptions) -> Self {
+    pub(crate) fn new(options: SimOptions, window: Option<TraceWindow>) -> Self {
         let mut random = Random::new(options.seed);
         let count = if random.per_mille(250) { 5 } else { 3 };
         let has_operator = random.per_mille(400) && options.bug.is_none();
@@ -112,7 +113,8 @@ impl World {
         let clients = random.between(2, 6);
         let host = |node| Host::new(node, options.engine, options.bug, plan.checkpoint_interval_bytes);
         let mut world = Self {
-            options,
+            // What puts the messages of the engine in use on one line.
+            recorder: Recorder::new(options.seed, &nodes, window, bezant_engines::describe(options.engine)),
             time: EPOCH,
             sequence: 0,
             events: BTreeMap::new(),
@@ -133,7 +135,6 @@ impl World {
                 faults: KIND_NAMES.iter().map(|kind| (*kind, 0)).collect(),
                 ..SimReport::default()
             },
-            trace: VecDeque::new(),
             broken: None,
             random,
         };
@@ -151,8 +152,13 @@ impl World {
         world
     }
 
-    pub(crate) fn take_trace(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.trace).into()
+    pub(crate) fn take_trace(&mut self) -> Trace {
+        self.recorder.take()
+    }
+
+    /// The end of a run that broke what must hold.
+    pub(crate) fn note_broken(&mut self, reason: &str) {
+        self.recorder.mark(MarkKind::Broken, Vec::new(), || reason.to_owned());
     }
 
     /// The whole run.
@@ -212,7 +218,9 @@ impl World {
             let ((time, _), event) = entry.remove_entry();
             self.time = time;
             self.report.events += 1;
+            self.watch_event(&event);
             self.happen(event)?;
+            self.watch_nodes();
             if let Some(reason) = self.broken.take() {
                 return Err(reason);
             }
@@ -224,7 +232,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Tick(node, life) => self.tick(node, life)?,
-            Event::Deliver { from, disk, to, message } => {
+            Event::Deliver { from, disk, to, message, .. } => {
                 if self.host(from).disks == disk {
                     self.give(to, None, Input::Message { from, message })?;
                 }
@@ -270,11 +278,12 @@ impl World {
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
-        let nanos = self.time - EPOCH;
-        self.trace.push_back(format!("{:>3}.{:06} s  {}", nanos / SECOND, nanos % SECOND / 1000, text()));
-        if !self.options.keeps_trace && self.trace.len() > TRACE_LINES {
-            self.trace.pop_front();
-        }
+        self.recorder.mark(MarkKind::Note, Vec::new(), text);
+    }
+
+    /// Something happened at a node.
+    fn mark(&mut self, kind: MarkKind, node: NodeId, text: impl FnOnce() -> String) {
+        self.recorder.mark(kind, vec![node], text);
     }
 
     fn host(&mut self, node: NodeId) -> &mut Host {
@@ -291,9 +300,9 @@ impl World {
         let repairs = std::mem::take(&mut host.repairs);
         self.report.repairs += repairs.len() as u64;
         for repair in repairs {
-            self.note(|| format!("node {node}: {repair}"));
+            self.mark(MarkKind::Disk, node, || repair.to_string());
         }
-        self.note(|| format!("node {node} starts"));
+        self.mark(MarkKind::Start, node, || "starts".to_owned());
         let first = self.time + self.random.between(1, TICK);
         self.at(first, Event::Tick(node, life));
         Ok(())
@@ -366,8 +375,8 @@ impl World {
         if let Some(standing) = standing
             && standing.role == Role::Leader
         {
-            if !self.record.leaders.contains_key(&standing.term) {
-                self.note(|| format!("node {node} leads in term {}", standing.term));
+            if !self.record.leaders.contains_key(&standing.term) && !self.recorder.is_watching() {
+                self.mark(MarkKind::Note, node, || format!("leads in term {}", standing.term));
             }
             check::one_leader_a_term(&mut self.record, standing.term, node)?;
         }
@@ -376,7 +385,7 @@ impl World {
             self.at(self.time + at, Event::Fault(Fault::PowerLoss(node, away)));
         }
         if let Some(reason) = self.host(node).failure.take() {
-            self.note(|| format!("node {node} stops: {reason}"));
+            self.mark(MarkKind::Crash, node, || format!("stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);
             self.power_loss(node, away);
         }
@@ -385,8 +394,14 @@ impl World {
 
     fn send(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
         let disk = self.host(from).disks;
-        for delay in self.net.delays(from, to, &mut self.random) {
-            self.at(self.time + delay, Event::Deliver { from, disk, to, message: message.clone() });
+        let delays = self.net.delays(from, to, &mut self.random);
+        if delays.is_empty() {
+            self.watch_loss(from, to, message);
+        }
+        for (copy, delay) in delays.into_iter().enumerate() {
+            let number = self.recorder.send(from, to, message, delay, copy > 0);
+            let message = message.clone();
+            self.at(self.time + delay, Event::Deliver { from, disk, to, message, number });
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Event, MILLI, World};
 use crate::bug::FlawedLedger;
 use crate::host::Host;
 use crate::operator::Step;
+use crate::trace::MarkKind;
 
 impl World {
     /// The newest list of members that a process knows, or knew and has on its disk.
@@ -25,7 +26,7 @@ impl World {
             if !self.may_damage(node) {
                 return Ok(());
             }
-            self.note(|| format!("the disk of node {node} is lost for good"));
+            self.mark(MarkKind::Disk, node, || "its disk is lost for good".to_owned());
             self.host(node).lose_disk();
             self.tell_lost(node);
             self.report.operator_steps += 1;
@@ -58,7 +59,8 @@ impl World {
         let outcome = decode_outcome(results).ok_or("a change had an answer that is none")?;
         let step = self.operator.step();
         let is_made = self.operator.handle_answer(outcome);
-        self.note(|| format!("the operator asked for {step:?} and hears {outcome:?}"));
+        let text = format!("the operator asked for {step:?} and hears {outcome:?}");
+        self.recorder.mark(MarkKind::Operator, Vec::new(), || text);
         if !is_made {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use crate::faults::Fault;
 use crate::host::Host;
 use crate::net::Weather;
 use crate::random::Random;
+use crate::trace::{MarkKind, fault_words};
 
 impl World {
     pub(super) fn power_loss(&mut self, node: NodeId, away: u64) {
@@ -54,7 +55,7 @@ impl World {
         }
         let mut random = Random::new(self.random.next());
         if let Some(file) = self.host(node).rot(&mut random) {
-            self.note(|| format!("{file} of node {node} has rotten"));
+            self.mark(MarkKind::Disk, node, || format!("{file} has rotten"));
         }
     }
 
@@ -65,7 +66,8 @@ impl World {
             return Ok(());
         }
         *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
-        self.note(|| format!("{fault:?}"));
+        let (mark, nodes, text) = fault_words(fault);
+        self.recorder.mark(mark, nodes, || text);
         match fault {
             Fault::PowerLoss(node, away) => self.power_loss(node, away),
             Fault::Blackout(away) => {

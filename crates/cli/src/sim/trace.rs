@@ -1,0 +1,78 @@
+//! `bezant sim --trace` and `--html`: one run, drawn for people.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use bezant_sim::{SimOptions, TraceWindow, TracedRun, simulate_traced};
+use clap::Args;
+
+use super::Totals;
+use crate::exit::Failure;
+use crate::output::{self, Format};
+
+/// What of a run is drawn, and how.
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// Draw what happens: time downwards, a lane a node, an arrow a message
+    #[arg(long, conflicts_with = "seeds")]
+    trace: bool,
+    /// Write the drawing as a page for a browser, complete in itself
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    html: Option<PathBuf>,
+    /// Draw from this simulated millisecond on
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    from: u64,
+    /// Draw up to this simulated millisecond [default: the end]
+    #[arg(long, value_name = "MS")]
+    until: Option<u64>,
+    /// Draw these nodes alone, as 1,2 (text)
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "trace")]
+    nodes: Vec<u64>,
+    /// Draw heartbeats too (text; a page has a box for them)
+    #[arg(long, requires = "trace")]
+    all: bool,
+}
+
+impl TraceArgs {
+    /// True when one run is to be drawn.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.trace || self.html.is_some()
+    }
+
+    /// Runs one seed and draws it; what it did follows.
+    pub(super) fn run(&self, options: SimOptions, format: Format) -> Result<ExitCode, Failure> {
+        let begun = Instant::now();
+        let until_millis = self.until.unwrap_or(u64::MAX);
+        let window = TraceWindow { from_millis: self.from, until_millis, ..TraceWindow::default() };
+        let TracedRun { result, trace } = simulate_traced(options, window);
+        if self.trace {
+            let drawing = trace.drawing().with_nodes(&self.nodes);
+            let drawing = if self.all { drawing.with_heartbeats() } else { drawing };
+            // Documents alone go to stdout when those are asked for.
+            match format {
+                Format::Table => output::line(drawing.to_string().trim_end())?,
+                Format::Json => output::note(drawing.to_string().trim_end()),
+            }
+        }
+        if let Some(path) = &self.html {
+            fs::write(path, trace.html())
+                .with_context(|| format!("the page {} cannot be written", path.display()))?;
+            output::note(&format!("{} events in {}", trace.len(), path.display()));
+        }
+        let mut totals = Totals { seeds: 1, seconds: begun.elapsed().as_secs_f64(), ..Totals::default() };
+        match &result {
+            Ok(report) => totals.add(report),
+            Err(reason) => {
+                totals.failures = 1;
+                output::note(&format!("seed {}: {reason}", options.seed));
+            }
+        }
+        totals.tell(format)?;
+        // With a mistake on purpose, found is what it should be.
+        let is_good = result.is_err() == options.bug.is_some();
+        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

@@ -1,0 +1,246 @@
+//! A trace as a drawing in text: time downwards, a lane a node, and an arrow where a message arrives.
+//!
+//! A line stands for one event, at the moment at which it takes effect: a message where it arrives, with how long it
+//! was on its way, so that what it causes stands below it. One that never arrives stands where that was decided, and
+//! its arrow ends in a cross.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bezant_consensus::MessageKind;
+use bezant_types::NodeId;
+
+use super::{Fate, LaneState, Loss, MarkKind, Sent, Trace, TraceEvent, What, state_text};
+
+/// Lines after which the heading is repeated.
+const HEADING_EVERY: usize = 60;
+
+/// A trace that can be printed.
+#[derive(Clone, Debug)]
+pub struct Drawing<'trace> {
+    trace: &'trace Trace,
+    nodes: Vec<NodeId>,
+    shows_heartbeats: bool,
+}
+
+impl Trace {
+    /// The trace as text, without heartbeats.
+    pub fn drawing(&self) -> Drawing<'_> {
+        Drawing { trace: self, nodes: self.nodes.clone(), shows_heartbeats: false }
+    }
+}
+
+impl Drawing<'_> {
+    /// Heartbeats are shown as well.
+    #[must_use]
+    pub const fn with_heartbeats(mut self) -> Self {
+        self.shows_heartbeats = true;
+        self
+    }
+
+    /// Only these nodes, and what happens between them. Numbers that no node has are left out; all nodes are shown
+    /// when there is none.
+    #[must_use]
+    pub fn with_nodes(mut self, numbers: &[u64]) -> Self {
+        let chosen: Vec<_> = self.nodes.iter().copied().filter(|node| numbers.contains(&node.0)).collect();
+        if !chosen.is_empty() {
+            self.nodes = chosen;
+        }
+        self
+    }
+
+    /// Everything that has a line, in order of the lines.
+    fn lines(&self) -> Vec<(u64, &TraceEvent)> {
+        let is_shown = |event: &&TraceEvent| self.shows(&event.what);
+        let events = self.trace.events.iter().filter(is_shown);
+        let mut lines: Vec<_> = events.map(|event| (moment(event), event)).collect();
+        // Who becomes something says so after it: what was lost when it was sent stands behind the other events of its
+        // moment.
+        lines.sort_by_key(|(time, event)| (*time, is_lost_at_once(event)));
+        lines
+    }
+
+    fn shows(&self, what: &What) -> bool {
+        match what {
+            What::Message(sent) => {
+                let is_heartbeat = sent.description.kind == MessageKind::Heartbeat;
+                let is_ours = self.nodes.contains(&sent.from) && self.nodes.contains(&sent.to);
+                is_ours && (self.shows_heartbeats || !is_heartbeat)
+            }
+            What::State(node, _) | What::Applied { node, .. } => self.nodes.contains(node),
+            What::Mark { nodes, .. } => {
+                nodes.is_empty() || nodes.iter().any(|node| self.nodes.contains(node))
+            }
+        }
+    }
+
+    /// Heartbeats that have no line.
+    fn hidden(&self) -> usize {
+        if self.shows_heartbeats {
+            return 0;
+        }
+        let is_hidden = |event: &&TraceEvent| matches!(&event.what, What::Message(sent) if sent.description.kind == MessageKind::Heartbeat);
+        self.trace.events.iter().filter(is_hidden).count()
+    }
+
+    fn write_heading(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lanes = Lanes::new(self.nodes.len());
+        let mut columns = lanes.blank();
+        for (lane, node) in self.nodes.iter().enumerate() {
+            let name = node.to_string();
+            for (at, letter) in name.chars().enumerate() {
+                columns[lanes.center(lane) + at] = letter;
+            }
+        }
+        let lanes: String = columns.into_iter().collect();
+        writeln!(formatter, "{:>10} {}", "ms", lanes.trim_end())
+    }
+
+    fn write_line(
+        &self,
+        formatter: &mut fmt::Formatter<'_>,
+        time: u64,
+        event: &TraceEvent,
+        states: &BTreeMap<NodeId, LaneState>,
+    ) -> fmt::Result {
+        let lanes = Lanes::new(self.nodes.len());
+        let mut columns = lanes.blank();
+        for (lane, node) in self.nodes.iter().enumerate() {
+            let state = states.get(node).copied().unwrap_or_default();
+            // Without messages nobody has looked at the nodes after every step.
+            columns[lanes.center(lane)] = if self.trace.has_messages { state.letter() } else { '|' };
+        }
+        let lane = |node: &NodeId| self.nodes.iter().position(|it| it == node);
+        let touched: Vec<usize> = match &event.what {
+            What::Message(sent) => {
+                if let (Some(from), Some(to)) = (lane(&sent.from), lane(&sent.to)) {
+                    lanes.draw_arrow(&mut columns, from, to, sent);
+                }
+                Vec::new()
+            }
+            What::State(node, _) | What::Applied { node, .. } => lane(node).into_iter().collect(),
+            What::Mark { nodes, .. } => nodes.iter().filter_map(lane).collect(),
+        };
+        for lane in touched {
+            let center = lanes.center(lane);
+            (columns[center - 1], columns[center + 1]) = ('[', ']');
+        }
+        let columns: String = columns.into_iter().collect();
+        let text = event_text(event);
+        writeln!(formatter, "{:>6}.{:03} {columns} {text}", time / 1_000_000, time / 1000 % 1000)
+    }
+}
+
+impl fmt::Display for Drawing<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut states = self.trace.before.clone();
+        for (number, (time, event)) in self.lines().into_iter().enumerate() {
+            if number % HEADING_EVERY == 0 {
+                self.write_heading(formatter)?;
+            }
+            if let What::State(node, state) = event.what {
+                states.insert(node, state);
+            }
+            self.write_line(formatter, time, event, &states)?;
+        }
+        if self.trace.left_out > 0 && self.trace.has_messages {
+            writeln!(formatter, "left out: {} older events", self.trace.left_out)?;
+        }
+        if self.hidden() > 0 {
+            writeln!(formatter, "hidden: {} heartbeats", self.hidden())?;
+        }
+        Ok(())
+    }
+}
+
+/// When an event takes effect.
+fn moment(event: &TraceEvent) -> u64 {
+    match &event.what {
+        What::Message(Sent { fate: Fate::UnderWay(at) | Fate::Arrived(at) | Fate::Lost(at, _), .. }) => *at,
+        _ => event.at,
+    }
+}
+
+const fn is_lost_at_once(event: &TraceEvent) -> bool {
+    matches!(&event.what, What::Message(Sent { fate: Fate::Lost(at, _), .. }) if *at == event.at)
+}
+
+/// An event in words.
+pub(super) fn event_text(event: &TraceEvent) -> String {
+    match &event.what {
+        What::Message(sent) => message_text(event.at, sent),
+        What::State(node, state) => format!("node {node} {}", state_text(*state)),
+        What::Applied { node, first, last } if first == last => format!("node {node} applies {first}"),
+        What::Applied { node, first, last } => format!("node {node} applies {first}..{last}"),
+        What::Mark { kind: MarkKind::Broken, text, .. } => format!("BROKEN: {text}"),
+        What::Mark { nodes, text, .. } => match nodes.as_slice() {
+            [] => text.clone(),
+            [node] => format!("node {node}: {text}"),
+            nodes => {
+                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                format!("nodes {}: {text}", names.join(", "))
+            }
+        },
+    }
+}
+
+fn message_text(at: u64, sent: &Sent) -> String {
+    let again = if sent.is_double { ", again" } else { "" };
+    let end = match sent.fate {
+        Fate::UnderWay(_) => "under way".to_owned(),
+        Fate::Arrived(arrived) => {
+            let micros = arrived.saturating_sub(at) / 1000;
+            format!("{}.{} ms", micros / 1000, micros / 100 % 10)
+        }
+        Fate::Lost(_, loss) => loss.text().to_owned(),
+    };
+    format!("{} [{end}{again}]", sent.description.text)
+}
+
+/// Where the lanes stand.
+struct Lanes {
+    count: usize,
+    width: usize,
+}
+
+impl Lanes {
+    /// Narrow enough that nearly every line of five nodes fits a terminal of 120 columns.
+    const fn new(count: usize) -> Self {
+        let width = match count {
+            0..=3 => 11,
+            4 => 8,
+            _ => 6,
+        };
+        Self { count, width }
+    }
+
+    fn blank(&self) -> Vec<char> {
+        vec![' '; self.count * self.width]
+    }
+
+    const fn center(&self, lane: usize) -> usize {
+        lane * self.width + self.width / 2
+    }
+
+    fn draw_arrow(&self, columns: &mut [char], from: usize, to: usize, sent: &Sent) {
+        let (start, end) = (self.center(from), self.center(to));
+        let is_rightwards = start < end;
+        let between = if is_rightwards { start + 1..end } else { end + 1..start };
+        let line = if sent.description.kind == MessageKind::Heartbeat { '┄' } else { '─' };
+        for at in between {
+            columns[at] = if columns[at] == ' ' { line } else { '┼' };
+        }
+        let last = if is_rightwards { end - 1 } else { end + 1 };
+        match sent.fate {
+            // It comes half the way from the last lane.
+            Fate::Lost(_, Loss::Weather | Loss::Cut) => {
+                let cross = if is_rightwards { end - self.width / 2 } else { end + self.width / 2 };
+                let rest = if is_rightwards { cross..end } else { end + 1..cross + 1 };
+                columns[rest].fill(' ');
+                columns[cross] = '✗';
+            }
+            Fate::Lost(..) => columns[last] = '✗',
+            Fate::UnderWay(_) | Fate::Arrived(_) => columns[last] = if is_rightwards { '▶' } else { '◀' },
+        }
+    }
+}
