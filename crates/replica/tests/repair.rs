@@ -64,6 +64,7 @@ fn folder() -> MemoryDisk {
         disk: 7,
         since: LogIndex(0),
         is_admitted: true,
+        engine: None,
         known: vec![PEER],
     };
     identity.store(&disk).unwrap();
