@@ -70,6 +70,8 @@ fn some_seeds_break_nothing_with_paxos() {
 #[test]
 fn every_mistake_on_purpose_is_found_with_paxos() {
     for (bug, seeds) in FOUND_WITHIN {
+        // The moments in which it shows are rarer here.
+        let seeds = if bug == Bug::ReadFromDeposedLeader { 400 } else { seeds };
         let found = (0..seeds).find(|seed| simulate(with(EngineKind::Paxos, *seed, Some(bug))).is_err());
         assert!(found.is_some(), "{bug:?} is not found within {seeds} seeds");
     }

@@ -42,7 +42,10 @@ impl World {
             self.last_ticket += 1;
             let ticket = Ticket(self.last_ticket);
             self.operator.ask(ticket, self.time);
-            let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
+            // A machine that is down refuses the connection, and the operator turns to another one at once.
+            let up: Vec<NodeId> =
+                self.nodes.iter().copied().filter(|node| self.hosts[node].is_up()).collect();
+            let node = self.random.pick(&up).copied().unwrap_or(NodeId(1));
             let meant = change.member().and_then(|meant| members.get(meant).map(|member| member.since));
             let command = change_command(&change, meant.unwrap_or_default());
             self.give(node, None, Input::Request { ticket, command })?;
