@@ -5,47 +5,40 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use bezant_member::{Bytes, Call, CallError, Freshness, Member, MemberHandle, MemberOptions};
-use bezant_member::{RestoreError, Service, UnknownCall};
+use bezant_member::{CallError, Freshness, Member, MemberHandle, MemberOptions, state_machine};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
+state_machine! {
+    /// What a counter can be asked.
+    trait Counter {
+        /// Adds to it; the sum.
+        cmd add(by: u64) -> u64;
+        /// The sum.
+        qry value() -> u64;
+    }
+}
+
 /// The state that every process has.
-#[derive(Debug, Default)]
-struct Counter {
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Sum {
     value: u64,
 }
 
-impl Service for Counter {
-    /// The one command: what is to be added, 8 bytes. Answers the sum.
-    fn invoke(&mut self, _call: &mut Call, command: &[u8]) -> Result<Bytes, UnknownCall> {
-        let by = command.try_into().map_err(|_| UnknownCall)?;
-        self.value = self.value.wrapping_add(u64::from_le_bytes(by));
-        Ok(Bytes::copy_from_slice(&self.value.to_le_bytes()))
+impl Counter for Sum {
+    fn add(&mut self, _context: &mut CounterContext<'_>, by: u64) -> u64 {
+        self.value = self.value.wrapping_add(by);
+        self.value
     }
 
-    /// The one question, which has no bytes.
-    fn query(&self, query: &[u8]) -> Result<Bytes, UnknownCall> {
-        if query.is_empty() {
-            Ok(Bytes::copy_from_slice(&self.value.to_le_bytes()))
-        } else {
-            Err(UnknownCall)
-        }
-    }
-
-    fn checkpoint(&self) -> Vec<u8> {
-        self.value.to_le_bytes().to_vec()
-    }
-
-    fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError> {
-        let bytes = checkpoint.try_into().map_err(|_| RestoreError { section: "counter" })?;
-        Ok(Self { value: u64::from_le_bytes(bytes) })
+    fn value(&self) -> u64 {
+        self.value
     }
 }
 
-/// Reads an answer.
-fn number(answer: &[u8]) -> u64 {
-    answer.try_into().map_or(0, u64::from_le_bytes)
-}
+/// A process of the counter, and the way to its calls.
+type Process = Member<CounterMachine<Sum>>;
+type Handle = CounterHandle<MemberHandle<CounterMachine<Sum>>>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -55,17 +48,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let others: Vec<String> = arguments.collect();
     let options = MemberOptions::new(folder, address, "a token that only we know");
-    let member: Member<Counter> =
+    let member: Process =
         if others.is_empty() { Member::seed(options).await? } else { Member::join(options, others).await? };
     say(format!("ready at {}", member.address()))?;
+    let counter = CounterHandle::new(member.handle());
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["quit"] => break,
             ["status"] => say(status(&member))?,
-            ["bench", seconds] => say(bench(&member, seconds.parse()?).await?)?,
-            _ => match call(&member, &words).await {
+            ["bench", seconds] => say(bench(&counter, seconds.parse()?).await?)?,
+            _ => match call(&counter, &words).await {
                 Ok(value) => say(value)?,
                 Err(error) => say(format!("error: {error}"))?,
             },
@@ -75,21 +69,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn call(member: &Member<Counter>, words: &[&str]) -> Result<u64, Box<dyn Error>> {
-    let answer = match words {
-        ["add", by] => member.invoke(&by.parse::<u64>()?.to_le_bytes()).await?,
-        ["value"] => member.query(&[], Freshness::Linearizable).await?,
-        ["glance"] => member.query(&[], Freshness::Stale).await?,
+async fn call(counter: &Handle, words: &[&str]) -> Result<u64, Box<dyn Error>> {
+    Ok(match words {
+        ["add", by] => counter.add(by.parse()?).await?,
+        ["value"] => counter.value().await?,
+        ["glance"] => counter.at(Freshness::Stale).value().await?,
         _ => return Err("write: add NUMBER, value, glance, status, bench SECONDS or quit".into()),
-    };
-    Ok(number(&answer))
+    })
 }
 
 fn say(words: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "{words}")
 }
 
-fn status(member: &Member<Counter>) -> String {
+fn status(member: &Process) -> String {
     let status = member.status();
     let nodes = status.nodes.iter().map(|node| {
         let leads = if status.leader == Some(node.node) { ", leads" } else { "" };
@@ -99,10 +92,10 @@ fn status(member: &Member<Counter>) -> String {
 }
 
 /// Adds 1 from 64 tasks at once.
-async fn bench(member: &Member<Counter>, seconds: u64) -> Result<String, Box<dyn Error>> {
+async fn bench(counter: &Handle, seconds: u64) -> Result<String, Box<dyn Error>> {
     let begin = Instant::now();
     let until = begin + Duration::from_secs(seconds);
-    let tasks: Vec<_> = (0..64).map(|_| tokio::spawn(add_until(member.handle(), until))).collect();
+    let tasks: Vec<_> = (0..64).map(|_| tokio::spawn(add_until(counter.clone(), until))).collect();
     let mut invokes = 0;
     for task in tasks {
         invokes += task.await??;
@@ -111,10 +104,10 @@ async fn bench(member: &Member<Counter>, seconds: u64) -> Result<String, Box<dyn
     Ok(format!("{} invokes a second", invokes * 1_000_000 / micros))
 }
 
-async fn add_until(counter: MemberHandle<Counter>, until: Instant) -> Result<u64, CallError> {
+async fn add_until(counter: Handle, until: Instant) -> Result<u64, CallError> {
     let mut invokes = 0;
     while Instant::now() < until {
-        counter.invoke(&1_u64.to_le_bytes()).await?;
+        counter.add(1).await?;
         invokes += 1;
     }
     Ok(invokes)
