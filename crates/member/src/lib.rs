@@ -23,7 +23,8 @@ mod replies;
 mod session;
 
 pub use bezant_rsm::{
-    Call, Caller, Event, Freshness, RestoreError, SavedState, Service, Subscription, UnknownCall, state_machine,
+    Call, Caller, Event, Freshness, RestoreError, SavedState, Service, Subscription, UnknownCall,
+    state_machine,
 };
 pub use bezant_runtime::{
     ChangeError, ClusterStatus, EngineKind, Health, NodeStatus, Part, Role, StartError, StartReport,
