@@ -124,6 +124,25 @@ struct Work<'global> {
     said: String,
 }
 
+/// What a node is to be in the end.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Nobody,
+    Member,
+    Voter,
+}
+
+impl Wanted {
+    fn is_met(self, cluster: &ClusterReply, node: u64) -> bool {
+        let part = cluster.nodes.iter().find(|member| member.node == node).map(|member| member.part.as_str());
+        match self {
+            Self::Nobody => part.is_none(),
+            Self::Member => part.is_some(),
+            Self::Voter => part == Some("voter"),
+        }
+    }
+}
+
 impl<'global> Work<'global> {
     async fn begin(global: &'global Global, wait: WaitArgs) -> Result<Self, Failure> {
         let client = Session::connect(global).await?.client;
@@ -231,8 +250,9 @@ impl<'global> Work<'global> {
         }
     }
 
-    /// Until the last change is complete, and somebody leads.
-    async fn settle(&mut self) -> Result<ClusterReply, Failure> {
+    /// Until the last change is complete, somebody leads, and the node is what it was to become: a change that was made by
+    /// an earlier try has no entry of which is known that all who answer have it.
+    async fn settle(&mut self, node: u64, wanted: Wanted) -> Result<ClusterReply, Failure> {
         loop {
             // Between two leaders nobody may answer for a moment.
             if let Ok(cluster) = self.look().await {
@@ -242,7 +262,8 @@ impl<'global> Work<'global> {
                 // One that was removed hears no more of it.
                 let is_gone =
                     cluster.nodes.iter().any(|node| node.node == cluster.node && node.part == "leaving");
-                if is_up_to_date && (is_gone || (!is_changing && cluster.leader != 0)) {
+                let is_done = !is_changing && cluster.leader != 0 && wanted.is_met(&cluster, node);
+                if is_up_to_date && (is_gone || is_done) {
                     return Ok(cluster);
                 }
             }
@@ -277,8 +298,8 @@ impl<'global> Work<'global> {
         Ok(())
     }
 
-    async fn end(mut self, node: u64, outcome: &'static str) -> Result<(), Failure> {
-        let cluster = self.settle().await?;
+    async fn end(mut self, node: u64, wanted: Wanted, outcome: &'static str) -> Result<(), Failure> {
+        let cluster = self.settle(node, wanted).await?;
         let is_voter = |node: &&ClusterNode| node.part == "voter";
         let voters: Vec<u64> = cluster.nodes.iter().filter(is_voter).map(|node| node.node).collect();
         if self.global.output == Format::Json {
@@ -302,22 +323,22 @@ pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> 
     }
     work.wait_for(*node).await?;
     if args.learner {
-        return work.end(*node, "learns").await;
+        return work.end(*node, Wanted::Member, "learns").await;
     }
     work.change(ClusterChange::Promote, *node, "").await?;
-    work.end(*node, "votes").await
+    work.end(*node, Wanted::Voter, "votes").await
 }
 
 pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, args.wait).await?;
     work.change(ClusterChange::Promote, args.node, "").await?;
-    work.end(args.node, "votes").await
+    work.end(args.node, Wanted::Voter, "votes").await
 }
 
 pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, args.wait).await?;
     work.change(ClusterChange::Remove, args.node, "").await?;
-    work.end(args.node, "is removed").await
+    work.end(args.node, Wanted::Nobody, "is removed").await
 }
 
 pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), Failure> {
@@ -342,7 +363,7 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
             )));
         }
         work.change(ClusterChange::Remove, node, "").await?;
-        work.settle().await?;
+        work.settle(node, Wanted::Nobody).await?;
         work.say(&format!(
             "node {node} is removed: what its old disk says is not believed any more. If this command ends early, \
              `bezant cluster add {node}={address}` goes on from here"
@@ -351,13 +372,13 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
     work.change(ClusterChange::Add, node, &address).await?;
     work.wait_for(node).await?;
     work.change(ClusterChange::Promote, node, "").await?;
-    work.end(node, "is replaced").await
+    work.end(node, Wanted::Voter, "is replaced").await
 }
 
 pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, args.wait).await?;
     work.lead(args.node).await?;
-    work.end(args.node, "leads").await
+    work.end(args.node, Wanted::Voter, "leads").await
 }
 
 #[cfg(test)]
