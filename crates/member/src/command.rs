@@ -17,6 +17,9 @@ pub(crate) const INVOKE: u16 = 2;
 /// Bytes before the service's command.
 pub(crate) const HEAD_SIZE: usize = 24;
 
+/// The highest number of a command in its session.
+pub(crate) const NUMBER_MAX: u64 = u64::MAX >> 1;
+
 /// Which command of which session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -45,7 +48,8 @@ impl Head {
         let ([session, number, oldest], _) = head.as_chunks::<8>() else { return None };
         let number_of = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
         let head = Self { session: number_of(session), number: number_of(number), oldest: number_of(oldest) };
-        let is_sound = head.number >= head.oldest && head.oldest > 0;
+        // Far from where numbers end.
+        let is_sound = head.number >= head.oldest && head.oldest > 0 && head.number <= NUMBER_MAX;
         is_sound.then(|| (head, body.slice(HEAD_SIZE..)))
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use bezant_rsm::UnknownCall;
+use bezant_rsm::{UnknownCall, UnreadableAnswer};
 use bezant_runtime::{ChangeError, StartError};
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
@@ -73,6 +73,9 @@ pub enum CallError {
     /// This version of the service, on the node that was asked or on the replicas, does not know it. Nothing was changed.
     #[error(transparent)]
     Unknown(#[from] UnknownCall),
+    /// A command was done; its answer is of another version.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableAnswer),
     /// Nothing was done.
     #[error("the command has {size} bytes, and may have {}: split it", COMMAND_SIZE_MAX)]
     CommandTooLarge {
@@ -88,13 +91,15 @@ pub enum CallError {
         /// Its bytes.
         size: u64,
     },
-    /// Whether a command was done is not known; it is not done any more once a later call of this handle is answered.
+    /// Whether a command was done is not known, and it may be done yet: until a call of this handle is answered that began
+    /// when none of those before it was waited for any more.
     #[error(
-        "the deadline passed before the outcome was known: is a majority of the members running? Look at the state before \
-         you call again"
+        "the deadline passed before the outcome was known: is a majority of the members running? It may be done yet: \
+         let all calls of this handle end, have one more answered, and look at the state before you call this again"
     )]
     DeadlineExceeded,
-    /// The sessions of 1,024 others were used since this one, and the command may have been done before.
+    /// The session was forgotten, for many others were used since or replies take too much room, and the command may have
+    /// been done before.
     #[error("whether the command was done is not known any more: look at the state before you call again")]
     OutcomeUnknown,
     /// The disk of this node failed. Whether a command was done is not known.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bezant_rsm::{Caller, Command, Event, Freshness, Service};
-use bezant_runtime::{Committed, Consistency, ExecuteError, Handle, ReadError};
+use bezant_runtime::{Committed, Consistency, ExecuteError, Handle, Health, ReadError};
 use bezant_types::LogIndex;
 use bytes::Bytes;
 
@@ -139,7 +139,8 @@ impl<S: Service + Default> MemberHandle<S> {
         let mut may_be_done = false;
         loop {
             let outcome = self.shared.node.execute(command.clone(), Some(deadline)).await;
-            match tried(outcome)? {
+            let is_own_disk = self.shared.node.health() != Health::Serving;
+            match tried(outcome, is_own_disk)? {
                 Tried::Done(committed) => {
                     self.see(committed.index);
                     return Ok((committed.results, may_be_done));
@@ -202,8 +203,10 @@ impl<S: Service + Default> MemberHandle<S> {
     /// Also [`CallError::EventsForgotten`]: about 65,000 events, or 16 MiB of them, are kept.
     pub async fn next_event(&self, stream: u32, after: u64) -> Result<Event, CallError> {
         let mut applied = self.shared.node.watch_applied();
+        let mut health = self.shared.node.watch_health();
         loop {
             applied.mark_unchanged();
+            health.mark_unchanged();
             let question = HostedQuery::Events { stream, after, limit: EVENTS_PAGE };
             match self.ask(question, Freshness::Stale).await? {
                 HostedAnswer::Events(Ok(events)) => {
@@ -214,9 +217,17 @@ impl<S: Service + Default> MemberHandle<S> {
                 HostedAnswer::Events(Err(last)) => return Err(CallError::EventsForgotten { last }),
                 HostedAnswer::Asked(_) => return Err(bezant_rsm::UnknownCall.into()),
             }
-            if applied.changed().await.is_err() {
-                return Err(CallError::ShutDown);
+            // A node that is stopped applies nothing any more; one whose disk failed neither.
+            match self.shared.node.health() {
+                Health::Serving => {}
+                Health::ReadOnly { reason } => return Err(CallError::ReadOnly { reason }),
+                Health::Stopping => return Err(CallError::ShutDown),
             }
+            let changed = tokio::select! {
+                changed = applied.changed() => changed,
+                changed = health.changed() => changed,
+            };
+            changed.map_err(|_| CallError::ShutDown)?;
         }
     }
 }
@@ -237,15 +248,15 @@ impl<S: Service + Default> Caller for MemberHandle<S> {
     }
 }
 
-/// What the node said, for whoever may try again.
-fn tried(outcome: Result<Committed, ExecuteError>) -> Result<Tried, CallError> {
+/// What the node said, for whoever may try again. A leader whose disk is full lets another one lead.
+fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<Tried, CallError> {
     let again = |is_uncertain, wait| Ok(Tried::Again { is_uncertain, wait });
     match outcome {
         Ok(committed) => Ok(Tried::Done(committed)),
         Err(ExecuteError::Overloaded { retry_after }) => again(false, retry_after),
         Err(ExecuteError::NoLeader) => again(false, RETRY_WAIT),
-        Err(ExecuteError::Interrupted) => again(true, RETRY_WAIT),
-        Err(ExecuteError::ReadOnly { reason }) => Err(CallError::ReadOnly { reason }),
+        Err(ExecuteError::ReadOnly { reason }) if is_own_disk => Err(CallError::ReadOnly { reason }),
+        Err(ExecuteError::Interrupted | ExecuteError::ReadOnly { .. }) => again(true, RETRY_WAIT),
         Err(ExecuteError::DeadlineExceeded) => Err(CallError::DeadlineExceeded),
         Err(ExecuteError::Stopping) => Err(CallError::ShutDown),
         // Of a later version: nothing is known of it.

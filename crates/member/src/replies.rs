@@ -17,7 +17,7 @@ use bezant_codec::{DecodeError, Reader};
 use bezant_types::limits::SESSIONS_MAX;
 use bytes::Bytes;
 
-use crate::command::{Head, Verdict};
+use crate::command::{Head, NUMBER_MAX, Verdict};
 
 /// Commands of a session between the oldest that waits and the newest.
 pub(crate) const WINDOW_MAX: u64 = 8192;
@@ -67,7 +67,7 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// Opens a session, whose number is that of the entry; one that is there already is the same one's.
+    /// Opens a session. Its number is made of the entry's index.
     pub(crate) fn open(&mut self, index: u64) -> Bytes {
         let mut number = index << 16;
         // Commands of one entry share its index.
@@ -165,7 +165,7 @@ impl Replies {
         for _ in 0..count(reader)? {
             let number = reader.u64()?;
             let mut session = Session { oldest: reader.u64()?, used: reader.u64()?, ..Session::default() };
-            if last >= Some(number) || session.oldest == 0 {
+            if last >= Some(number) || !(1..=NUMBER_MAX).contains(&session.oldest) {
                 return Err(DecodeError::Value);
             }
             last = Some(number);

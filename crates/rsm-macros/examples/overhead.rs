@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, state_machine};
+use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, state_machine};
 use bezant_types::{LogIndex, Nanos};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,12 @@ impl std::error::Error for Refused {}
 
 impl From<UnknownCall> for Refused {
     fn from(_: UnknownCall) -> Self {
+        Self
+    }
+}
+
+impl From<UnreadableAnswer> for Refused {
+    fn from(_: UnreadableAnswer) -> Self {
         Self
     }
 }

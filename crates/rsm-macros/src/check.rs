@@ -15,7 +15,7 @@ use crate::fingerprint;
 const ARGUMENTS_MAX: usize = 16;
 
 /// Methods of their own of the trait, the context and the handle.
-const TAKEN_NAMES: &[&str] = &["at", "caller", "index", "migrate", "new", "time"];
+const TAKEN_NAMES: &[&str] = &["at", "caller", "clone", "index", "migrate", "new", "time"];
 
 /// A declaration that nothing is wrong with, and what is known of each of its calls.
 pub(crate) struct Checked {

@@ -11,7 +11,7 @@ pub use bytes::Bytes;
 pub use serde_core::Serialize;
 pub use serde_core::de::DeserializeOwned;
 
-use crate::{Caller, Freshness, RestoreError, SavedState, UnknownCall};
+use crate::{Caller, Freshness, RestoreError, SavedState, UnknownCall, UnreadableAnswer};
 
 /// The first byte of a checkpoint.
 const CHECKPOINT_FORMAT: u8 = 1;
@@ -47,7 +47,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnknownCall> {
 }
 
 /// The bytes of an answer or event. When it refuses to be written there are none: the state has changed already, on every
-/// replica, and whoever reads no bytes where there must be some is told that they are unknown.
+/// replica, and whoever reads no bytes where there must be some is told that they cannot be read.
 pub fn encode<T: Serialize>(value: &T) -> Bytes {
     postcard::to_allocvec(value).map(Bytes::from).unwrap_or_default()
 }
@@ -58,7 +58,7 @@ pub async fn invoke<C: Caller, T: DeserializeOwned>(
     command: Option<Bytes>,
 ) -> Result<T, C::Error> {
     let answer = caller.invoke(command.ok_or(UnknownCall)?).await?;
-    Ok(decode(&answer)?)
+    Ok(decode(&answer).map_err(|UnknownCall| UnreadableAnswer)?)
 }
 
 /// Asks a replica and reads its answer.
@@ -68,7 +68,7 @@ pub async fn query<C: Caller, T: DeserializeOwned>(
     query: Option<Bytes>,
 ) -> Result<T, C::Error> {
     let answer = caller.query(query.ok_or(UnknownCall)?, freshness).await?;
-    Ok(decode(&answer)?)
+    Ok(decode(&answer).map_err(|UnknownCall| UnreadableAnswer)?)
 }
 
 /// Format, version of the state, state.

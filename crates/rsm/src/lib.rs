@@ -30,7 +30,7 @@ pub use entry::{Command, Entry, EntryError};
 pub use machine::{Applied, Prefetch, Progress, RestoreError, StateMachine};
 #[cfg(feature = "macro")]
 pub use saved::SavedState;
-pub use service::{Call, Caller, Event, Freshness, Service, UnknownCall};
+pub use service::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer};
 pub use sessions::{Admission, Context, Session, SessionRequest, Sessions};
 #[cfg(feature = "macro")]
 pub use subscription::Subscription;

@@ -45,6 +45,21 @@ impl fmt::Display for UnknownCall {
 
 impl core::error::Error for UnknownCall {}
 
+/// An answer that cannot be read: the service that gave it is of another version, or its type does not fit into the
+/// format. A command whose answer it is has been done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnreadableAnswer;
+
+impl fmt::Display for UnreadableAnswer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(
+            "the answer cannot be read, and a command whose answer it is has been done: does another version run here?",
+        )
+    }
+}
+
+impl core::error::Error for UnreadableAnswer {}
+
 /// The surroundings of one command: where in the log it stands, and what subscribers are told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -104,7 +119,7 @@ pub struct Event {
 /// How a handle reaches its service.
 pub trait Caller: Clone + Send + Sync + 'static {
     /// Why there is no answer.
-    type Error: core::error::Error + From<UnknownCall> + Send + Sync + 'static;
+    type Error: core::error::Error + From<UnknownCall> + From<UnreadableAnswer> + Send + Sync + 'static;
 
     /// Puts a command in the log; its answer, once it is durable and applied. A command is done once.
     fn invoke(&self, command: Bytes) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use serde_core::de::DeserializeOwned;
 
-use crate::{Caller, UnknownCall, export};
+use crate::{Caller, UnknownCall, UnreadableAnswer, export};
 
 /// Reads the events of one stream of a service, in the order of the log.
 ///
@@ -37,9 +37,9 @@ impl<C: Caller, T: DeserializeOwned> Subscription<C, T> {
     /// As [`Caller::next_event`] does, and when the event's bytes are not of this type; then the position stays.
     pub async fn next(&mut self) -> Result<T, C::Error> {
         let event = self.caller.next_event(self.stream, self.position).await?;
-        let value = export::decode(&event.bytes)?;
+        let value = export::decode(&event.bytes).map_err(|UnknownCall| UnreadableAnswer)?;
         if event.number <= self.position {
-            return Err(UnknownCall.into());
+            return Err(UnreadableAnswer.into());
         }
         self.position = event.number;
         Ok(value)

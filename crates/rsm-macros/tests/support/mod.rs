@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, state_machine};
+use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, state_machine};
 use bezant_types::{LogIndex, Nanos};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,12 @@ impl std::error::Error for LocalError {}
 
 impl From<UnknownCall> for LocalError {
     fn from(_: UnknownCall) -> Self {
+        Self
+    }
+}
+
+impl From<UnreadableAnswer> for LocalError {
+    fn from(_: UnreadableAnswer) -> Self {
         Self
     }
 }
