@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::start::parse_engine;
 use bezant_sim::{Bug, EngineKind, SimFailure, SimOptions, SimReport, simulate};
 use clap::Args;
 use serde::Serialize;
@@ -44,7 +43,7 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
     /// How the nodes agree: raft or paxos
-    #[arg(long, default_value_t = EngineKind::Raft, value_name = "ENGINE", value_parser = parse_engine)]
+    #[arg(long, default_value_t = EngineKind::Raft, value_name = "ENGINE")]
     engine: EngineKind,
     #[command(flatten)]
     trace: TraceArgs,
@@ -104,6 +103,7 @@ impl Totals {
 pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
     // A broken invariant is told with its trace, not with the machine's stack.
     std::panic::set_hook(Box::new(|_| {}));
+    args.trace.check()?;
     if args.trace.is_asked() {
         return args.trace.run(SimOptions { seed: args.seed, engine: args.engine, bug: args.bug }, format);
     }

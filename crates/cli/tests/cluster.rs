@@ -10,6 +10,8 @@
 mod common;
 #[path = "common/load.rs"]
 mod load;
+#[path = "../src/demo/ports.rs"]
+mod ports;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -22,7 +24,8 @@ use std::time::Duration;
 use bezant_client::ids::IdGenerator;
 use bezant_client::{Client, NewTransfer, Reads};
 use bezant_types::AccountId;
-use load::{COUNTER, Known, check_node, connect, free_address, make_accounts, pay, read, wait_for_progress};
+use load::{COUNTER, Known, check_node, connect, make_accounts, pay, read, wait_for_progress};
+use ports::free_address;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,7 +86,7 @@ struct Cluster {
 
 impl Cluster {
     async fn start(folder: &Path, engine: &'static str) -> Self {
-        let peer_listen: Vec<String> = (0..NODES).map(|_| free_address()).collect();
+        let peer_listen: Vec<String> = (0..NODES).map(|_| free_address().expect("a free port")).collect();
         let mut links = BTreeMap::new();
         let mut lists = Vec::new();
         for from in 0..NODES {
@@ -104,7 +107,7 @@ impl Cluster {
             }
             lists.push(list.join(","));
         }
-        let listen = (0..NODES).map(|_| free_address()).collect();
+        let listen = (0..NODES).map(|_| free_address().expect("a free port")).collect();
         let children = (0..NODES).map(|_| None).collect();
         let folder = folder.to_owned();
         let mut cluster = Self { folder, listen, peer_listen, lists, links, children, engine };

@@ -5,9 +5,10 @@
 //! `BEZANT_KILLS=100 cargo test --release -p bezant-cli --test kill_nine`.
 
 mod common;
+#[path = "../src/demo/ports.rs"]
+mod ports;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -145,10 +146,7 @@ async fn killed_again_and_again_nothing_acknowledged_is_lost() {
     let kills =
         std::env::var("BEZANT_KILLS").map_or(10, |kills| kills.parse().expect("BEZANT_KILLS is a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let address = {
-        let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        probe.local_addr().expect("its address").to_string()
-    };
+    let address = ports::free_address().expect("a free port");
     let mut server = Server::start(folder.path(), &address);
     let client = connect(&address).await;
     let accounts: Vec<NewAccount> = (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), 978, 1)).collect();

@@ -5,6 +5,8 @@
 mod common;
 #[path = "common/load.rs"]
 mod load;
+#[path = "../src/demo/ports.rs"]
+mod ports;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,7 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bezant_client::Client;
-use load::{Known, TIMEOUT, check_node, connect, free_address, make_accounts, pay, read, wait_for_progress};
+use load::{Known, TIMEOUT, check_node, connect, make_accounts, pay, read, wait_for_progress};
+use ports::free_address;
 
 const TOKEN: &str = "a token for this test alone";
 
@@ -31,8 +34,8 @@ impl Machines {
         Self {
             engine,
             folder: folder.to_owned(),
-            listen: (0..count).map(|_| free_address()).collect(),
-            peer_listen: (0..count).map(|_| free_address()).collect(),
+            listen: (0..count).map(|_| free_address().expect("a free port")).collect(),
+            peer_listen: (0..count).map(|_| free_address().expect("a free port")).collect(),
             children: (0..count).map(|_| None).collect(),
         }
     }
@@ -100,8 +103,12 @@ impl Machines {
     async fn wait_for_words(&self, node: usize, words: &str) {
         let begun = Instant::now();
         let path = self.folder.join(format!("{}.err", node + 1));
-        while !std::fs::read_to_string(&path).unwrap_or_default().contains(words) {
-            assert!(begun.elapsed() < TIMEOUT, "node {} never said {words:?}", node + 1);
+        loop {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            if log.contains(words) {
+                return;
+            }
+            assert!(begun.elapsed() < TIMEOUT, "node {} never said {words:?}, but\n{log}", node + 1);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

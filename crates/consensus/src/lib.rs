@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod begin;
 mod describe;
 mod kind;
 mod members;
@@ -24,8 +25,9 @@ use alloc::vec::Vec;
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
+pub use begin::{EngineOptions, EngineState};
 pub use describe::{Describe, Description, MessageKind};
-pub use kind::EngineKind;
+pub use kind::{EngineKind, UnknownEngine};
 pub use members::{Change, ChangeError, Member, Members, Part, decode_outcome, encode_outcome};
 pub use solo::Solo;
 

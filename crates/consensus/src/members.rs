@@ -344,6 +344,29 @@ impl Members {
         Self { index, nodes }
     }
 
+    /// The members behind the changes of a log that are certainly agreed: of those behind this list, all but the last,
+    /// for a change is proposed only once the one before it was made. How far the log was agreed is not kept on disk, and
+    /// a replica that counts on members from two changes ago could elect a leader with nobody of the newest.
+    #[must_use]
+    pub fn catch_up(&self, changes: impl Iterator<Item = (LogIndex, Change)>) -> Self {
+        let changes: Vec<_> = changes.filter(|(index, _)| *index > self.index).collect();
+        let agreed = changes.iter().take(changes.len().saturating_sub(1));
+        agreed.fold(self.clone(), |members, (index, change)| {
+            if members.check(change).is_ok() { members.after(change, *index) } else { members }
+        })
+    }
+
+    /// Whether those who stay without that voter can agree, as far as they are heard of: nobody could take the change back.
+    pub fn check_enough_stay(
+        &self,
+        leaving: NodeId,
+        is_heard: impl Fn(NodeId) -> bool,
+    ) -> Result<(), ChangeError> {
+        let staying = self.voters().filter(|voter| *voter != leaving);
+        let (heard, silent): (Vec<_>, Vec<_>) = staying.partition(|voter| is_heard(*voter));
+        if heard.len() > silent.len() { Ok(()) } else { Err(ChangeError::TooFew) }
+    }
+
     /// Bytes: index u64, count u16, and for each member node u64, since u64, part u8, disk u128, size of the address
     /// u16, address.
     pub fn encode(&self) -> Bytes {

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use bezant_consensus::{Change, EntryKind, LogEntry, Members};
+use bezant_consensus::{Change, EntryKind, LogEntry};
 use bytes::Bytes;
 
 const VERSION: u8 = 1;
@@ -40,15 +40,4 @@ pub(crate) fn is_ours(entry: &LogEntry) -> bool {
         EntryKind::Command => !entry.payload.is_empty(),
         EntryKind::Engine => entry.payload == no_op() || change_of(entry).is_some(),
     }
-}
-
-/// The members behind the changes of a log that are certainly agreed: of those behind the list, all but the last, for
-/// a change is proposed only once the one before it was made.
-pub(crate) fn catch_up<'a>(members: &Members, entries: impl Iterator<Item = &'a LogEntry>) -> Members {
-    let behind = entries.filter(|entry| entry.index > members.index);
-    let changes: Vec<_> = behind.filter_map(|entry| Some((entry.index, change_of(entry)?))).collect();
-    let agreed = changes.iter().take(changes.len().saturating_sub(1));
-    agreed.fold(members.clone(), |members, (index, change)| {
-        if members.check(change).is_ok() { members.after(change, *index) } else { members }
-    })
 }

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bezant_consensus::{
-    Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, PeerStanding, ReadNumber, Role,
-    Standing,
+    Change, ChangeError, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Members, Output,
+    PeerStanding, ReadNumber, Role, Standing,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
@@ -17,7 +17,6 @@ use crate::bootstrap::Bootstrap;
 use crate::disk::{After, Disk};
 use crate::leader::Leader;
 use crate::message::Message;
-use crate::options::{PaxosOptions, PaxosState};
 use crate::patience::Patience;
 use crate::replica::Replica;
 use crate::requester::Requester;
@@ -88,7 +87,7 @@ impl Paxos {
     ///
     /// # Panics
     /// When the options contradict themselves.
-    pub fn new(options: &PaxosOptions, state: PaxosState) -> Option<Self> {
+    pub fn new(options: &EngineOptions, state: EngineState) -> Option<Self> {
         assert!(options.node.0 != 0, "0 is nobody");
         assert!(options.members.voters().next().is_some(), "somebody votes");
         let mut patience = Patience::new(options.seed, options.election_ticks, options.heartbeat_ticks);

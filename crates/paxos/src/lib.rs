@@ -39,7 +39,6 @@ mod lead;
 mod leader;
 mod members;
 mod message;
-mod options;
 mod patience;
 mod quorum;
 mod replica;
@@ -54,7 +53,6 @@ mod wire;
 
 pub use describe::describe;
 pub use engine::Paxos;
-pub use options::{PaxosOptions, PaxosState};
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,6 @@
 //! A change is a value like any other, and made when it is decided. One that touches who votes has two steps: the leader
 //! proposes the second as soon as the first is made, and so does whoever leads after it, for it finds the members joint.
 
-use alloc::vec::Vec;
-
 use bezant_consensus::{Change, ChangeError, EntryKind, LogEntry, Output, Part};
 use bezant_types::{LogIndex, NodeId};
 
@@ -37,7 +35,9 @@ impl Paxos {
                 return Ok(None);
             }
             Change::Remove(node) if *node == self.node => return Err(ChangeError::Leads),
-            Change::Remove(node) => self.check_enough_stay(*node)?,
+            Change::Remove(node) => {
+                self.members.check_enough_stay(*node, |voter| voter == self.node || self.is_heard(voter))?;
+            }
             Change::Add { .. } | Change::Meet { .. } | Change::Complete => {}
         }
         Ok(self.give_out(EntryKind::Engine, payload(change)))
@@ -66,13 +66,6 @@ impl Paxos {
             return Err(ChangeError::Behind(last.0.saturating_sub(matched.0)));
         }
         Ok(())
-    }
-
-    /// Without that voter, the others must be able to agree: nobody could take the change back.
-    fn check_enough_stay(&self, leaving: NodeId) -> Result<(), ChangeError> {
-        let staying: Vec<NodeId> = self.members.voters().filter(|voter| *voter != leaving).collect();
-        let heard = staying.iter().filter(|voter| **voter == self.node || self.is_heard(**voter)).count();
-        if heard * 2 > staying.len() { Ok(()) } else { Err(ChangeError::TooFew) }
     }
 
     /// Asks the replica that is best prepared to lead, if there is one: the lowest number among equals.

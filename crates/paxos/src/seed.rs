@@ -3,12 +3,11 @@
 //! A group that has no history waits for nobody: its voters try to lead one after the other, the lowest number first. One with
 //! a history waits for its leader's word, as after any start.
 
-use bezant_consensus::{Members, Vote};
+use bezant_consensus::{EngineState, Members, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::ballot::{Ballot, Mark};
-use crate::change::catch_up;
-use crate::options::PaxosState;
+use crate::change::change_of;
 use crate::patience::Patience;
 use crate::values::Values;
 
@@ -26,8 +25,9 @@ pub(crate) struct Seed {
 
 impl Seed {
     /// From what the disk held. `None` when that is no log of this engine.
-    pub(crate) fn new(node: NodeId, members: &Members, state: PaxosState) -> Option<Self> {
-        let members = catch_up(members, state.entries.iter());
+    pub(crate) fn new(node: NodeId, members: &Members, state: EngineState) -> Option<Self> {
+        let changes = state.entries.iter().filter_map(|entry| Some((entry.index, change_of(entry)?)));
+        let members = members.catch_up(changes);
         let (index, term) = state.checkpoint;
         let values = Values::new(Mark::new(index, term), state.entries)?;
         let vote = state.vote.unwrap_or_default();

@@ -10,7 +10,7 @@ use bezant_consensus::{LogEntry, Output};
 use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::ballot::{Ballot, Mark};
-use crate::change::catch_up;
+use crate::change::change_of;
 use crate::disk::After;
 use crate::engine::{Canvass, Paxos, Position};
 use crate::message::Message;
@@ -222,7 +222,8 @@ impl Paxos {
     fn learn_members(&mut self) {
         let values = self.acceptor.values();
         let changes = values.changes_after(self.members.index);
-        let members = catch_up(&self.members, changes.filter_map(|slot| values.entry(slot)));
+        let changes = changes.filter_map(|slot| Some((slot, change_of(values.entry(slot)?)?)));
+        let members = self.members.catch_up(changes);
         if members.index > self.members.index {
             self.members = members.clone();
             self.outputs.push_back(Output::Members(members));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use bezant_consensus::{
-    Change, ChangeError, Engine, Input, LogEntry, Members, Output, PeerStanding, ReadNumber, Role, Standing,
-    Vote, Write, WriteNumber,
+    Change, ChangeError, Engine, EngineOptions, EngineState, Input, LogEntry, Members, Output, PeerStanding,
+    ReadNumber, Role, Standing, Vote, Write, WriteNumber,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use crate::held::{Freed, Held};
 use crate::install::{Installing, snapshot, snapshot_message};
-use crate::members::{catch_up, conf_state};
+use crate::members::{change_in, conf_state};
 use crate::read::Reads;
 use crate::tail::Tail;
 use crate::timeout::Timeouts;
@@ -24,35 +24,6 @@ use crate::wire::{decode, encode, log_entry};
 const MESSAGE_SIZE_MAX: u64 = 1 << 20;
 /// Messages with entries on their way to one follower.
 const MESSAGES_IN_FLIGHT_MAX: usize = 64;
-
-/// Who a replica is, and how patient.
-#[derive(Clone, Debug)]
-pub struct RaftOptions {
-    /// This node; not 0.
-    pub node: NodeId,
-    /// Who takes part, as far as the disk knows. It may be ahead of the log: what was agreed is agreed.
-    pub members: Members,
-    /// Ticks without a word from the leader after which nobody keeps faith with it; timeouts are drawn from a sign of
-    /// life more to twice as many.
-    pub election_ticks: u32,
-    /// Ticks between a leader's signs of life.
-    pub heartbeat_ticks: u32,
-    /// False for a disk that is new and may have been lost before: see [`Input::Admit`].
-    pub may_vote: bool,
-    /// Seeds the timeouts; different on every node and in every life of it, for it also names the life.
-    pub seed: u64,
-}
-
-/// What the disk of a replica held.
-#[derive(Clone, Debug, Default)]
-pub struct RaftState {
-    /// The last vote; `None` when there was none.
-    pub vote: Option<Vote>,
-    /// The newest checkpoint's last entry and its term; zeros for none.
-    pub checkpoint: (LogIndex, Term),
-    /// The log behind it.
-    pub entries: Vec<LogEntry>,
-}
 
 /// Whether this replica takes part in elections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,10 +85,11 @@ impl Raft {
     ///
     /// # Panics
     /// When the options contradict themselves.
-    pub fn new(options: &RaftOptions, state: RaftState) -> Option<Self> {
+    pub fn new(options: &EngineOptions, state: EngineState) -> Option<Self> {
         assert!(options.members.voters().next().is_some(), "somebody votes");
         let election_ticks = usize::try_from(options.election_ticks).ok()?;
-        let members = catch_up(&options.members, &state.entries);
+        let changes = state.entries.iter().filter_map(|entry| Some((entry.index, change_in(entry)?)));
+        let members = options.members.catch_up(changes);
         let learned = (members.index > options.members.index).then(|| Output::Members(members.clone()));
         let vote = state.vote.unwrap_or_default();
         let (index, term) = state.checkpoint;
@@ -221,7 +193,9 @@ impl Raft {
     fn tick(&mut self) {
         self.ticks += 1;
         self.silent_ticks += 1;
-        let may_stand = self.admission == Admission::Admitted && self.installing == Installing::No;
+        let is_member = self.raw.store().members().get(self.node).is_some();
+        let may_stand =
+            self.admission == Admission::Admitted && self.installing == Installing::No && is_member;
         match &mut self.campaign_in {
             Some(1) => {
                 self.campaign_in = None;
@@ -259,20 +233,24 @@ impl Raft {
     fn handle_installed(&mut self, index: LogIndex, term: Term, members: Members) {
         assert!(self.installing != Installing::No, "a checkpoint was asked for");
         self.installing = Installing::No;
-        // A replica that was removed meanwhile goes on with those that it knew: nobody talks to it any more.
-        if members.index > self.raw.store().members().index && members.get(self.node).is_some() {
+        let mut voters = conf_state(self.raw.store().members());
+        if members.index > self.raw.store().members().index {
+            // The crate takes no checkpoint that leaves this replica out. One that was removed meanwhile lets it believe in
+            // those before, and stands no more: see `tick`.
+            if members.get(self.node).is_some() {
+                voters = conf_state(&members);
+            }
             self.raw.mut_store().set_members(members.clone());
             self.outputs.push_back(Output::Members(members));
         }
-        let members = conf_state(self.raw.store().members());
         let raft = &mut self.raw.raft;
         if raft.leader_id == raft::INVALID_ID || raft.state != StateRole::Follower {
             if raft.state != StateRole::Follower {
                 raft.become_follower(raft.term, raft::INVALID_ID);
             }
-            raft.restore(snapshot((index, term), members));
+            raft.restore(snapshot((index, term), voters));
         } else {
-            let message = snapshot_message(self.node, raft.leader_id, raft.term, (index, term), members);
+            let message = snapshot_message(self.node, raft.leader_id, raft.term, (index, term), voters);
             drop(self.raw.step(message));
         }
         self.note_applied(index.0);

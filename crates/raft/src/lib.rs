@@ -32,7 +32,7 @@ mod timeout;
 mod wire;
 
 pub use describe::describe;
-pub use engine::{Raft, RaftOptions, RaftState};
+pub use engine::Raft;
 
 #[cfg(test)]
 mod tests;

@@ -87,20 +87,8 @@ pub(crate) fn change_of(entry: &Entry) -> Option<Change> {
     fits.then_some(change)
 }
 
-/// The members behind the changes of a log that are certainly agreed: of those behind the list, all but the last,
-/// for a change is proposed only once the one before it was made. How far the log was agreed is not kept on disk, and
-/// a replica that counts on members from two changes ago could elect a leader with nobody of the newest.
-pub(crate) fn catch_up(members: &Members, entries: &[LogEntry]) -> Members {
-    let changes = entries.iter().filter(|entry| entry.index > members.index);
-    let changes: Vec<_> = changes.filter_map(|entry| Some((entry.index, change_in(entry)?))).collect();
-    let agreed = changes.iter().take(changes.len().saturating_sub(1));
-    agreed.fold(members.clone(), |members, (index, change)| {
-        if members.check(change).is_ok() { members.after(change, *index) } else { members }
-    })
-}
-
 /// The change that an entry of the log makes.
-fn change_in(entry: &LogEntry) -> Option<Change> {
+pub(crate) fn change_in(entry: &LogEntry) -> Option<Change> {
     if entry.kind == EntryKind::Command || entry.payload.is_empty() {
         return None;
     }
@@ -129,7 +117,9 @@ impl Raft {
                 return Ok(None);
             }
             Change::Remove(node) if *node == self.node => return Err(ChangeError::Leads),
-            Change::Remove(node) => self.check_enough_stay(*node)?,
+            Change::Remove(node) => {
+                members.check_enough_stay(*node, |voter| voter == self.node || self.is_heard(voter))?;
+            }
             Change::Add { .. } | Change::Meet { .. } | Change::Complete => {}
         }
         let index = self.propose_change(change).ok_or(ChangeError::UnderWay)?;
@@ -144,14 +134,6 @@ impl Raft {
             return Err(ChangeError::Behind(last.saturating_sub(matched)));
         }
         Ok(())
-    }
-
-    /// Without that voter, the others must be able to agree: nobody could take the change back.
-    fn check_enough_stay(&self, leaving: NodeId) -> Result<(), ChangeError> {
-        let staying: Vec<NodeId> =
-            self.raw.store().members().voters().filter(|voter| *voter != leaving).collect();
-        let heard = staying.iter().filter(|voter| **voter == self.node || self.is_heard(**voter)).count();
-        if heard * 2 > staying.len() { Ok(()) } else { Err(ChangeError::TooFew) }
     }
 
     /// The entry's index; `None` when the crate takes none now.

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use bezant_consensus::{Change, Member, Members, Part};
-use bezant_types::NodeId;
 use bezant_types::limits::MEMBERS_MAX;
+use bezant_types::{LogIndex, NodeId};
 
-use crate::cluster::ClusterStatus;
+use crate::cluster::{ClusterStatus, NodeStatus};
 
 /// Nodes that have asked, and for whom nobody has asked the leader yet.
 #[derive(Debug, Default)]
@@ -43,24 +43,35 @@ const fn voters_wanted(live: usize) -> usize {
     }
 }
 
-/// Who is given a vote next: the lowest number that is connected and has none. Whether it has caught up the leader knows.
+/// Entries that a node may lack and count: it has them before anybody notices.
+const BEHIND_MAX: u64 = 256;
+
+/// Who is given a vote next, as the leader sees it: the lowest number that could vote at once and has no vote. One that
+/// still fetches the state does not count: with its vote, and without its word, a node less may be missing.
 pub(crate) fn next_voter<'members>(
     members: &'members Members,
     status: &ClusterStatus,
 ) -> Option<&'members Member> {
-    let is_live = |node: NodeId| status.nodes.iter().any(|known| known.node == node && known.is_connected);
-    let live = members.nodes.iter().filter(|member| is_live(member.node));
+    let is_live = |member: &&Member| {
+        let known = status.nodes.iter().find(|known| known.node == member.node);
+        let has_caught_up = |matched: Option<LogIndex>| {
+            matched.is_some_and(|matched| matched.0 + BEHIND_MAX >= status.committed.0)
+        };
+        let can_vote = |known: &NodeStatus| {
+            member.part != Part::Learner || (member.disk != 0 && has_caught_up(known.matched))
+        };
+        known.is_some_and(|known| known.is_connected && can_vote(known))
+    };
+    let live = members.nodes.iter().filter(is_live);
     if members.voters().count() >= voters_wanted(live.clone().count()) {
         return None;
     }
-    live.into_iter().find(|member| member.part == Part::Learner && member.disk != 0)
+    live.into_iter().find(|member| member.part == Part::Learner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::NodeStatus;
-    use bezant_types::LogIndex;
 
     fn members(parts: &[Part]) -> Members {
         let nodes = parts.iter().zip(1..).map(|(part, node)| Member {
@@ -80,10 +91,10 @@ mod tests {
             since: LogIndex(0),
             part: Part::Learner,
             is_connected: true,
-            matched: None,
+            matched: Some(LogIndex(1000)),
             clock_offset_nanos: None,
         });
-        ClusterStatus { nodes: nodes.collect(), ..ClusterStatus::alone() }
+        ClusterStatus { nodes: nodes.collect(), committed: LogIndex(1000), ..ClusterStatus::alone() }
     }
 
     #[test]
@@ -103,9 +114,22 @@ mod tests {
             let next = next_voter(&members, &status(live)).map(|member| member.node.0);
             assert_eq!(next, expected, "{parts:?} {live:?}");
         }
-        let mut strangers = members(&[voter, learner, learner]);
+        let next =
+            |members: &Members, status: &ClusterStatus| next_voter(members, status).map(|it| it.node.0);
+        let four = members(&[voter, learner, learner, learner]);
+        let mut strangers = four.clone();
         strangers.nodes[1].disk = 0;
-        assert_eq!(next_voter(&strangers, &status(&[1, 2, 3])).map(|member| member.node.0), Some(3));
+        assert_eq!(next(&strangers, &status(&[1, 2, 3, 4])), Some(3));
+        assert_eq!(
+            next(&strangers, &status(&[1, 2, 3])),
+            None,
+            "two could vote, and of two none may be missing"
+        );
+        let mut late = status(&[1, 2, 3, 4]);
+        late.nodes[1].matched = Some(LogIndex(1000 - BEHIND_MAX - 1));
+        assert_eq!(next(&four, &late), Some(3), "whoever still fetches the state holds up nobody");
+        late.nodes[2].matched = None;
+        assert_eq!(next(&four, &late), None);
     }
 
     #[test]

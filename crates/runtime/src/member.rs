@@ -226,5 +226,6 @@ impl Member {
 /// True while the others need this node to lead, and one of them could in its place.
 pub(crate) fn is_needed(replica: &DrivenNode<impl Machine>) -> bool {
     let standing = replica.standing();
-    standing.role == Role::Leader && standing.peers.iter().any(|peer| peer.is_active)
+    let votes = |node: NodeId| replica.members().voters().any(|voter| voter == node);
+    standing.role == Role::Leader && standing.peers.iter().any(|peer| peer.is_active && votes(peer.node))
 }

@@ -86,6 +86,8 @@ impl<M: Machine> NodeThread<M> {
     /// Runs until a stop, or until nobody can send messages any more.
     pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message<M>>) {
         self.serve(messages);
+        // A handle may outlive the node.
+        self.shared.let_go_of_disk();
         // The history and its index thread hold ways to each other: one of them must be told.
         send(&self.workers.history, HistoryWork::Stop);
     }
@@ -227,8 +229,10 @@ impl<M: Machine> NodeThread<M> {
             self.pass_on(output);
         }
         let applied = self.node.applied();
-        self.shared.applied.send_if_modified(|told| std::mem::replace(told, applied) != applied);
-        self.shared.metrics.applied_index.set(gauge(applied.0));
+        if self.shared.metrics.applied_index.get() != gauge(applied.0) {
+            self.shared.metrics.applied_index.set(gauge(applied.0));
+            self.shared.applied.send_replace(applied);
+        }
         self.shared.metrics.commands_waiting.set(gauge(self.waiters.len() as u64));
     }
 

@@ -5,8 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, EngineKind, Members, Role, Solo};
-use bezant_engines::Beginning;
+use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_replica::{Machine, Mode, RecoverError, Recovered, Repair, Supplier, recover};
 use bezant_storage::disk::{Disk, DiskError};
@@ -188,7 +187,6 @@ impl<M: Machine> Running<M> {
         if let Some(peers) = self.peers.take() {
             peers.stop();
         }
-        self.handle.shared.let_go_of_disk();
     }
 
     /// When the node thread has ended already there is nothing to tell it.
@@ -366,7 +364,8 @@ fn connect<M: Machine>(
         // A node that has ended needs no messages.
         drop(node.send(message));
     };
-    let peers = Peers::start(Arc::clone(&directory), listener, events).map_err(StartError::Thread)?;
+    let grows = cluster.growth.is_some();
+    let peers = Peers::start(Arc::clone(&directory), listener, grows, events).map_err(StartError::Thread)?;
     Ok(Link { peers: Arc::new(peers), directory, cluster })
 }
 
@@ -398,17 +397,12 @@ fn make_node<M: Machine>(
     let entries = std::mem::take(&mut recovered.entries);
     let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
     let life = draw();
-    let beginning = Beginning {
-        node: link.cluster.node,
-        members: link.directory.members(),
-        may_vote: link.directory.is_admitted(),
-        seed: life,
-        vote: recovered.vote,
-        checkpoint,
-        entries,
-    };
-    let engine = bezant_engines::begin(link.directory.engine(), beginning).ok_or(StartError::Entries)?;
-    let node_options = NodeOptions { node: link.cluster.node, is_alone: false, life, ..options.node.clone() };
+    let (node, directory) = (link.cluster.node, &link.directory);
+    let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), life);
+    let state = EngineState { vote: recovered.vote, checkpoint, entries };
+    let engine = bezant_engines::begin(directory.engine(), &engine_options, state);
+    let engine = engine.ok_or(StartError::Entries)?;
+    let node_options = NodeOptions { node, is_alone: false, life, ..options.node.clone() };
     Ok(Node::new(restored, engine, node_options))
 }
 

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_consensus::{Engine, EngineKind, LogEntry, Members, Write, WriteNumber};
-use bezant_engines::Beginning;
+use bezant_consensus::{
+    Engine, EngineKind, EngineOptions, EngineState, LogEntry, Members, Write, WriteNumber,
+};
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
 use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
@@ -213,9 +214,9 @@ impl Host {
         let restored = Restored::new(FlawedLedger::new(machine), applied, checkpoint.0, 0);
         let restored = restored.with_entries(&entries).map_err(|index| format!("entry {index} is none"))?;
         let by_index = entries.iter().map(|entry| (entry.index, entry.clone())).collect();
-        let beginning =
-            Beginning { node: self.id, members, may_vote: is_admitted, seed, vote, checkpoint, entries };
-        let engine = bezant_engines::begin(self.engine, beginning).ok_or("the log is none")?;
+        let options = EngineOptions::new(self.id, members, is_admitted, seed);
+        let state = EngineState { vote, checkpoint, entries };
+        let engine = bezant_engines::begin(self.engine, &options, state).ok_or("the log is none")?;
         let options = NodeOptions {
             node: self.id,
             is_alone: false,

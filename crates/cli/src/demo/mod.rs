@@ -2,6 +2,7 @@
 
 mod nodes;
 mod payers;
+mod ports;
 mod proof;
 
 use std::process::ExitCode;
@@ -16,7 +17,6 @@ use self::nodes::Nodes;
 use self::payers::{Payers, connect, make_accounts};
 use crate::exit::Failure;
 use crate::output;
-use crate::start::parse_engine;
 use crate::stop::StopSignals;
 
 const NODES: usize = 3;
@@ -51,7 +51,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum, default_value_t = How::Kill)]
     how: How,
     /// What the nodes agree with: raft or paxos
-    #[arg(long, value_name = "ENGINE", default_value_t = EngineKind::Raft, value_parser = parse_engine)]
+    #[arg(long, value_name = "ENGINE", default_value_t = EngineKind::Raft)]
     engine: EngineKind,
     /// How often it happens
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -1,7 +1,7 @@
 //! The demo's nodes: processes of this same program on fresh folders, which end with it.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use bezant_client::{Client, ClusterReply};
 use bezant_runtime::EngineKind;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::ports::free_address;
 
 /// How long a node may take for what it was asked.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,17 +38,12 @@ pub(super) struct Nodes {
     all: Vec<Node>,
 }
 
-/// An address of this machine that nobody listens on.
-fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
 impl Nodes {
     /// Starts that many on a fresh folder.
     pub(super) fn start(count: usize, engine: EngineKind) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("bezant-demo-{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        let peers = (0..count).map(|_| free_address()).collect::<Result<Vec<_>>>()?;
+        let peers = (0..count).map(|_| free_address()).collect::<io::Result<Vec<_>>>()?;
         let list: Vec<String> =
             peers.iter().enumerate().map(|(at, address)| format!("{}={address}", at + 1)).collect();
         let nodes = (1..=count)

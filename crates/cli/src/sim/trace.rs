@@ -22,9 +22,9 @@ pub(super) struct TraceArgs {
     /// Write the drawing as a page for a browser, complete in itself
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     html: Option<PathBuf>,
-    /// Draw from this simulated millisecond on
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    from: u64,
+    /// Draw from this simulated millisecond on [default: the beginning]
+    #[arg(long, value_name = "MS")]
+    from: Option<u64>,
     /// Draw up to this simulated millisecond [default: the end]
     #[arg(long, value_name = "MS")]
     until: Option<u64>,
@@ -37,6 +37,13 @@ pub(super) struct TraceArgs {
 }
 
 impl TraceArgs {
+    /// An error for a part of a run that nobody draws.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let is_idle = !self.is_asked() && (self.from.is_some() || self.until.is_some());
+        let text = "--from and --until say what is drawn: say how with --trace or --html FILE";
+        if is_idle { Err(Failure::Usage(text.to_owned())) } else { Ok(()) }
+    }
+
     /// True when one run is to be drawn.
     pub(super) const fn is_asked(&self) -> bool {
         self.trace || self.html.is_some()
@@ -46,7 +53,8 @@ impl TraceArgs {
     pub(super) fn run(&self, options: SimOptions, format: Format) -> Result<ExitCode, Failure> {
         let begun = Instant::now();
         let until_millis = self.until.unwrap_or(u64::MAX);
-        let window = TraceWindow { from_millis: self.from, until_millis, ..TraceWindow::default() };
+        let window =
+            TraceWindow { from_millis: self.from.unwrap_or(0), until_millis, ..TraceWindow::default() };
         let TracedRun { result, trace } = simulate_traced(options, window);
         if self.trace {
             let drawing = trace.drawing().with_nodes(&self.nodes);

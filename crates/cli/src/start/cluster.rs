@@ -31,7 +31,7 @@ pub(super) struct ClusterArgs {
     pub(super) join: Vec<String>,
     /// What a new cluster agrees with, for good and on all its nodes: raft or paxos [default: raft; of a node that joins:
     /// what the others have]
-    #[arg(long, env = "BEZANT_ENGINE", value_name = "ENGINE", value_parser = parse_engine, help_heading = "Cluster")]
+    #[arg(long, env = "BEZANT_ENGINE", value_name = "ENGINE", help_heading = "Cluster")]
     pub(super) engine: Option<EngineKind>,
     /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself
     #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE", help_heading = "Cluster")]
@@ -106,8 +106,9 @@ impl Place {
                 usage("where do the other nodes reach this one? say it with --peer-listen HOST:PORT")
             })?;
         let token = token(args.token_file.as_deref(), file_token)?;
-        let from_file =
-            file_engine.map(|name| parse_engine(name).map_err(|error| usage(&error))).transpose()?;
+        let from_file = file_engine
+            .map(|name| name.parse().map_err(|error| usage(&format!("engine {name:?} of the file: {error}"))))
+            .transpose()?;
         let engine = args.engine.or(from_file);
         Ok(Some(Self { node, nodes, join: args.join.clone(), peer_listen, engine, token }))
     }
@@ -132,11 +133,6 @@ impl Place {
             growth: None,
         })
     }
-}
-
-/// Reads the name of an engine.
-pub(crate) fn parse_engine(name: &str) -> Result<EngineKind, String> {
-    EngineKind::from_name(name).ok_or_else(|| format!("{name:?} is no engine: raft or paxos"))
 }
 
 /// Reads `1=HOST:PORT`.

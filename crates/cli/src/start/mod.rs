@@ -18,8 +18,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+pub(crate) use self::cluster::is_address;
 use self::cluster::{ClusterArgs, FileNode, Place};
-pub(crate) use self::cluster::{is_address, parse_engine};
 use crate::exit::Failure;
 use crate::output;
 use crate::stop::StopSignals;

@@ -2,7 +2,6 @@
 //! afterwards.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,11 +18,6 @@ const ACCOUNTS: u128 = 12;
 pub(crate) const COUNTER: AccountId = AccountId(1);
 /// No step may take longer.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
-
-pub(crate) fn free_address() -> String {
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    probe.local_addr().expect("its address").to_string()
-}
 
 /// Connects to whichever node answers first.
 pub(crate) async fn connect(urls: &[String]) -> Client {

@@ -5,13 +5,16 @@ use std::vec::Vec;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bezant_consensus::{Engine, Input, LogEntry, Members, Output, ReadNumber, Vote, Write, WriteNumber};
+use bezant_consensus::{
+    Engine, EngineOptions, EngineState, Input, LogEntry, Members, Output, ReadNumber, Vote, Write,
+    WriteNumber,
+};
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
+use crate::Paxos;
 use crate::ballot::Mark;
 use crate::describe::{describe, value};
-use crate::{Paxos, PaxosOptions, PaxosState};
 
 /// What lies on a disk. A vote is durable at once, and so is that the end of the log was cut off; values are when they
 /// are synced.
@@ -143,7 +146,7 @@ impl Net {
         let seed = self.seed;
         let machine = self.machine(node);
         machine.lives += 1;
-        let options = PaxosOptions {
+        let options = EngineOptions {
             node,
             members: machine.disk.members.clone(),
             election_ticks: 10,
@@ -155,7 +158,7 @@ impl Net {
         machine.committed = checkpoint.0;
         machine.installs.clear();
         machine.readable.clear();
-        let state = PaxosState { vote, checkpoint, entries: durable };
+        let state = EngineState { vote, checkpoint, entries: durable };
         machine.engine = Some(Paxos::new(&options, state).unwrap());
         self.drain(node);
     }

@@ -2,7 +2,9 @@
 
 use std::vec::Vec;
 
-use bezant_consensus::{Change, ChangeError, Engine, EntryKind, Input, LogEntry, Role};
+use bezant_consensus::{
+    Change, ChangeError, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Role,
+};
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
@@ -10,7 +12,7 @@ use super::net::{Net, first_members};
 use crate::ballot::{Ballot, Mark};
 use crate::message::Message;
 use crate::wire::encode;
-use crate::{Paxos, PaxosOptions, PaxosState, describe};
+use crate::{Paxos, describe};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -224,7 +226,7 @@ fn nonsense_changes_nothing() {
 
 #[test]
 fn a_log_of_another_engine_is_not_read() {
-    let options = PaxosOptions {
+    let options = EngineOptions {
         node: ONE,
         members: first_members(3),
         election_ticks: 10,
@@ -234,7 +236,7 @@ fn a_log_of_another_engine_is_not_read() {
     };
     let payload = Bytes::new();
     let first = LogEntry { index: LogIndex(1), term: Term(1), kind: EntryKind::Engine, payload };
-    let state = PaxosState { entries: vec![first], ..PaxosState::default() };
+    let state = EngineState { entries: vec![first], ..EngineState::default() };
     assert!(Paxos::new(&options, state).is_none());
 }
 

@@ -1,6 +1,6 @@
 //! Members come and go while a group works, and whoever fails in the middle finds the way on.
 
-use bezant_consensus::{Change, ChangeError, Part};
+use bezant_consensus::{Change, ChangeError, Part, Role};
 
 use super::*;
 
@@ -17,8 +17,8 @@ impl Net {
     fn join(&mut self, leader: usize) -> usize {
         let at = self.replicas.len();
         let members = self.replicas[leader].engine.members().clone();
-        let options = RaftOptions { may_vote: false, members: members.clone(), ..options(at, 1, 7) };
-        let engine = Raft::new(&options, RaftState::default()).unwrap();
+        let options = EngineOptions { may_vote: false, members: members.clone(), ..options(at, 1, 7) };
+        let engine = Raft::new(&options, EngineState::default()).unwrap();
         self.replicas.push(Replica { members, ..Replica::new(engine) });
         at
     }
@@ -128,8 +128,8 @@ fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() 
     let address = "elsewhere:1".to_owned();
     net.change(leader, &Change::Add { node: number, address }).unwrap();
     let members = net.replicas[leader].engine.members().clone();
-    let options = RaftOptions { may_vote: false, members, ..options(gone, 3, 50) };
-    net.replicas[gone] = Replica::new(Raft::new(&options, RaftState::default()).unwrap());
+    let options = EngineOptions { may_vote: false, members, ..options(gone, 3, 50) };
+    net.replicas[gone] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
     net.propose(leader, b"all of it");
     net.ticks(20);
     assert_eq!(commands(&net.replicas[gone]), [b"all of it"]);
@@ -141,6 +141,29 @@ fn a_node_that_was_removed_disturbs_nobody_and_a_new_disk_may_take_its_number() 
     net.cut = [leader].into();
     net.ticks(60);
     net.elect();
+}
+
+#[test]
+fn a_replica_that_was_removed_learns_it_from_its_checkpoint_and_stands_no_more() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let away = (leader + 1) % 3;
+    let (index, term) = net.outrun(leader, away);
+    assert_eq!(net.replicas[away].installs.len(), 1);
+    net.cut = [away].into();
+    let leader = net.elect();
+    net.change(leader, &Change::Remove(NodeId(away as u64 + 1))).unwrap();
+    net.ticks(10);
+    let members = net.replicas[leader].engine.members().clone();
+    assert_eq!(members.nodes.len(), 2);
+    net.replicas[away].engine.handle(Input::Installed { index, term, members: members.clone() });
+    net.replicas[away].log.clear();
+    net.settle();
+    assert_eq!(net.replicas[away].members, members, "it goes to the disk");
+    let before = net.replicas[away].engine.standing();
+    net.ticks(200);
+    let standing = net.replicas[away].engine.standing();
+    assert_eq!((standing.role, standing.term), (Role::Follower, before.term));
 }
 
 #[test]

@@ -6,12 +6,13 @@ mod members;
 use std::collections::{BTreeSet, VecDeque};
 
 use bezant_consensus::{
-    Engine, EntryKind, Input, LogEntry, Members, MessageKind, Output, ReadNumber, Vote, Write,
+    Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Members, MessageKind, Output, ReadNumber,
+    Vote, Write,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use crate::{Raft, RaftOptions, RaftState, describe};
+use crate::{Raft, describe};
 
 mod repair;
 
@@ -38,8 +39,8 @@ struct Net {
     slow: BTreeSet<usize>,
 }
 
-fn options(node: usize, count: usize, life: u64) -> RaftOptions {
-    RaftOptions {
+fn options(node: usize, count: usize, life: u64) -> EngineOptions {
+    EngineOptions {
         node: NodeId(node as u64 + 1),
         members: Members::first((1..=count as u64).map(|node| (NodeId(node), format!("host{node}:1")))),
         election_ticks: 10,
@@ -79,7 +80,8 @@ impl Replica {
 
 impl Net {
     fn new(count: usize) -> Self {
-        let replica = |node| Replica::new(Raft::new(&options(node, count, 0), RaftState::default()).unwrap());
+        let replica =
+            |node| Replica::new(Raft::new(&options(node, count, 0), EngineState::default()).unwrap());
         Self {
             replicas: (0..count).map(replica).collect(),
             messages: VecDeque::new(),
@@ -168,10 +170,29 @@ impl Net {
     }
 
     /// The process ends and begins again with what was on its disk.
+    /// While one replica is away, the others forget what it lacks: back again, it is offered a checkpoint.
+    fn outrun(&mut self, leader: usize, away: usize) -> (LogIndex, Term) {
+        self.cut = [away].into();
+        let payload: &'static [u8] = vec![7; 4 << 20].leak();
+        let mut last = LogIndex(0);
+        for _ in 0..12 {
+            last = self.propose(leader, payload);
+        }
+        let term = self.replicas[leader].engine.standing().term;
+        for at in (0..3).filter(|at| *at != away) {
+            self.replicas[at].engine.handle(Input::Released { index: last, term });
+        }
+        self.cut.clear();
+        for _ in 0..60 {
+            self.tick();
+        }
+        (last, term)
+    }
+
     fn restart(&mut self, at: usize, life: u64) {
         let old = &self.replicas[at];
         let state =
-            RaftState { vote: old.vote, checkpoint: (LogIndex(0), Term(0)), entries: old.log.clone() };
+            EngineState { vote: old.vote, checkpoint: (LogIndex(0), Term(0)), entries: old.log.clone() };
         let mut options = options(at, self.replicas.len(), life);
         if old.members != Members::default() {
             options.members = old.members.clone();
@@ -328,20 +349,7 @@ fn a_replica_whose_entries_are_gone_installs_a_checkpoint() {
     let mut net = Net::new(3);
     let leader = net.elect();
     let away = (leader + 1) % 3;
-    net.cut = [away].into();
-    let payload: &'static [u8] = vec![7; 4 << 20].leak();
-    let mut last = LogIndex(0);
-    for _ in 0..12 {
-        last = net.propose(leader, payload);
-    }
-    let term = net.replicas[leader].engine.standing().term;
-    for at in (0..3).filter(|at| *at != away) {
-        net.replicas[at].engine.handle(Input::Released { index: last, term });
-    }
-    net.cut.clear();
-    for _ in 0..60 {
-        net.tick();
-    }
+    let (last, term) = net.outrun(leader, away);
     let (from, index) = net.replicas[away].installs[0];
     assert_eq!(net.replicas[away].installs.len(), 1, "it is asked for once");
     assert_eq!(index, last);
@@ -369,8 +377,8 @@ fn a_disk_that_may_have_been_lost_does_not_vote_until_it_has_everything() {
     let other = (leader + 2) % 3;
     net.cut = [other].into();
     net.propose(leader, b"only on the leader and the wiped disk");
-    let options = RaftOptions { may_vote: false, ..options(wiped, 3, 1) };
-    net.replicas[wiped] = Replica::new(Raft::new(&options, RaftState::default()).unwrap());
+    let options = EngineOptions { may_vote: false, ..options(wiped, 3, 1) };
+    net.replicas[wiped] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
     net.cut = [leader].into();
     for _ in 0..200 {
         net.tick();
@@ -382,8 +390,8 @@ fn a_disk_that_may_have_been_lost_does_not_vote_until_it_has_everything() {
 #[test]
 fn a_new_disk_votes_once_it_has_all_that_was_agreed() {
     let mut net = Net::new(3);
-    let options = RaftOptions { may_vote: false, ..options(2, 3, 0) };
-    net.replicas[2] = Replica::new(Raft::new(&options, RaftState::default()).unwrap());
+    let options = EngineOptions { may_vote: false, ..options(2, 3, 0) };
+    net.replicas[2] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
     net.cut = [2].into();
     let leader = net.elect();
     net.propose(leader, b"agreed before it came");

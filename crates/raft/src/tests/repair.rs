@@ -15,8 +15,8 @@ impl Net {
     fn restart_as(&mut self, at: usize, life: u64, may_vote: bool) {
         let old = &self.replicas[at];
         let (log, vote) = (old.log.clone(), old.vote);
-        let state = RaftState { vote, checkpoint: (LogIndex(0), Term(0)), entries: log.clone() };
-        let options = RaftOptions { may_vote, ..options(at, self.replicas.len(), life) };
+        let state = EngineState { vote, checkpoint: (LogIndex(0), Term(0)), entries: log.clone() };
+        let options = EngineOptions { may_vote, ..options(at, self.replicas.len(), life) };
         let engine = Raft::new(&options, state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::dialer::Told;
 use super::handshake::{self, HandshakeError, Met};
 use super::stream::{self, SILENCE_MAX};
-use super::{NOT_YET, PeerEvent, Shared, frame};
+use super::{PeerEvent, Shared, frame};
 
 /// Connections whose peer has not proved yet who it is.
 const STRANGERS_MAX: usize = 64;
@@ -43,7 +43,7 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             match met {
                 Ok(Some((met, stream))) => receive(&shared, &met, stream, number),
                 Ok(None) => {}
-                Err(HandshakeError::Refused(reason)) if reason.ends_with(NOT_YET) => {
+                Err(HandshakeError::NotYet) => {
                     tracing::info!("a node at {} asks to be taken in", address.ip());
                 }
                 Err(HandshakeError::Refused(reason)) => {

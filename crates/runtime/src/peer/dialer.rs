@@ -40,7 +40,7 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &s
                 told.tell(&format!("no connection with node {peer} at {address}: {reason}"));
                 WAIT_REFUSED
             }
-            Err(HandshakeError::Io(error)) => {
+            Err(error @ (HandshakeError::Io(_) | HandshakeError::NotYet)) => {
                 tracing::debug!(node = peer.0, address, %error, "no connection");
                 let pause = wait;
                 wait = (wait * 2).min(WAIT_LONGEST);

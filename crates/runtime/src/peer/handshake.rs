@@ -10,6 +10,7 @@
 //! | 3 confirm | proof 32 bytes |
 //! | 4 accepted | nothing |
 //! | 5 refused | UTF-8 text |
+//! | 6 wait | nothing: what was asked for is on its way, and nobody else must do anything first |
 
 use std::io::{self, Read, Write};
 
@@ -41,6 +42,7 @@ const WELCOME: u8 = 2;
 const CONFIRM: u8 = 3;
 const ACCEPTED: u8 = 4;
 const REFUSED: u8 = 5;
+const WAIT: u8 = 6;
 
 /// Why two nodes do not talk.
 #[derive(Debug, Error)]
@@ -48,6 +50,9 @@ pub(super) enum HandshakeError {
     /// For an operator: what to change.
     #[error("{0}")]
     Refused(String),
+    /// A node that asks to be taken in is none yet.
+    #[error("it has asked to be taken in, and is no member yet")]
+    NotYet,
     /// The connection broke, or the peer is slow.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -258,7 +263,7 @@ pub(super) fn dial(
     stream: &mut (impl Read + Write),
     own: &Own,
     to: NodeId,
-    admit: impl FnOnce(&Met) -> Result<(), String>,
+    admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
     let hello = Hello::new(own, to);
     frame::write_all(stream, &[hello.encode(HELLO)])?;
@@ -274,7 +279,7 @@ pub(super) fn dial(
             welcome.node
         )));
     }
-    admit(&met).map_err(HandshakeError::Refused)?;
+    admit(&met)?;
     let mut confirm = BytesMut::with_capacity(33);
     confirm.put_u8(CONFIRM);
     confirm.put_slice(&proof(&own.token, CONFIRM, &hello, &welcome));
@@ -287,15 +292,19 @@ pub(super) fn dial(
 pub(super) fn accept(
     stream: &mut (impl Read + Write),
     own: &Own,
-    admit: impl FnOnce(&Met) -> Result<(), String>,
+    admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
     let result = try_accept(stream, own, admit);
-    if let Err(HandshakeError::Refused(text)) = &result {
-        let mut bytes = BytesMut::with_capacity(1 + text.len());
-        bytes.put_u8(REFUSED);
-        bytes.put_slice(text.as_bytes());
-        bytes.truncate(MESSAGE_SIZE_MAX);
-        frame::write_all(stream, &[bytes.freeze()])?;
+    match &result {
+        Err(HandshakeError::Refused(text)) => {
+            let mut bytes = BytesMut::with_capacity(1 + text.len());
+            bytes.put_u8(REFUSED);
+            bytes.put_slice(text.as_bytes());
+            bytes.truncate(MESSAGE_SIZE_MAX);
+            frame::write_all(stream, &[bytes.freeze()])?;
+        }
+        Err(HandshakeError::NotYet) => frame::write_all(stream, &[Bytes::from_static(&[WAIT])])?,
+        Ok(_) | Err(HandshakeError::Io(_)) => {}
     }
     result
 }
@@ -303,7 +312,7 @@ pub(super) fn accept(
 fn try_accept(
     stream: &mut (impl Read + Write),
     own: &Own,
-    admit: impl FnOnce(&Met) -> Result<(), String>,
+    admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
     let hello = Hello::decode(&receive(stream, HELLO)?)?;
     if ![own.node, ANYBODY].contains(&hello.to) {
@@ -323,7 +332,7 @@ fn try_accept(
     check_cluster(own, &hello)?;
     // When it looked at its clock is not known here: this node dials it, too.
     let met = hello.met(None);
-    admit(&met).map_err(HandshakeError::Refused)?;
+    admit(&met)?;
     frame::write_all(stream, &[Bytes::from_static(&[ACCEPTED])])?;
     Ok(met)
 }
@@ -334,6 +343,7 @@ fn receive(stream: &mut impl Read, kind: u8) -> Result<Bytes, HandshakeError> {
     match message.first() {
         Some(found) if *found == kind => Ok(message.split_off(1)),
         Some(&REFUSED) => Err(HandshakeError::Refused(String::from_utf8_lossy(&message[1..]).into_owned())),
+        Some(&WAIT) => Err(HandshakeError::NotYet),
         _ => Err(refused(OTHER_PROTOCOL)),
     }
 }

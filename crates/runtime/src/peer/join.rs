@@ -8,7 +8,7 @@ use bezant_consensus::{EngineKind, Members};
 
 use super::dialer::{Told, WAIT_REFUSED};
 use super::handshake::{self, ANYBODY, HandshakeError, Own};
-use super::{NOT_YET, stream};
+use super::stream;
 
 /// The wait after nobody answered.
 const WAIT_UNREACHABLE: Duration = Duration::from_millis(500);
@@ -38,13 +38,12 @@ pub(crate) fn join(
                 Ok(_) => {}
                 Err(HandshakeError::Refused(word)) => {
                     reason = format!("the node at {address} says: {word}");
-                    if word.ends_with(NOT_YET) {
-                        tracing::debug!("waits for the cluster: {reason}");
-                        pause = WAIT_ASKED;
-                    } else {
-                        told.tell(&format!("waits for the cluster: {reason}"));
-                        pause = WAIT_REFUSED;
-                    }
+                    told.tell(&format!("waits for the cluster: {reason}"));
+                    pause = WAIT_REFUSED;
+                }
+                Err(error @ HandshakeError::NotYet) => {
+                    reason = error.to_string();
+                    pause = WAIT_ASKED;
                 }
                 Err(HandshakeError::Io(error)) => {
                     reason = format!("{address} does not answer: {error}");

@@ -22,18 +22,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use bezant_consensus::{Change, ChangeError};
+use bezant_types::limits::MEMBERS_MAX;
 use bezant_types::{LogIndex, NodeId};
 use bytes::Bytes;
 
 use crate::directory::Directory;
-use handshake::Met;
+use handshake::{HandshakeError, Met};
 use queue::Queue;
 
 pub(crate) use handshake::Own;
 pub(crate) use join::join;
-
-/// What a node hears that asks to be taken in: nobody else must do anything first.
-const NOT_YET: &str = "is no member yet: a cluster that grows by itself takes it in";
 
 /// What happened.
 #[derive(Debug)]
@@ -87,6 +86,8 @@ struct Shared {
     accepted: Mutex<BTreeMap<NodeId, (u64, stream::Stream)>>,
     is_stopping: AtomicBool,
     dropped: AtomicU64,
+    /// Who asks is taken in without an operator.
+    grows: bool,
 }
 
 impl Shared {
@@ -103,27 +104,40 @@ impl Shared {
     }
 
     /// Learns what the peer knows of the members, and decides whether it is one with this disk.
-    fn admit(self: &Arc<Self>, met: &Met) -> Result<(), String> {
-        if met.is_member() && self.directory.learn(&met.members)? {
+    fn admit(self: &Arc<Self>, met: &Met) -> Result<(), HandshakeError> {
+        if met.is_member() && self.directory.learn(&met.members).map_err(HandshakeError::Refused)? {
             self.follow_directory();
         }
-        let node = met.node;
-        if let Some(address) = met.asks_at() {
-            let members = self.directory.members();
-            if let Some(other) =
-                members.nodes.iter().find(|other| other.node != node && other.address == address)
-            {
-                return Err(format!(
-                    "{address} is the address of node {}: take another, or remove that node first",
-                    other.node
-                ));
-            }
-            if members.get(node).is_none() {
-                (self.events)(PeerEvent::Asks { node, address: address.to_owned() });
-                return Err(format!("node {node} {NOT_YET}"));
-            }
+        if self.grows
+            && let Some(address) = met.asks_at()
+        {
+            self.take_in(met.node, address)?;
         }
-        self.directory.admit(met.claim())
+        self.directory.admit(met.claim()).map_err(HandshakeError::Refused)
+    }
+
+    /// A node asks to be taken in. One that is a member already needs nothing.
+    fn take_in(&self, node: NodeId, address: &str) -> Result<(), HandshakeError> {
+        let address = address.to_owned();
+        let members = self.directory.members();
+        let known = members.get(node).map(|member| &member.address);
+        if let Some(known) = known.filter(|known| **known != address) {
+            return Err(HandshakeError::Refused(format!(
+                "node {node} is a member already, and reached at {known}: take another number, or remove that one first"
+            )));
+        }
+        let reason = match members.check(&Change::Add { node, address: address.clone() }) {
+            Err(ChangeError::Known) => return Ok(()),
+            Ok(()) | Err(ChangeError::UnderWay) => {
+                (self.events)(PeerEvent::Asks { node, address });
+                return Err(HandshakeError::NotYet);
+            }
+            Err(ChangeError::Full) => format!("the cluster has {MEMBERS_MAX} members: remove one first"),
+            Err(_) => format!(
+                "{address} is another member's address, or none: take another, or remove that member first"
+            ),
+        };
+        Err(HandshakeError::Refused(reason))
     }
 
     fn tell_met(&self, met: &Met) {
@@ -186,11 +200,12 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// Begins to dial the peers that the directory names, and to accept on the listener. `events` is called from many
+    /// Begins to dial the peers that the directory names, and to accept on the listener. In a cluster that `grows`, who asks is taken in. `events` is called from many
     /// threads and must not block.
     pub(crate) fn start(
         directory: Arc<Directory>,
         listener: TcpListener,
+        grows: bool,
         events: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
@@ -201,6 +216,7 @@ impl Peers {
             accepted: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
+            grows,
         });
         let accepting = Arc::clone(&shared);
         let body = move || acceptor::run(&accepting, &listener);
@@ -239,9 +255,11 @@ impl Peers {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Ends all connections and threads.
+    /// Ends all connections and threads; a second time it does nothing.
     pub(crate) fn stop(&self) {
-        self.shared.is_stopping.store(true, Ordering::Release);
+        if self.shared.is_stopping.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let links = std::mem::take(&mut *self.shared.links.write().unwrap_or_else(PoisonError::into_inner));
         links.values().for_each(|link| link.queue.stop());
         for (_, stream) in self.shared.accepted().values() {
@@ -255,6 +273,12 @@ impl Peers {
                 tracing::error!("a thread of the way to the peers ended by a panic");
             }
         }
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
