@@ -251,6 +251,16 @@ pub enum Output<M: StateMachine> {
     /// This replica may not vote yet, and has caught up: note on disk that it may, and answer with
     /// [`Input::Admit`].
     CaughtUp,
+    /// The state that a peer sent cannot be read. It is asked for again, after a while, until it can: the peer's disk may be
+    /// damaged, or its program a later one.
+    Unreadable {
+        /// Who sent it.
+        from: NodeId,
+        /// Its checkpoint.
+        index: LogIndex,
+        /// For people: what cannot be read.
+        reason: String,
+    },
     /// This replica's state is not that of the others. It takes part in nothing from now on.
     Diverged {
         /// At which entry.

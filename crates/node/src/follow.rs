@@ -1,6 +1,7 @@
 //! What a node does that does not lead: it forwards its clients' commands, and catches up with a checkpoint
 //! when it is too far behind; and what every replica does besides payments: cut checkpoints and compare them.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use bezant_consensus::{Engine, Input as EngineInput, Members};
@@ -113,7 +114,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 let since = |members: &Members| members.get(self.options.node).map(|member| member.since);
                 if is_newer && since(&members) != since(known) {
                     // This node was removed: what it has fits the members that it knows, and no others.
-                    self.fetch_anew();
+                    self.refuse_install();
                     return;
                 }
                 if is_newer {
@@ -130,22 +131,29 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                     bytes,
                 }));
             }
-            Err(_) => self.fetch_anew(),
+            Err(error) => {
+                if let Some(install) = &self.install {
+                    self.outputs.push_back(Output::Unreadable {
+                        from: install.from,
+                        index: head.index,
+                        reason: error.to_string(),
+                    });
+                }
+                self.refuse_install();
+            }
         }
     }
 
     /// What came was no checkpoint, or not the one that was promised.
     pub(crate) fn handle_install_failed(&mut self) {
         self.installing = None;
-        self.fetch_anew();
+        self.refuse_install();
     }
 
-    fn fetch_anew(&mut self) {
+    fn refuse_install(&mut self) {
         let ticks = self.ticks;
         if let Some(install) = &mut self.install {
-            let pull = install.begin_anew(ticks);
-            let to = install.from;
-            self.outputs.push_back(Output::Send { to, message: PeerMessage::Pull(pull) });
+            install.refuse(ticks);
         }
     }
 

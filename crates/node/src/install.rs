@@ -18,6 +18,8 @@ use crate::message::{Chunk, ChunkHead, ChunkPart, Pull};
 const RETRY_TICKS: u64 = 30;
 /// Tries after which somebody else is asked than the leader: its checkpoint or its history may be damaged.
 const LEADER_TRIES: u32 = 3;
+/// Ticks to wait after a checkpoint was of no use: the next one may be of none either, and costs the peer as much.
+const ANEW_TICKS: u64 = 100;
 /// Bytes of a state that is fetched; a peer that speaks of more is not believed.
 const STATE_SIZE_MAX: u64 = 64 << 30;
 
@@ -32,6 +34,8 @@ enum Stage {
     Complete,
     /// It is being made durable.
     Installing,
+    /// What came was of no use, at that tick.
+    Refused(u64),
 }
 
 /// A fetch under way.
@@ -143,13 +147,21 @@ impl Install {
                 if self.retries < LEADER_TRIES {
                     self.from = leader.unwrap_or(self.from);
                 } else {
-                    let after = peers.iter().position(|peer| *peer == self.from).map_or(0, |at| at + 1);
-                    self.from = peers.get(after).or_else(|| peers.first()).copied().unwrap_or(self.from);
+                    self.turn_to_next(peers);
                 }
+                self.ask(now)
+            }
+            Stage::Refused(at) if at + ANEW_TICKS <= now => {
+                self.turn_to_next(peers);
                 self.ask(now)
             }
             _ => Step::Ignore,
         }
+    }
+
+    fn turn_to_next(&mut self, peers: &[NodeId]) {
+        let after = peers.iter().position(|peer| *peer == self.from).map_or(0, |at| at + 1);
+        self.from = peers.get(after).or_else(|| peers.first()).copied().unwrap_or(self.from);
     }
 
     /// The checkpoint, once, when all of it is there.
@@ -162,12 +174,11 @@ impl Install {
         self.head.map(|head| (head, self.members.clone(), state))
     }
 
-    /// The bytes were no checkpoint: they are fetched anew.
-    pub(crate) fn begin_anew(&mut self, now: u64) -> Pull {
+    /// What came is of no use: after a while it is fetched anew, from another peer if there is one.
+    pub(crate) fn refuse(&mut self, now: u64) {
         self.head = None;
         self.state.clear();
-        self.stage = Stage::Asked(now);
-        self.pull()
+        self.stage = Stage::Refused(now);
     }
 
     /// How much is there, for people: bytes of the state, and of how many.
@@ -260,6 +271,20 @@ mod tests {
         let taken = install.take(NodeId(3), state(head(6, 9), 0, b"half"), 220);
         assert!(asks(&taken, 6, 4, 9));
         assert_eq!(install.from, NodeId(3), "who answers goes on being asked");
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_fetched_anew_from_another_after_a_while() {
+        let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
+        assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
+        assert_eq!(install.take(PEER, state(head(6, 9), 4, b"more"), 4), Step::Complete);
+        assert!(install.take_complete().is_some());
+        install.refuse(4);
+        assert_eq!(install.take(PEER, state(head(6, 9), 0, b"half"), 5), Step::Ignore, "late");
+        let peers = [PEER, NodeId(3)];
+        assert_eq!(install.handle_tick(Some(PEER), &peers, 3 + ANEW_TICKS), Step::Ignore);
+        assert!(asks(&install.handle_tick(Some(PEER), &peers, 4 + ANEW_TICKS), 0, 0, 9));
+        assert_eq!(install.from, NodeId(3));
     }
 
     #[test]

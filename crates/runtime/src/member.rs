@@ -186,6 +186,9 @@ impl Member {
         }
         let others = || status.nodes.iter().filter(|node| node.node != status.node);
         metrics.peers_connected.set(gauge(others().filter(|node| node.is_connected).count() as u64));
+        let (messages, bytes) = self.peers.sent();
+        metrics.peer_messages_sent.set(gauge(messages));
+        metrics.peer_sent_bytes.set(gauge(bytes));
         metrics.peer_messages_dropped.set(gauge(self.peers.dropped()));
         let offsets = others().filter_map(|node| node.clock_offset_nanos).map(i64::unsigned_abs);
         metrics.clock_offset_max.set(gauge(offsets.max().unwrap_or(0)));

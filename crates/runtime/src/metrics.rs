@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) committed_index: Gauge,
     pub(crate) leader_changes: Counter,
     pub(crate) peers_connected: Gauge,
+    pub(crate) peer_messages_sent: Gauge,
+    pub(crate) peer_sent_bytes: Gauge,
     pub(crate) peer_messages_dropped: Gauge,
     pub(crate) clock_offset_max: Gauge,
 }
@@ -72,6 +74,8 @@ impl Metrics {
             committed_index: Gauge::default(),
             leader_changes: Counter::default(),
             peers_connected: Gauge::default(),
+            peer_messages_sent: Gauge::default(),
+            peer_sent_bytes: Gauge::default(),
             peer_messages_dropped: Gauge::default(),
             clock_offset_max: Gauge::default(),
         }
@@ -159,6 +163,12 @@ impl Metrics {
             self.leader_changes.clone(),
         );
         registry.register("peers_connected", "Other nodes that can be sent to", self.peers_connected.clone());
+        registry.register(
+            "peer_messages_sent",
+            "Messages to other nodes that were put on their way",
+            self.peer_messages_sent.clone(),
+        );
+        registry.register("peer_sent_bytes", "The bytes of these messages", self.peer_sent_bytes.clone());
         registry.register(
             "peer_messages_dropped",
             "Messages to other nodes that were dropped: no connection, or a full queue",

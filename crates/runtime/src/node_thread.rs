@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bezant_consensus::Engine;
 use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket};
 use bezant_replica::Machine;
-use bezant_types::{HistoryPosition, Nanos};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
 use tokio::sync::oneshot;
 
 use crate::checkpoint_thread::CheckpointWork;
@@ -297,6 +297,7 @@ impl<M: Machine> NodeThread<M> {
                     member.admit(&mut self.node);
                 }
             }
+            Output::Unreadable { from, index, reason } => tell_unreadable(from, index, &reason),
             Output::Diverged { index, reason } => {
                 tracing::error!(index = index.0, "{reason}");
                 self.tell_health();
@@ -360,6 +361,15 @@ impl<M: Machine> NodeThread<M> {
             Refusal::Interrupted => ExecuteError::Interrupted,
         }
     }
+}
+
+fn tell_unreadable(from: NodeId, index: LogIndex, reason: &str) {
+    tracing::error!(
+        from = from.0,
+        index = index.0,
+        "the state that node {from} sent cannot be read: {reason}. It is asked for again. If this goes on, this program is of an \
+         earlier version than that one's: start the later one here"
+    );
 }
 
 /// Whoever asked may have gone: then the answer has no reader, and that is fine.

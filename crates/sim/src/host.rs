@@ -418,7 +418,7 @@ impl Life {
                 self.admit().map_err(|error| text(&error))?;
                 wishes.push(Wish::Later(Input::Admit));
             }
-            Output::Diverged { reason, .. } => return Err(reason),
+            Output::Diverged { reason, .. } | Output::Unreadable { reason, .. } => return Err(reason),
         }
         Ok(())
     }

@@ -3,10 +3,12 @@
 mod checkpoint;
 mod codec;
 mod damage;
+mod engine;
 mod entry;
 mod json;
 mod ledger;
 mod log;
+mod service;
 mod tigerbeetle;
 
 /// A parser under fire.
@@ -35,6 +37,10 @@ pub const TARGETS: &[Target] = &[
     json::CURSORS,
     tigerbeetle::FRAMES,
     tigerbeetle::BODIES,
+    engine::RAFT,
+    engine::PAXOS,
+    service::COMMANDS,
+    service::STATE,
 ];
 
 /// The target with that name.

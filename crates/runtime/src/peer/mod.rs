@@ -86,6 +86,8 @@ struct Shared {
     accepted: Mutex<BTreeMap<NodeId, (u64, stream::Stream)>>,
     is_stopping: AtomicBool,
     dropped: AtomicU64,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
     /// Who asks is taken in without an operator.
     grows: bool,
 }
@@ -200,8 +202,8 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// Begins to dial the peers that the directory names, and to accept on the listener. In a cluster that `grows`, who asks is taken in. `events` is called from many
-    /// threads and must not block.
+    /// Begins to dial the peers that the directory names, and to accept on the listener. In a cluster that `grows`, who
+    /// asks is taken in. `events` is called from many threads and must not block.
     pub(crate) fn start(
         directory: Arc<Directory>,
         listener: TcpListener,
@@ -216,6 +218,8 @@ impl Peers {
             accepted: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
             grows,
         });
         let accepting = Arc::clone(&shared);
@@ -238,9 +242,13 @@ impl Peers {
     /// Sends a message, which is not empty. Never blocks.
     pub(crate) fn send(&self, to: NodeId, bytes: Bytes) {
         assert!(!bytes.is_empty(), "an empty frame is a sign of life");
-        let is_taken = bytes.len() <= frame::PAYLOAD_SIZE_MAX
+        let size = bytes.len();
+        let is_taken = size <= frame::PAYLOAD_SIZE_MAX
             && self.with_queue(to, |queue| queue.push(bytes)).unwrap_or(false);
-        if !is_taken {
+        if is_taken {
+            self.shared.sent.fetch_add(1, Ordering::Relaxed);
+            self.shared.sent_bytes.fetch_add(size as u64, Ordering::Relaxed);
+        } else {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -253,6 +261,11 @@ impl Peers {
     /// Messages that were dropped since the beginning: a queue was full, or there was no connection.
     pub(crate) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were put on their way since the beginning, and their bytes.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        (self.shared.sent.load(Ordering::Relaxed), self.shared.sent_bytes.load(Ordering::Relaxed))
     }
 
     /// Ends all connections and threads; a second time it does nothing.
