@@ -37,8 +37,9 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) const fn new(promised: Ballot, values: Values) -> Self {
-        Self { promised, written: promised, values, matched: LogIndex(0), unwritten: Vec::new() }
+    /// `written` is what the disk has of the promise.
+    pub(crate) const fn new(promised: Ballot, written: Ballot, values: Values) -> Self {
+        Self { promised, written, values, matched: LogIndex(0), unwritten: Vec::new() }
     }
 
     pub(crate) const fn promised(&self) -> Ballot {

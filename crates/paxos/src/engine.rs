@@ -103,7 +103,7 @@ impl Paxos {
             requester: Requester::new(options.seed),
             position: Position::Waiting,
             disk: Disk::new(seed.values.last().slot),
-            acceptor: Acceptor::new(seed.promised, seed.values),
+            acceptor: Acceptor::new(seed.promised, seed.written, seed.values),
             patience,
             installing: None,
             ticks: 0,
@@ -199,8 +199,11 @@ impl Paxos {
             self.members = members.clone();
             self.outputs.push_back(Output::Members(members));
         }
+        // Whoever has values of a round is in it: the next leader's word in an earlier one would not fit behind them.
+        self.acceptor.follow(Ballot { round: mark.round, node: NodeId(0) });
         self.acceptor.restart(mark);
         self.disk.restart(mark.slot);
+        self.write();
         self.replica.restart(mark.slot);
         self.note_decided(mark);
     }

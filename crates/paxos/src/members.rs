@@ -3,6 +3,9 @@
 //! A change is a value like any other, and made when it is decided. One that touches who votes has two steps: the leader
 //! proposes the second as soon as the first is made, and so does whoever leads after it, for it finds the members joint.
 
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
 use bezant_consensus::{Change, ChangeError, EntryKind, LogEntry, Output, Part};
 use bezant_types::{LogIndex, NodeId};
 
@@ -121,20 +124,28 @@ impl Paxos {
         if entry.index <= self.members.index || self.members.check(&change).is_err() {
             return;
         }
-        self.members = self.members.after(&change, entry.index);
+        let members = self.members.after(&change, entry.index);
+        // The leader before may have proposed the step that takes this one out.
+        let is_out = matches!(self.position, Position::Leading(_)) && !is_acceptor(&members, self.node);
+        if is_out {
+            self.say_farewell();
+        }
+        self.members = members;
         self.outputs.push_back(Output::Members(self.members.clone()));
         if let Position::Leading(leader) = &mut self.position {
-            // The leader before may have proposed the step that takes this one out.
-            if is_acceptor(&self.members, self.node) {
-                leader.meet(
-                    self.node,
-                    &self.members,
-                    self.acceptor.values(),
-                    &alloc::collections::BTreeMap::new(),
-                );
-            } else {
-                self.step_down();
-            }
+            leader.meet(self.node, &self.members, self.acceptor.values(), &BTreeMap::new());
         }
+    }
+
+    /// The others hear that this leader's removal is decided, while it has connections: those of the old list alone may
+    /// lack a quorum without it.
+    fn say_farewell(&mut self) {
+        let decided = self.replica.decided();
+        if let Position::Leading(leader) = &self.position {
+            let ballot = leader.ballot;
+            let others: Vec<NodeId> = leader.deliveries.keys().copied().collect();
+            others.into_iter().for_each(|node| self.send(node, Message::Decision { ballot, decided }));
+        }
+        self.step_down();
     }
 }

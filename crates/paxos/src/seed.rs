@@ -16,6 +16,8 @@ use crate::values::Values;
 pub(crate) struct Seed {
     /// What was promised.
     pub(crate) promised: Ballot,
+    /// What the disk has of that: less, after a crash between a checkpoint of a later round and the promise of it.
+    pub(crate) written: Ballot,
     pub(crate) values: Values,
     /// The newest list that is certainly agreed.
     pub(crate) members: Members,
@@ -30,13 +32,14 @@ impl Seed {
         let members = members.catch_up(changes);
         let (index, term) = state.checkpoint;
         let values = Values::new(Mark::new(index, term), state.entries)?;
-        let vote = state.vote.unwrap_or_default();
-        // Whoever has accepted a value of a round has been in it.
+        let written = state.vote.unwrap_or_default();
+        // Whoever has values of a round is in it.
         let last_round = values.last().round;
-        let vote = if vote.term < last_round { Vote { term: last_round, ..Vote::default() } } else { vote };
+        let vote =
+            if written.term < last_round { Vote { term: last_round, ..Vote::default() } } else { written };
         let is_first = vote.term == Term(0) && values.last().slot == LogIndex(0);
         let stands_in = is_first.then(|| rank(&members, node, None)).map(Patience::turn);
-        Some(Self { promised: Ballot::of(vote), values, members, stands_in })
+        Some(Self { promised: Ballot::of(vote), written: Ballot::of(written), values, members, stands_in })
     }
 }
 

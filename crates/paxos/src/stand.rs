@@ -6,7 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use bezant_consensus::{LogEntry, Output};
+use bezant_consensus::{LogEntry, Members, Output};
 use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::ballot::{Ballot, Mark};
@@ -224,10 +224,20 @@ impl Paxos {
         let changes = values.changes_after(self.members.index);
         let changes = changes.filter_map(|slot| Some((slot, change_of(values.entry(slot)?)?)));
         let members = self.members.catch_up(changes);
-        if members.index > self.members.index {
-            self.members = members.clone();
-            self.outputs.push_back(Output::Members(members));
-            self.ask_acceptors();
+        if members.index <= self.members.index {
+            return;
         }
+        let since = |members: &Members, node| members.get(node).map(|member| member.since);
+        let is_another =
+            |node| since(&self.members, node).is_some_and(|old| since(&members, node) != Some(old));
+        let has_other_disks = acceptors(&members).any(is_another);
+        self.members = members.clone();
+        self.outputs.push_back(Output::Members(members));
+        if matches!(self.position, Position::Scouting(_)) && has_other_disks {
+            // What its number has promised, or will have in messages on their way, the disk before has promised. The next
+            // ballot is asked of the members' own disks.
+            self.step_down();
+        }
+        self.ask_acceptors();
     }
 }

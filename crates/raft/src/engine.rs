@@ -91,11 +91,12 @@ impl Raft {
         let changes = state.entries.iter().filter_map(|entry| Some((entry.index, change_in(entry)?)));
         let members = options.members.catch_up(changes);
         let learned = (members.index > options.members.index).then(|| Output::Members(members.clone()));
-        let vote = state.vote.unwrap_or_default();
+        let written = state.vote.unwrap_or_default();
         let (index, term) = state.checkpoint;
-        // Whoever holds entries of a term has been in it.
+        // Whoever holds entries of a term is in it.
         let last_term = state.entries.last().map_or(term, |entry| entry.term);
-        let vote = if vote.term < last_term { Vote { term: last_term, ..Vote::default() } } else { vote };
+        let vote =
+            if written.term < last_term { Vote { term: last_term, ..Vote::default() } } else { written };
         let config = Config {
             id: options.node.0,
             election_tick: election_ticks,
@@ -124,7 +125,7 @@ impl Raft {
             drawn_for: (u64::MAX, StateRole::Follower),
             drawn: 0,
             campaign_in: None,
-            vote,
+            vote: written,
             leader_before: 0,
             silent_ticks: 0,
             ticks: 0,
@@ -244,6 +245,10 @@ impl Raft {
             self.outputs.push_back(Output::Members(members));
         }
         let raft = &mut self.raw.raft;
+        if raft.term < term.0 {
+            // Whoever holds entries of a term is in it: the next leader's word of an earlier one would not fit behind them.
+            raft.become_follower(term.0, raft::INVALID_ID);
+        }
         if raft.leader_id == raft::INVALID_ID || raft.state != StateRole::Follower {
             if raft.state != StateRole::Follower {
                 raft.become_follower(raft.term, raft::INVALID_ID);
@@ -296,11 +301,10 @@ impl Raft {
 
     /// Hands out what a step must write; true when that is something.
     fn write(&mut self, number: u64, ready: &Ready) -> bool {
-        let promised = ready.hs().map(|state| Vote { term: Term(state.term), voted_for: NodeId(state.vote) });
-        let vote = promised.filter(|vote| *vote != self.vote);
-        if let Some(vote) = vote {
-            self.vote = vote;
-        }
+        let state = self.raw.raft.hard_state();
+        let promised = Vote { term: Term(state.term), voted_for: NodeId(state.vote) };
+        let vote = (promised != self.vote).then_some(promised);
+        self.vote = promised;
         let entries: Vec<LogEntry> = ready.entries().iter().map(log_entry).collect();
         if vote.is_none() && entries.is_empty() {
             return false;

@@ -318,7 +318,7 @@ impl Model for Group {
     fn init_states(&self) -> Vec<State> {
         let values = Values::new(Mark::default(), Vec::new()).unwrap();
         let node = Node {
-            acceptor: Acceptor::new(Ballot::default(), values),
+            acceptor: Acceptor::new(Ballot::default(), Ballot::default(), values),
             decided: LogIndex(0),
             decided_in: Ballot::default(),
             attempt: Attempt::None,

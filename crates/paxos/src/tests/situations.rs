@@ -1,17 +1,18 @@
 //! Situations that are easier to tell in code than in a script.
 
+use std::vec;
 use std::vec::Vec;
 
 use bezant_consensus::{
-    Change, ChangeError, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Role,
+    Change, ChangeError, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Output, Role, Vote,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use super::net::{Net, first_members};
+use super::net::{Disk, Net, first_members};
 use crate::ballot::{Ballot, Mark};
 use crate::message::Message;
-use crate::wire::encode;
+use crate::wire::{decode, encode};
 use crate::{Paxos, describe};
 
 const ONE: NodeId = NodeId(1);
@@ -264,4 +265,161 @@ fn a_leader_that_hears_no_quorum_steps_down() {
     assert_ne!(net.engine(ONE).standing().role, Role::Leader);
     let leader = net.elect();
     assert_ne!(leader, ONE);
+}
+
+fn change(net: &mut Net, change: Change) {
+    net.engine(ONE).change(change).unwrap();
+    net.drain(ONE);
+    ticks(net, 4);
+}
+
+#[test]
+fn a_promise_of_a_number_that_has_another_disk_now_counts_for_nothing() {
+    let (four, five) = (NodeId(4), NodeId(5));
+    let mut net = Net::new(5, 5);
+    assert_eq!(net.elect(), ONE);
+    agree(&mut net, "a");
+    // The second knows nothing of what comes now: the fifth is removed, and its number has a new disk.
+    net.cut.insert(TWO);
+    change(&mut net, Change::Remove(five));
+    let members = net.newest_members();
+    net.add(five, Disk { members, ..Disk::default() });
+    change(&mut net, Change::Add { node: five, address: "host5:1".into() });
+    change(&mut net, Change::Meet { node: five, disk: 5 });
+    ticks(&mut net, 20);
+    assert!(net.machine(five).has_caught_up);
+    net.machine(five).disk.is_admitted = true;
+    net.handle(five, Input::Admit);
+    change(&mut net, Change::Promote(five));
+    // One more, for a log tells of all changes but the last.
+    change(&mut net, Change::Add { node: NodeId(6), address: "host6:1".into() });
+    let last = net.machine(ONE).committed;
+    assert!(net.machine(four).committed == last && net.machine(TWO).committed < last);
+    // The fourth is cut off as well, and something is agreed without both.
+    net.cut.insert(four);
+    let slot = agree(&mut net, "e");
+    ticks(&mut net, 4);
+    assert_eq!(net.machine(five).committed, slot);
+    // Those two are together now, with the old disk of the fifth.
+    net.cut = [ONE, THREE, five].into();
+    let mut ballots = 0;
+    for _ in 0..200 {
+        net.handle(TWO, Input::Tick);
+        net.handle(four, Input::Tick);
+        for node in [TWO, four] {
+            net.sync(node);
+        }
+        while let Some(packet) = net.packets.pop_front() {
+            if (packet.from, packet.to) == (TWO, five) {
+                let answer = match decode(&packet.bytes) {
+                    Some(Message::Canvass { turn, .. }) => Message::Willing { turn, round: Term(1) },
+                    Some(Message::Prepare { ballot }) => {
+                        ballots += 1;
+                        Message::Promise { ballot, accepted: Mark::new(LogIndex(1), Term(1)) }
+                    }
+                    _ => continue,
+                };
+                if net.engine(TWO).members().index == LogIndex(0) {
+                    net.handle(TWO, Input::Message { from: five, bytes: encode(&answer) });
+                }
+            } else {
+                net.carry(packet);
+            }
+            net.sync(TWO);
+            net.sync(four);
+            assert!(!net.engine(TWO).is_leader(), "of the five of today only two have promised");
+        }
+    }
+    assert!(ballots > 0, "it tried");
+    assert!(
+        net.engine(TWO).members().get(five).is_some_and(|member| member.disk == 5),
+        "it knows the new one"
+    );
+    // With one of the others something is agreed again, behind what was.
+    net.cut = [ONE].into();
+    net.packets.clear();
+    let next = agree(&mut net, "f");
+    ticks(&mut net, 20);
+    assert!(next > slot);
+    let last = net.machine(five).committed;
+    assert_eq!(net.machine(TWO).committed, last);
+}
+
+#[test]
+fn a_checkpoint_of_a_later_round_is_a_promise_of_that_round() {
+    let mut net = led();
+    ticks(&mut net, 4);
+    net.cut.insert(THREE);
+    agree(&mut net, "a");
+    change(&mut net, Change::Lead(TWO));
+    assert_eq!(net.elect(), TWO);
+    agree(&mut net, "b");
+    net.checkpoint(TWO);
+    let (index, term) = net.machine(TWO).disk.checkpoint;
+    assert!(term > Term(1));
+    // The first, which led, tells the third of a checkpoint; it gets the one of the second.
+    let ballot = Ballot { round: Term(1), node: ONE };
+    let word = Message::Checkpoint { ballot, last: Mark::new(LogIndex(index.0 - 1), Term(1)) };
+    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&word) });
+    net.machine(THREE).installs[0].0 = TWO;
+    assert!(net.install(THREE));
+    assert_eq!(net.machine(THREE).disk.vote, Some(Vote { term, voted_for: NodeId(0) }));
+    // Whatever the first still sends in its round is refused: it would lie behind a value of a later one.
+    let after = Mark::new(index, term);
+    let value =
+        LogEntry { index: index.next(), term: Term(1), kind: EntryKind::Command, payload: "z".into() };
+    let word = Message::Accept { ballot, after, values: vec![value], decided: LogIndex(0) };
+    net.handle(THREE, Input::Message { from: ONE, bytes: encode(&word) });
+    assert_eq!(net.end(THREE), after);
+}
+
+#[test]
+fn what_the_disk_has_not_of_a_promise_is_written_with_the_next_value() {
+    let options = EngineOptions::new(THREE, first_members(3), true, 1);
+    let vote = Some(Vote { term: Term(1), voted_for: ONE });
+    let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), entries: Vec::new() };
+    let mut engine = Paxos::new(&options, state).unwrap();
+    assert_eq!(engine.standing().term, Term(2));
+    let ballot = Ballot { round: Term(2), node: TWO };
+    let value = LogEntry { index: LogIndex(6), term: Term(2), kind: EntryKind::Command, payload: "z".into() };
+    let after = Mark::new(LogIndex(5), Term(2));
+    let word = Message::Accept { ballot, after, values: vec![value], decided: LogIndex(5) };
+    engine.handle(Input::Message { from: TWO, bytes: encode(&word) });
+    let votes: Vec<Vote> = core::iter::from_fn(|| engine.poll())
+        .filter_map(|output| if let Output::Persist(write) = output { write.vote } else { None })
+        .collect();
+    assert_eq!(votes, [Vote { term: Term(2), voted_for: NodeId(0) }]);
+}
+
+#[test]
+fn a_leader_that_decides_its_own_removal_tells_the_others() {
+    let mut net = Net::new(2, 5);
+    assert_eq!(net.elect(), ONE);
+    ticks(&mut net, 4);
+    // The first proposes both steps, and is gone before the second is decided.
+    net.engine(ONE).change(Change::Remove(TWO)).unwrap();
+    net.drain(ONE);
+    while !net.engine(TWO).acceptor.values().changes_after(LogIndex(0)).nth(1).is_some() {
+        net.sync(ONE);
+        net.sync(TWO);
+        let packet = net.packets.pop_front().unwrap();
+        net.carry(packet);
+    }
+    net.sync(TWO);
+    net.crash(ONE, 9);
+    net.packets.clear();
+    net.start(ONE);
+    // The second leads, and decides that it is out.
+    for _ in 0..200 {
+        net.handle(TWO, Input::Tick);
+        net.settle();
+        if net.engine(TWO).members().get(TWO).is_none() {
+            break;
+        }
+    }
+    assert_eq!(net.engine(TWO).members().get(TWO), None);
+    // From here on the second has no connections, and the first needs none.
+    net.cut.insert(TWO);
+    assert_eq!(net.elect(), ONE);
+    agree(&mut net, "a");
 }

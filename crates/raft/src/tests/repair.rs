@@ -1,6 +1,9 @@
 //! A replica that lost entries which it had confirmed, and that knows it: it left its term and may not vote.
 
+use raft::eraftpb::{Message, MessageType};
+
 use super::*;
+use crate::wire::{encode, raft_entry};
 
 impl Net {
     /// The disk of a replica was damaged: only so many entries are left, and it was repaired.
@@ -161,4 +164,41 @@ fn a_new_leader_that_does_not_know_yet_what_was_agreed_admits_nobody() {
     }
     let caught_up_with = net.replicas[lost].caught_up_with.unwrap();
     assert!(caught_up_with > last, "{caught_up_with:?}: an entry of the leader's own lies behind {last:?}");
+}
+
+#[test]
+fn a_checkpoint_of_a_later_term_is_a_promise_of_that_term() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let away = (leader + 1) % 3;
+    let (index, term) = net.outrun(leader, away);
+    assert_eq!(net.replicas[away].installs.len(), 1);
+    assert_eq!(net.replicas[away].vote.unwrap().term, term);
+    // What it gets is of the next leader.
+    let later = Term(term.0 + 3);
+    let members = net.replicas[leader].engine.members().clone();
+    net.cut = [away].into();
+    net.replicas[away].engine.handle(Input::Installed { index: index.next(), term: later, members });
+    net.replicas[away].log.clear();
+    net.settle();
+    assert_eq!(net.replicas[away].engine.standing().term, later);
+    assert_eq!(net.replicas[away].vote, Some(Vote { term: later, voted_for: NodeId(0) }));
+}
+
+#[test]
+fn what_the_disk_has_not_of_a_term_is_written_with_the_next_entry() {
+    let vote = Some(Vote { term: Term(1), voted_for: NodeId(1) });
+    let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), entries: Vec::new() };
+    let mut engine = Raft::new(&options(2, 3, 0), state).unwrap();
+    assert_eq!(engine.standing().term, Term(2));
+    let entry = LogEntry { index: LogIndex(6), term: Term(2), kind: EntryKind::Command, payload: "z".into() };
+    let mut append = Message { from: 2, to: 3, term: 2, index: 5, log_term: 2, ..Message::default() };
+    append.set_msg_type(MessageType::MsgAppend);
+    append.set_entries(vec![raft_entry(entry).unwrap()].into());
+    engine.handle(Input::Message { from: NodeId(2), bytes: encode(&append) });
+    let writes: Vec<Write> = std::iter::from_fn(|| engine.poll())
+        .filter_map(|output| if let Output::Persist(write) = output { Some(write) } else { None })
+        .collect();
+    let [write] = writes.as_slice() else { panic!("one write: {writes:?}") };
+    assert_eq!((write.vote.unwrap().term, write.entries.len()), (Term(2), 1));
 }
