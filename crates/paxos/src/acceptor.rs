@@ -113,13 +113,11 @@ impl Acceptor {
         Message::Accepted { ballot, last: self.matched }
     }
 
-    /// What is in a log that is later than this one takes the place of what is here: see `scout`. True when it fits.
-    pub(crate) fn adopt(&mut self, after: Mark, values: &[LogEntry], decided: LogIndex) -> bool {
-        let fits = after.slot <= decided || self.values.holds(after);
-        if fits {
+    /// What is in a log that is later than this one takes the place of what is here: see `scout`. What does not fit changes nothing.
+    pub(crate) fn adopt(&mut self, after: Mark, values: &[LogEntry], decided: LogIndex) {
+        if after.slot <= decided || self.values.holds(after) {
             self.put(values, decided);
         }
-        fits
     }
 
     /// Values that are here already stay; from the first other one on all are new.

@@ -1,8 +1,8 @@
-//! The commander: phase 2 of a batch of slots, in one ballot. It counts who has accepted, and ends when they are a quorum.
+//! The commander: phase 2 of a slot, or of several, in one ballot. It counts who has accepted, and ends when they are a quorum.
 //!
 //! The first commander of a leader has the slots that the scout adopted, and the leader's no-op behind them: an acceptor has
 //! accepted them in this ballot when it has accepted the no-op, for a log's ballot is that of its last value. Every later one has
-//! what was proposed at once.
+//! one slot.
 
 use alloc::vec::Vec;
 
@@ -11,7 +11,7 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::quorum::is_quorum;
 
-/// Phase 2 of a batch.
+/// Phase 2 of one slot or several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Commander {
     /// The first slot that is not decided.

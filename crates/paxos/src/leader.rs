@@ -1,4 +1,4 @@
-//! The leader: gives out slots in its ballot, a commander for each batch, until another ballot pre-empts it.
+//! The leader: gives out slots in its ballot, a commander for each, until another ballot pre-empts it.
 //!
 //! It begins when its scout is done: with a no-op in the slot behind what was adopted. That takes the place of whatever the
 //! leader before gave out there and nobody of the scout's majority has (the gap that it left), and it is what the adopted

@@ -1,12 +1,14 @@
 //! The second engine of several replicas: Multi-Paxos (Lamport, "Paxos Made Simple"; van Renesse and Altinbuken, "Paxos
-//! Made Moderately Complex"), in roles that talk only by messages.
+//! Made Moderately Complex"), in roles that talk by messages, to those of other replicas by nothing else. Those of one replica share the
+//! log that its acceptor keeps: scout and leader read it, and what they need of promises and acceptances comes as a message, held
+//! back until it is on the disk.
 //!
 //! `docs/protocol/paxos.md` tells the protocol message by message, and why it is safe. In short:
 //! - The *acceptor* promises ballots and accepts values, and keeps both on the disk before it answers.
 //! - The *replica* hands out what is decided, in order, and knows who leads.
 //! - The *scout* does phase 1 of a ballot: it collects promises, and adopts the log that may have been decided.
 //! - The *leader* gives out slots in that ballot, for as long as nobody pre-empts it.
-//! - The *commander* does phase 2 of a batch of slots.
+//! - The *commander* does phase 2 of a slot, the first one of all that was adopted.
 //! - The *requester* asks the leader what a read must see, and the leader's *rounds* confirm it: no lease, no clock.
 //! - *Seed* is how a replica begins, *bootstrap* how one comes to vote whose disk is new.
 //!

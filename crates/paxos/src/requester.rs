@@ -1,8 +1,8 @@
 //! The requester: asks whoever leads what a read must see, and asks again while there is no answer.
 //!
 //! A question carries the life of this node and the read's number, so that an answer to an earlier life is never taken for
-//! one to this. An answer that comes late, or twice, still names a slot that was decided after the read was asked for the
-//! first time.
+//! one to this. An answer that comes late, or twice, still names a slot at or behind everything that was decided when the
+//! read was asked for.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

@@ -14,8 +14,13 @@ use bezant_types::{LogIndex, Term};
 use crate::ballot::Mark;
 use crate::change::change_of;
 
-/// Bytes of payload that stay in memory behind a checkpoint.
+/// Bytes of values that stay in memory behind a checkpoint.
 const BYTES_BEHIND_CHECKPOINT: usize = 32 << 20;
+
+/// What a value costs, on the wire and in memory.
+const fn size(value: &LogEntry) -> usize {
+    value.payload.len() + size_of::<LogEntry>()
+}
 
 /// Accepted values, the checkpoint before them, and where among them members change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub(crate) struct Values {
     /// The newest checkpoint of this replica.
     checkpoint: Mark,
     entries: VecDeque<LogEntry>,
-    /// Of all payloads held.
+    /// Of all values held.
     bytes: usize,
     /// Slots with a change of members, of those that are held.
     changes: VecDeque<LogIndex>,
@@ -94,10 +99,10 @@ impl Values {
     /// Values from `first` on: one, and more as long as they have at most that many bytes together.
     pub(crate) fn batch(&self, first: LogIndex, size_max: usize) -> Vec<LogEntry> {
         let from = self.at(first).unwrap_or(usize::MAX).min(self.entries.len());
-        let mut size = 0;
+        let mut bytes = 0;
         let fitting = self.entries.range(from..).enumerate().take_while(|(number, entry)| {
-            size += entry.payload.len() + 64;
-            *number == 0 || size <= size_max
+            bytes += size(entry);
+            *number == 0 || bytes <= size_max
         });
         fitting.map(|(_, entry)| entry.clone()).collect()
     }
@@ -108,7 +113,7 @@ impl Values {
     }
 
     fn push(&mut self, entry: LogEntry) {
-        self.bytes += entry.payload.len();
+        self.bytes += size(&entry);
         if change_of(&entry).is_some() {
             self.changes.push_back(entry.index);
         }
@@ -121,7 +126,7 @@ impl Values {
         assert!(first.index > self.before.slot, "what a checkpoint holds is never overwritten");
         assert!(first.index <= self.last().slot.next(), "slots have no gaps");
         while let Some(entry) = self.entries.pop_back_if(|entry| entry.index >= first.index) {
-            self.bytes -= entry.payload.len();
+            self.bytes -= size(&entry);
         }
         while self.changes.pop_back_if(|slot| *slot >= first.index).is_some() {}
         entries.iter().cloned().for_each(|entry| self.push(entry));
@@ -137,7 +142,7 @@ impl Values {
             && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= slot)
         {
             self.before = Mark::of(&entry);
-            self.bytes -= entry.payload.len();
+            self.bytes -= size(&entry);
         }
         while self.changes.pop_front_if(|change| *change <= self.before.slot).is_some() {}
     }

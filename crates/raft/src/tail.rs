@@ -14,8 +14,13 @@ use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 use crate::members::conf_state;
 use crate::wire::raft_entry;
 
-/// Bytes of payload that stay in memory behind a checkpoint, for followers that lag a little.
+/// Bytes of entries that stay in memory behind a checkpoint, for followers that lag a little.
 const BYTES_BEHIND_CHECKPOINT: usize = 32 << 20;
+
+/// What an entry costs in memory.
+fn size(entry: &Entry) -> usize {
+    entry.data.len() + size_of::<Entry>()
+}
 
 /// Entries, the checkpoint before them, and the members.
 #[derive(Debug)]
@@ -25,7 +30,7 @@ pub(crate) struct Tail {
     entries: VecDeque<Entry>,
     /// The newest checkpoint.
     checkpoint: (u64, u64),
-    /// Bytes of all payloads held.
+    /// Of all entries held.
     bytes: usize,
     members: Members,
     vote: Vote,
@@ -40,8 +45,8 @@ impl Tail {
         members: Members,
     ) -> Option<Self> {
         let checkpoint = (checkpoint.0.0, checkpoint.1.0);
-        let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
-        let entries = entries.into_iter().map(raft_entry).collect::<Option<_>>()?;
+        let entries = entries.into_iter().map(raft_entry).collect::<Option<VecDeque<_>>>()?;
+        let bytes = entries.iter().map(size).sum();
         Some(Self { before: checkpoint, entries, checkpoint, bytes, members, vote })
     }
 
@@ -63,9 +68,9 @@ impl Tail {
         assert!(first.index > self.before.0, "what a checkpoint holds is never overwritten");
         assert!(first.index <= self.last() + 1, "entries have no gaps");
         while self.last() >= first.index {
-            self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.data.len());
+            self.bytes -= self.entries.pop_back().as_ref().map_or(0, size);
         }
-        self.bytes += entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+        self.bytes += entries.iter().map(size).sum::<usize>();
         self.entries.extend(entries.iter().cloned());
     }
 
@@ -79,7 +84,7 @@ impl Tail {
             && let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= index)
         {
             self.before = (entry.index, entry.term);
-            self.bytes -= entry.data.len();
+            self.bytes -= size(&entry);
         }
     }
 

@@ -399,7 +399,7 @@ fn a_leader_that_decides_its_own_removal_tells_the_others() {
     // The first proposes both steps, and is gone before the second is decided.
     net.engine(ONE).change(Change::Remove(TWO)).unwrap();
     net.drain(ONE);
-    while !net.engine(TWO).acceptor.values().changes_after(LogIndex(0)).nth(1).is_some() {
+    while net.engine(TWO).acceptor.values().changes_after(LogIndex(0)).nth(1).is_none() {
         net.sync(ONE);
         net.sync(TWO);
         let packet = net.packets.pop_front().unwrap();
