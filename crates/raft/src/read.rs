@@ -1,8 +1,8 @@
 //! Reads that wait for a majority's word, and are asked for again when it does not come.
 //!
 //! A request carries the node, its life and the read's number, so that an answer to an earlier life of this
-//! node is never taken for one to this. An answer that comes late, or twice, still names an index that was
-//! committed after the read was asked for the first time.
+//! node is never taken for one to this. An answer that comes late, or twice, still names an index at or
+//! behind everything that was committed when the read was asked for.
 
 use std::collections::BTreeMap;
 
