@@ -1,4 +1,4 @@
-"""A server of a case: started, killed, started again on the same folder and ports, and asked over REST."""
+"""A server of a case: started, killed, started again on the same folder and ports, and asked over REST. One node, or three."""
 
 import http.client
 import json
@@ -6,11 +6,16 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
 # Seconds that a server has to start or to stop.
 LIMIT = 20
+# Of a cluster.
+NODES = 3
+# Where free ports are looked for.
+PORT_FIRST, PORTS = 10_000, 22_000
 
 
 def until(condition, seconds, what):
@@ -27,9 +32,10 @@ def until(condition, seconds, what):
 class Server:
     """One node with a data folder of its own. Its ports are those that the first start was given."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, flags=()):
         self.program = program
         self.folder = folder
+        self.flags = list(flags)
         self.http = "127.0.0.1:0"
         self.address = "127.0.0.1:0"
         self.process = None
@@ -37,12 +43,20 @@ class Server:
 
     def start(self):
         """Starts it and waits until it takes writes."""
+        self.launch()
+        self.wait()
+
+    def launch(self):
+        """Starts it and waits until its ports are known."""
         deadline = time.monotonic() + LIMIT
         while not self._try_to_start():
             # A port of before may be taken for a moment: by a client that dials it, from that very port.
             may_pass = self.process_count > 1 and time.monotonic() < deadline
             assert may_pass, "the server does not start: " + self._said("out", "err")[-2000:]
             time.sleep(0.1)
+
+    def wait(self):
+        """Waits until it takes writes."""
         until(self._is_ready, LIMIT, "/readyz")
 
     def kill(self):
@@ -52,13 +66,21 @@ class Server:
 
     def freeze(self, seconds):
         """Stands still for so long, with its connections open."""
-        self.process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
         time.sleep(seconds)
-        self.process.send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
+
+    def signal(self, number):
+        """Sends it a signal."""
+        self.process.send_signal(number)
 
     def stop(self):
         """Stops it in good order."""
-        self.process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
+        self.ended()
+
+    def ended(self):
+        """Waits for its end, which must be in good order."""
         code = self.process.wait(LIMIT)
         assert code == 0, "the server stopped with code %d: %s" % (code, self._said("err"))
 
@@ -68,6 +90,11 @@ class Server:
 
     def finish(self):
         """Held at the end of every case: it runs, its books agree with its history, and it stops in good order."""
+        self.verify()
+        self.stop()
+
+    def verify(self):
+        """It runs, and its books agree with its history."""
         assert self.process.poll() is None, "the server has ended: " + self._said("err")
         verified = subprocess.run(
             [self.program, "verify", "--all", "--server", "http://" + self.http],
@@ -76,7 +103,11 @@ class Server:
             timeout=LIMIT,
         )
         assert verified.returncode == 0, verified.stdout.decode()
-        self.stop()
+
+    @property
+    def door(self):
+        """Where a client finds it."""
+        return self.address
 
     def rest(self, method, path, body=None):
         """The status and the JSON that REST answers."""
@@ -91,7 +122,7 @@ class Server:
 
     def _try_to_start(self):
         command = [self.program, "start", "--data-dir", os.path.join(self.folder, "data")]
-        command += ["--listen", self.http, "--tigerbeetle-listen", self.address]
+        command += ["--listen", self.http, "--tigerbeetle-listen", self.address] + self.flags
         with open(self._file("out"), "wb") as out, open(self._file("err"), "ab") as err:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         self.process_count += 1
@@ -129,3 +160,81 @@ class Server:
             with open(self._file(name), encoding="utf-8", errors="replace") as file:
                 texts.append(file.read())
         return "\n".join(texts)
+
+
+class Cluster:
+    """Three nodes with one life: a case starts, kills and stops them together. Its clients know the doors of all."""
+
+    def __init__(self, program, folder, engine):
+        addresses = free_addresses(NODES)
+        members = ",".join("%d=%s" % member for member in enumerate(addresses, 1))
+        os.environ["BEZANT_TOKEN"] = "a token for these cases alone"
+        self.nodes = []
+        for number, address in enumerate(addresses, 1):
+            flags = ["--node", str(number), "--nodes", members, "--peer-listen", address, "--engine", engine]
+            node_folder = os.path.join(folder, str(number))
+            os.mkdir(node_folder)
+            self.nodes.append(Server(program, node_folder, flags))
+
+    @property
+    def address(self):
+        """The doors of all nodes."""
+        return ",".join(node.address for node in self.nodes)
+
+    @property
+    def door(self):
+        """The one of the first."""
+        return self.nodes[0].address
+
+    def start(self):
+        """Starts all, and waits until they take writes."""
+        self._each(Server.launch)
+        self._each(Server.wait)
+
+    def kill(self):
+        """Ends all with signal 9."""
+        self._each(Server.kill)
+
+    def freeze(self, seconds):
+        """All stand still for so long, with their connections open."""
+        self._each(lambda node: node.signal(signal.SIGSTOP))
+        time.sleep(seconds)
+        self._each(lambda node: node.signal(signal.SIGCONT))
+
+    def stop(self):
+        """Stops all in good order."""
+        self._each(lambda node: node.signal(signal.SIGTERM))
+        self._each(Server.ended)
+
+    def wipe(self):
+        """Takes the data of all away, while they are down."""
+        self._each(Server.wipe)
+
+    def finish(self):
+        """Held at the end of every case, as of one node; each is asked."""
+        self._each(Server.verify)
+        self.stop()
+
+    def rest(self, method, path, body=None):
+        """The status and the JSON that the first answers."""
+        return self.nodes[0].rest(method, path, body)
+
+    def _each(self, act):
+        for node in self.nodes:
+            act(node)
+
+
+def free_addresses(count):
+    """Addresses that nobody listens on, below the ports that the system lends to connections."""
+    found = []
+    for step in range(PORTS):
+        address = ("127.0.0.1", PORT_FIRST + (os.getpid() * 20 + step) % PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(address)
+            except OSError:
+                continue
+        found.append("%s:%d" % address)
+        if len(found) == count:
+            return found
+    raise AssertionError("there are no free ports")

@@ -95,7 +95,7 @@ exports.cases = {
     },
 
     'a link that breaks in a stream of calls': async (server) => {
-        const link = new Link(server.address, 400_000);
+        const link = new Link(server.door, 400_000);
         await link.open();
         const disturb = () => {
             const cuts = link.cuts + 3;

@@ -94,7 +94,7 @@ def frozen_in_a_stream_of_calls(server):
 
 
 def a_link_that_breaks_in_a_stream_of_calls(server):
-    link = Link(server.address, 400_000, seed=7)
+    link = Link(server.door, 400_000, seed=7)
 
     def disturb():
         cuts = link.cuts + 3
