@@ -188,6 +188,8 @@ pub struct Standing {
     pub leader: Option<NodeId>,
     /// The last entry that is agreed.
     pub committed: LogIndex,
+    /// The last entry that a leader has said to be agreed, whether this replica has it or not.
+    pub announced: LogIndex,
     /// Ticks since the leader was heard of, or since it was known to lead; 0 for the leader itself.
     pub silent_ticks: u64,
     /// Of the leader: how the others do. Empty otherwise.

@@ -104,6 +104,7 @@ impl Engine for Solo {
             term: Self::TERM,
             leader: Some(self.node),
             committed: self.committed,
+            announced: self.committed,
             silent_ticks: 0,
             peers: Vec::new(),
         }

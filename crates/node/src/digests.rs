@@ -1,6 +1,7 @@
 //! What the replicas' states were at the same places: whether this one is like the others.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use bezant_types::{LogIndex, NodeId};
 
@@ -14,31 +15,73 @@ pub(crate) struct Digests {
     places: BTreeMap<LogIndex, BTreeMap<NodeId, [u8; 32]>>,
     /// The last place at which all digests that are known were equal, and how many nodes said so.
     pub(crate) agreed: (LogIndex, usize),
+    /// The last place at which it was told that they differ.
+    told: LogIndex,
+}
+
+/// What a comparison says of this replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing new.
+    Fine,
+    /// These have another state than this one, and who is right is not known yet; told once a place.
+    Differs(Vec<NodeId>),
+    /// A majority of the voters has the same state, and this replica another one.
+    Outvoted,
+    /// All voters are known, and no majority of them has the same state.
+    Split,
 }
 
 impl Digests {
     /// For that node.
     pub(crate) const fn new(node: NodeId) -> Self {
-        Self { node, places: BTreeMap::new(), agreed: (LogIndex(0), 0) }
+        Self { node, places: BTreeMap::new(), agreed: (LogIndex(0), 0), told: LogIndex(0) }
     }
 
-    /// Takes a digest. True when a majority of `count` nodes agrees on another state than this node's at that
-    /// place: then this node is wrong.
-    #[must_use]
-    pub(crate) fn push(&mut self, node: NodeId, index: LogIndex, digest: [u8; 32], count: usize) -> bool {
+    /// Takes a digest.
+    pub(crate) fn push(
+        &mut self,
+        node: NodeId,
+        index: LogIndex,
+        digest: [u8; 32],
+        voters: &[NodeId],
+    ) -> Verdict {
         self.places.entry(index).or_default().insert(node, digest);
         while self.places.len() > PLACES_MAX {
             self.places.pop_first();
         }
-        let Some(place) = self.places.get(&index) else { return false };
-        let Some(own) = place.get(&self.node) else { return false };
-        if place.values().all(|digest| digest == own) && place.len() > 1 {
-            self.agreed = self.agreed.max((index, place.len()));
+        let Some(place) = self.places.get(&index) else { return Verdict::Fine };
+        let Some(own) = place.get(&self.node) else { return Verdict::Fine };
+        let others = place.iter().filter(|(_, digest)| *digest != own);
+        let others: Vec<NodeId> = others.map(|(node, _)| *node).collect();
+        if others.is_empty() {
+            if place.len() > 1 {
+                self.agreed = self.agreed.max((index, place.len()));
+            }
+            return Verdict::Fine;
         }
-        place
-            .values()
-            .filter(|digest| *digest != own)
-            .any(|other| place.values().filter(|digest| *digest == other).count() > count / 2)
+        let is_majority = |wanted: &[u8; 32]| {
+            let with_it = voters.iter().filter(|voter| place.get(voter) == Some(wanted));
+            with_it.count() > voters.len() / 2
+        };
+        if is_majority(own) {
+            return self.differs(index, others);
+        }
+        if place.values().any(is_majority) {
+            Verdict::Outvoted
+        } else if voters.iter().all(|voter| place.contains_key(voter)) {
+            Verdict::Split
+        } else {
+            self.differs(index, others)
+        }
+    }
+
+    fn differs(&mut self, index: LogIndex, others: Vec<NodeId>) -> Verdict {
+        if self.told >= index {
+            return Verdict::Fine;
+        }
+        self.told = index;
+        Verdict::Differs(others)
     }
 }
 
@@ -46,26 +89,52 @@ impl Digests {
 mod tests {
     use super::*;
 
+    const THREE: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+    const AT: LogIndex = LogIndex(8);
+
     #[test]
     fn the_one_that_differs_from_a_majority_knows_it() {
         let mut digests = Digests::new(NodeId(3));
-        assert!(!digests.push(NodeId(3), LogIndex(8), [1; 32], 3));
-        assert!(!digests.push(NodeId(1), LogIndex(8), [2; 32], 3), "one of two may be wrong");
-        assert!(digests.push(NodeId(2), LogIndex(8), [2; 32], 3));
+        assert_eq!(digests.push(NodeId(3), AT, [1; 32], &THREE), Verdict::Fine);
+        let verdict = digests.push(NodeId(1), AT, [2; 32], &THREE);
+        assert_eq!(verdict, Verdict::Differs([NodeId(1)].into()), "one of two may be wrong");
+        assert_eq!(digests.push(NodeId(2), AT, [2; 32], &THREE), Verdict::Outvoted);
         assert_eq!(digests.agreed, (LogIndex(0), 0));
+    }
+
+    #[test]
+    fn a_majority_is_one_of_the_voters() {
+        // Two learners are down: that does not make the wrong one right.
+        let mut digests = Digests::new(NodeId(5));
+        assert_eq!(digests.push(NodeId(5), AT, [1; 32], &THREE), Verdict::Fine);
+        assert_eq!(digests.push(NodeId(4), AT, [2; 32], &THREE), Verdict::Differs([NodeId(4)].into()));
+        assert_eq!(digests.push(NodeId(1), AT, [2; 32], &THREE), Verdict::Fine, "a learner is no majority");
+        assert_eq!(digests.push(NodeId(2), AT, [2; 32], &THREE), Verdict::Outvoted);
+    }
+
+    #[test]
+    fn without_a_majority_nobody_is_right() {
+        let mut digests = Digests::new(NodeId(1));
+        assert_eq!(digests.push(NodeId(1), AT, [1; 32], &THREE[..2]), Verdict::Fine);
+        assert_eq!(digests.push(NodeId(2), AT, [2; 32], &THREE[..2]), Verdict::Split);
+        let mut digests = Digests::new(NodeId(1));
+        assert_eq!(digests.push(NodeId(1), AT, [1; 32], &THREE), Verdict::Fine);
+        assert_eq!(digests.push(NodeId(2), AT, [2; 32], &THREE), Verdict::Differs([NodeId(2)].into()));
+        assert_eq!(digests.push(NodeId(3), AT, [3; 32], &THREE), Verdict::Split);
     }
 
     #[test]
     fn equal_ones_are_counted_and_late_ones_too() {
         let mut digests = Digests::new(NodeId(1));
-        assert!(!digests.push(NodeId(2), LogIndex(8), [1; 32], 3));
-        assert!(!digests.push(NodeId(3), LogIndex(8), [2; 32], 3));
-        assert!(!digests.push(NodeId(1), LogIndex(8), [1; 32], 3), "the third is wrong, and not this one");
-        assert!(!digests.push(NodeId(1), LogIndex(9), [1; 32], 3));
-        assert!(!digests.push(NodeId(2), LogIndex(9), [1; 32], 3));
+        assert_eq!(digests.push(NodeId(2), AT, [1; 32], &THREE), Verdict::Fine);
+        assert_eq!(digests.push(NodeId(3), AT, [2; 32], &THREE), Verdict::Fine);
+        let verdict = digests.push(NodeId(1), AT, [1; 32], &THREE);
+        assert_eq!(verdict, Verdict::Differs([NodeId(3)].into()), "the third is wrong, and not this one");
+        assert_eq!(digests.push(NodeId(1), LogIndex(9), [1; 32], &THREE), Verdict::Fine);
+        assert_eq!(digests.push(NodeId(2), LogIndex(9), [1; 32], &THREE), Verdict::Fine);
         assert_eq!(digests.agreed, (LogIndex(9), 2));
         for index in 100..200 {
-            assert!(!digests.push(NodeId(2), LogIndex(index), [1; 32], 3));
+            assert_eq!(digests.push(NodeId(2), LogIndex(index), [1; 32], &THREE), Verdict::Fine);
         }
         assert_eq!(digests.places.len(), PLACES_MAX);
     }

@@ -261,10 +261,21 @@ pub enum Output<M: StateMachine> {
         /// For people: what cannot be read.
         reason: String,
     },
+    /// These replicas' states are not this one's, and it is not known yet, or it is known not to be this one, that is
+    /// wrong.
+    Differs {
+        /// At which entry.
+        index: LogIndex,
+        /// Whose.
+        others: Vec<NodeId>,
+    },
     /// This replica's state is not that of the others. It takes part in nothing from now on.
     Diverged {
         /// At which entry.
         index: LogIndex,
+        /// True when a majority of the voters has the same state: the next start must fetch it from them. False when
+        /// there is no such majority, and nobody knows who is right.
+        is_outvoted: bool,
         /// For people: what was compared, and what helps.
         reason: String,
     },

@@ -9,6 +9,7 @@ use bezant_rsm::StateMachine;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::checkpoint::{Checkpoints, PIECE_SIZE, Stage};
+use crate::digests::Verdict;
 use crate::event::{Installable, Output, Refusal};
 use crate::install::{Install, Step};
 use crate::message::{Chunk, ForwardNumber, Outcome, PeerMessage};
@@ -173,6 +174,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.checkpoints.log_bytes = 0;
         let (index, term) = (head.index, head.term);
         self.engine.handle(EngineInput::Installed { index, term, members });
+        self.handle_digest(self.options.node, head.index, head.digest);
         self.drain_engine();
     }
 
@@ -232,15 +234,36 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     }
 
     pub(crate) fn handle_digest(&mut self, from: NodeId, index: LogIndex, digest: [u8; 32]) {
-        let count = self.engine.members().nodes.len();
-        if self.digests.push(from, index, digest, count) && self.failed.is_none() {
-            let reason = alloc::format!(
-                "this replica's state behind entry {index} is not that of the majority; it takes part in \
-                 nothing from now on. Stop it and keep its folder for analysis; the others go on without it"
-            );
-            self.outputs.push_back(Output::Diverged { index, reason: reason.clone() });
-            self.handle_failed(reason);
+        let voters: Vec<NodeId> = self.engine.members().voters().collect();
+        let verdict = self.digests.push(from, index, digest, &voters);
+        if self.has_diverged {
+            return;
         }
+        let (is_outvoted, what, advice) = match verdict {
+            Verdict::Fine => return,
+            Verdict::Differs(others) => {
+                self.outputs.push_back(Output::Differs { index, others });
+                return;
+            }
+            Verdict::Outvoted => (
+                true,
+                "is not that of the majority",
+                "Stop it and keep a copy of its folder for analysis: when it starts again it fetches everything from \
+                 the others, which go on without it",
+            ),
+            Verdict::Split => (
+                false,
+                "is that of no majority: all voters were compared",
+                "So do the others. Keep copies of all folders: which of them is right is for people to find out. A \
+                 program whose commands do not depend on the state and themselves alone does this",
+            ),
+        };
+        let reason = alloc::format!(
+            "this replica's state behind entry {index} {what}. It takes part in nothing from now on. {advice}"
+        );
+        self.has_diverged = true;
+        self.outputs.push_back(Output::Diverged { index, is_outvoted, reason: reason.clone() });
+        self.handle_failed(reason);
     }
 
     /// True when that is the checkpoint under way: another may follow then.

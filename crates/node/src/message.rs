@@ -11,6 +11,7 @@
 //! | 4 pull | checkpoint u64 (0 = the newest), offset u64, movements u64, refusals u64 |
 //! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), bytes |
 //! | 6 digest | index u64, SHA-256 |
+//! | 7 clock | ns since 1970 u64 |
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -133,6 +134,8 @@ pub enum PeerMessage {
         /// SHA-256.
         digest: [u8; 32],
     },
+    /// What the sender's clock shows. The driver's: a node has no clock, and takes none from others.
+    Clock(Nanos),
 }
 
 const ENGINE: u8 = 1;
@@ -141,6 +144,7 @@ const OUTCOME: u8 = 3;
 const PULL: u8 = 4;
 const CHUNK: u8 = 5;
 const DIGEST: u8 = 6;
+const CLOCK: u8 = 7;
 
 const DONE: u8 = 1;
 const OVERLOADED: u8 = 2;
@@ -176,6 +180,11 @@ impl PeerMessage {
                 bytes.put_slice(&digest);
                 (bytes, DIGEST)
             }
+            Self::Clock(wall) => {
+                let mut bytes = BytesMut::with_capacity(9);
+                bytes.put_u64_le(wall.0);
+                (bytes, CLOCK)
+            }
         };
         bytes.put_u8(kind);
         bytes.freeze()
@@ -201,6 +210,7 @@ impl PeerMessage {
             }),
             CHUNK => Self::Chunk(decode_chunk(&mut reader)?),
             DIGEST => Self::Digest { index: LogIndex(reader.u64()?), digest: reader.array()? },
+            CLOCK => Self::Clock(Nanos(reader.u64()?)),
             _ => return None,
         };
         reader.0.is_empty().then_some(message)
@@ -386,6 +396,7 @@ mod tests {
             PeerMessage::Chunk(Chunk { head, part: rows }),
             PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { offset: 6, members, bytes } }),
             PeerMessage::Digest { index: LogIndex(1), digest: [9; 32] },
+            PeerMessage::Clock(Nanos(7)),
         ]
     }
 

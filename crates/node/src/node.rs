@@ -56,6 +56,8 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) own_command_waits: bool,
     /// Why no writes are taken, for good.
     pub(crate) failed: Option<String>,
+    /// Its state is wrong: nothing of it is shown to anybody.
+    pub(crate) has_diverged: bool,
     /// Why no writes are taken, for now.
     pub(crate) pressure: Option<String>,
     /// Queries that take long, on their way.
@@ -93,6 +95,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             installing: None,
             own_command_waits: false,
             failed: None,
+            has_diverged: false,
             pressure: None,
             queries: VecDeque::new(),
             ticks: 0,
@@ -220,9 +223,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             }
             PeerMessage::Forward(number, _) => self.send_outcome(from, number, Outcome::NotDone),
             PeerMessage::Outcome(number, outcome) => self.handle_outcome(number, outcome),
+            PeerMessage::Pull(_) if self.failed.is_some() => {}
             PeerMessage::Pull(pull) => self.outputs.push_back(Output::Serve { to: from, pull }),
             PeerMessage::Chunk(chunk) => self.handle_chunk(from, chunk),
             PeerMessage::Digest { index, digest } => self.handle_digest(from, index, digest),
+            PeerMessage::Clock(_) => {}
         }
     }
 
@@ -240,8 +245,19 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         !self.options.is_alone && (self.failed.is_some() || is_hanging)
     }
 
+    /// Lets go of the reads for which nobody waits any more.
+    pub fn forget_reads(&mut self, is_waited_for: impl Fn(Ticket) -> bool) {
+        self.reads.retain(|read| is_waited_for(read.ticket));
+        self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
+    }
+
     /// Works on one of the queries that take long; true while there are any. Payments go on in between.
     pub fn step_queries(&mut self) -> bool {
+        if self.has_diverged {
+            for (ticket, _) in self.queries.drain(..) {
+                self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::NoLeader });
+            }
+        }
         if let Some((ticket, query)) = self.queries.pop_front() {
             self.step_query(ticket, query);
         }
@@ -267,6 +283,9 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// Answers the reads whose turn has come.
     pub(crate) fn answer_reads(&mut self) {
+        if self.has_diverged {
+            return;
+        }
         // Alone, nobody can have acknowledged what this node failed to apply.
         let is_alone_and_failed = self.failed.is_some() && self.options.is_alone;
         let applied = if is_alone_and_failed { LogIndex(u64::MAX) } else { self.applied };
@@ -398,21 +417,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.outputs.push_back(Output::Persist(write));
     }
 
-    /// An entry that was never agreed: what it carried may be tried again, for it was certainly not done.
+    /// An entry gives way to another leader's. Of five voters one may hold it still, lead next, and have it agreed (Raft,
+    /// figure 8): what it carried may be done, or not. Whoever waits tries again, and its ids say what became of it.
     fn take_back(&mut self, removed: InFlight<M::Found>) {
-        let Some(entry) = removed.entry else {
-            for origin in removed.origins {
-                self.refuse(origin, Refusal::NoLeader);
-            }
-            return;
-        };
-        let commands = entry.commands;
-        for (origin, command) in removed.origins.into_iter().zip(commands).rev() {
-            match origin {
-                Origin::Client(_) => self.queue.push_first(origin, command),
-                Origin::Peer(node, number) => self.send_outcome(node, number, Outcome::NotDone),
-                Origin::Own => self.own_command_waits = false,
-            }
+        for origin in removed.origins {
+            self.refuse(origin, Refusal::Interrupted);
         }
     }
 
@@ -440,6 +449,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.tell_engine(EngineInput::Tick);
         }
         self.tick_install();
+        self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
             // Nobody could take the lead when it was offered first, or it has come back.
             self.engine.hand_over();

@@ -103,6 +103,14 @@ impl<Query> Reads<Query> {
         late
     }
 
+    /// Lets go of all others.
+    pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(&Read<Query>) -> bool) {
+        self.arrived.retain(&mut is_wanted);
+        self.asked.iter_mut().for_each(|(_, reads)| reads.retain(&mut is_wanted));
+        self.waiting.values_mut().for_each(|reads| reads.retain(&mut is_wanted));
+        self.waiting.retain(|_, reads| !reads.is_empty());
+    }
+
     /// Everybody who waits.
     pub(crate) fn take_all(&mut self) -> Vec<Read<Query>> {
         let mut all = core::mem::take(&mut self.arrived);

@@ -12,8 +12,10 @@ use crate::node::Node;
 use crate::queue::Origin;
 
 impl<M: StateMachine, E: Engine> Node<M, E> {
+    /// Why this node takes no command now. One that does not lead needs no room for it: it hands it on.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.read_only_reason().map(|reason| Refusal::ReadOnly(String::from(reason)))
+        let pressure = self.pressure.as_ref().filter(|_| self.engine.is_leader());
+        self.failed.as_ref().or(pressure).cloned().map(Refusal::ReadOnly)
     }
 
     pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {
@@ -47,9 +49,15 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// another one lead, whose disk may have room.
     pub(crate) fn handle_pressure(&mut self, reason: Option<String>) {
         self.pressure = reason;
+        self.refuse_under_pressure();
+        if self.pressure.is_some() {
+            self.engine.hand_over();
+            self.drain_engine();
+        }
+    }
+
+    pub(crate) fn refuse_under_pressure(&mut self) {
         let Some(refusal) = self.refusal() else { return };
-        self.engine.hand_over();
-        self.drain_engine();
         for origin in self.queue.take(|origin| origin != Origin::Own) {
             self.refuse(origin, refusal.clone());
         }

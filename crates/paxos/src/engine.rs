@@ -62,6 +62,8 @@ pub struct Paxos {
     pub(crate) ticks: u64,
     /// When each of the others was heard of last.
     pub(crate) heard: BTreeMap<NodeId, u64>,
+    /// The last slot that a leader has said to be decided.
+    pub(crate) announced: LogIndex,
     /// The latest round that was heard of.
     pub(crate) round_seen: Term,
     /// Ballots of this replica that were pre-empted since it led or followed somebody.
@@ -108,6 +110,7 @@ impl Paxos {
             installing: None,
             ticks: 0,
             heard: BTreeMap::new(),
+            announced: LogIndex(0),
             round_seen: Term(0),
             pre_emptions: 0,
             local: VecDeque::new(),
@@ -324,6 +327,7 @@ impl Engine for Paxos {
             term: self.acceptor.promised().round,
             leader: self.leader(),
             committed: self.replica.decided(),
+            announced: self.announced.max(self.replica.decided()),
             silent_ticks: if role == Role::Leader { 0 } else { self.replica.silent_ticks() },
             peers,
         }

@@ -77,6 +77,7 @@ impl Paxos {
         }
         self.write();
         if !is_own {
+            self.announced = self.announced.max(decided);
             self.position = Position::Waiting;
             self.pre_emptions = 0;
             if self.replica.leader() != Some(ballot.node) {

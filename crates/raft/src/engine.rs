@@ -57,6 +57,8 @@ pub struct Raft {
     /// What is on the disk, or on its way there.
     vote: Vote,
     leader_before: u64,
+    /// The last entry that a leader has said to be committed.
+    announced: u64,
     /// Ticks since a message of the leader came.
     silent_ticks: u64,
     /// Ticks since this engine began.
@@ -127,6 +129,7 @@ impl Raft {
             campaign_in: None,
             vote: written,
             leader_before: 0,
+            announced: 0,
             silent_ticks: 0,
             ticks: 0,
             heard: BTreeMap::new(),
@@ -150,6 +153,8 @@ impl Raft {
         );
         if is_leaders && message.term >= self.raw.raft.term {
             self.silent_ticks = 0;
+            let fetched = message.get_snapshot().get_metadata().index;
+            self.announced = self.announced.max(message.commit).max(fetched);
         }
         if self.installing.holds_back(&message) {
             return;
@@ -490,6 +495,7 @@ impl Engine for Raft {
             term: Term(raft.term),
             leader: self.leader(),
             committed: LogIndex(raft.raft_log.committed),
+            announced: LogIndex(self.announced.max(raft.raft_log.committed)),
             silent_ticks: if role == Role::Leader { 0 } else { self.silent_ticks },
             peers,
         }

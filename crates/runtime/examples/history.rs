@@ -179,7 +179,9 @@ fn ask(reader: &HistoryReader, rows: u64) -> Result<(), Box<dyn Error>> {
                 flags,
                 ..AccountFilter::default()
             };
-            found += reader.read(&HistoryQuery::AccountTransfers(filter))?.len();
+            found += reader
+                .read(&HistoryQuery::AccountTransfers(filter), bezant_types::MovementNumber(u64::MAX))?
+                .len();
         }
         println!("{name}: {:?}, {} rows", start.elapsed() / 100, found / 100);
     }
@@ -195,7 +197,8 @@ fn ask(reader: &HistoryReader, rows: u64) -> Result<(), Box<dyn Error>> {
             timestamp_min: Nanos(1_700_000_000_000_000_000 + rows * 700 / 3),
             ..QueryFilter::default()
         };
-        let found = reader.read(&HistoryQuery::QueryTransfers(filter))?.len();
+        let found =
+            reader.read(&HistoryQuery::QueryTransfers(filter), bezant_types::MovementNumber(u64::MAX))?.len();
         println!("{name}: {:?}, {found} rows", start.elapsed());
     }
     Ok(())

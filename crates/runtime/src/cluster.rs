@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members, Part, Role, Standing};
 use bezant_storage::disk::Disk;
@@ -167,8 +167,9 @@ pub struct ClusterStatus {
     pub agreed: (LogIndex, usize),
     /// How much of a checkpoint from another node has come, of how many bytes.
     pub install: Option<(u64, u64)>,
-    /// How long ago the leader was heard of; zero for the leader itself.
-    pub silent: Duration,
+    /// When its state was that of the whole cluster: it had applied all that its leader said then to be agreed. `None`
+    /// before it was for the first time since it started.
+    pub current_at: Option<Instant>,
     /// The entry that made the members what they are; 0 for those with whom the cluster began.
     pub members_index: LogIndex,
     /// All nodes, in order of their numbers.
@@ -189,10 +190,17 @@ impl ClusterStatus {
             applied: LogIndex(0),
             agreed: (LogIndex(0), 1),
             install: None,
-            silent: Duration::ZERO,
+            current_at: None,
             members_index: LogIndex(0),
             nodes: Vec::new(),
         }
+    }
+
+    /// How old what it shows may be, at most; `None` while that is not known.
+    pub fn age(&self) -> Option<Duration> {
+        // One that is alone has nobody who knows more.
+        let is_alone = self.engine.is_none();
+        if is_alone { Some(Duration::ZERO) } else { self.current_at.map(|moment| moment.elapsed()) }
     }
 
     /// Takes over where the replica stands.
@@ -202,7 +210,6 @@ impl ClusterStatus {
         self.leader = standing.leader;
         self.committed = standing.committed;
         self.applied = applied;
-        self.silent = Duration::from_nanos(standing.silent_ticks.saturating_mul(bezant_node::TICK_NANOS));
         for status in &mut self.nodes {
             let peer = standing.peers.iter().find(|peer| peer.node == status.node);
             status.matched = peer.map(|peer| peer.matched);

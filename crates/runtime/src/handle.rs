@@ -222,6 +222,20 @@ impl Shared {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Commands without an answer.
+    pub(crate) fn commands_waiting(&self) -> usize {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    /// The state is not that of the majority. The next start forgets it, and fetches theirs.
+    pub(crate) fn note_divergence(&self, index: LogIndex) {
+        let Some(disk) = self.damage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let file = format!("the state behind entry {index}, which is not that of the majority");
+        if let Err(error) = (DamageNote { file, offset: 0 }).store(&*disk) {
+            tracing::error!("that cannot be noted for the next start: {error}. Replace this node");
+        }
+    }
+
     /// The history could not be read. When it is damaged, that is noted, once.
     pub(crate) fn note_damage(&self, error: &HistoryError) {
         let Some(note) = DamageNote::of(error) else { return };
@@ -394,7 +408,8 @@ impl<M: Machine> Handle<M> {
         let read = move || {
             // Held by the thread, which goes on when nobody waits for its answer any more.
             let _place = place;
-            shared.reader.read(&query).inspect_err(|error| shared.note_damage(error))
+            let end = MovementNumber(position.movements);
+            shared.reader.read(&query, end).inspect_err(|error| shared.note_damage(error))
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(answer)) => Ok(Read { index, answer }),

@@ -132,8 +132,8 @@ impl<M: Machine> HistoryThread<M> {
             return failed("the rows belong to another place");
         }
         self.history.append(chunk.movements, chunk.refusals)?;
+        // Readers are told with the state that these belong to: see the node thread.
         self.shared.metrics.history_movements.set(gauge(end.movements));
-        self.shared.visible.send_replace(MovementNumber(end.movements));
         Ok(Input::RowsInstalled)
     }
 
@@ -225,7 +225,10 @@ pub(crate) mod tests {
         let failures = events.iter().filter(|it| matches!(it, Message::Event(Input::Failed { .. })));
         assert_eq!(failures.count(), 1, "it is said once");
         let ids = vec![TransferId(1), TransferId(4010)];
-        let found = shared.reader.read(&bezant_storage::HistoryQuery::Transfers(ids)).unwrap();
+        let found = shared
+            .reader
+            .read(&bezant_storage::HistoryQuery::Transfers(ids), MovementNumber(u64::MAX))
+            .unwrap();
         assert_eq!(found.len(), 2);
     }
 }

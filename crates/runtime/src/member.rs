@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
-use bezant_consensus::{Change, Members, Role};
+use bezant_consensus::{Change, Members, Role, Standing};
 use bezant_node::{Input, PeerMessage, Pull, change_command};
 use bezant_replica::Machine;
 use bezant_rsm::Command;
-use bezant_types::{LogIndex, NodeId};
+use bezant_types::{LogIndex, Nanos, NodeId};
 
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::directory::Directory;
@@ -20,6 +21,8 @@ use crate::supply_thread::Supply;
 
 /// Ticks between two looks at where the cluster stands.
 const STATUS_TICKS: u64 = 5;
+/// Ticks between two words of what this node's clock shows.
+const CLOCK_TICKS: u64 = 1_000;
 /// A clock that is farther off than this is worth a word: timeouts of pending transfers follow the leader's.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 
@@ -33,6 +36,10 @@ pub(crate) struct Member {
     /// Peers whose disks were new at some time since this node began.
     fresh: BTreeSet<NodeId>,
     status: ClusterStatus,
+    /// When the last tick was.
+    ticked_at: Instant,
+    /// The last moment of which it is certain that the leader was heard of at it, or later.
+    heard_at: Option<Instant>,
     /// It was told that this node was removed.
     is_removed: bool,
     ticks: u64,
@@ -49,8 +56,19 @@ impl Member {
         grows: bool,
     ) -> Self {
         let (offsets, fresh, growth) = (BTreeMap::new(), BTreeSet::new(), grows.then(Growth::default));
-        let mut member =
-            Self { peers, supply, directory, offsets, fresh, status, is_removed: false, ticks: 0, growth };
+        let mut member = Self {
+            peers,
+            supply,
+            directory,
+            offsets,
+            fresh,
+            status,
+            ticked_at: Instant::now(),
+            heard_at: None,
+            is_removed: false,
+            ticks: 0,
+            growth,
+        };
         member.list();
         member
     }
@@ -114,14 +132,7 @@ impl Member {
         replica: &mut DrivenNode<impl Machine>,
     ) {
         if let Some(offset) = acquaintance.clock_offset_nanos {
-            if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
-                tracing::warn!(
-                    node = node.0,
-                    "the clock of node {node} is {} ms off this node's: check both",
-                    offset / 1_000_000
-                );
-            }
-            self.offsets.insert(node, offset);
+            self.compare_clock(node, offset);
         }
         if acquaintance.is_fresh {
             self.fresh.insert(node);
@@ -194,6 +205,45 @@ impl Member {
         metrics.clock_offset_max.set(gauge(offsets.max().unwrap_or(0)));
     }
 
+    /// Notes when the state was that of the whole cluster. A process that slept finds the leader's words of before: so the tick
+    /// before counts, and not the moment at which they were read.
+    fn note_heard(&mut self, standing: &Standing, applied: LogIndex) {
+        let is_led = standing.leader.is_some() && standing.silent_ticks <= 1;
+        if is_led || standing.role == Role::Leader {
+            self.heard_at = Some(self.ticked_at);
+        }
+        if applied >= standing.announced {
+            self.status.current_at = self.heard_at;
+        }
+        self.ticked_at = Instant::now();
+    }
+
+    fn tell_clock(&self) {
+        let wall = now().wall;
+        for node in self.status.nodes.iter().filter(|node| node.node != self.status.node) {
+            self.send(node.node, PeerMessage::Clock(wall));
+        }
+    }
+
+    /// A peer says what its clock shows: it may have been set since the two have met. What the message took on its way
+    /// is in the difference.
+    pub(crate) fn hear_clock(&mut self, from: NodeId, wall: Nanos) {
+        let ahead = i128::from(wall.0) - i128::from(now().wall.0);
+        self.compare_clock(from, i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }));
+    }
+
+    fn compare_clock(&mut self, node: NodeId, offset: i64) {
+        let is_off = |offset: i64| offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS;
+        let before = self.offsets.insert(node, offset);
+        if is_off(offset) && !before.is_some_and(is_off) {
+            tracing::warn!(
+                node = node.0,
+                "the clock of node {node} is {} ms off this node's: check both",
+                offset / 1_000_000
+            );
+        }
+    }
+
     /// Time went on: tells the world where the cluster stands, now and then.
     pub(crate) fn tick(&mut self, replica: &mut DrivenNode<impl Machine>, shared: &Shared) {
         if self.ticks == 0 {
@@ -201,11 +251,15 @@ impl Member {
             self.admit_if_all_begin(replica);
         }
         self.ticks += 1;
+        let standing = replica.standing();
+        self.note_heard(&standing, replica.applied());
+        if self.ticks.is_multiple_of(CLOCK_TICKS) {
+            self.tell_clock();
+        }
         if !self.ticks.is_multiple_of(STATUS_TICKS) {
             return;
         }
         self.list();
-        let standing = replica.standing();
         let leader_before = self.status.leader;
         self.status.take(&standing, replica.applied());
         self.status.agreed = replica.agreed();

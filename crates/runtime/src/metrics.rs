@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) peer_sent_bytes: Gauge,
     pub(crate) peer_messages_dropped: Gauge,
     pub(crate) clock_offset_max: Gauge,
+    pub(crate) differences: Counter,
 }
 
 impl Metrics {
@@ -78,6 +79,7 @@ impl Metrics {
             peer_sent_bytes: Gauge::default(),
             peer_messages_dropped: Gauge::default(),
             clock_offset_max: Gauge::default(),
+            differences: Counter::default(),
         }
     }
 
@@ -173,6 +175,11 @@ impl Metrics {
             "peer_messages_dropped",
             "Messages to other nodes that were dropped: no connection, or a full queue",
             self.peer_messages_dropped.clone(),
+        );
+        registry.register(
+            "state_differences",
+            "Places at which this node's state was found to be another one than another node's",
+            self.differences.clone(),
         );
         registry.register(
             "clock_offset_max_nanoseconds",

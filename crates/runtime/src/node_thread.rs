@@ -8,9 +8,9 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bezant_consensus::Engine;
-use bezant_node::{Input, Node, Now, Output, Refusal, TICK_NANOS, Ticket};
+use bezant_node::{Input, Node, Now, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
 use bezant_replica::Machine;
-use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId};
+use bezant_types::{HistoryPosition, MovementNumber, Nanos};
 use tokio::sync::oneshot;
 
 use crate::checkpoint_thread::CheckpointWork;
@@ -46,6 +46,9 @@ pub(crate) struct Workers {
     pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
 }
 
+/// Ticks between two looks at who waits no more.
+const FORGET_TICKS: u64 = 10;
+
 /// Who waits for an answer.
 #[derive(Debug)]
 enum Waiter<Answer> {
@@ -57,6 +60,17 @@ enum Waiter<Answer> {
     Barrier(oneshot::Sender<Result<Read<HistoryPosition>, ReadError>>),
 }
 
+impl<Answer> Waiter<Answer> {
+    /// True for a reader who waits no more. What became of a command is told to whoever sent it, whether it waits or not.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Execute(..) => false,
+            Self::Query(reply) => reply.is_closed(),
+            Self::Barrier(reply) => reply.is_closed(),
+        }
+    }
+}
+
 /// The node and all it needs.
 pub(crate) struct NodeThread<M: Machine> {
     node: DrivenNode<M>,
@@ -66,6 +80,7 @@ pub(crate) struct NodeThread<M: Machine> {
     workers: Workers,
     waiters: HashMap<Ticket, Waiter<M::Answer>>,
     next_ticket: u64,
+    ticks: u64,
     /// A list of members could not be written: no checkpoint may become durable after it.
     has_lost_list: bool,
     /// Set by a stop: when to give up waiting.
@@ -80,7 +95,17 @@ impl<M: Machine> NodeThread<M> {
         workers: Workers,
     ) -> Self {
         let (waiters, has_lost_list) = (HashMap::new(), false);
-        Self { node, member, shared, workers, waiters, next_ticket: 0, has_lost_list, stop_by: None }
+        Self {
+            node,
+            member,
+            shared,
+            workers,
+            waiters,
+            next_ticket: 0,
+            ticks: 0,
+            has_lost_list,
+            stop_by: None,
+        }
     }
 
     /// Runs until a stop, or until nobody can send messages any more.
@@ -142,8 +167,12 @@ impl<M: Machine> NodeThread<M> {
             }
             Message::Event(input) => self.take_event(input),
             Message::FromPeer { from, disk, message } => {
-                if self.member.as_ref().is_some_and(|member| member.believes(from, disk)) {
-                    self.take_event(Input::Message { from, message });
+                let Some(member) = self.member.as_mut().filter(|member| member.believes(from, disk)) else {
+                    return;
+                };
+                match message {
+                    PeerMessage::Clock(wall) => member.hear_clock(from, wall),
+                    message => self.take_event(Input::Message { from, message }),
                 }
             }
             Message::Met { node, acquaintance } => {
@@ -169,6 +198,10 @@ impl<M: Machine> NodeThread<M> {
             self.node.handle(now(), Input::HandOver);
         }
         self.node.handle(now(), Input::Tick);
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(FORGET_TICKS) {
+            self.forget_reads();
+        }
         let Some(member) = &mut self.member else { return };
         member.tick(&mut self.node, &self.shared);
         if let Some(command) = member.wish(&self.node) {
@@ -179,13 +212,25 @@ impl<M: Machine> NodeThread<M> {
         }
     }
 
-    /// True when nobody waits for this node any more: no client, and no other node for its leader.
+    /// Readers whose deadline has passed wait no more; what they asked for may come late, or never.
+    fn forget_reads(&mut self) {
+        let count = self.waiters.len();
+        self.waiters.retain(|_, waiter| !waiter.is_gone());
+        if self.waiters.len() < count {
+            let waiters = &self.waiters;
+            self.node.forget_reads(|ticket| waiters.contains_key(&ticket));
+        }
+    }
+
+    /// True when nobody waits for this node any more: no client, and no other node for its leader. Readers of what it does not
+    /// know yet can turn to others.
     fn is_at_rest(&self) -> bool {
-        self.waiters.is_empty() && !is_needed(&self.node)
+        !self.waiters.values().any(|waiter| matches!(waiter, Waiter::Execute(..))) && !is_needed(&self.node)
     }
 
     fn take_event(&mut self, input: Input<M>) {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
+        let is_installed = matches!(input, Input::Installed);
         if let Input::Pressure(reason) = &input {
             send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
         }
@@ -193,6 +238,11 @@ impl<M: Machine> NodeThread<M> {
         self.node.handle(now(), input);
         if self.node.applied() != applied_before {
             observe(&self.shared.metrics.apply_seconds, start);
+        }
+        if is_installed {
+            // Whoever waits for what a peer's checkpoint brought sees it from now on.
+            let position = self.shared.reader.position();
+            self.shared.visible.send_replace(MovementNumber(position.movements));
         }
         if changes_health {
             self.tell_health();
@@ -233,7 +283,7 @@ impl<M: Machine> NodeThread<M> {
             self.shared.metrics.applied_index.set(gauge(applied.0));
             self.shared.applied.send_replace(applied);
         }
-        self.shared.metrics.commands_waiting.set(gauge(self.waiters.len() as u64));
+        self.shared.metrics.commands_waiting.set(gauge(self.shared.commands_waiting() as u64));
     }
 
     fn pass_on(&mut self, output: Output<M>) {
@@ -297,15 +347,43 @@ impl<M: Machine> NodeThread<M> {
                     member.admit(&mut self.node);
                 }
             }
-            Output::Unreadable { from, index, reason } => tell_unreadable(from, index, &reason),
-            Output::Diverged { index, reason } => {
-                tracing::error!(index = index.0, "{reason}");
-                self.tell_health();
+            Output::Unreadable { .. } | Output::Differs { .. } | Output::Diverged { .. } => {
+                self.tell_difference(output);
             }
             Output::Answer { .. }
             | Output::Refuse { .. }
             | Output::QueryAnswer { .. }
             | Output::BarrierPassed { .. } => self.reply(output),
+        }
+    }
+
+    /// A state that cannot be read, or is not that of others.
+    fn tell_difference(&self, output: Output<M>) {
+        match output {
+            Output::Unreadable { from, index, reason } => tracing::error!(
+                from = from.0,
+                index = index.0,
+                "the state that node {from} sent cannot be read: {reason}. It is asked for again. If this goes on, this program \
+                 is of an earlier version than that one's: start the later one here"
+            ),
+            Output::Differs { index, others } => {
+                let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+                self.shared.metrics.differences.inc();
+                tracing::error!(
+                    index = index.0,
+                    "the state behind entry {index} is another one on node {}: a replica is wrong",
+                    others.join(", ")
+                );
+            }
+            Output::Diverged { index, is_outvoted, reason } => {
+                self.shared.metrics.differences.inc();
+                tracing::error!(index = index.0, "{reason}");
+                if is_outvoted {
+                    self.shared.note_divergence(index);
+                }
+                self.tell_health();
+            }
+            _ => {}
         }
     }
 
@@ -361,15 +439,6 @@ impl<M: Machine> NodeThread<M> {
             Refusal::Interrupted => ExecuteError::Interrupted,
         }
     }
-}
-
-fn tell_unreadable(from: NodeId, index: LogIndex, reason: &str) {
-    tracing::error!(
-        from = from.0,
-        index = index.0,
-        "the state that node {from} sent cannot be read: {reason}. It is asked for again. If this goes on, this program is of an \
-         earlier version than that one's: start the later one here"
-    );
 }
 
 /// Whoever asked may have gone: then the answer has no reader, and that is fine.

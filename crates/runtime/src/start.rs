@@ -520,6 +520,9 @@ impl Urgency {
     }
 }
 
+/// Bytes of a thread's stack, taken as they are used: what is in a command may be nested.
+const STACK_SIZE: usize = 64 << 20;
+
 /// A panic in a core thread means that an invariant is broken: the process ends, and the log tells the next
 /// one where to go on.
 fn spawn(
@@ -534,5 +537,6 @@ fn spawn(
             std::process::abort();
         }
     };
-    std::thread::Builder::new().name(format!("bezant-{name}")).spawn(body).map_err(StartError::Thread)
+    let thread = std::thread::Builder::new().name(format!("bezant-{name}")).stack_size(STACK_SIZE);
+    thread.spawn(body).map_err(StartError::Thread)
 }

@@ -2,8 +2,8 @@
 //!
 //! A request says `bezant-read: linearizable` (what counts when it says nothing), `session` or `stale`, and with
 //! `session` the highest `bezant-index` that its client has seen. Every answer says in `bezant-index` the
-//! last log entry that shows in it, and one to a stale read in `bezant-age-ms` how long ago this node heard
-//! from the leader. The question belongs to the task, so that no call in between can forget to pass it on.
+//! last log entry that shows in it, and one to a stale read in `bezant-age-ms` how long ago this node had
+//! all that its leader said to be agreed, or `unknown` when it had not since it started. The question belongs to the task, so that no call in between can forget to pass it on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,6 +18,8 @@ use crate::LedgerHandle;
 const READ: HeaderName = HeaderName::from_static("bezant-read");
 const INDEX: HeaderName = HeaderName::from_static("bezant-index");
 const AGE: HeaderName = HeaderName::from_static("bezant-age-ms");
+/// In place of an age.
+const UNKNOWN: &str = "unknown";
 
 tokio::task_local! {
     static CURRENT: Arc<Freshness>;
@@ -62,8 +64,8 @@ impl Freshness {
             headers.insert(INDEX, HeaderValue::from(shown));
         }
         if self.consistency == Consistency::Stale {
-            let age = handle.cluster().silent.as_millis();
-            headers.insert(AGE, HeaderValue::from(u64::try_from(age).unwrap_or(u64::MAX)));
+            let age = handle.cluster().age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            headers.insert(AGE, age.map_or(HeaderValue::from_static(UNKNOWN), HeaderValue::from));
         }
     }
 }

@@ -418,6 +418,8 @@ impl Life {
                 self.admit().map_err(|error| text(&error))?;
                 wishes.push(Wish::Later(Input::Admit));
             }
+            // One of the two is wrong: it hears of a majority, or that there is none.
+            Output::Differs { .. } => {}
             Output::Diverged { reason, .. } | Output::Unreadable { reason, .. } => return Err(reason),
         }
         Ok(())

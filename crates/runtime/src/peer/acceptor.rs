@@ -1,7 +1,9 @@
 //! The thread that accepts connections of peers, and those that receive on them.
 
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +14,51 @@ use super::{PeerEvent, Shared, frame};
 
 /// Connections whose peer has not proved yet who it is.
 const STRANGERS_MAX: usize = 64;
+/// Those of one address: one machine alone does not take all places.
+const STRANGERS_OF_ADDRESS_MAX: usize = 16;
+
+/// Who has not proved yet who it is, by address.
+#[derive(Debug, Default)]
+struct Strangers(Mutex<BTreeMap<IpAddr, usize>>);
+
+impl Strangers {
+    /// A place for one more, if there is one.
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = counts.values().sum();
+        let own = counts.entry(address).or_insert(0);
+        if all >= STRANGERS_MAX || *own >= STRANGERS_OF_ADDRESS_MAX {
+            return None;
+        }
+        *own += 1;
+        Some(Place { strangers: Arc::clone(self), address })
+    }
+}
+
+/// A stranger's place; given back when dropped.
+#[derive(Debug)]
+struct Place {
+    strangers: Arc<Strangers>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut own) = counts.entry(self.address) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
+}
 /// The wait after the system gave no connection.
 const ERROR_WAIT: Duration = Duration::from_millis(50);
 
 /// Runs until the end.
 pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
-    let strangers = Arc::new(AtomicUsize::new(0));
+    let strangers = Arc::new(Strangers::default());
     let numbers = AtomicU64::new(0);
     let told = Arc::new(Mutex::new(Told::default()));
     loop {
@@ -30,16 +71,12 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             std::thread::sleep(ERROR_WAIT);
             continue;
         };
-        if strangers.fetch_add(1, Ordering::AcqRel) >= STRANGERS_MAX {
-            strangers.fetch_sub(1, Ordering::AcqRel);
-            continue;
-        }
-        let (shared, strangers) = (Arc::clone(shared), Arc::clone(&strangers));
+        let Some(place) = strangers.enter(address.ip()) else { continue };
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        let (place, told) = (Arc::clone(&strangers), Arc::clone(&told));
+        let (shared, told) = (Arc::clone(shared), Arc::clone(&told));
         let body = move || {
             let met = greet(&shared, socket, number);
-            strangers.fetch_sub(1, Ordering::AcqRel);
+            drop(place);
             match met {
                 Ok(Some((met, stream))) => receive(&shared, &met, stream, number),
                 Ok(None) => {}
@@ -53,9 +90,8 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
                 Err(HandshakeError::Io(error)) => tracing::debug!(%address, %error, "no handshake"),
             }
         };
-        if std::thread::Builder::new().name("bezant-from".to_owned()).spawn(body).is_err() {
-            place.fetch_sub(1, Ordering::AcqRel);
-        }
+        // Without a thread the connection ends.
+        drop(std::thread::Builder::new().name("bezant-from".to_owned()).spawn(body));
     }
 }
 
@@ -67,7 +103,7 @@ fn greet(
     number: u64,
 ) -> Result<Option<(Met, stream::Stream)>, HandshakeError> {
     let mut stream = stream::accepted(socket)?;
-    let met = handshake::accept(&mut stream, &shared.own(), |met| {
+    let met = handshake::accept(&mut stream::Greeting::new(&mut stream), &shared.own(), |met| {
         shared.admit(met)?;
         // Before the peer hears that it was taken: it must not know more of this node than this node of it.
         if met.is_member() {
@@ -113,5 +149,23 @@ fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, number: 
     drop(accepted);
     if is_current {
         (shared.events)(PeerEvent::Lost { node: from });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_take_all_places() {
+        let strangers = Arc::new(Strangers::default());
+        let of = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let enter = |address| strangers.enter(address);
+        let places: Vec<_> = std::iter::from_fn(|| enter(of(1))).collect();
+        assert_eq!(places.len(), STRANGERS_OF_ADDRESS_MAX);
+        let others: Vec<_> = (2..100).flat_map(|last| std::iter::from_fn(move || enter(of(last)))).collect();
+        assert_eq!(places.len() + others.len(), STRANGERS_MAX);
+        drop(places);
+        assert!(enter(of(1)).is_some(), "places are given back");
     }
 }

@@ -73,7 +73,10 @@ impl Told {
 
 fn connect(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<stream::Stream, HandshakeError> {
     let mut stream = stream::dial(address)?;
-    let met = handshake::dial(&mut stream, &shared.own(), peer, |met| shared.admit(met))?;
+    let met = handshake::dial(&mut stream::Greeting::new(&mut stream), &shared.own(), peer, |met| {
+        shared.admit(met)
+    })?;
+    stream.set_read_timeout(None)?;
     shared.tell_met(&met);
     Ok(stream)
 }

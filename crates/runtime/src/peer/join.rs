@@ -64,7 +64,7 @@ pub(crate) fn join(
 
 fn ask(own: &Own, address: &str) -> Result<(Members, Option<EngineKind>), HandshakeError> {
     let mut stream = stream::dial(address)?;
-    let met = handshake::dial(&mut stream, own, ANYBODY, |_| Ok(()))?;
+    let met = handshake::dial(&mut stream::Greeting::new(&mut stream), own, ANYBODY, |_| Ok(()))?;
     stream::shut_down(&stream);
     Ok((met.members, met.engine))
 }

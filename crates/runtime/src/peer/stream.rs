@@ -1,12 +1,12 @@
 //! The stream between two nodes, and its patience.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a connection may take to come about.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a word of the handshake may take.
+/// How long a handshake may take, all of it.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which nothing moves for so long has ended: a peer that lives gives a sign of life more often.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -20,7 +20,6 @@ pub(super) type Stream = TcpStream;
 /// of which one direction carries frames and the other only the handshake.
 fn wrap(socket: TcpStream) -> io::Result<Stream> {
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     socket.set_write_timeout(Some(SILENCE_MAX))?;
     Ok(socket)
 }
@@ -40,6 +39,41 @@ pub(super) fn dial(address: &str) -> io::Result<Stream> {
 /// A connection that was accepted.
 pub(super) fn accepted(socket: TcpStream) -> io::Result<Stream> {
     wrap(socket)
+}
+
+/// A stream during its handshake: a stranger that sends a byte now and then holds its place no longer than one that
+/// sends nothing.
+#[derive(Debug)]
+pub(super) struct Greeting<'stream> {
+    stream: &'stream mut Stream,
+    until: Instant,
+}
+
+impl<'stream> Greeting<'stream> {
+    pub(super) fn new(stream: &'stream mut Stream) -> Self {
+        Self { stream, until: Instant::now() + HANDSHAKE_TIMEOUT }
+    }
+}
+
+impl Read for Greeting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Greeting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// Ends a stream that another thread may be reading.

@@ -90,7 +90,10 @@ impl MachineRoom {
     }
 
     pub(crate) fn read(&self, query: &HistoryQuery) -> HistoryAnswer {
-        self.history.reader().read(query).expect("the history is sound")
+        self.history
+            .reader()
+            .read(query, bezant_types::MovementNumber(u64::MAX))
+            .expect("the history is sound")
     }
 
     pub(crate) const fn checkpoints(&self) -> usize {

@@ -61,13 +61,13 @@ impl HistoryReader {
         Ok(fetched)
     }
 
-    /// The rows that a query asks for.
-    pub fn read(&self, query: &HistoryQuery) -> Result<HistoryAnswer, HistoryError> {
+    /// The rows before movement `end` that a query asks for: who reads at a place of the log sees nothing of later ones.
+    pub fn read(&self, query: &HistoryQuery, end: MovementNumber) -> Result<HistoryAnswer, HistoryError> {
         match query {
-            HistoryQuery::Transfers(ids) => self.transfers(ids),
-            HistoryQuery::AccountTransfers(filter) => self.account_transfers(filter),
-            HistoryQuery::QueryTransfers(filter) => self.query_transfers(filter),
-            HistoryQuery::Movements(filter) => self.movements(filter),
+            HistoryQuery::Transfers(ids) => self.transfers(ids, end),
+            HistoryQuery::AccountTransfers(filter) => self.account_transfers(filter, end),
+            HistoryQuery::QueryTransfers(filter) => self.query_transfers(filter, end),
+            HistoryQuery::Movements(filter) => self.movements(filter, end),
         }
     }
 
@@ -115,16 +115,20 @@ impl HistoryReader {
         Ok(())
     }
 
-    fn transfers(&self, ids: &[TransferId]) -> Result<HistoryAnswer, HistoryError> {
+    fn transfers(&self, ids: &[TransferId], end: MovementNumber) -> Result<HistoryAnswer, HistoryError> {
         let fetched = self.fetch(&ids.iter().copied().map(FetchKey::Transfer).collect::<Vec<_>>())?;
         let applied = fetched.transfers.into_iter().filter_map(|transfer| match transfer {
-            FetchedTransfer::Applied(number, movement) => Some((number, movement)),
-            FetchedTransfer::Refused(_) => None,
+            FetchedTransfer::Applied(number, movement) if number < end => Some((number, movement)),
+            FetchedTransfer::Applied(..) | FetchedTransfer::Refused(_) => None,
         });
         Ok(applied.collect())
     }
 
-    fn account_transfers(&self, filter: &AccountFilter) -> Result<HistoryAnswer, HistoryError> {
+    fn account_transfers(
+        &self,
+        filter: &AccountFilter,
+        end: MovementNumber,
+    ) -> Result<HistoryAnswer, HistoryError> {
         if !filter.is_valid() {
             return Ok(Vec::new());
         }
@@ -142,10 +146,14 @@ impl HistoryReader {
             ],
         );
         let times = (filter.timestamp_min, filter.timestamp_max);
-        self.filtered(&groups, times, filter.limit_capped(), filter.flags.reversed)
+        self.filtered(&groups, (times, end), filter.limit_capped(), filter.flags.reversed)
     }
 
-    fn query_transfers(&self, filter: &QueryFilter) -> Result<HistoryAnswer, HistoryError> {
+    fn query_transfers(
+        &self,
+        filter: &QueryFilter,
+        end: MovementNumber,
+    ) -> Result<HistoryAnswer, HistoryError> {
         if !filter.is_valid() {
             return Ok(Vec::new());
         }
@@ -161,18 +169,18 @@ impl HistoryReader {
             ],
         );
         let times = (filter.timestamp_min, filter.timestamp_max);
-        self.filtered(&groups, times, filter.limit_capped(), filter.reversed)
+        self.filtered(&groups, (times, end), filter.limit_capped(), filter.reversed)
     }
 
     fn filtered(
         &self,
         groups: &Groups,
-        times: (Nanos, Nanos),
+        (times, end): ((Nanos, Nanos), MovementNumber),
         limit: usize,
         reversed: bool,
     ) -> Result<HistoryAnswer, HistoryError> {
         let view = self.shared.read().movements.view();
-        let range = rows_of(&view, times)?;
+        let range = rows_of(&view, times, end)?;
         let mut answer = Vec::new();
         view.scan(groups, range, reversed, |number, row| {
             if row.kind != MovementKind::Expired {
@@ -183,12 +191,12 @@ impl HistoryReader {
         Ok(answer)
     }
 
-    fn movements(&self, filter: &MovementFilter) -> Result<HistoryAnswer, HistoryError> {
+    fn movements(&self, filter: &MovementFilter, end: MovementNumber) -> Result<HistoryAnswer, HistoryError> {
         if !filter.is_valid() {
             return Ok(Vec::new());
         }
         let view = self.shared.read().movements.view();
-        let range = rows_of(&view, (filter.timestamp_min, filter.timestamp_max))?;
+        let range = rows_of(&view, (filter.timestamp_min, filter.timestamp_max), end)?;
         let limit = filter.limit_capped();
         let mut answer = Vec::new();
         view.scan(&Groups::new(), range.start.max(filter.from.0)..range.end, false, |number, row| {
@@ -204,12 +212,16 @@ fn add_groups<const N: usize>(groups: &mut Groups, values: [(Kind, u128); N]) {
     groups.extend(values.into_iter().filter(|(_, value)| *value != 0).map(|value| vec![value]));
 }
 
-/// The rows between two moments, both inclusive; 0 as the last means the end.
-fn rows_of(view: &View<Movement>, times: (Nanos, Nanos)) -> Result<Range<u64>, HistoryError> {
+/// The rows between two moments, both inclusive, before `end`; 0 as the last moment means no bound.
+fn rows_of(
+    view: &View<Movement>,
+    times: (Nanos, Nanos),
+    end: MovementNumber,
+) -> Result<Range<u64>, HistoryError> {
     let mut last = LastPage::new();
     let first = if times.0.0 == 0 { 0 } else { view.first_at(times.0, &mut last)? };
-    let end = if times.1.0 == 0 { view.end } else { view.first_at(Nanos(times.1.0 + 1), &mut last)? };
-    Ok(first..end)
+    let last = if times.1.0 == 0 { view.end } else { view.first_at(Nanos(times.1.0 + 1), &mut last)? };
+    Ok(first..last.min(end.0))
 }
 
 /// Keys and places of the lookups in one integer each, sorted.

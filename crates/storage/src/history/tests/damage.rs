@@ -35,7 +35,8 @@ fn a_damaged_row_page_is_named_and_never_served() {
         }
         let row = MovementNumber(offset / 4096 * 12);
         let filter = MovementFilter { from: row, timestamp_min: Nanos(0), timestamp_max: Nanos(0), limit: 1 };
-        let error = history.reader().read(&HistoryQuery::Movements(filter)).unwrap_err();
+        let error =
+            history.reader().read(&HistoryQuery::Movements(filter), MovementNumber(u64::MAX)).unwrap_err();
         assert!(matches!(error, HistoryError::Damaged { .. }), "{error}");
     }
 }

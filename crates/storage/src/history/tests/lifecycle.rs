@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bezant_types::HistoryPosition;
+use bezant_types::{HistoryPosition, MovementNumber};
 
 use super::model::{Entry, Generator, Model, SMALL};
 use crate::history::{History, HistoryError};
@@ -136,7 +136,8 @@ fn a_reader_on_another_thread_sees_rows_once_they_are_appended() {
                 let position = reader.position();
                 assert!(position.movements >= model.position().movements, "round {round}");
                 let ids: Vec<_> = model.movements.iter().rev().take(20).map(|row| row.transfer.id).collect();
-                let found = reader.read(&crate::HistoryQuery::Transfers(ids)).unwrap();
+                let found =
+                    reader.read(&crate::HistoryQuery::Transfers(ids), MovementNumber(u64::MAX)).unwrap();
                 assert!(found.len() >= 10, "round {round}");
             }
         });

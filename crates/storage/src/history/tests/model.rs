@@ -187,11 +187,12 @@ impl Model {
         Some(FetchedTransfer::Applied(MovementNumber(at as u64), self.movements[at]))
     }
 
-    fn numbered(&self) -> impl DoubleEndedIterator<Item = (MovementNumber, Movement)> {
-        self.movements.iter().enumerate().map(|(at, row)| (MovementNumber(at as u64), *row))
+    fn numbered(&self, end: MovementNumber) -> impl Iterator<Item = (MovementNumber, Movement)> {
+        let end = usize::try_from(end.0).unwrap().min(self.movements.len());
+        self.movements[..end].iter().enumerate().map(|(at, row)| (MovementNumber(at as u64), *row))
     }
 
-    fn read(&self, query: &HistoryQuery) -> HistoryAnswer {
+    fn read(&self, query: &HistoryQuery, end: MovementNumber) -> HistoryAnswer {
         let in_time = |row: &Movement, min: Nanos, max: Nanos| {
             min <= row.timestamp && (max.0 == 0 || row.timestamp <= max)
         };
@@ -200,7 +201,7 @@ impl Model {
             HistoryQuery::Transfers(ids) => ids
                 .iter()
                 .filter_map(|id| match self.transfer(*id) {
-                    Some(FetchedTransfer::Applied(number, row)) => Some((number, row)),
+                    Some(FetchedTransfer::Applied(number, row)) if number < end => Some((number, row)),
                     _ => None,
                 })
                 .collect(),
@@ -217,7 +218,12 @@ impl Model {
                         && is_or_any(filter.user_data_32.into(), transfer.user_data_32.into())
                         && is_or_any(filter.code.into(), transfer.code.into())
                 };
-                self.select(filter.is_valid(), filter.limit_capped(), filter.flags.reversed, wanted)
+                self.select(
+                    filter.is_valid().then_some(end),
+                    filter.limit_capped(),
+                    filter.flags.reversed,
+                    wanted,
+                )
             }
             HistoryQuery::QueryTransfers(filter) => {
                 let wanted = |row: &Movement| {
@@ -230,10 +236,10 @@ impl Model {
                         && is_or_any(filter.ledger.0.into(), transfer.ledger.0.into())
                         && is_or_any(filter.code.into(), transfer.code.into())
                 };
-                self.select(filter.is_valid(), filter.limit_capped(), filter.reversed, wanted)
+                self.select(filter.is_valid().then_some(end), filter.limit_capped(), filter.reversed, wanted)
             }
             HistoryQuery::Movements(filter) => self
-                .numbered()
+                .numbered(end)
                 .filter(|(number, row)| {
                     filter.is_valid()
                         && *number >= filter.from
@@ -246,17 +252,24 @@ impl Model {
 
     fn select(
         &self,
-        is_valid: bool,
+        end: Option<MovementNumber>,
         limit: usize,
         reversed: bool,
         wanted: impl Fn(&Movement) -> bool,
     ) -> HistoryAnswer {
-        let mut rows: Vec<_> = self.numbered().filter(|(_, row)| is_valid && wanted(row)).collect();
+        let rows = self.numbered(end.unwrap_or_default());
+        let mut rows: Vec<_> = rows.filter(|(_, row)| wanted(row)).collect();
         if reversed {
             rows.reverse();
         }
         rows.truncate(limit);
         rows
+    }
+
+    /// All rows, or only those before one.
+    fn end(&self, random: &mut Random) -> MovementNumber {
+        let all = random.below(2) == 0;
+        MovementNumber(if all { u64::MAX } else { random.below(self.movements.len() as u64 + 1) })
     }
 
     /// Asks the history many things and compares.
@@ -266,7 +279,9 @@ impl Model {
         let mut random = Random::new(seed);
         for question in 0..questions {
             let query = self.query(&mut random);
-            assert_eq!(reader.read(&query).unwrap(), self.read(&query), "question {question}: {query:?}");
+            let end = self.end(&mut random);
+            let answer = reader.read(&query, end).unwrap();
+            assert_eq!(answer, self.read(&query, end), "question {question}: {query:?} before {end}");
             let keys: Vec<_> = (0..random.below(40)).map(|_| self.key(&mut random)).collect();
             assert_eq!(reader.fetch(&keys).unwrap(), self.fetch(&keys), "question {question}");
         }
@@ -279,8 +294,9 @@ impl Model {
         let mut refused = Vec::new();
         for question in 0..questions {
             let query = self.query(&mut random);
-            match reader.read(&query) {
-                Ok(answer) => assert_eq!(answer, self.read(&query), "question {question}: {query:?}"),
+            let end = self.end(&mut random);
+            match reader.read(&query, end) {
+                Ok(answer) => assert_eq!(answer, self.read(&query, end), "question {question}: {query:?}"),
                 Err(error) => refused.push(error),
             }
             let keys: Vec<_> = (0..random.below(10)).map(|_| self.key(&mut random)).collect();
