@@ -1,0 +1,309 @@
+//! A node among others, with an engine that does what the test says.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bezant_consensus::{
+    Change, ChangeError, Engine, EntryKind, Input as EngineInput, LogEntry, Member, Members,
+    Output as EngineOutput, Part, ReadNumber, Role, Standing, Write, WriteNumber,
+};
+use bezant_node::{
+    Consistency, Input, Node, NodeOptions, Now, Output, PeerMessage, Pull, Refusal, Restored, Ticket,
+};
+use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
+use bytes::Bytes;
+
+const NOW: Now = Now { wall: Nanos(1_000) };
+const OWN: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+const THREE: NodeId = NodeId(3);
+
+/// Counts entries.
+#[derive(Debug, Default)]
+struct Counter {
+    time: Nanos,
+    entries: u64,
+    is_cut: bool,
+}
+
+#[derive(Debug)]
+struct Found;
+
+impl From<HistoryPosition> for Found {
+    fn from(_: HistoryPosition) -> Self {
+        Self
+    }
+}
+
+impl StateMachine for Counter {
+    type Key = u64;
+    type Found = Found;
+    type Rows = ();
+    type Query = ();
+    type Answer = u64;
+
+    fn time(&self) -> Nanos {
+        self.time
+    }
+
+    fn position(&self) -> HistoryPosition {
+        HistoryPosition::default()
+    }
+
+    fn prefetch(&self, _: &Entry) -> Prefetch<u64> {
+        Prefetch { keys: Vec::new(), position: self.position() }
+    }
+
+    fn apply(&mut self, _: LogIndex, entry: &Entry, _: Found) -> Option<Applied<()>> {
+        self.time = entry.time;
+        self.entries += 1;
+        let results = entry.commands.iter().map(|command| command.body.clone()).collect();
+        Some(Applied { results, rows: () })
+    }
+
+    fn due(&self, _: Nanos) -> Option<Command> {
+        None
+    }
+
+    fn due_at(&self) -> Option<Nanos> {
+        None
+    }
+
+    fn query_step(&self, (): ()) -> Progress<(), u64> {
+        Progress::Done(self.entries)
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.is_cut = true;
+    }
+
+    fn poll_checkpoint(&mut self, _: usize) -> Option<Vec<u8>> {
+        std::mem::take(&mut self.is_cut).then(|| self.entries.to_le_bytes().to_vec())
+    }
+
+    fn restore(_: &[u8]) -> Result<Self, RestoreError> {
+        Err(RestoreError { section: "none" })
+    }
+}
+
+/// What the engine is told to say.
+#[derive(Debug, Default)]
+struct Script {
+    leads: bool,
+    last: u64,
+    writes: u64,
+    outputs: VecDeque<EngineOutput>,
+}
+
+#[derive(Clone, Debug)]
+struct Scripted {
+    members: Members,
+    script: Rc<RefCell<Script>>,
+}
+
+impl Scripted {
+    fn new() -> Self {
+        let member = |node| Member {
+            node: NodeId(node),
+            since: LogIndex(0),
+            part: Part::Voter,
+            disk: u128::from(node),
+            address: String::new(),
+        };
+        let members = Members { index: LogIndex(0), nodes: (1..=3).map(member).collect() };
+        Self { members, script: Rc::default() }
+    }
+
+    fn write(&self, index: u64, term: u64, payload: Bytes) {
+        let mut script = self.script.borrow_mut();
+        script.writes += 1;
+        script.last = index;
+        let entry = LogEntry { index: LogIndex(index), term: Term(term), kind: EntryKind::Command, payload };
+        let write = Write { number: WriteNumber(script.writes), vote: None, entries: vec![entry] };
+        script.outputs.push_back(EngineOutput::Persist(write));
+    }
+
+    fn commit(&self, index: u64, term: u64, payload: Bytes) {
+        let entry = LogEntry { index: LogIndex(index), term: Term(term), kind: EntryKind::Command, payload };
+        self.script.borrow_mut().outputs.push_back(EngineOutput::Commit(entry));
+    }
+}
+
+impl Engine for Scripted {
+    fn propose(&mut self, payload: Bytes) -> Option<LogIndex> {
+        let index = self.script.borrow().last + 1;
+        self.write(index, 1, payload);
+        Some(LogIndex(index))
+    }
+
+    fn read(&mut self, _: ReadNumber) {}
+
+    fn change(&mut self, _: Change) -> Result<Option<LogIndex>, ChangeError> {
+        Err(ChangeError::NotLeading)
+    }
+
+    fn members(&self) -> &Members {
+        &self.members
+    }
+
+    fn hand_over(&mut self) {}
+
+    fn handle(&mut self, _: EngineInput) {}
+
+    fn poll(&mut self) -> Option<EngineOutput> {
+        self.script.borrow_mut().outputs.pop_front()
+    }
+
+    fn may_vote(&self) -> bool {
+        true
+    }
+
+    fn is_leader(&self) -> bool {
+        self.script.borrow().leads
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        Some(if self.is_leader() { OWN } else { TWO })
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            role: if self.is_leader() { Role::Leader } else { Role::Follower },
+            term: Term(1),
+            leader: self.leader(),
+            committed: LogIndex(0),
+            announced: LogIndex(0),
+            silent_ticks: 0,
+            peers: Vec::new(),
+        }
+    }
+}
+
+type CounterNode = Node<Counter, Scripted>;
+
+fn node(engine: &Scripted) -> CounterNode {
+    let options = NodeOptions { node: OWN, is_alone: false, ..NodeOptions::default() };
+    Node::new(Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0), engine.clone(), options)
+}
+
+fn request(node: &mut CounterNode, ticket: u64) {
+    let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"event") };
+    node.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
+    node.propose(NOW);
+}
+
+fn read(node: &mut CounterNode, ticket: u64, consistency: Consistency) {
+    node.handle(NOW, Input::Query { ticket: Ticket(ticket), query: (), consistency });
+}
+
+fn drain(node: &mut CounterNode) -> Vec<Output<Counter>> {
+    std::iter::from_fn(|| node.poll()).collect()
+}
+
+fn refusals(outputs: &[Output<Counter>]) -> Vec<(u64, &Refusal)> {
+    let refusal = |output| match output {
+        &Output::Refuse { ticket, ref refusal } => Some((ticket.0, refusal)),
+        _ => None,
+    };
+    outputs.iter().filter_map(refusal).collect()
+}
+
+#[test]
+fn what_gives_way_to_another_leaders_entry_may_be_done_all_the_same() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().leads = true;
+    let mut node = node(&engine);
+    request(&mut node, 7);
+    drain(&mut node);
+    engine.script.borrow_mut().leads = false;
+    let other = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: false };
+    engine.write(1, 2, other.encode());
+    node.handle(NOW, Input::Tick);
+    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Interrupted)]);
+}
+
+#[test]
+fn a_follower_with_a_full_disk_hands_commands_on() {
+    let engine = Scripted::new();
+    let mut node = node(&engine);
+    node.handle(NOW, Input::Pressure(Some("full".into())));
+    request(&mut node, 7);
+    let outputs = drain(&mut node);
+    assert_eq!(refusals(&outputs), []);
+    let is_forward = |output: &Output<Counter>| {
+        matches!(output, Output::Send { to: TWO, message: PeerMessage::Forward(..) })
+    };
+    assert!(outputs.iter().any(is_forward), "{outputs:?}");
+    // When it comes to lead all the same, whoever waits hears why nothing is done.
+    engine.script.borrow_mut().leads = true;
+    node.handle(NOW, Input::Tick);
+    request(&mut node, 8);
+    let full = Refusal::ReadOnly("full".into());
+    let outputs = drain(&mut node);
+    assert!(refusals(&outputs).contains(&(8, &full)), "{outputs:?}");
+}
+
+#[test]
+fn reads_for_which_nobody_waits_are_forgotten() {
+    let engine = Scripted::new();
+    let mut node = node(&engine);
+    read(&mut node, 1, Consistency::AtLeast(LogIndex(100)));
+    read(&mut node, 2, Consistency::AtLeast(LogIndex(100)));
+    node.forget_reads(|ticket| ticket == Ticket(2));
+    (0..7_000).for_each(|_| node.handle(NOW, Input::Tick));
+    assert_eq!(refusals(&drain(&mut node)), [(2, &Refusal::NoLeader)]);
+}
+
+/// A node whose checkpoint behind entry 1 has the digest 1.
+fn with_checkpoint(engine: &Scripted) -> CounterNode {
+    let mut node = node(engine);
+    let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true }.encode();
+    engine.write(1, 1, payload.clone());
+    engine.commit(1, 1, payload);
+    node.handle(NOW, Input::Tick);
+    drain(&mut node);
+    node.handle(NOW, Input::CheckpointPieceTaken);
+    drain(&mut node);
+    node.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [1; 32] });
+    let outputs = drain(&mut node);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Release(LogIndex(1)))), "{outputs:?}");
+    node
+}
+
+fn tell_digest(node: &mut CounterNode, from: NodeId, digest: u8) -> Vec<Output<Counter>> {
+    let message = PeerMessage::Digest { index: LogIndex(1), digest: [digest; 32] };
+    node.handle(NOW, Input::Message { from, message });
+    drain(node)
+}
+
+#[test]
+fn one_that_is_outvoted_shows_its_state_to_nobody() {
+    let engine = Scripted::new();
+    let mut node = with_checkpoint(&engine);
+    let pull = Pull { index: LogIndex(0), offset: 0, position: HistoryPosition::default() };
+    node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Pull(pull) });
+    assert!(matches!(drain(&mut node)[..], [Output::Serve { to: TWO, .. }]));
+    let told = tell_digest(&mut node, TWO, 2);
+    assert!(matches!(&told[..], [Output::Differs { others, .. }] if others == &[TWO]), "{told:?}");
+    let told = tell_digest(&mut node, THREE, 2);
+    assert!(matches!(told[0], Output::Diverged { is_outvoted: true, .. }), "{told:?}");
+    for (ticket, consistency) in [(1, Consistency::Stale), (2, Consistency::AtLeast(LogIndex(1)))] {
+        read(&mut node, ticket, consistency);
+        assert_eq!(refusals(&drain(&mut node)), [(ticket, &Refusal::NoLeader)]);
+    }
+    node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Pull(pull) });
+    assert!(drain(&mut node).is_empty(), "a wrong checkpoint is given to nobody");
+}
+
+#[test]
+fn where_all_differ_all_stop() {
+    let engine = Scripted::new();
+    let mut node = with_checkpoint(&engine);
+    tell_digest(&mut node, TWO, 2);
+    let told = tell_digest(&mut node, THREE, 3);
+    assert!(matches!(told[0], Output::Diverged { is_outvoted: false, .. }), "{told:?}");
+    request(&mut node, 1);
+    assert!(matches!(refusals(&drain(&mut node))[..], [(1, Refusal::ReadOnly(_))]));
+}
