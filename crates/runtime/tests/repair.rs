@@ -3,15 +3,21 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_node::NodeOptions;
-use bezant_runtime::{ClusterOptions, FileDisk, Handle, Options, ReadError, Running, start_member};
+use bezant_rsm::{Entry, StateMachine};
+use bezant_runtime::{
+    ClusterOptions, Consistency, EngineKind, FileDisk, Handle, Health, Options, ReadError, Running,
+    start_member,
+};
+use bezant_storage::checkpoint::CheckpointStore;
 use bezant_storage::log::LogOptions;
 use bezant_storage::record::Identity;
 use bezant_storage::{HistoryQuery, disk::Disk};
-use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferId};
+use bezant_types::{Account, AccountId, Fetched, LedgerNumber, Nanos, NodeId, Transfer, TransferId};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -22,17 +28,19 @@ struct Cluster {
     folder: tempfile::TempDir,
     addresses: Vec<String>,
     running: Vec<Option<Running<Ledger>>>,
+    engine: EngineKind,
     next_id: u128,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    fn start(engine: EngineKind) -> Self {
         let listeners: Vec<TcpListener> =
             (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
         let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
         let addresses = listeners.iter().map(address).collect();
         let folder = tempfile::tempdir().expect("there is room");
-        let mut cluster = Self { folder, addresses, running: vec![None, None, None], next_id: 1 };
+        let running = vec![None, None, None];
+        let mut cluster = Self { folder, addresses, running, engine, next_id: 1 };
         for (at, listener) in listeners.into_iter().enumerate() {
             cluster.start_node(at, listener);
         }
@@ -51,8 +59,8 @@ impl Cluster {
             token: "a token for a test".to_owned(),
             nodes: nodes.collect(),
             join: Vec::new(),
-            engine: None,
-            give_up: std::sync::Arc::default(),
+            engine: Some(self.engine),
+            give_up: Arc::default(),
             listener,
             growth: None,
         };
@@ -166,8 +174,17 @@ fn open(folder: &Path) -> FileDisk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_a_damaged_file_comes_back_by_itself() {
-    let mut cluster = Cluster::start();
+async fn a_node_with_a_damaged_file_comes_back_by_itself_on_raft() {
+    come_back(EngineKind::Raft).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_damaged_file_comes_back_by_itself_on_paxos() {
+    come_back(EngineKind::Paxos).await;
+}
+
+async fn come_back(engine: EngineKind) {
+    let mut cluster = Cluster::start(engine);
     cluster.create_accounts().await;
     cluster.pay_until_all_agree().await;
     for (start, place, words) in [
@@ -201,7 +218,7 @@ async fn a_node_with_a_damaged_file_comes_back_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_rows_that_are_damaged_are_never_served_and_the_next_start_repairs_them() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start(EngineKind::Raft);
     cluster.create_accounts().await;
     // More than one run: older rows leave the memory, and are not looked at by a start.
     for _ in 0..14 {
@@ -228,6 +245,54 @@ async fn old_rows_that_are_damaged_are_never_served_and_the_next_start_repairs_t
     let repairs = cluster.damage(|_| {});
     assert!(repairs.len() == 1 && repairs[0].starts_with("state, history and log"), "{repairs:?}");
     cluster.pay_until_all_agree().await;
+    for running in cluster.running.drain(..).flatten() {
+        running.stop();
+    }
+}
+
+/// Puts an account in the newest checkpoint that no entry has made: what a defect or bad memory does.
+fn falsify(folder: &Path) {
+    let store = CheckpointStore::new(Arc::new(open(folder)));
+    let newest = store.load_newest().expect("it is whole").expect("there is one");
+    let mut ledger = Ledger::restore(&newest.bytes).expect("it is a ledger's");
+    let account = Account { id: AccountId(3), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+    let command = Operation::CreateAccounts.command(Event::write_all(&[account]).to_vec().into());
+    let commands = vec![command.expect("well formed")];
+    let entry = Entry { time: Nanos(ledger.time().0 + 1), commands, checkpoint: false };
+    let found = Fetched::from(ledger.position());
+    ledger.apply(newest.index, &entry, found).expect("it needs no rows");
+    ledger.begin_checkpoint();
+    let mut writer = store.begin(newest.index, newest.term).expect("there is room");
+    while let Some(piece) = ledger.poll_checkpoint(1 << 20) {
+        writer.write(&piece).expect("there is room");
+    }
+    writer.finish(newest.history, ledger.time()).expect("there is room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_state_of_its_own_stops_and_comes_back_with_the_others() {
+    let mut cluster = Cluster::start(EngineKind::Raft);
+    cluster.create_accounts().await;
+    cluster.pay_until_all_agree().await;
+    let repairs = cluster.damage(falsify);
+    assert_eq!(repairs, Vec::<String>::new(), "all checksums are right");
+    let deadline = Instant::now() + TIMEOUT;
+    let reason = loop {
+        cluster.pay(100).await;
+        if let Health::ReadOnly { reason } = cluster.handle(DAMAGED).health() {
+            break reason;
+        }
+        assert!(Instant::now() < deadline, "nobody notices");
+    };
+    assert!(reason.contains("is not that of the majority"), "{reason}");
+    let books = cluster.handle(DAMAGED).query_at(LedgerQuery::Books, Consistency::Stale, None).await;
+    assert_eq!(books, Err(ReadError::NoLeader), "its state is shown to nobody");
+    let repairs = cluster.damage(|_| {});
+    assert!(repairs.len() == 1 && repairs[0].contains("not that of the majority"), "{repairs:?}");
+    cluster.pay_until_all_agree().await;
+    let lookup = LedgerQuery::Accounts(vec![AccountId(3)]);
+    let found = cluster.handle(DAMAGED).query(lookup, None).await.expect("it answers again");
+    assert!(matches!(&found, LedgerAnswer::Accounts(found) if found.is_empty()), "{found:?}");
     for running in cluster.running.drain(..).flatten() {
         running.stop();
     }

@@ -12,7 +12,7 @@
 
 use std::vec::Vec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use bezant_consensus::{EntryKind, LogEntry, Members};
@@ -91,6 +91,8 @@ struct State {
     nodes: Vec<Node>,
     /// From, to, message: for ever.
     sent: BTreeMap<(usize, usize, Bytes), Sent>,
+    /// Where leaders have proposed something.
+    proposals: BTreeSet<Mark>,
     has_forgotten: bool,
 }
 
@@ -186,6 +188,7 @@ impl State {
         let slot = self.last(node).slot.next();
         let Node { acceptor, decided, .. } = &mut self.nodes[node];
         let value = proposed(slot, ballot.round);
+        self.proposals.insert(Mark::of(&value));
         let answer = acceptor.handle_accept(ballot, acceptor.values().last(), &[value], *decided);
         drop(acceptor.take_write());
         self.send(node, node, &answer);
@@ -324,7 +327,8 @@ impl Model for Group {
             attempt: Attempt::None,
             attempts: 0,
         };
-        vec![State { nodes: vec![node; ACCEPTORS], sent: BTreeMap::new(), has_forgotten: false }]
+        let (sent, proposals) = (BTreeMap::new(), BTreeSet::new());
+        vec![State { nodes: vec![node; ACCEPTORS], sent, proposals, has_forgotten: false }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -406,7 +410,10 @@ impl Model for Group {
             Property::always("validity", |_, state: &State| {
                 state.nodes.iter().all(|node| {
                     let values = node.acceptor.values().batch(LogIndex(1), usize::MAX);
-                    values.iter().all(|value| *value == proposed(value.index, value.term))
+                    values.iter().all(|value| {
+                        state.proposals.contains(&Mark::of(value))
+                            && *value == proposed(value.index, value.term)
+                    })
                 })
             }),
             Property::sometimes("both slots are decided", |_, state: &State| {
