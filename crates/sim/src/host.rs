@@ -21,6 +21,7 @@ use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
 
 use crate::bug::{Bug, FlawedEngine, FlawedLedger};
+use crate::faults::kind;
 use crate::random::Random;
 use crate::rot::rot;
 
@@ -46,6 +47,30 @@ pub(crate) enum Wish {
     Later(SimInput),
     /// Tell a client.
     Reply(SimOutput),
+    /// A peer's state could not be read: that needs a cause.
+    Doubt { from: NodeId, reason: String },
+}
+
+/// A process that ended by itself.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) reason: String,
+    /// The kind of the fault that explains it; `None` for a stop that nothing in the world explains.
+    pub(crate) cause: Option<&'static str>,
+}
+
+/// Why an effect was not carried out.
+enum Trouble {
+    /// Its disk refused.
+    Storage(String),
+    /// No disk explains it: the state of this replica is not that of the others.
+    Diverged(String),
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Self {
+        Self::Storage(reason)
+    }
 }
 
 /// A process: node and open files.
@@ -87,8 +112,8 @@ pub(crate) struct Host {
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
     engine: EngineKind,
-    /// Why the process ended by itself.
-    pub(crate) failure: Option<String>,
+    /// The process ended by itself.
+    pub(crate) stop: Option<Stop>,
     /// Entries that became known as applied, to be compared with what the others applied.
     pub(crate) newly_applied: Vec<LogEntry>,
     checkpoint_interval_bytes: usize,
@@ -98,6 +123,8 @@ pub(crate) struct Host {
     pub(crate) repairs: Vec<Repair>,
     /// Its disk has changed since it was read last.
     has_rot: bool,
+    /// A disk of it has rotten at some time: what it sent then may be of no use to others.
+    pub(crate) has_ever_rotten: bool,
 }
 
 impl Host {
@@ -118,12 +145,13 @@ impl Host {
             paused_until: 0,
             bug,
             engine,
-            failure: None,
+            stop: None,
             newly_applied: Vec::new(),
             checkpoint_interval_bytes,
             has_voted: false,
             repairs: Vec::new(),
             has_rot: false,
+            has_ever_rotten: false,
         }
     }
 
@@ -140,6 +168,10 @@ impl Host {
 
     pub(crate) const fn is_up(&self) -> bool {
         self.life.is_some()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.node().is_some_and(Node::is_leader)
     }
 
     pub(crate) fn node(&self) -> Option<&SimNode> {
@@ -194,7 +226,7 @@ impl Host {
     /// Starts a process on what the disk holds; an error says why it does not start.
     pub(crate) fn start(&mut self, seed: u64) -> Result<(), String> {
         self.lives += 1;
-        self.failure = None;
+        self.stop = None;
         let members = load_members(&self.disk).map_err(|error| error.to_string())?;
         let members = members.ok_or("nobody takes part")?;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
@@ -259,6 +291,7 @@ impl Host {
     pub(crate) fn rot(&mut self, random: &mut Random) -> Option<String> {
         let file = rot(&self.disk, random);
         self.has_rot |= file.is_some();
+        self.has_ever_rotten |= file.is_some();
         file
     }
 
@@ -276,19 +309,44 @@ impl Host {
         let Some(life) = &mut self.life else { return Vec::new() };
         let Some(number) = life.unconfirmed.take() else { return Vec::new() };
         if let Err(error) = life.log.flush()
-            && self.bug != Some(Bug::IgnoreFailedFsync)
+            && (self.bug != Some(Bug::IgnoreFailedFsync) || self.has_no_power())
         {
-            return self.fail(time, &error.to_string());
+            return self.fail(time, Trouble::Storage(error.to_string()));
         }
         self.handle(time, Input::Persisted(number))
     }
 
+    /// The power failed in the middle of an operation of the disk.
+    fn has_no_power(&self) -> bool {
+        self.disk.faults().crash_at.is_some_and(|at| self.disk.counts().total() >= at)
+    }
+
+    /// The kind of the fault that explains why the disk refused.
+    fn cause(&self) -> Option<&'static str> {
+        let plan = self.disk.faults();
+        if self.has_no_power() {
+            Some(kind::POWER_LOSS_IN_WRITE)
+        } else if plan.fail_at.is_some_and(|at| self.disk.counts().total() >= at) {
+            Some(kind::DISK_FAILURE)
+        } else {
+            plan.capacity_bytes.is_some().then_some(kind::FULL_DISK)
+        }
+    }
+
     /// A write failed: the node takes part in nothing from now on.
-    fn fail(&mut self, time: u64, reason: &str) -> Vec<Wish> {
-        self.failure = Some(reason.to_owned());
+    fn fail(&mut self, time: u64, trouble: Trouble) -> Vec<Wish> {
+        let (reason, cause) = match trouble {
+            Trouble::Storage(reason) => (reason, self.cause()),
+            Trouble::Diverged(reason) => (reason, None),
+        };
+        self.stop = Some(Stop { reason: reason.clone(), cause });
+        if self.has_no_power() {
+            // It has no time to tell anybody.
+            return Vec::new();
+        }
         let now = self.now(time);
         let Some(life) = &mut self.life else { return Vec::new() };
-        life.node.handle(now, Input::Failed { reason: reason.to_owned() });
+        life.node.handle(now, Input::Failed { reason });
         let mut wishes = Vec::new();
         while let Some(output) = life.node.poll() {
             match output {
@@ -315,8 +373,8 @@ impl Host {
                 self.has_voted |= ![NodeId(0), self.id].contains(&vote.voted_for);
             }
             let result = life.perform(output, self.bug, &mut wishes);
-            if let Err(error) = result {
-                wishes.extend(self.fail(time, &error));
+            if let Err(trouble) = result {
+                wishes.extend(self.fail(time, trouble));
                 break;
             }
         }
@@ -337,10 +395,21 @@ impl Host {
         }
     }
 
-    /// The disk fails at some operation from now on, or not any more.
-    pub(crate) fn set_disk_fault(&self, after: Option<u64>) {
-        let fail_at = after.map(|after| self.disk.counts().total() + after);
+    /// The disk fails at some operation from now on.
+    pub(crate) fn fail_disk(&self, after: u64) {
+        let fail_at = Some(self.disk.counts().total() + after);
         self.disk.set_faults(FaultPlan { fail_at, ..self.disk.faults() });
+    }
+
+    /// The power fails in the middle of some operation of the disk from now on.
+    pub(crate) fn fail_power(&self, after: u64) {
+        let crash_at = Some(self.disk.counts().total() + after);
+        self.disk.set_faults(FaultPlan { crash_at, ..self.disk.faults() });
+    }
+
+    /// Nothing goes wrong with the disk any more.
+    pub(crate) fn mend_disk(&self) {
+        self.disk.set_faults(FaultPlan::default());
     }
 
     /// The disk takes so many bytes more, or as many as come.
@@ -368,7 +437,12 @@ pub(crate) fn state_bytes(mut ledger: Ledger) -> Vec<u8> {
 }
 
 impl Life {
-    fn perform(&mut self, output: SimOutput, bug: Option<Bug>, wishes: &mut Vec<Wish>) -> Result<(), String> {
+    fn perform(
+        &mut self,
+        output: SimOutput,
+        bug: Option<Bug>,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<(), Trouble> {
         let text = |error: &dyn std::error::Error| error.to_string();
         match output {
             Output::Persist(write) => self.persist(&write, bug, wishes)?,
@@ -418,7 +492,8 @@ impl Life {
                 self.admit().map_err(|error| text(&error))?;
                 wishes.push(Wish::Later(Input::Admit));
             }
-            Output::Diverged { reason, .. } | Output::Unreadable { reason, .. } => return Err(reason),
+            Output::Unreadable { from, reason, .. } => wishes.push(Wish::Doubt { from, reason }),
+            Output::Diverged { reason, .. } => return Err(Trouble::Diverged(reason)),
         }
         Ok(())
     }

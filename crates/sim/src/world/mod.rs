@@ -14,8 +14,8 @@ use bezant_types::{LogIndex, NodeId};
 use crate::bug::FlawedLedger;
 use crate::check;
 use crate::client::{Call, Client, Wanted, query};
-use crate::faults::{Fault, KIND_NAMES, Plan};
-use crate::host::{Host, Wish, state_bytes};
+use crate::faults::{Fault, KIND_NAMES, Plan, kind};
+use crate::host::{Host, Stop, Wish, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
 use crate::random::Random;
@@ -65,6 +65,8 @@ enum Event {
         output: Output<FlawedLedger>,
     },
     Fault(Fault),
+    /// A machine that gave its vote loses its power, and gets it back so much later.
+    LosePower(NodeId, u64),
     Restart(NodeId),
     /// Somebody makes room on a disk.
     MakeRoom(NodeId),
@@ -254,6 +256,7 @@ impl World {
             }
             Event::Told { ticket, output } => self.told(ticket, output),
             Event::Fault(fault) => self.strike(fault)?,
+            Event::LosePower(node, away) => self.lose_power_after_vote(node, away),
             Event::Restart(node) => {
                 if !self.host(node).is_up() && self.host(node).is_placed() {
                     self.start(node)?;
@@ -277,6 +280,11 @@ impl World {
         self.at(time, Event::Wake(client, plan));
     }
 
+    /// A fault of this kind had an effect.
+    fn count(&mut self, kind: &'static str) {
+        *self.report.faults.get_mut(kind).expect("invariant: all kinds are listed") += 1;
+    }
+
     fn note(&mut self, text: impl FnOnce() -> String) {
         self.recorder.mark(MarkKind::Note, Vec::new(), text);
     }
@@ -293,8 +301,7 @@ impl World {
     fn start(&mut self, node: NodeId) -> Result<(), String> {
         let seed = self.random.next();
         let host = self.host(node);
-        host.set_disk_fault(None);
-        host.set_room(None);
+        host.mend_disk();
         host.start(seed).map_err(|error| format!("node {node} does not start: {error}"))?;
         let life = host.lives;
         let repairs = std::mem::take(&mut host.repairs);
@@ -329,6 +336,9 @@ impl World {
         }
         self.at(self.time + TICK, Event::Tick(node, life));
         if let Some(input) = self.host(node).look_at_room() {
+            if matches!(input, Input::Pressure(Some(_))) {
+                self.count(kind::FULL_DISK);
+            }
             self.give(node, Some(life), input)?;
         }
         self.give(node, Some(life), Input::Tick)
@@ -358,6 +368,9 @@ impl World {
                 Wish::Send(to, message) => self.send(node, to, &message),
                 Wish::Flush => {
                     let slow = self.slow.get(&node).copied().unwrap_or(0);
+                    if slow > 0 {
+                        self.count(kind::SLOW_DISK);
+                    }
                     let at = self.time + self.random.between(100_000, 2 * MILLI) + slow;
                     self.at(at, Event::Flush(node, life));
                 }
@@ -366,6 +379,12 @@ impl World {
                     self.at(at, Event::Node(node, life, input));
                 }
                 Wish::Reply(output) => self.reply(output),
+                Wish::Doubt { from, reason } => {
+                    if !self.host(from).has_ever_rotten {
+                        return Err(format!("node {node} cannot read the state of node {from}: {reason}"));
+                    }
+                    self.mark(MarkKind::Checkpoint, node, || format!("state of node {from}: {reason}"));
+                }
             }
         }
         for entry in std::mem::take(&mut self.host(node).newly_applied) {
@@ -382,9 +401,12 @@ impl World {
         }
         if std::mem::take(&mut self.host(node).has_voted) && self.vote_losers.remove(&node) {
             let (at, away) = (self.random.between(3, 6) * MILLI, self.random.between(1, 20) * MILLI);
-            self.at(self.time + at, Event::Fault(Fault::PowerLoss(node, away)));
+            self.at(self.time + at, Event::LosePower(node, away));
         }
-        if let Some(reason) = self.host(node).failure.take() {
+        if let Some(Stop { reason, cause }) = self.host(node).stop.take() {
+            let cause =
+                cause.ok_or_else(|| format!("node {node} stops, and no fault is to blame: {reason}"))?;
+            self.count(cause);
             self.mark(MarkKind::Crash, node, || format!("stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);
             self.power_loss(node, away);
@@ -395,6 +417,9 @@ impl World {
     fn send(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
         let disk = self.host(from).disks;
         let delays = self.net.delays(from, to, &mut self.random);
+        if let Some(kind) = self.net.cut_by(from, to) {
+            self.count(kind);
+        }
         if delays.is_empty() {
             self.watch_loss(from, to, message);
         }

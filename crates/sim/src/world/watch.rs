@@ -58,7 +58,7 @@ impl World {
 
     /// A message that the network takes to nobody.
     pub(super) fn watch_loss(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
-        let loss = if self.net.is_cut(from, to) { Loss::Cut } else { Loss::Weather };
+        let loss = if self.net.cut_by(from, to).is_some() { Loss::Cut } else { Loss::Weather };
         self.recorder.lose(from, to, message, loss);
     }
 
