@@ -9,18 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bezant_consensus::{Members, Role};
 use bezant_ledger::LedgerAnswer;
 use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
+use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::bug::FlawedLedger;
 use crate::check;
-use crate::client::{Call, Client, Wanted, query};
+use crate::client::{Call, Client, Wanted};
 use crate::faults::{Fault, KIND_NAMES, Plan, kind};
 use crate::host::{Host, Stop, Wish, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
 use crate::random::Random;
-use crate::record::{Acknowledged, Record, Seen};
+use crate::record::{Acknowledged, Record, Seen, Shown};
 use crate::trace::{MarkKind, MessageNumber, Recorder, Trace, TraceWindow};
+use crate::workload::query;
 use crate::{SimOptions, SimReport};
 
 const MILLI: u64 = 1_000_000;
@@ -32,6 +34,9 @@ const EPOCH: u64 = 1_700_000_000 * SECOND;
 const PATIENCE: u64 = 800 * MILLI;
 /// How long after the faults everybody must have been answered.
 const RECOVERY: u64 = 15 * SECOND;
+/// A write that a client wished for within so long before that moment must have been done. Long, for a client that asks a
+/// node which was removed waits in vain.
+const LATE: u64 = 7 * SECOND;
 /// How long after that all replicas must stand at the same entry, with nobody asking any more.
 const SETTLING: u64 = 5 * SECOND;
 
@@ -63,6 +68,12 @@ enum Event {
     Told {
         ticket: Ticket,
         output: Output<FlawedLedger>,
+    },
+    /// Rows of the history reach a client.
+    Shown {
+        ticket: Ticket,
+        index: LogIndex,
+        rows: HistoryAnswer,
     },
     Fault(Fault),
     /// A machine that gave its vote loses its power, and gets it back so much later.
@@ -172,9 +183,8 @@ impl World {
         }
         self.run_until(self.plan_until)?;
         self.end_faults()?;
-        let done: Vec<u64> = self.clients.iter().map(|client| client.done).collect();
         self.run_until(self.plan_until + RECOVERY)?;
-        check::everybody_was_answered(&self.clients, &done)?;
+        check::everybody_goes_on(&self.clients, self.plan_until, self.plan_until + RECOVERY - LATE)?;
         if let Some(step) = self.operator.step() {
             return Err(format!("the operator still waits for {step:?} long after the faults ended"));
         }
@@ -206,7 +216,7 @@ impl World {
         self.report.nanos = self.time - EPOCH;
         self.report.entries = self.record.log.len() as u64;
         self.report.writes = self.record.acknowledged.len() as u64;
-        self.report.reads = self.record.seen.len() as u64;
+        self.report.reads = (self.record.seen.len() + self.record.shown.len()) as u64;
         self.report.leaders = self.record.leaders.len() as u64;
         let state = states.first().map_or(0, |(_, _, bytes)| bezant_codec::checksum(bytes));
         self.report.fingerprint = bezant_codec::checksum_seeded(self.report.events, &state.to_le_bytes());
@@ -255,6 +265,7 @@ impl World {
                 self.tell_operator(&output)?;
             }
             Event::Told { ticket, output } => self.told(ticket, output),
+            Event::Shown { ticket, index, rows } => self.shown(ticket, index, rows),
             Event::Fault(fault) => self.strike(fault)?,
             Event::LosePower(node, away) => self.lose_power_after_vote(node, away),
             Event::Restart(node) => {
@@ -379,6 +390,10 @@ impl World {
                     self.at(at, Event::Node(node, life, input));
                 }
                 Wish::Reply(output) => self.reply(output),
+                Wish::Show { ticket, index, rows } => {
+                    let at = self.time + self.random.between(20_000, MILLI);
+                    self.at(at, Event::Shown { ticket, index, rows });
+                }
                 Wish::Doubt { from, reason } => {
                     if !self.host(from).has_ever_rotten {
                         return Err(format!("node {node} cannot read the state of node {from}: {reason}"));
@@ -449,7 +464,7 @@ impl World {
             if !self.is_asking {
                 return;
             }
-            let wanted = self.clients[client].wish();
+            let wanted = self.clients[client].wish(time);
             self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0) });
         }
         self.try_call(client);
@@ -473,6 +488,11 @@ impl World {
         let input = match &call.wanted {
             Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
             Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
+            Wanted::ReadHistory(consistency, ids) => {
+                let (consistency, ids) = (*consistency, ids.clone());
+                self.host(node).ask_history(ticket, ids);
+                Input::Barrier { ticket, consistency }
+            }
         };
         self.give(node, None, input)
     }
@@ -484,6 +504,9 @@ impl World {
         let (since, at) = (call.since, self.time);
         match (call.wanted, output) {
             (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
+                if is_current {
+                    self.clients[client].handle_results(&command, &results);
+                }
                 self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
                 self.end_call(client, index, is_current);
             }
@@ -492,6 +515,7 @@ impl World {
                     self.broken = Some("a question about accounts had another answer".to_owned());
                     return;
                 };
+                self.clients[client].workload.see(&accounts);
                 self.record.seen.push(Seen { since, at, consistency, index, accounts });
                 let counts = consistency != Consistency::Stale;
                 self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
@@ -503,6 +527,17 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A client sees what it asked the history for.
+    fn shown(&mut self, ticket: Ticket, index: LogIndex, rows: HistoryAnswer) {
+        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
+        let Wanted::ReadHistory(consistency, ids) = call.wanted else { return };
+        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
+        let (since, at) = (call.since, self.time);
+        self.record.shown.push(Shown { since, at, consistency, index, ids, rows });
+        let counts = consistency != Consistency::Stale;
+        self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
     }
 
     fn end_call(&mut self, client: usize, index: LogIndex, is_current: bool) {

@@ -120,6 +120,8 @@ impl World {
                 self.tell_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
+            // A disk that nobody uses waits for nothing.
+            Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.host(node).is_up() => {}
             Fault::PowerLossInWrite(node, after) => self.host(node).fail_power(after),
             Fault::DiskFailure(node, after) => self.host(node).fail_disk(after),
             Fault::Pause(node, long) => {
