@@ -1,20 +1,15 @@
 //! Clients: what they want done and seen, where they ask, and what they were told.
+//!
+//! Every third one keeps a session: it numbers its requests, and each names the reply to the one before.
 
-use std::collections::VecDeque;
-
-use bezant_ledger::{Event, LedgerQuery, Operation};
+use bezant_codec::Reader;
+use bezant_ledger::{Event, Operation, SessionAnswer, SessionHead, SessionOutcome};
 use bezant_node::{Consistency, Ticket};
-use bezant_rsm::Command;
-use bezant_types::{
-    Account, AccountFlags, AccountId, LedgerNumber, LogIndex, Transfer, TransferFlags, TransferId,
-};
+use bezant_rsm::{Command, Context, SessionRequest};
+use bezant_types::{ClientId, LogIndex, SessionNumber, TransferId};
 
 use crate::random::Random;
-
-/// Accounts between which money moves.
-pub(crate) const ACCOUNTS: u128 = 8;
-/// Old transfers that a client may send again, post or void.
-const REMEMBERED: usize = 24;
+use crate::workload::{Workload, first_accounts};
 
 /// What a client wants.
 #[derive(Clone, Debug)]
@@ -23,6 +18,8 @@ pub(crate) enum Wanted {
     Write(Command),
     /// All accounts seen.
     Read(Consistency),
+    /// Transfers seen, by id.
+    ReadHistory(Consistency, Vec<TransferId>),
 }
 
 /// A wish under way.
@@ -35,18 +32,31 @@ pub(crate) struct Call {
     pub(crate) ticket: Ticket,
 }
 
+/// A session that is open.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    number: SessionNumber,
+    /// Of the last request.
+    request: u32,
+    /// Of the last reply.
+    context: Context,
+}
+
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
     number: u64,
     random: Random,
+    pub(crate) workload: Workload,
     pub(crate) call: Option<Call>,
     /// The last entry that it has seen.
     pub(crate) seen: LogIndex,
-    last_id: u64,
-    sent: VecDeque<Transfer>,
+    keeps_session: bool,
+    session: Option<Session>,
     /// Calls that were answered.
     pub(crate) done: u64,
+    /// Of the writes among them, when the client wished each first.
+    pub(crate) written: Vec<u64>,
     /// Numbers the moments at which it means to look around.
     pub(crate) plan: u64,
 }
@@ -56,108 +66,77 @@ impl Client {
         Self {
             number,
             random: Random::new(seed),
+            workload: Workload::new(number),
             call: None,
             seen: LogIndex(0),
-            last_id: 0,
-            sent: VecDeque::new(),
+            keeps_session: number % 3 == 1,
+            session: None,
             done: 0,
+            written: Vec::new(),
             plan: 0,
         }
     }
 
-    /// The next wish.
-    pub(crate) fn wish(&mut self) -> Wanted {
+    /// The next wish, at a moment of the world.
+    pub(crate) fn wish(&mut self, now: u64) -> Wanted {
         if self.done == 0 {
-            return Wanted::Write(accounts());
+            return Wanted::Write(first_command());
         }
         match self.random.below(100) {
-            0..60 => Wanted::Write(self.transfers()),
-            60..85 => Wanted::Read(Consistency::Linearizable),
-            85..95 => Wanted::Read(Consistency::AtLeast(self.seen)),
-            _ => Wanted::Read(Consistency::Stale),
+            0..60 if self.keeps_session => Wanted::Write(self.with_session()),
+            0..60 => Wanted::Write(self.workload.write(&mut self.random, now)),
+            60..80 => Wanted::Read(Consistency::Linearizable),
+            80..87 => Wanted::Read(Consistency::AtLeast(self.seen)),
+            87..91 => Wanted::Read(Consistency::Stale),
+            91..95 => Wanted::ReadHistory(Consistency::Linearizable, self.workload.known_ids()),
+            95..99 => Wanted::ReadHistory(Consistency::AtLeast(self.seen), self.workload.known_ids()),
+            _ => Wanted::ReadHistory(Consistency::Stale, self.workload.known_ids()),
         }
     }
 
-    fn transfers(&mut self) -> Command {
-        let count = self.random.between(1, 4);
-        let mut transfers: Vec<Transfer> = (0..count).map(|_| self.transfer()).collect();
-        if transfers.len() > 1 && self.random.per_mille(150) {
-            transfers[0].flags = transfers[0].flags.union(TransferFlags::LINKED);
-        }
-        for transfer in &transfers {
-            self.sent.push_back(*transfer);
-        }
-        while self.sent.len() > REMEMBERED {
-            self.sent.pop_front();
-        }
-        Operation::CreateTransfers.command(Event::write_all(&transfers)).expect("invariant: whole events")
+    /// The next request of the session; opens it where there is none.
+    fn with_session(&mut self) -> Command {
+        let client = ClientId(u128::from(self.number) + 1);
+        let Some(session) = self.session else {
+            let request = SessionRequest { client, release: 1, checksum: 1, ..SessionRequest::default() };
+            return SessionHead { request, ..SessionHead::default() }.open();
+        };
+        let request = SessionRequest {
+            client,
+            session: session.number,
+            number: session.request + 1,
+            release: 1,
+            checksum: u128::from(self.random.next()) + 2,
+            parent: session.context,
+        };
+        let operation = Operation::CreateTransfers as u16;
+        let head = SessionHead { request, view: 0, batches: 1, operation };
+        let events = Event::write_all(&self.workload.transfers(&mut self.random));
+        SessionHead::create([&head.to_bytes()[..], &events].concat().into()).expect("invariant: one batch")
     }
 
-    fn transfer(&mut self) -> Transfer {
-        let at = usize::try_from(self.random.below(REMEMBERED as u64)).unwrap_or(0);
-        let old = self.sent.get(at).copied();
-        match (self.random.below(100), old) {
-            // Sent again as it was, or with another amount under the same id.
-            (0..12, Some(old)) => Transfer { flags: without_link(old.flags), ..old },
-            (12..15, Some(old)) => Transfer { amount: old.amount ^ 1, flags: without_link(old.flags), ..old },
-            (15..35, Some(old)) if old.flags.contains(TransferFlags::PENDING) => self.resolution(&old),
-            (35..60, _) => {
-                let timeout_seconds = u32::try_from(self.random.below(4)).unwrap_or(0);
-                Transfer { flags: TransferFlags::PENDING, timeout_seconds, ..self.payment() }
+    /// The write that it waits for was answered.
+    pub(crate) fn handle_results(&mut self, command: &Command, results: &[u8]) {
+        self.written.extend(self.call.as_ref().map(|call| call.since));
+        let mut reader = Reader::new(results);
+        let is_open = command.operation == Operation::OpenSession as u16;
+        if !is_open && command.operation != Operation::SessionCreate as u16 {
+            return;
+        }
+        let Ok(answer) = SessionAnswer::from_reader(&mut reader) else { return };
+        let number = SessionNumber(answer.index.0);
+        self.session = match (answer.outcome, self.session) {
+            (SessionOutcome::Reply, None) => Some(Session { number, request: 0, context: answer.context() }),
+            (SessionOutcome::Reply, Some(session)) => {
+                Some(Session { request: session.request + 1, context: answer.context(), ..session })
             }
-            _ => self.payment(),
-        }
-    }
-
-    fn payment(&mut self) -> Transfer {
-        let debit = 1 + u128::from(self.random.below(8));
-        let credit = 1 + (debit + u128::from(self.random.below(7))) % ACCOUNTS;
-        Transfer {
-            id: self.id(),
-            debit_account_id: AccountId(debit),
-            credit_account_id: AccountId(credit),
-            amount: u128::from(self.random.between(1, 50)),
-            ledger: LedgerNumber(1),
-            code: 1,
-            ..Transfer::default()
-        }
-    }
-
-    fn resolution(&mut self, pending: &Transfer) -> Transfer {
-        let posts = self.random.per_mille(600);
-        let flags = if posts { TransferFlags::POST_PENDING } else { TransferFlags::VOID_PENDING };
-        let amount = if posts { u128::MAX } else { 0 };
-        Transfer { id: self.id(), pending_id: pending.id, amount, flags, ..Transfer::default() }
-    }
-
-    fn id(&mut self) -> TransferId {
-        self.last_id += 1;
-        TransferId(u128::from(self.number + 1) << 64 | u128::from(self.last_id))
+            // It is evicted, or so confused that it begins again.
+            _ => None,
+        };
     }
 }
 
-fn without_link(flags: TransferFlags) -> TransferFlags {
-    flags.without(TransferFlags::LINKED)
-}
-
-/// Everybody makes the same accounts: all but the first find them there. Every other one may not be overdrawn.
-fn accounts() -> Command {
-    let account = |id: u128| Account {
-        id: AccountId(id),
-        ledger: LedgerNumber(1),
-        code: 1,
-        flags: if id.is_multiple_of(4) {
-            AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS
-        } else {
-            AccountFlags::default()
-        },
-        ..Account::default()
-    };
-    let accounts: Vec<Account> = (1..=ACCOUNTS).map(account).collect();
-    Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("invariant: whole events")
-}
-
-/// The question that every read asks.
-pub(crate) fn query() -> LedgerQuery {
-    LedgerQuery::Accounts((1..=ACCOUNTS).map(AccountId).collect())
+fn first_command() -> Command {
+    let body = Event::write_all(&first_accounts());
+    Operation::CreateAccounts.command(body).expect("invariant: whole events")
 }

@@ -62,11 +62,11 @@ impl Fault {
             Self::PowerLoss(..) => "power loss",
             Self::Blackout(_) => "blackout",
             Self::Kill(..) => "kill",
-            Self::PowerLossInWrite(..) => "power loss in a write",
-            Self::DiskFailure(..) => "disk failure",
+            Self::PowerLossInWrite(..) => kind::POWER_LOSS_IN_WRITE,
+            Self::DiskFailure(..) => kind::DISK_FAILURE,
             Self::Pause(..) => "pause",
-            Self::FullDisk(..) => "full disk",
-            Self::SlowDisk(..) => "slow disk",
+            Self::FullDisk(..) => kind::FULL_DISK,
+            Self::SlowDisk(..) => kind::SLOW_DISK,
             Self::ClockJump(..) => "clock jump",
             Self::Isolate(_) => "isolation",
             Self::Mute(_) => "mute",
@@ -76,10 +76,19 @@ impl Fault {
             Self::Heal => "heal",
             Self::Weather(..) => "weather",
             Self::HandOver => "hand-over",
-            Self::PowerLossAfterVote(_) => "power loss after a vote",
+            Self::PowerLossAfterVote(_) => kind::POWER_LOSS_AFTER_VOTE,
             Self::BitRot(..) => "bit rot",
         }
     }
+}
+
+/// Kinds that have an effect, and so count, some time after they were planned.
+pub(crate) mod kind {
+    pub(crate) const POWER_LOSS_IN_WRITE: &str = "power loss in a write";
+    pub(crate) const DISK_FAILURE: &str = "disk failure";
+    pub(crate) const FULL_DISK: &str = "full disk";
+    pub(crate) const SLOW_DISK: &str = "slow disk";
+    pub(crate) const POWER_LOSS_AFTER_VOTE: &str = "power loss after a vote";
 }
 
 /// The names of all kinds.
@@ -87,10 +96,10 @@ pub(crate) const KIND_NAMES: [&str; 19] = [
     "power loss",
     "blackout",
     "kill",
-    "power loss in a write",
-    "disk failure",
+    kind::POWER_LOSS_IN_WRITE,
+    kind::DISK_FAILURE,
     "pause",
-    "slow disk",
+    kind::SLOW_DISK,
     "clock jump",
     "isolation",
     "mute",
@@ -100,9 +109,9 @@ pub(crate) const KIND_NAMES: [&str; 19] = [
     "heal",
     "weather",
     "hand-over",
-    "power loss after a vote",
+    kind::POWER_LOSS_AFTER_VOTE,
     "bit rot",
-    "full disk",
+    kind::FULL_DISK,
 ];
 const KINDS: u64 = 18;
 /// Kinds that make elections, and crashes in the middle of them.

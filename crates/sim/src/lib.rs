@@ -20,6 +20,7 @@ mod random;
 mod record;
 mod rot;
 mod trace;
+mod workload;
 mod world;
 
 use std::collections::BTreeMap;

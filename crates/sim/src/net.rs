@@ -1,6 +1,6 @@
 //! The network: which messages arrive, when, and how often.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bezant_types::NodeId;
 
@@ -28,18 +28,18 @@ impl Weather {
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) weather: Weather,
-    /// Directions in which nothing goes.
-    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Directions in which nothing goes, and the kind of the fault that is to blame.
+    cut: BTreeMap<(NodeId, NodeId), &'static str>,
 }
 
 impl Net {
     pub(crate) const fn new(weather: Weather) -> Self {
-        Self { weather, cut: BTreeSet::new() }
+        Self { weather, cut: BTreeMap::new() }
     }
 
     /// Cuts one direction.
-    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) {
-        self.cut.insert((from, to));
+    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId, kind: &'static str) {
+        self.cut.insert((from, to), kind);
     }
 
     /// Everything goes again.
@@ -47,14 +47,20 @@ impl Net {
         self.cut.clear();
     }
 
-    pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.cut.contains(&(from, to))
+    /// True when something does not go.
+    pub(crate) fn cuts_something(&self) -> bool {
+        !self.cut.is_empty()
+    }
+
+    /// The kind of the fault for which nothing goes in this direction; `None` where it goes.
+    pub(crate) fn cut_by(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
+        self.cut.get(&(from, to)).copied()
     }
 
     /// How long each copy of a message takes; none when it is lost.
     pub(crate) fn delays(&self, from: NodeId, to: NodeId, random: &mut Random) -> Vec<u64> {
         let Weather { delay_min, delay_max, loss, doubles } = self.weather;
-        if self.is_cut(from, to) || random.per_mille(loss) {
+        if self.cut_by(from, to).is_some() || random.per_mille(loss) {
             return Vec::new();
         }
         let copies = if random.per_mille(doubles) { 2 } else { 1 };

@@ -21,13 +21,13 @@ pub(crate) fn rot(disk: &MemoryDisk, random: &mut Random) -> Option<String> {
     let content = disk.content(&file).unwrap_or_default();
     // A place that was written: what nobody reads may change as it likes.
     let written: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
-    let mut has_changed = false;
     for _ in 0..random.between(1, 3) {
         let at = random.pick(&written).copied()?;
         let bit = u8::try_from(random.below(8)).unwrap_or(0);
-        has_changed |= disk.flip_bit(&file, at as u64, bit).is_ok();
+        disk.flip_bit(&file, at as u64, bit).ok()?;
     }
-    has_changed.then_some(file)
+    // A bit that was turned over twice is what it was.
+    (disk.content(&file).ok()? != content).then_some(file)
 }
 
 /// True for what an earlier repair has put aside.

@@ -15,7 +15,7 @@ pub(crate) use leaders::one_leader_a_term;
 pub(crate) use log::one_entry_an_index;
 pub(crate) use members::members_are_equal;
 pub(crate) use order::nobody_reads_the_past;
-pub(crate) use progress::everybody_was_answered;
+pub(crate) use progress::everybody_goes_on;
 pub(crate) use repair::every_replica_may_vote;
 pub(crate) use replay::answers_follow_the_log;
 pub(crate) use replicas::states_are_equal;

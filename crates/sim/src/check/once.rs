@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bezant_codec::{result_from_bytes, transfer_from_bytes};
-use bezant_ledger::Operation;
+use bezant_codec::{Reader, result_from_bytes, transfer_from_bytes};
+use bezant_ledger::{Operation, SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionOutcome};
 use bezant_rsm::Command;
-use bezant_types::{CreateTransferStatus as Status, TransferId};
+use bezant_types::{CreateTransferStatus as Status, LogIndex, Nanos, Transfer, TransferId};
 use bytes::Bytes;
 
 /// Outcomes by id, over the whole log.
@@ -14,17 +14,40 @@ pub(crate) struct Outcomes {
     created: BTreeMap<TransferId, u64>,
 }
 
-/// Notes what the log says of a command.
+/// The transfers of a command, and the bytes of their results; `None` for another command, and for a retry within a
+/// session, which is given the reply that the first try had. `place` is the
+/// entry, and the timestamp of the command's last event.
+fn transfers_of<'results>(
+    place: (LogIndex, Nanos),
+    command: &Command,
+    results: &'results Bytes,
+) -> Option<(Vec<Transfer>, &'results [u8])> {
+    let (size, head, answer) = match Operation::from_number(command.operation)? {
+        Operation::CreateTransfers => (128, 0, 0),
+        Operation::CreateTransfersExtended => (160, 0, 0),
+        Operation::SessionCreate => (128, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
+        _ => return None,
+    };
+    if answer > 0 {
+        let answer = SessionAnswer::from_reader(&mut Reader::new(results)).ok()?;
+        if answer.outcome != SessionOutcome::Reply || (answer.index, answer.time) != place {
+            return None;
+        }
+    }
+    let events = command.body.get(head..)?.chunks_exact(size);
+    let transfers = events.filter_map(|event| event.first_chunk()).map(transfer_from_bytes).collect();
+    Some((transfers, results.get(answer..)?))
+}
+
+/// Notes what the log says of a command, at that entry and with that timestamp of its last event.
 pub(crate) fn one_outcome_an_id(
     outcomes: &mut Outcomes,
+    place: (LogIndex, Nanos),
     command: &Command,
     results: &Bytes,
 ) -> Result<(), String> {
-    if command.operation != Operation::CreateTransfers as u16 {
-        return Ok(());
-    }
-    let transfers = command.body.as_chunks::<128>().0.iter().map(transfer_from_bytes);
-    for (transfer, result) in transfers.zip(results.as_chunks::<16>().0) {
+    let Some((transfers, results)) = transfers_of(place, command, results) else { return Ok(()) };
+    for (transfer, result) in transfers.iter().zip(results.as_chunks::<16>().0) {
         let result = result_from_bytes(result);
         let id = transfer.id;
         if result.status == Status::Created.number() {

@@ -24,7 +24,10 @@ enum Moment {
 pub(crate) fn nobody_reads_the_past(record: &Record) -> Result<(), String> {
     let writes = record.acknowledged.iter().map(|write| (write.since, write.at, write.index));
     let reads = record.seen.iter().filter(|read| read.consistency == Consistency::Linearizable);
-    let calls: Vec<_> = writes.chain(reads.map(|read| (read.since, read.at, read.index))).collect();
+    let shown = record.shown.iter().filter(|read| read.consistency == Consistency::Linearizable);
+    let reads = reads.map(|read| (read.since, read.at, read.index));
+    let shown = shown.map(|read| (read.since, read.at, read.index));
+    let calls: Vec<_> = writes.chain(reads).chain(shown).collect();
     let mut moments: Vec<(u64, Moment)> = Vec::with_capacity(2 * calls.len());
     for (number, (since, at, index)) in calls.iter().enumerate() {
         moments.push((*since, Moment::Asked { number }));
@@ -44,11 +47,12 @@ pub(crate) fn nobody_reads_the_past(record: &Record) -> Result<(), String> {
             Moment::Asked { .. } => {}
         }
     }
-    for read in &record.seen {
-        if let Consistency::AtLeast(index) = read.consistency
-            && read.index < index
+    let seen = record.seen.iter().map(|read| (read.consistency, read.index));
+    for (consistency, shown) in seen.chain(record.shown.iter().map(|read| (read.consistency, read.index))) {
+        if let Consistency::AtLeast(index) = consistency
+            && shown < index
         {
-            return Err(format!("a session that had seen entry {index} was shown entry {}", read.index));
+            return Err(format!("a session that had seen entry {index} was shown entry {shown}"));
         }
     }
     Ok(())

@@ -8,30 +8,36 @@ use bezant_consensus::EntryKind;
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerTotals};
 use bezant_replica::fetch;
 use bezant_rsm::{Entry, StateMachine};
-use bezant_storage::{History, MemoryDisk};
+use bezant_storage::{History, HistoryQuery, HistoryReader, MemoryDisk};
 use bezant_types::{HistoryPosition, LogIndex, Nanos};
 use bytes::Bytes;
 
 use super::once::{Outcomes, one_outcome_an_id};
-use crate::client::query;
-use crate::record::{Acknowledged, Record, Seen};
+use crate::record::{Acknowledged, Record, Seen, Shown};
+use crate::workload::query;
 
 /// Applies the log, and compares; the state behind the last entry.
 pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> {
     let mut ledger = Ledger::new();
     let disk = Arc::new(MemoryDisk::new());
     let mut history = History::open(disk, HistoryPosition::default()).map_err(|error| error.to_string())?;
-    let mut acknowledged: BTreeMap<Nanos, Vec<&Acknowledged>> = BTreeMap::new();
+    let mut acknowledged: BTreeMap<LogIndex, Vec<&Acknowledged>> = BTreeMap::new();
     for write in &record.acknowledged {
-        acknowledged.entry(write.time).or_default().push(write);
+        acknowledged.entry(write.index).or_default().push(write);
+    }
+    let mut shown: BTreeMap<LogIndex, Vec<&Shown>> = BTreeMap::new();
+    for read in &record.shown {
+        shown.entry(read.index).or_default().push(read);
     }
     let mut seen: BTreeMap<LogIndex, Vec<&Seen>> = BTreeMap::new();
     for read in &record.seen {
         seen.entry(read.index).or_default().push(read);
     }
     let mut outcomes = Outcomes::default();
+
     let mut expected = LogIndex(1);
     compare_reads(&ledger, seen.remove(&LogIndex(0)))?;
+    everything_is_shown(&history.reader(), shown.remove(&LogIndex(0)))?;
     for (index, entry) in &record.log {
         if *index != expected {
             return Err(format!("nobody applied entry {expected}, and somebody applied {index}"));
@@ -41,14 +47,16 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
             let entry = Entry::decode(&entry.payload).map_err(|error| error.to_string())?;
             let results = apply(&mut ledger, &mut history, *index, &entry)?;
             let mut time = entry.time.0 - entry.events();
+            let mut told = acknowledged.remove(index).unwrap_or_default();
             for (command, results) in entry.commands.iter().zip(results) {
                 time += u64::from(command.events);
-                one_outcome_an_id(&mut outcomes, command, &results)?;
-                for write in acknowledged.remove(&Nanos(time)).unwrap_or_default() {
-                    if write.index != *index || write.results != results || write.command != *command {
-                        return Err(format!("a client was told something else than entry {index} says"));
-                    }
-                }
+                one_outcome_an_id(&mut outcomes, (*index, Nanos(time)), command, &results)?;
+                told.retain(|write| {
+                    (write.time, &write.command, &write.results) != (Nanos(time), command, &results)
+                });
+            }
+            if !told.is_empty() {
+                return Err(format!("a client was told something else than entry {index} says"));
             }
             let LedgerAnswer::Books(books) = ledger.query(LedgerQuery::Books) else {
                 return Err("the books are no books".to_owned());
@@ -58,16 +66,15 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
             }
         }
         compare_reads(&ledger, seen.remove(index))?;
+        everything_is_shown(&history.reader(), shown.remove(index))?;
     }
-    if let Some((time, writes)) = acknowledged.first_key_value() {
-        let index = writes[0].index;
-        return Err(format!(
-            "a write was acknowledged with entry {index} at {time}, and the log has no such"
-        ));
+    if let Some(index) = acknowledged.keys().next() {
+        return Err(format!("a write was acknowledged with entry {index}, and the log has no such"));
     }
-    if let Some((index, _)) = seen.first_key_value() {
+    if let Some(index) = seen.keys().chain(shown.keys()).next() {
         return Err(format!("a read shows entry {index}, which nobody applied"));
     }
+    nothing_else_is_shown(&history.reader(), &record.shown)?;
     Ok(ledger)
 }
 
@@ -86,6 +93,36 @@ fn apply(
         history.complete(finished).map_err(|error| error.to_string())?;
     }
     Ok(applied.results)
+}
+
+/// The history behind an entry: all of it that was asked for was shown.
+fn everything_is_shown(history: &HistoryReader, reads: Option<Vec<&Shown>>) -> Result<(), String> {
+    for read in reads.unwrap_or_default() {
+        let rows = history.read(&HistoryQuery::Transfers(read.ids.clone()));
+        let rows = rows.map_err(|error| error.to_string())?;
+        if let Some((number, _)) = rows.iter().find(|row| !read.rows.contains(row)) {
+            return Err(format!(
+                "a read of the history at entry {} does not show movement {number}",
+                read.index
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The history behind the last entry: nothing else was ever shown.
+fn nothing_else_is_shown(history: &HistoryReader, reads: &[Shown]) -> Result<(), String> {
+    for read in reads {
+        let rows = history.read(&HistoryQuery::Transfers(read.ids.clone()));
+        let rows = rows.map_err(|error| error.to_string())?;
+        if let Some((number, _)) = read.rows.iter().find(|row| !rows.contains(row)) {
+            return Err(format!(
+                "a read of the history at entry {} shows movement {number}, and there is none such",
+                read.index
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn compare_reads(ledger: &Ledger, reads: Option<Vec<&Seen>>) -> Result<(), String> {

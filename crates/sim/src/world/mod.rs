@@ -9,18 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bezant_consensus::{Members, Role};
 use bezant_ledger::LedgerAnswer;
 use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
+use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::bug::FlawedLedger;
 use crate::check;
-use crate::client::{Call, Client, Wanted, query};
-use crate::faults::{Fault, KIND_NAMES, Plan};
-use crate::host::{Host, Wish, state_bytes};
+use crate::client::{Call, Client, Wanted};
+use crate::faults::{Fault, KIND_NAMES, Plan, kind};
+use crate::host::{Host, Stop, Wish, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
 use crate::random::Random;
-use crate::record::{Acknowledged, Record, Seen};
+use crate::record::{Acknowledged, Record, Seen, Shown};
 use crate::trace::{MarkKind, MessageNumber, Recorder, Trace, TraceWindow};
+use crate::workload::query;
 use crate::{SimOptions, SimReport};
 
 const MILLI: u64 = 1_000_000;
@@ -32,6 +34,9 @@ const EPOCH: u64 = 1_700_000_000 * SECOND;
 const PATIENCE: u64 = 800 * MILLI;
 /// How long after the faults everybody must have been answered.
 const RECOVERY: u64 = 15 * SECOND;
+/// A write that a client wished for within so long before that moment must have been done. Long, for a client that asks a
+/// node which was removed waits in vain.
+const LATE: u64 = 7 * SECOND;
 /// How long after that all replicas must stand at the same entry, with nobody asking any more.
 const SETTLING: u64 = 5 * SECOND;
 
@@ -64,7 +69,15 @@ enum Event {
         ticket: Ticket,
         output: Output<FlawedLedger>,
     },
+    /// Rows of the history reach a client.
+    Shown {
+        ticket: Ticket,
+        index: LogIndex,
+        rows: HistoryAnswer,
+    },
     Fault(Fault),
+    /// A machine that gave its vote loses its power, and gets it back so much later.
+    LosePower(NodeId, u64),
     Restart(NodeId),
     /// Somebody makes room on a disk.
     MakeRoom(NodeId),
@@ -170,9 +183,8 @@ impl World {
         }
         self.run_until(self.plan_until)?;
         self.end_faults()?;
-        let done: Vec<u64> = self.clients.iter().map(|client| client.done).collect();
         self.run_until(self.plan_until + RECOVERY)?;
-        check::everybody_was_answered(&self.clients, &done)?;
+        check::everybody_goes_on(&self.clients, self.plan_until, self.plan_until + RECOVERY - LATE)?;
         if let Some(step) = self.operator.step() {
             return Err(format!("the operator still waits for {step:?} long after the faults ended"));
         }
@@ -204,7 +216,7 @@ impl World {
         self.report.nanos = self.time - EPOCH;
         self.report.entries = self.record.log.len() as u64;
         self.report.writes = self.record.acknowledged.len() as u64;
-        self.report.reads = self.record.seen.len() as u64;
+        self.report.reads = (self.record.seen.len() + self.record.shown.len()) as u64;
         self.report.leaders = self.record.leaders.len() as u64;
         let state = states.first().map_or(0, |(_, _, bytes)| bezant_codec::checksum(bytes));
         self.report.fingerprint = bezant_codec::checksum_seeded(self.report.events, &state.to_le_bytes());
@@ -253,7 +265,9 @@ impl World {
                 self.tell_operator(&output)?;
             }
             Event::Told { ticket, output } => self.told(ticket, output),
+            Event::Shown { ticket, index, rows } => self.shown(ticket, index, rows),
             Event::Fault(fault) => self.strike(fault)?,
+            Event::LosePower(node, away) => self.lose_power_after_vote(node, away),
             Event::Restart(node) => {
                 if !self.host(node).is_up() && self.host(node).is_placed() {
                     self.start(node)?;
@@ -277,6 +291,11 @@ impl World {
         self.at(time, Event::Wake(client, plan));
     }
 
+    /// A fault of this kind had an effect.
+    fn count(&mut self, kind: &'static str) {
+        *self.report.faults.get_mut(kind).expect("invariant: all kinds are listed") += 1;
+    }
+
     fn note(&mut self, text: impl FnOnce() -> String) {
         self.recorder.mark(MarkKind::Note, Vec::new(), text);
     }
@@ -293,8 +312,7 @@ impl World {
     fn start(&mut self, node: NodeId) -> Result<(), String> {
         let seed = self.random.next();
         let host = self.host(node);
-        host.set_disk_fault(None);
-        host.set_room(None);
+        host.mend_disk();
         host.start(seed).map_err(|error| format!("node {node} does not start: {error}"))?;
         let life = host.lives;
         let repairs = std::mem::take(&mut host.repairs);
@@ -329,6 +347,9 @@ impl World {
         }
         self.at(self.time + TICK, Event::Tick(node, life));
         if let Some(input) = self.host(node).look_at_room() {
+            if matches!(input, Input::Pressure(Some(_))) {
+                self.count(kind::FULL_DISK);
+            }
             self.give(node, Some(life), input)?;
         }
         self.give(node, Some(life), Input::Tick)
@@ -358,6 +379,9 @@ impl World {
                 Wish::Send(to, message) => self.send(node, to, &message),
                 Wish::Flush => {
                     let slow = self.slow.get(&node).copied().unwrap_or(0);
+                    if slow > 0 {
+                        self.count(kind::SLOW_DISK);
+                    }
                     let at = self.time + self.random.between(100_000, 2 * MILLI) + slow;
                     self.at(at, Event::Flush(node, life));
                 }
@@ -366,6 +390,16 @@ impl World {
                     self.at(at, Event::Node(node, life, input));
                 }
                 Wish::Reply(output) => self.reply(output),
+                Wish::Show { ticket, index, rows } => {
+                    let at = self.time + self.random.between(20_000, MILLI);
+                    self.at(at, Event::Shown { ticket, index, rows });
+                }
+                Wish::Doubt { from, reason } => {
+                    if !self.host(from).has_ever_rotten {
+                        return Err(format!("node {node} cannot read the state of node {from}: {reason}"));
+                    }
+                    self.mark(MarkKind::Checkpoint, node, || format!("state of node {from}: {reason}"));
+                }
             }
         }
         for entry in std::mem::take(&mut self.host(node).newly_applied) {
@@ -382,9 +416,12 @@ impl World {
         }
         if std::mem::take(&mut self.host(node).has_voted) && self.vote_losers.remove(&node) {
             let (at, away) = (self.random.between(3, 6) * MILLI, self.random.between(1, 20) * MILLI);
-            self.at(self.time + at, Event::Fault(Fault::PowerLoss(node, away)));
+            self.at(self.time + at, Event::LosePower(node, away));
         }
-        if let Some(reason) = self.host(node).failure.take() {
+        if let Some(Stop { reason, cause }) = self.host(node).stop.take() {
+            let cause =
+                cause.ok_or_else(|| format!("node {node} stops, and no fault is to blame: {reason}"))?;
+            self.count(cause);
             self.mark(MarkKind::Crash, node, || format!("stops: {reason}"));
             let away = self.random.between(100 * MILLI, 2 * SECOND);
             self.power_loss(node, away);
@@ -395,6 +432,9 @@ impl World {
     fn send(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
         let disk = self.host(from).disks;
         let delays = self.net.delays(from, to, &mut self.random);
+        if let Some(kind) = self.net.cut_by(from, to) {
+            self.count(kind);
+        }
         if delays.is_empty() {
             self.watch_loss(from, to, message);
         }
@@ -424,7 +464,7 @@ impl World {
             if !self.is_asking {
                 return;
             }
-            let wanted = self.clients[client].wish();
+            let wanted = self.clients[client].wish(time);
             self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0) });
         }
         self.try_call(client);
@@ -448,6 +488,11 @@ impl World {
         let input = match &call.wanted {
             Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
             Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
+            Wanted::ReadHistory(consistency, ids) => {
+                let (consistency, ids) = (*consistency, ids.clone());
+                self.host(node).ask_history(ticket, ids);
+                Input::Barrier { ticket, consistency }
+            }
         };
         self.give(node, None, input)
     }
@@ -459,6 +504,9 @@ impl World {
         let (since, at) = (call.since, self.time);
         match (call.wanted, output) {
             (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
+                if is_current {
+                    self.clients[client].handle_results(&command, &results);
+                }
                 self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
                 self.end_call(client, index, is_current);
             }
@@ -467,6 +515,7 @@ impl World {
                     self.broken = Some("a question about accounts had another answer".to_owned());
                     return;
                 };
+                self.clients[client].workload.see(&accounts);
                 self.record.seen.push(Seen { since, at, consistency, index, accounts });
                 let counts = consistency != Consistency::Stale;
                 self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
@@ -478,6 +527,17 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A client sees what it asked the history for.
+    fn shown(&mut self, ticket: Ticket, index: LogIndex, rows: HistoryAnswer) {
+        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
+        let Wanted::ReadHistory(consistency, ids) = call.wanted else { return };
+        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
+        let (since, at) = (call.since, self.time);
+        self.record.shown.push(Shown { since, at, consistency, index, ids, rows });
+        let counts = consistency != Consistency::Stale;
+        self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
     }
 
     fn end_call(&mut self, client: usize, index: LogIndex, is_current: bool) {

@@ -74,7 +74,7 @@ impl World {
                 return Ok(());
             }
             if !self.host(node).is_placed() {
-                self.host(node).set_disk_fault(None);
+                self.host(node).mend_disk();
                 self.host(node).place(&members, false)?;
                 self.start(node)?;
             }

@@ -4,7 +4,7 @@ use bezant_node::Input;
 use bezant_types::NodeId;
 
 use super::{Event, MILLI, World};
-use crate::faults::Fault;
+use crate::faults::{Fault, kind};
 use crate::host::Host;
 use crate::net::Weather;
 use crate::random::Random;
@@ -55,7 +55,44 @@ impl World {
         }
         let mut random = Random::new(self.random.next());
         if let Some(file) = self.host(node).rot(&mut random) {
+            self.count(Fault::BitRot(node, away).kind());
             self.mark(MarkKind::Disk, node, || format!("{file} has rotten"));
+        }
+    }
+
+    /// A machine that gave its vote loses its power, if it still has it.
+    pub(super) fn lose_power_after_vote(&mut self, node: NodeId, away: u64) {
+        if self.host(node).is_up() {
+            self.count(kind::POWER_LOSS_AFTER_VOTE);
+            self.mark(MarkKind::Crash, node, || kind::POWER_LOSS_AFTER_VOTE.to_owned());
+            self.power_loss(node, away);
+        }
+    }
+
+    /// True for a fault that has an effect now. One that has none counts for nothing; one that has it later counts then:
+    /// a cut at the first message that it stops, a disk at the operation that it refuses.
+    fn strikes_at_once(&self, fault: Fault) -> bool {
+        let is_up = |node: NodeId| self.hosts.get(&node).is_some_and(Host::is_up);
+        match fault {
+            Fault::PowerLoss(node, _)
+            | Fault::Kill(node, _)
+            | Fault::Pause(node, _)
+            | Fault::ClockJump(node, _) => is_up(node),
+            Fault::Blackout(_) => self.hosts.values().any(Host::is_up),
+            Fault::HandOver => self.hosts.values().any(Host::leads),
+            Fault::Heal => self.net.cuts_something(),
+            Fault::Weather(..) => true,
+            Fault::PowerLossInWrite(..)
+            | Fault::DiskFailure(..)
+            | Fault::FullDisk(..)
+            | Fault::SlowDisk(..)
+            | Fault::PowerLossAfterVote(_)
+            | Fault::BitRot(..)
+            | Fault::Isolate(_)
+            | Fault::Mute(_)
+            | Fault::Deaf(_)
+            | Fault::CutPair(..)
+            | Fault::Split(_) => false,
         }
     }
 
@@ -65,7 +102,9 @@ impl World {
         {
             return Ok(());
         }
-        *self.report.faults.get_mut(fault.kind()).expect("invariant: all kinds are listed") += 1;
+        if self.strikes_at_once(fault) {
+            self.count(fault.kind());
+        }
         let (mark, nodes, text) = fault_words(fault);
         self.recorder.mark(mark, nodes, || text);
         match fault {
@@ -81,10 +120,10 @@ impl World {
                 self.tell_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
-            // A host whose disk fails loses its power with it: see `grant`.
-            Fault::PowerLossInWrite(node, after) | Fault::DiskFailure(node, after) => {
-                self.host(node).set_disk_fault(Some(after));
-            }
+            // A disk that nobody uses waits for nothing.
+            Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.host(node).is_up() => {}
+            Fault::PowerLossInWrite(node, after) => self.host(node).fail_power(after),
+            Fault::DiskFailure(node, after) => self.host(node).fail_disk(after),
             Fault::Pause(node, long) => {
                 let until = self.time + long;
                 self.host(node).paused_until = until;
@@ -106,7 +145,7 @@ impl World {
             }
             Fault::HandOver => {
                 for node in self.nodes.clone() {
-                    if self.host(node).node().is_some_and(bezant_node::Node::is_leader) {
+                    if self.host(node).leads() {
                         self.give(node, None, Input::HandOver)?;
                     }
                 }
@@ -134,7 +173,7 @@ impl World {
                     _ => false,
                 };
                 if is_cut {
-                    self.net.cut(*one, *other);
+                    self.net.cut(*one, *other, fault.kind());
                 }
             }
         }
@@ -151,8 +190,7 @@ impl World {
         self.slow.clear();
         self.vote_losers.clear();
         for node in self.nodes.clone() {
-            self.host(node).set_disk_fault(None);
-            self.host(node).set_room(None);
+            self.host(node).mend_disk();
             self.host(node).paused_until = 0;
             if !self.host(node).is_up() && self.host(node).is_placed() {
                 self.start(node)?;

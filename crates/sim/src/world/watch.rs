@@ -34,6 +34,13 @@ impl World {
                     self.recorder.ask(*node, *ticket, text);
                 }
             }
+            Event::Shown { ticket, index, rows } => {
+                if let Some((client, _)) = self.tickets.get(ticket) {
+                    let text =
+                        format!("client {} hears: {} transfers behind entry {index}", client + 1, rows.len());
+                    self.recorder.tell(*ticket, text);
+                }
+            }
             Event::Told { ticket, output } => {
                 if let Some((client, _)) = self.tickets.get(ticket) {
                     let text = format!("client {} hears: {}", client + 1, answer_text(output));
@@ -58,7 +65,7 @@ impl World {
 
     /// A message that the network takes to nobody.
     pub(super) fn watch_loss(&mut self, from: NodeId, to: NodeId, message: &PeerMessage) {
-        let loss = if self.net.is_cut(from, to) { Loss::Cut } else { Loss::Weather };
+        let loss = if self.net.cut_by(from, to).is_some() { Loss::Cut } else { Loss::Weather };
         self.recorder.lose(from, to, message, loss);
     }
 
@@ -83,11 +90,21 @@ impl World {
 
 fn wish_text(wanted: &Wanted) -> String {
     match wanted {
+        Wanted::Write(command) if command.events == 0 => "open a session".to_owned(),
         Wanted::Write(command) if command.events == 1 => "write 1 event".to_owned(),
         Wanted::Write(command) => format!("write {} events", command.events),
-        Wanted::Read(Consistency::Linearizable) => "read".to_owned(),
-        Wanted::Read(Consistency::AtLeast(index)) => format!("read, at least entry {index}"),
-        Wanted::Read(Consistency::Stale) => "read, however old".to_owned(),
+        Wanted::Read(consistency) => format!("read{}", how_fresh(*consistency)),
+        Wanted::ReadHistory(consistency, ids) => {
+            format!("read {} transfers{}", ids.len(), how_fresh(*consistency))
+        }
+    }
+}
+
+fn how_fresh(consistency: Consistency) -> String {
+    match consistency {
+        Consistency::Linearizable => String::new(),
+        Consistency::AtLeast(index) => format!(", at least entry {index}"),
+        Consistency::Stale => ", however old".to_owned(),
     }
 }
 

@@ -1,28 +1,29 @@
 //! A machine of the cluster: its disk, its clock, and the node that lives on it between two crashes.
 //!
-//! Every effect that the node wants is carried out here, on the real storage over a disk in memory; what takes
+//! Every effect that the node wants is carried out (`life`), on the real storage over a disk in memory; what takes
 //! time (a flush, a read of the history, a message) becomes an event of the world.
+
+mod life;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_consensus::{
-    Engine, EngineKind, EngineOptions, EngineState, LogEntry, Members, Write, WriteNumber,
-};
+use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, LogEntry, Members};
 use bezant_ledger::Ledger;
-use bezant_node::{Input, Installable, Node, NodeOptions, Now, Output, PeerMessage, Pull, Restored};
-use bezant_replica::{Mode, Recovered, Repair, Supplier, fetch, recover, verify};
-use bezant_rsm::{Prefetch, StateMachine};
-use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
-use bezant_storage::disk::{Disk, DiskError};
-use bezant_storage::log::{Log, LogOptions};
-use bezant_storage::record::{Identity, RecordError, VoteStore, load_members, store_members};
-use bezant_storage::{FaultPlan, History, MemoryDisk, RowChunk};
-use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term};
+use bezant_node::{Input, Node, NodeOptions, Now, Output, PeerMessage, Restored, Ticket};
+use bezant_replica::{Mode, Recovered, Repair, Supplier, recover};
+use bezant_rsm::StateMachine;
+use bezant_storage::disk::Disk;
+use bezant_storage::log::LogOptions;
+use bezant_storage::record::{Identity, RecordError, load_members, store_members};
+use bezant_storage::{FaultPlan, HistoryAnswer, MemoryDisk};
+use bezant_types::{LogIndex, Nanos, NodeId, TransferId};
 
 use crate::bug::{Bug, FlawedEngine, FlawedLedger};
+use crate::faults::kind;
 use crate::random::Random;
 use crate::rot::rot;
+use life::{Life, Trouble};
 
 /// Small, so that a short run fills segments and cuts checkpoints.
 const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
@@ -46,27 +47,18 @@ pub(crate) enum Wish {
     Later(SimInput),
     /// Tell a client.
     Reply(SimOutput),
+    /// Show a client what the history holds.
+    Show { ticket: Ticket, index: LogIndex, rows: HistoryAnswer },
+    /// A peer's state could not be read: that needs a cause.
+    Doubt { from: NodeId, reason: String },
 }
 
-/// A process: node and open files.
-struct Life {
-    disk: MemoryDisk,
-    node: SimNode,
-    log: Log,
-    votes: VoteStore,
-    history: History,
-    store: CheckpointStore,
-    supplier: Supplier,
-    writer: Option<CheckpointWriter>,
-    /// The last write that was handed to the log and not confirmed.
-    unconfirmed: Option<WriteNumber>,
-    /// Entries handed to the log and not yet known to be applied, by index.
-    entries: BTreeMap<LogIndex, LogEntry>,
-    applied: LogIndex,
-    /// It is noted on its disk that it may vote.
-    is_admitted: bool,
-    /// The node was told that its disk is nearly full.
-    is_pressed: bool,
+/// A process that ended by itself.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) reason: String,
+    /// The kind of the fault that explains it; `None` for a stop that nothing in the world explains.
+    pub(crate) cause: Option<&'static str>,
 }
 
 /// A machine.
@@ -87,8 +79,8 @@ pub(crate) struct Host {
     pub(crate) paused_until: u64,
     bug: Option<Bug>,
     engine: EngineKind,
-    /// Why the process ended by itself.
-    pub(crate) failure: Option<String>,
+    /// The process ended by itself.
+    pub(crate) stop: Option<Stop>,
     /// Entries that became known as applied, to be compared with what the others applied.
     pub(crate) newly_applied: Vec<LogEntry>,
     checkpoint_interval_bytes: usize,
@@ -98,6 +90,8 @@ pub(crate) struct Host {
     pub(crate) repairs: Vec<Repair>,
     /// Its disk has changed since it was read last.
     has_rot: bool,
+    /// A disk of it has rotten at some time: what it sent then may be of no use to others.
+    pub(crate) has_ever_rotten: bool,
 }
 
 impl Host {
@@ -118,12 +112,13 @@ impl Host {
             paused_until: 0,
             bug,
             engine,
-            failure: None,
+            stop: None,
             newly_applied: Vec::new(),
             checkpoint_interval_bytes,
             has_voted: false,
             repairs: Vec::new(),
             has_rot: false,
+            has_ever_rotten: false,
         }
     }
 
@@ -140,6 +135,10 @@ impl Host {
 
     pub(crate) const fn is_up(&self) -> bool {
         self.life.is_some()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.node().is_some_and(Node::is_leader)
     }
 
     pub(crate) fn node(&self) -> Option<&SimNode> {
@@ -194,7 +193,7 @@ impl Host {
     /// Starts a process on what the disk holds; an error says why it does not start.
     pub(crate) fn start(&mut self, seed: u64) -> Result<(), String> {
         self.lives += 1;
-        self.failure = None;
+        self.stop = None;
         let members = load_members(&self.disk).map_err(|error| error.to_string())?;
         let members = members.ok_or("nobody takes part")?;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
@@ -237,6 +236,8 @@ impl Host {
             unconfirmed: None,
             entries: by_index,
             applied,
+            readers: Vec::new(),
+            questions: BTreeMap::new(),
             is_admitted,
             is_pressed: false,
         });
@@ -259,6 +260,7 @@ impl Host {
     pub(crate) fn rot(&mut self, random: &mut Random) -> Option<String> {
         let file = rot(&self.disk, random);
         self.has_rot |= file.is_some();
+        self.has_ever_rotten |= file.is_some();
         file
     }
 
@@ -276,19 +278,44 @@ impl Host {
         let Some(life) = &mut self.life else { return Vec::new() };
         let Some(number) = life.unconfirmed.take() else { return Vec::new() };
         if let Err(error) = life.log.flush()
-            && self.bug != Some(Bug::IgnoreFailedFsync)
+            && (self.bug != Some(Bug::IgnoreFailedFsync) || self.has_no_power())
         {
-            return self.fail(time, &error.to_string());
+            return self.fail(time, Trouble::Storage(error.to_string()));
         }
         self.handle(time, Input::Persisted(number))
     }
 
+    /// The power failed in the middle of an operation of the disk.
+    fn has_no_power(&self) -> bool {
+        self.disk.faults().crash_at.is_some_and(|at| self.disk.counts().total() >= at)
+    }
+
+    /// The kind of the fault that explains why the disk refused.
+    fn cause(&self) -> Option<&'static str> {
+        let plan = self.disk.faults();
+        if self.has_no_power() {
+            Some(kind::POWER_LOSS_IN_WRITE)
+        } else if plan.fail_at.is_some_and(|at| self.disk.counts().total() >= at) {
+            Some(kind::DISK_FAILURE)
+        } else {
+            plan.capacity_bytes.is_some().then_some(kind::FULL_DISK)
+        }
+    }
+
     /// A write failed: the node takes part in nothing from now on.
-    fn fail(&mut self, time: u64, reason: &str) -> Vec<Wish> {
-        self.failure = Some(reason.to_owned());
+    fn fail(&mut self, time: u64, trouble: Trouble) -> Vec<Wish> {
+        let (reason, cause) = match trouble {
+            Trouble::Storage(reason) => (reason, self.cause()),
+            Trouble::Diverged(reason) => (reason, None),
+        };
+        self.stop = Some(Stop { reason: reason.clone(), cause });
+        if self.has_no_power() {
+            // It has no time to tell anybody.
+            return Vec::new();
+        }
         let now = self.now(time);
         let Some(life) = &mut self.life else { return Vec::new() };
-        life.node.handle(now, Input::Failed { reason: reason.to_owned() });
+        life.node.handle(now, Input::Failed { reason });
         let mut wishes = Vec::new();
         while let Some(output) = life.node.poll() {
             match output {
@@ -298,6 +325,13 @@ impl Host {
             }
         }
         wishes
+    }
+
+    /// Notes what a client wants to see of the history once the node says that it may.
+    pub(crate) fn ask_history(&mut self, ticket: Ticket, ids: Vec<TransferId>) {
+        if let Some(life) = &mut self.life {
+            life.questions.insert(ticket, ids);
+        }
     }
 
     fn work(&mut self, time: u64) -> Vec<Wish> {
@@ -315,10 +349,15 @@ impl Host {
                 self.has_voted |= ![NodeId(0), self.id].contains(&vote.voted_for);
             }
             let result = life.perform(output, self.bug, &mut wishes);
-            if let Err(error) = result {
-                wishes.extend(self.fail(time, &error));
+            if let Err(trouble) = result {
+                wishes.extend(self.fail(time, trouble));
                 break;
             }
+        }
+        if let Some(life) = &mut self.life
+            && let Err(trouble) = life.show(&mut wishes)
+        {
+            wishes.extend(self.fail(time, trouble));
         }
         self.note_applied();
         wishes
@@ -337,10 +376,21 @@ impl Host {
         }
     }
 
-    /// The disk fails at some operation from now on, or not any more.
-    pub(crate) fn set_disk_fault(&self, after: Option<u64>) {
-        let fail_at = after.map(|after| self.disk.counts().total() + after);
+    /// The disk fails at some operation from now on.
+    pub(crate) fn fail_disk(&self, after: u64) {
+        let fail_at = Some(self.disk.counts().total() + after);
         self.disk.set_faults(FaultPlan { fail_at, ..self.disk.faults() });
+    }
+
+    /// The power fails in the middle of some operation of the disk from now on.
+    pub(crate) fn fail_power(&self, after: u64) {
+        let crash_at = Some(self.disk.counts().total() + after);
+        self.disk.set_faults(FaultPlan { crash_at, ..self.disk.faults() });
+    }
+
+    /// Nothing goes wrong with the disk any more.
+    pub(crate) fn mend_disk(&self) {
+        self.disk.set_faults(FaultPlan::default());
     }
 
     /// The disk takes so many bytes more, or as many as come.
@@ -365,177 +415,4 @@ pub(crate) fn state_bytes(mut ledger: Ledger) -> Vec<u8> {
     while ledger.poll_checkpoint(1 << 20).is_some() {}
     ledger.begin_checkpoint();
     std::iter::from_fn(|| ledger.poll_checkpoint(1 << 20)).flatten().collect()
-}
-
-impl Life {
-    fn perform(&mut self, output: SimOutput, bug: Option<Bug>, wishes: &mut Vec<Wish>) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        match output {
-            Output::Persist(write) => self.persist(&write, bug, wishes)?,
-            Output::Send { to, message } => wishes.push(Wish::Send(to, message)),
-            Output::Fetch { index, term, prefetch } => {
-                let found = self.fetch(index, term, &prefetch)?;
-                wishes.push(Wish::Later(found));
-            }
-            Output::Rows(rows) => {
-                self.history.append(rows.movements, rows.refusals).map_err(|error| text(&error))?;
-                while !self.is_pressed
-                    && let Some(job) = self.history.next_job()
-                {
-                    let finished = job.run().map_err(|error| text(&error))?;
-                    self.history.complete(finished).map_err(|error| text(&error))?;
-                }
-            }
-            Output::CheckpointBegin { index, term } => {
-                self.writer = self.unless_full(self.store.begin(index, term))?;
-            }
-            Output::CheckpointPiece(piece) => {
-                if let Some(mut writer) = self.writer.take() {
-                    let written = self.unless_full(writer.write(&piece))?;
-                    self.writer = written.map(|()| writer);
-                }
-                wishes.push(Wish::Later(Input::CheckpointPieceTaken));
-            }
-            Output::CheckpointEnd { index, time, position } => {
-                let written = self.end_checkpoint(time, position)?;
-                let written = written.map(|digest| Input::CheckpointWritten { index, digest });
-                wishes.push(Wish::Later(written.unwrap_or(Input::CheckpointAbandoned(index))));
-            }
-            Output::Release(index) => self.log.release(index).map_err(|error| text(&error))?,
-            Output::Serve { to, pull } => self.serve(to, pull, wishes),
-            Output::InstallRows { from, until, bytes } => {
-                wishes.push(Wish::Later(self.install_rows(from, until, &bytes)?));
-            }
-            Output::InstallCheckpoint(installable) => {
-                wishes.push(Wish::Later(self.install(&installable)?));
-            }
-            Output::Answer { .. }
-            | Output::Refuse { .. }
-            | Output::QueryAnswer { .. }
-            | Output::BarrierPassed { .. } => wishes.push(Wish::Reply(output)),
-            Output::Members(members) => self.learn(&members)?,
-            Output::CaughtUp => {
-                self.admit().map_err(|error| text(&error))?;
-                wishes.push(Wish::Later(Input::Admit));
-            }
-            // One of the two is wrong: it hears of a majority, or that there is none.
-            Output::Differs { .. } => {}
-            Output::Diverged { reason, .. } | Output::Unreadable { reason, .. } => return Err(reason),
-        }
-        Ok(())
-    }
-
-    fn learn(&self, members: &Members) -> Result<(), String> {
-        let known = load_members(&self.disk).map_err(|error| error.to_string())?;
-        if known.is_none_or(|known| known.index < members.index) {
-            store_members(&self.disk, members).map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self) -> Result<(), RecordError> {
-        if let Some(identity) = Identity::load(&self.disk)? {
-            Identity { is_admitted: true, ..identity }.store(&self.disk)?;
-            self.is_admitted = true;
-        }
-        Ok(())
-    }
-
-    fn persist(&mut self, write: &Write, bug: Option<Bug>, wishes: &mut Vec<Wish>) -> Result<(), String> {
-        if let Some(vote) = write.vote
-            && bug != Some(Bug::ForgetVote)
-        {
-            self.votes.save(vote).map_err(|error| error.to_string())?;
-        }
-        if let Some(first) = write.entries.first()
-            && first.index <= self.log.last_index()
-        {
-            let after = LogIndex(first.index.0 - 1);
-            self.log.truncate(after).map_err(|error| error.to_string())?;
-            self.entries.split_off(&first.index);
-        }
-        for entry in &write.entries {
-            self.log.append(entry).map_err(|error| error.to_string())?;
-            self.entries.insert(entry.index, entry.clone());
-        }
-        if bug == Some(Bug::AcknowledgeBeforeFsync) {
-            wishes.push(Wish::Later(Input::Persisted(write.number)));
-        }
-        self.unconfirmed = Some(write.number);
-        wishes.push(Wish::Flush);
-        Ok(())
-    }
-
-    fn fetch(&self, index: LogIndex, term: Term, prefetch: &Prefetch<FetchKey>) -> Result<SimInput, String> {
-        let found = fetch(&self.history.reader(), prefetch).map_err(|error| error.to_string())?;
-        Ok(Input::Fetched { index, term, found })
-    }
-
-    /// The digest; `None` when there was no room for the checkpoint.
-    fn end_checkpoint(&mut self, time: Nanos, position: HistoryPosition) -> Result<Option<[u8; 32]>, String> {
-        let durable = self.history.flush().map_err(|error| error.to_string())?;
-        assert!(durable.reaches(position), "rows before the cut were handed over before it");
-        let Some(writer) = self.writer.take() else { return Ok(None) };
-        let Some(written) = self.unless_full(writer.finish(position, time))? else { return Ok(None) };
-        self.history.handle_checkpointed(position).map_err(|error| error.to_string())?;
-        Ok(Some(written.digest))
-    }
-
-    /// What was written of a checkpoint; `None` when there is no room for it: then what there is of it is removed.
-    fn unless_full<T>(&self, written: Result<T, CheckpointError>) -> Result<Option<T>, String> {
-        match written {
-            Ok(written) => Ok(Some(written)),
-            Err(CheckpointError::Disk(DiskError::Full { .. })) => {
-                self.store.abandon().map_err(|error| error.to_string())?;
-                Ok(None)
-            }
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn serve(&mut self, to: NodeId, pull: Pull, wishes: &mut Vec<Wish>) {
-        match self.supplier.supply(to, pull) {
-            Ok(Some(chunk)) => wishes.push(Wish::Send(to, PeerMessage::Chunk(chunk))),
-            Ok(None) => {}
-            Err(_) => self.supplier.forget(to),
-        }
-    }
-
-    fn install_rows(
-        &mut self,
-        from: HistoryPosition,
-        until: HistoryPosition,
-        bytes: &[u8],
-    ) -> Result<SimInput, String> {
-        let Ok(chunk) = RowChunk::decode(bytes) else { return Ok(Input::InstallFailed) };
-        if chunk.from != from || self.history.position() != from {
-            return Ok(Input::InstallFailed);
-        }
-        self.history.append(chunk.movements, chunk.refusals).map_err(|error| error.to_string())?;
-        assert!(self.history.position() == until, "a chunk ends where it says");
-        Ok(Input::RowsInstalled)
-    }
-
-    fn install(&mut self, installable: &Installable) -> Result<SimInput, String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let Installable { index, term, time, position, .. } = *installable;
-        if !verify(installable) {
-            return Ok(Input::InstallFailed);
-        }
-        let durable = self.history.flush().map_err(|error| text(&error))?;
-        assert!(durable.reaches(position), "all rows came first");
-        self.log.plan_reset(index, term).map_err(|error| text(&error))?;
-        let written = self.store.begin(index, term).and_then(|mut writer| {
-            writer.write(&installable.bytes)?;
-            writer.finish(position, time)
-        });
-        if self.unless_full(written)?.is_none() {
-            self.log.cancel_reset().map_err(|error| text(&error))?;
-            return Ok(Input::InstallFailed);
-        }
-        self.log.reset(index, term).map_err(|error| text(&error))?;
-        self.history.handle_checkpointed(position).map_err(|error| text(&error))?;
-        self.entries.clear();
-        Ok(Input::Installed)
-    }
 }

@@ -1,0 +1,253 @@
+//! What clients ask for: accounts and transfers of every kind, most of them good, some refused, some sent again.
+//!
+//! Clients share the accounts, so that they get into each other's way; the ids of transfers are their own.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bezant_ledger::{
+    Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetName, name_to_bytes,
+};
+use bezant_rsm::Command;
+use bezant_types::{
+    Account, AccountFlags, AccountId, AccountView, Bounds, Head, LedgerNumber, Nanos, Transfer,
+    TransferFlags, TransferId,
+};
+
+use crate::random::Random;
+
+/// Accounts that everybody makes at first.
+const FIRST: u128 = 12;
+/// Of those the last ones may be closed, and are opened again: the others go on.
+const CLOSABLE: u128 = 2;
+/// Accounts with bounds and names, that somebody makes later.
+const NAMED: u128 = 6;
+/// Nobody makes it.
+const MISSING: AccountId = AccountId(99);
+/// Old transfers that a client may send again, post or void.
+const REMEMBERED: usize = 24;
+
+/// What one client asks for, and what it knows for that.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    client: u64,
+    last_id: u64,
+    sent: VecDeque<Transfer>,
+    /// The heads of the accounts' spends, as it saw them last.
+    heads: BTreeMap<AccountId, Head>,
+}
+
+impl Workload {
+    pub(crate) const fn new(client: u64) -> Self {
+        Self { client, last_id: 0, sent: VecDeque::new(), heads: BTreeMap::new() }
+    }
+
+    /// Balances were shown.
+    pub(crate) fn see(&mut self, accounts: &[AccountView]) {
+        self.heads.extend(accounts.iter().map(|view| (view.account.id, view.spends.head)));
+    }
+
+    /// The next write, at a moment of the world.
+    pub(crate) fn write(&mut self, random: &mut Random, now: u64) -> Command {
+        match random.below(100) {
+            0..4 => self.with_hash(random),
+            4..7 => self.imported(random, now),
+            7..9 => named(random),
+            9..11 => bounds(random),
+            11..12 => name(random),
+            _ => command(Operation::CreateTransfers, &self.transfers(random)),
+        }
+    }
+
+    /// One to four transfers.
+    pub(crate) fn transfers(&mut self, random: &mut Random) -> Vec<Transfer> {
+        let count = random.between(1, 4);
+        let mut transfers: Vec<Transfer> = (0..count).map(|_| self.transfer(random)).collect();
+        if transfers.len() > 1 && random.per_mille(150) {
+            transfers[0].flags = transfers[0].flags.union(TransferFlags::LINKED);
+        }
+        self.sent.extend(&transfers);
+        self.sent.drain(..self.sent.len().saturating_sub(REMEMBERED));
+        transfers
+    }
+
+    /// Ids of which some are there.
+    pub(crate) fn known_ids(&self) -> Vec<TransferId> {
+        self.sent.iter().map(|transfer| transfer.id).collect()
+    }
+
+    fn transfer(&mut self, random: &mut Random) -> Transfer {
+        let at = usize::try_from(random.below(REMEMBERED as u64)).unwrap_or(0);
+        let old = self.sent.get(at).copied();
+        match (random.below(100), old) {
+            // Sent again as it was, or with another amount under the same id.
+            (0..12, Some(old)) => Transfer { flags: without_link(old.flags), ..old },
+            (12..15, Some(old)) => Transfer { amount: old.amount ^ 1, flags: without_link(old.flags), ..old },
+            (15..35, Some(old)) if old.flags.contains(TransferFlags::PENDING) => {
+                self.resolution(random, &old)
+            }
+            (35..57, _) => {
+                let timeout_seconds = u32::try_from(random.below(4)).unwrap_or(0);
+                Transfer { flags: TransferFlags::PENDING, timeout_seconds, ..self.payment(random) }
+            }
+            (57..60, _) => self.closing(random),
+            (60..67, _) => {
+                let caps = [
+                    TransferFlags::BALANCING_DEBIT,
+                    TransferFlags::BALANCING_CREDIT,
+                    TransferFlags::BALANCING_DEBIT.union(TransferFlags::BALANCING_CREDIT),
+                ];
+                let flags = random.pick(&caps).copied().unwrap_or_default();
+                Transfer { flags, ..self.payment(random) }
+            }
+            (67..70, _) => self.refused(random),
+            _ => self.payment(random),
+        }
+    }
+
+    fn payment(&mut self, random: &mut Random) -> Transfer {
+        // Accounts that are made later come up now and then.
+        let count = FIRST - CLOSABLE;
+        let debit = 1 + u128::from(random.next()) % count;
+        let others = if random.per_mille(100) { FIRST + NAMED } else { count };
+        let mut credit = 1 + u128::from(random.next()) % others;
+        if credit == debit {
+            credit = 1 + debit % count;
+        }
+        Transfer {
+            id: self.id(),
+            debit_account_id: AccountId(debit),
+            credit_account_id: AccountId(credit),
+            amount: u128::from(random.between(1, 50)),
+            ledger: LedgerNumber(1),
+            code: 1,
+            ..Transfer::default()
+        }
+    }
+
+    /// Closes an account until it is voided or its time is up.
+    fn closing(&mut self, random: &mut Random) -> Transfer {
+        let account = AccountId(FIRST - u128::from(random.next()) % CLOSABLE);
+        let payment = self.payment(random);
+        let timeout_seconds = u32::try_from(random.between(1, 3)).unwrap_or(1);
+        let pending = Transfer { timeout_seconds, ..payment };
+        if random.per_mille(500) {
+            let flags = TransferFlags::PENDING.union(TransferFlags::CLOSING_DEBIT);
+            Transfer { flags, debit_account_id: account, ..pending }
+        } else {
+            let flags = TransferFlags::PENDING.union(TransferFlags::CLOSING_CREDIT);
+            Transfer { flags, credit_account_id: account, ..pending }
+        }
+    }
+
+    /// What no ledger takes; one of the kinds may be good later, and its id is used up.
+    fn refused(&mut self, random: &mut Random) -> Transfer {
+        let payment = self.payment(random);
+        match random.below(4) {
+            0 => Transfer { credit_account_id: MISSING, ..payment },
+            1 => Transfer { credit_account_id: payment.debit_account_id, ..payment },
+            2 => Transfer { ledger: LedgerNumber(2), ..payment },
+            _ => Transfer { pending_id: payment.id, flags: TransferFlags::VOID_PENDING, ..payment },
+        }
+    }
+
+    fn resolution(&mut self, random: &mut Random, pending: &Transfer) -> Transfer {
+        let (flags, amount) = match random.below(10) {
+            0..4 => (TransferFlags::POST_PENDING, u128::MAX),
+            4..6 => (TransferFlags::POST_PENDING, u128::from(random.below(60))),
+            _ => (TransferFlags::VOID_PENDING, 0),
+        };
+        Transfer { id: self.id(), pending_id: pending.id, amount, flags, ..Transfer::default() }
+    }
+
+    /// A payment that holds only while nobody else spends from the account.
+    fn with_hash(&mut self, random: &mut Random) -> Command {
+        let transfer = self.payment(random);
+        let seen = self.heads.get(&transfer.debit_account_id).copied();
+        let prev_hash = if random.per_mille(800) { seen.unwrap_or(Head::NONE) } else { Head::NONE };
+        command(Operation::CreateTransfersExtended, &[ExtendedTransfer { transfer, prev_hash }])
+    }
+
+    /// Transfers with timestamps of their own: they are refused where the cluster's time is another than the world's.
+    fn imported(&mut self, random: &mut Random, now: u64) -> Command {
+        let count = random.between(1, 3);
+        let transfers: Vec<Transfer> = (0..count)
+            .map(|number| Transfer {
+                flags: TransferFlags::IMPORTED,
+                timestamp: Nanos(now + number),
+                ..self.payment(random)
+            })
+            .collect();
+        command(Operation::CreateTransfers, &transfers)
+    }
+
+    fn id(&mut self) -> TransferId {
+        self.last_id += 1;
+        TransferId(u128::from(self.client + 1) << 64 | u128::from(self.last_id))
+    }
+}
+
+fn command<E: Event>(operation: Operation, events: &[E]) -> Command {
+    operation.command(Event::write_all(events)).expect("invariant: whole events")
+}
+
+fn without_link(flags: TransferFlags) -> TransferFlags {
+    flags.without(TransferFlags::LINKED)
+}
+
+fn named_id(random: &mut Random) -> u128 {
+    FIRST + 1 + u128::from(random.next()) % NAMED
+}
+
+/// Names are few: two accounts may want the same.
+fn some_name(random: &mut Random) -> [u8; 64] {
+    name_to_bytes(&format!("account {}", random.below(8))).expect("invariant: a short name")
+}
+
+fn some_bounds(random: &mut Random) -> Bounds {
+    let minimum = -i128::from(random.below(2000));
+    let maximum = if random.per_mille(500) { i128::MAX } else { i128::from(random.below(2000)) };
+    Bounds { minimum, maximum }
+}
+
+/// An account with a name and bounds; it may be there already, as it is or otherwise.
+fn named(random: &mut Random) -> Command {
+    let id = named_id(random);
+    let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 2, ..Account::default() };
+    let (bounds, name) = (some_bounds(random), some_name(random));
+    command(Operation::CreateAccountsExtended, &[ExtendedAccount { account, bounds, name }])
+}
+
+fn bounds(random: &mut Random) -> Command {
+    let bounds = some_bounds(random);
+    command(Operation::SetBounds, &[SetBounds { account_id: AccountId(named_id(random)), bounds }])
+}
+
+fn name(random: &mut Random) -> Command {
+    let id = if random.per_mille(500) { named_id(random) } else { random.between(1, 12).into() };
+    command(Operation::SetName, &[SetName { account_id: AccountId(id), name: some_name(random) }])
+}
+
+/// Everybody makes the same accounts: all but the first find them there. Some may not be overdrawn, on one side or the
+/// other; some keep their balances.
+pub(crate) fn first_accounts() -> Vec<Account> {
+    let flags = |id: u128| match id {
+        4 => AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,
+        8 => AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS.union(AccountFlags::HISTORY),
+        9 => AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS,
+        10 => AccountFlags::HISTORY,
+        _ => AccountFlags::default(),
+    };
+    let account = |id: u128| Account {
+        id: AccountId(id),
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags: flags(id),
+        ..Account::default()
+    };
+    (1..=FIRST).map(account).collect()
+}
+
+/// The question that every read of balances asks.
+pub(crate) fn query() -> LedgerQuery {
+    LedgerQuery::Accounts((1..=FIRST + NAMED).map(AccountId).collect())
+}
