@@ -10,6 +10,7 @@
 mod account;
 mod asset;
 mod bench;
+mod child;
 mod cluster;
 mod demo;
 mod events;
@@ -146,15 +147,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Start(args) => start::run(&args).await?,
-        Command::Account(command) => command.run(&Session::connect(&global).await?).await?,
-        Command::Transfer(command) => command.run(&Session::connect(&global).await?).await?,
-        Command::Pay(args) => transfer::pay(&Session::connect(&global).await?, &args).await?,
-        Command::Asset(command) => command.run(&Session::connect(&global).await?).await?,
-        Command::Books(_) => asset::books(&Session::connect(&global).await?).await?,
-        Command::Events(args) => events::run(&Session::connect(&global).await?, &args).await?,
         Command::Verify(args) => verify::run(&global, &args).await?,
-        Command::Export(args) => exchange::export::run(&Session::connect(&global).await?, &args).await?,
-        Command::Import(command) => command.run(&Session::connect(&global).await?).await?,
         Command::Inspect(args) => inspect::run(global.output, &args)?,
         Command::Cluster(command) => command.run(&global).await?,
         Command::Demo(args) => return demo::run(&args).await,
@@ -163,8 +156,29 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "bezant", &mut io::stdout());
         }
+        command => {
+            let session = Session::connect(&global).await?;
+            let result = talk(command, &session).await;
+            let end = session.end();
+            result.and(end)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The commands that talk with a server in one session.
+async fn talk(command: Command, session: &Session) -> Result<(), Failure> {
+    match command {
+        Command::Account(command) => command.run(session).await,
+        Command::Transfer(command) => command.run(session).await,
+        Command::Pay(args) => transfer::pay(session, &args).await,
+        Command::Asset(command) => command.run(session).await,
+        Command::Books(_) => asset::books(session).await,
+        Command::Events(args) => events::run(session, &args).await,
+        Command::Export(args) => exchange::export::run(session, &args).await,
+        Command::Import(command) => command.run(session).await,
+        _ => unreachable!("invariant: `run` keeps the others"),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One command's talk with a server: the connection, the assets, and accounts by id or by name.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
@@ -8,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
-use crate::output::Format;
+use crate::output::{self, Format};
 
 /// Where a server listens unless it is told otherwise.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
@@ -37,16 +38,19 @@ pub(crate) struct Global {
         help_heading = "Connection"
     )]
     pub(crate) timeout: Duration,
-    /// How fresh answers must be
+    /// How fresh answers must be [default: linearizable; with --session: session]
+    #[arg(long, env = "BEZANT_READ", global = true, value_enum, help_heading = "Connection")]
+    pub(crate) read: Option<ReadArg>,
+    /// File that carries a session from command to command: it holds the last log entry that any of them has shown
     #[arg(
         long,
-        env = "BEZANT_READ",
-        default_value = "linearizable",
+        env = "BEZANT_SESSION",
+        value_name = "FILE",
         global = true,
-        value_enum,
+        help = "File that carries a session from command to command; without it a session is one command",
         help_heading = "Connection"
     )]
-    pub(crate) read: ReadArg,
+    pub(crate) session: Option<PathBuf>,
     /// How to print answers
     #[arg(short, long, default_value = "table", global = true, value_enum, help_heading = "Output")]
     pub(crate) output: Format,
@@ -57,8 +61,16 @@ pub(crate) struct Global {
 pub(crate) enum ReadArg {
     /// They show everything that was acknowledged before
     Linearizable,
-    /// Any node answers with what it has, be it old
+    /// Any node answers, and never shows less than this session has seen or done before
+    Session,
+    /// Any node answers with what it has; how old that may be is told on stderr
     Stale,
+}
+
+/// How old the answers to stale reads were, as JSON.
+#[derive(Debug, serde::Serialize)]
+struct Age {
+    age_ms: u64,
 }
 
 /// A connected server and what has been learned from it.
@@ -71,6 +83,7 @@ pub(crate) struct Session {
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
     assets: OnceCell<Assets>,
+    file: Option<PathBuf>,
 }
 
 impl Session {
@@ -78,21 +91,47 @@ impl Session {
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
         let server = global.server.as_deref().unwrap_or(SERVER_DEFAULT);
         let addresses = addresses(server);
-        // Of several, one that does not answer must not take all the time.
-        let share = u32::try_from(addresses.len()).unwrap_or(1);
-        let client = addresses
+        let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let mut builder = addresses
             .into_iter()
             .fold(Client::builder(), bezant_client::ClientBuilder::address)
             .reads(match global.read {
-                ReadArg::Linearizable => Reads::Linearizable,
-                ReadArg::Stale => Reads::Stale,
+                None if global.session.is_some() => Reads::Session,
+                None | Some(ReadArg::Linearizable) => Reads::Linearizable,
+                Some(ReadArg::Session) => Reads::Session,
+                Some(ReadArg::Stale) => Reads::Stale,
             })
             .deadline(global.timeout)
-            .connect_timeout(global.timeout / share)
-            .attempt_timeout(global.timeout / share)
-            .connect()
-            .await?;
-        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new() })
+            .connect_timeout(global.timeout / share);
+        // Of several, one that does not answer must not take all the time: the client sees to that.
+        if share == 1 {
+            builder = builder.attempt_timeout(global.timeout);
+        }
+        if let Some(file) = &global.session {
+            builder = builder.seen(read_session(file)?);
+        }
+        let client = builder.connect().await?;
+        let file = global.session.clone();
+        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new(), file })
+    }
+
+    /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.
+    pub(crate) fn end(&self) -> Result<(), Failure> {
+        if let Some(age) = self.client.take_age() {
+            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            output::note(&match self.output {
+                Format::Table => format!("a stale read: what it shows may be {age_ms} ms old"),
+                Format::Json => serde_json::to_string(&Age { age_ms }).map_err(anyhow::Error::from)?,
+            });
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        // Another command may have gone further meanwhile.
+        let seen = self.client.seen().max(read_session(file)?);
+        // Whoever reads the file meanwhile finds the old number or the new one.
+        let fresh = file.with_added_extension(format!("{}.new", std::process::id()));
+        let written =
+            std::fs::write(&fresh, format!("{seen}\n")).and_then(|()| std::fs::rename(&fresh, file));
+        written.map_err(|error| Failure::Usage(format!("the session {}: {error}", file.display())))
     }
 
     /// The assets of the server, asked for once.
@@ -112,6 +151,16 @@ impl Session {
             None => self.client.lookup_accounts_by_name(&[text]).await?,
         };
         found.into_iter().next().ok_or_else(|| Failure::NotFound(format!("there is no account {text}")))
+    }
+}
+
+/// The last log entry that a session has seen; 0 for one that begins.
+fn read_session(file: &Path) -> Result<u64, Failure> {
+    let wrong = |what: String| Failure::Usage(format!("the session {}: {what}", file.display()));
+    match std::fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().map_err(|_| wrong("it is no file of a session".to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 

@@ -1,27 +1,84 @@
 //! The signals that ask a command to stop, so that it can put away what it made.
+//!
+//! A terminal that closes says so (SIGHUP), to some programs twice: that counts once, and never as the second signal
+//! that ends a node at once. Whoever was started with SIGHUP ignored, as `nohup` does, goes on ignoring it.
 
+use std::future::pending;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C and SIGTERM.
+/// Ctrl-C, SIGTERM and the first SIGHUP.
 #[derive(Debug)]
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` once it came, and where it is ignored.
+    hang_up: Option<Signal>,
 }
 
 impl StopSignals {
     /// From here on they no longer end the process by themselves.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hang_up = if ignores_hang_up(&status) { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up,
+        })
     }
 
     /// Until one of them comes.
     pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => pending().await,
+            }
+        };
+        let is_hang_up = tokio::select! {
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => false,
+            _ = hang_up => true,
+        };
+        if is_hang_up {
+            self.hang_up = None;
         }
+    }
+}
+
+/// Reads from `/proc/self/status` whether the process was started so. Where the system has no such file, it was not.
+fn ignores_hang_up(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    // The lowest bit stands for signal 1.
+    mask & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        assert!(ignores_hang_up("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hang_up("SigIgn:\t0000000000001000\n"), "another signal");
+        assert!(!ignores_hang_up(""), "no such file");
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_closes_counts_once() {
+        let mut stop = StopSignals::new().unwrap();
+        if stop.hang_up.is_none() {
+            return;
+        }
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::HUP).unwrap();
+        stop.next().await;
+        rustix::process::kill_process(own, rustix::process::Signal::HUP).unwrap();
+        rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
+        stop.next().await;
+        assert!(stop.hang_up.is_none());
     }
 }

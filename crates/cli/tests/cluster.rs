@@ -307,6 +307,43 @@ async fn check_sessions(urls: &[String]) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_disk_under_its_old_number_shows_in_the_status() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cluster = Cluster::start(folder.path(), "raft").await;
+    make_accounts(&connect(&cluster.urls()).await).await;
+    let status = |cluster: &Cluster| {
+        let output = Command::new(env!("CARGO_BIN_EXE_bezant"))
+            .args(["cluster", "status", "--server", &cluster.urls().join(",")])
+            .output()
+            .expect("the program starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let wait_for = async |cluster: &Cluster, is_it: &dyn Fn(Option<i32>, &str) -> bool| {
+        let begun = std::time::Instant::now();
+        loop {
+            let (code, text) = status(cluster);
+            if is_it(code, &text) {
+                return;
+            }
+            assert!(begun.elapsed() < load::TIMEOUT, "{code:?}: {text}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    wait_for(&cluster, &|code, _| code == Some(0)).await;
+    cluster.kill(2);
+    std::fs::remove_dir_all(folder.path().join("2")).expect("its folder can be removed");
+    cluster.start_node(2);
+    wait_for(&cluster, &|code, text| {
+        code == Some(1)
+            && text.contains("voter, may not vote")
+            && text.contains("node 3 is a voter, and may not vote")
+            && text.contains("comes with another disk than the one that is known")
+    })
+    .await;
+}
+
 /// Starts a node that does not come up; what it says, and its exit code.
 fn refused(arguments: &[&str], folder: &Path, token: &str) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_bezant"))

@@ -1,23 +1,26 @@
 //! The connected client: which server is asked, how often, and until when.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bezant_api::v1::ledger_client::LedgerClient;
 use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::config::{Reads, Settings};
 use crate::error::reason;
-use crate::retry::is_worth_another_try;
+use crate::retry::{Tries, is_worth_another_try};
 use crate::{ClientBuilder, ClientError};
 
 /// The generated client of the ledger's service.
 pub(crate) type Service = LedgerClient<Channel>;
+
+/// A try that ended so closely before its time was up ended because of it.
+const CLOSE: Duration = Duration::from_millis(5);
 
 /// A connection to a Bezant ledger. Cheap to clone; clones share the connection.
 ///
@@ -48,6 +51,8 @@ struct Shared {
     current: AtomicUsize,
     /// The last log entry that any answer showed.
     seen: AtomicU64,
+    /// Of the oldest answer to a stale read since somebody asked for it.
+    age: Mutex<Option<Duration>>,
     settings: Settings,
 }
 
@@ -75,7 +80,7 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(channels: Vec<Channel>, current: usize, settings: Settings) -> Self {
+    pub(crate) fn new(channels: Vec<Channel>, current: usize, seen: u64, settings: Settings) -> Self {
         let services = channels
             .into_iter()
             .map(|channel| {
@@ -88,7 +93,8 @@ impl Client {
             shared: Arc::new(Shared {
                 services,
                 current: AtomicUsize::new(current),
-                seen: AtomicU64::new(0),
+                seen: AtomicU64::new(seen),
+                age: Mutex::new(None),
                 settings,
             }),
         }
@@ -124,28 +130,41 @@ impl Client {
         Sending: Future<Output = Result<Response<Reply>, Status>>,
     {
         let deadline = Instant::now() + self.settings().deadline;
-        let mut attempts = 0;
+        let mut tries = Tries::default();
         loop {
-            attempts += 1;
+            tries.count += 1;
             let (index, service) = self.service();
-            let timeout =
-                self.settings().attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
+            let begun = Instant::now();
+            let left = deadline.saturating_duration_since(begun);
+            let timeout = self.settings().attempts.timeout(&tries).min(left);
             let mut request = Request::new(message.clone());
             request.set_timeout(timeout);
             self.ask_for(&mut request);
             let status = match tokio::time::timeout(timeout, send(service, request)).await {
                 Ok(Ok(response)) => {
                     self.note(&response);
-                    return Ok(Answer { reply: response.into_inner(), attempts });
+                    return Ok(Answer { reply: response.into_inner(), attempts: tries.count });
                 }
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("no answer within {} ms", timeout.as_millis())),
             };
-            self.pause_before_another(index, attempts, deadline, &status).await?;
+            // The server and the transport look at the same clock.
+            let is_silence = begun.elapsed() + CLOSE >= timeout;
+            if tries.turn_after(&status, is_silence) {
+                self.fail_over(index);
+            }
+            self.pause_before_another(tries.count, deadline, &status).await?;
         }
     }
 
-    /// The last log entry that any answer showed; a session goes on from it. 0 = none yet.
+    /// How old the oldest answer to a [stale](Reads::Stale) read was, of all since this was asked last: how long before
+    /// the answer its node had heard from the leader. `None` where there was none.
+    pub fn take_age(&self) -> Option<Duration> {
+        self.shared.age.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The last log entry that any answer showed; a session goes on from it, also another client's
+    /// ([`ClientBuilder::seen`]). 0 = none yet.
     pub fn seen(&self) -> u64 {
         self.shared.seen.load(Ordering::Relaxed)
     }
@@ -163,25 +182,28 @@ impl Client {
     }
 
     fn note<Reply>(&self, response: &Response<Reply>) {
-        let index = response.metadata().get("bezant-index").and_then(|index| index.to_str().ok());
-        if let Some(index) = index.and_then(|index| index.parse().ok()) {
+        let number = |name| {
+            let text = response.metadata().get(name).and_then(|number| number.to_str().ok());
+            text.and_then(|text| text.parse::<u64>().ok())
+        };
+        if let Some(index) = number("bezant-index") {
             self.shared.seen.fetch_max(index, Ordering::Relaxed);
+        }
+        if let Some(millis) = number("bezant-age-ms") {
+            let mut age = self.shared.age.lock().unwrap_or_else(PoisonError::into_inner);
+            *age = (*age).max(Some(Duration::from_millis(millis)));
         }
     }
 
     /// Waits until it is worth another try; an error when it never is.
     pub(crate) async fn pause_before_another(
         &self,
-        index: usize,
         attempts: u32,
         deadline: Instant,
         status: &Status,
     ) -> Result<(), ClientError> {
         if !is_worth_another_try(status) {
             return Err(ClientError::from_status(status));
-        }
-        if status.code() != Code::ResourceExhausted {
-            self.fail_over(index);
         }
         let policy = self.settings().retry;
         let wait: Duration = policy.wait_after(attempts, status);

@@ -10,6 +10,7 @@ use bezant_types::{Movement, MovementNumber};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
+use crate::retry::Tries;
 use crate::{Client, ClientError, convert};
 
 /// Change events from a position on, without end.
@@ -29,8 +30,8 @@ pub struct Events {
     client: Client,
     next: MovementNumber,
     stream: Option<Streaming<v1::ChangeEvent>>,
-    /// How often the stream broke since the last event.
-    breaks: u32,
+    /// What came instead of events since the last one.
+    breaks: Tries,
 }
 
 impl fmt::Debug for Events {
@@ -48,7 +49,7 @@ impl Client {
             Some(from) => from,
             None => MovementNumber(self.books().await?.history.movements),
         };
-        let mut events = Events { client: self.clone(), next, stream: None, breaks: 0 };
+        let mut events = Events { client: self.clone(), next, stream: None, breaks: Tries::default() };
         events.connect().await?;
         Ok(events)
     }
@@ -68,7 +69,7 @@ impl Events {
             let Some(stream) = &mut self.stream else { continue };
             let status = match stream.message().await {
                 Ok(Some(event)) => {
-                    self.breaks = 0;
+                    self.breaks = Tries::default();
                     match self.accept(&event)? {
                         Some(event) => return Ok(event),
                         None => continue,
@@ -78,10 +79,13 @@ impl Events {
                 Err(status) => status,
             };
             self.stream = None;
-            self.breaks = self.breaks.saturating_add(1);
+            self.breaks.count = self.breaks.count.saturating_add(1);
             let (index, _) = self.client.service();
+            if self.breaks.turn_after(&status, false) {
+                self.client.fail_over(index);
+            }
             let deadline = Instant::now() + self.client.settings().deadline;
-            self.client.pause_before_another(index, self.breaks, deadline, &status).await?;
+            self.client.pause_before_another(self.breaks.count, deadline, &status).await?;
         }
     }
 
@@ -107,21 +111,25 @@ impl Events {
         }
         let settings = *self.client.settings();
         let deadline = Instant::now() + settings.deadline;
-        let mut attempts = 0;
+        let mut tries = Tries::default();
         loop {
-            attempts += 1;
+            tries.count += 1;
             let (index, mut service) = self.client.service();
             let request = Request::new(v1::WatchEventsRequest { from: Some(self.next.0) });
-            let opening = tokio::time::timeout(settings.attempt_timeout, service.watch_events(request));
-            let status = match opening.await {
+            let timeout = settings.attempts.timeout(&tries);
+            let opening = tokio::time::timeout(timeout, service.watch_events(request));
+            let (status, is_silence) = match opening.await {
                 Ok(Ok(response)) => {
                     self.stream = Some(response.into_inner());
                     return Ok(());
                 }
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded("no answer in time"),
+                Ok(Err(status)) => (status, false),
+                Err(_) => (Status::deadline_exceeded("no answer in time"), true),
             };
-            self.client.pause_before_another(index, attempts, deadline, &status).await?;
+            if tries.turn_after(&status, is_silence) {
+                self.client.fail_over(index);
+            }
+            self.client.pause_before_another(tries.count, deadline, &status).await?;
         }
     }
 }

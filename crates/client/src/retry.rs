@@ -51,6 +51,35 @@ impl Default for RetryPolicy {
     }
 }
 
+/// What the tries of a call have come to so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tries {
+    /// Begun. 1 = the first one.
+    pub(crate) count: u32,
+    /// Those that ended because nobody answered in time.
+    pub(crate) silences: u32,
+    /// Those that a server has turned down by itself, since the last one that had no answer.
+    pub(crate) refusals: u32,
+}
+
+impl Tries {
+    /// Takes the end of a try; true when the next one should turn to another server.
+    ///
+    /// Who is overloaded is waited for. Who says that it cannot just now is there, while the next one may be the very
+    /// node that fell silent: it is asked once more before the client turns away.
+    pub(crate) fn turn_after(&mut self, status: &Status, is_silence: bool) -> bool {
+        if is_silence {
+            self.silences = self.silences.saturating_add(1);
+        }
+        if is_silence || std::error::Error::source(status).is_some() {
+            self.refusals = 0;
+            return true;
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        status.code() != Code::ResourceExhausted && self.refusals > 1
+    }
+}
+
 /// True when the same call may fare better later.
 pub(crate) fn is_worth_another_try(status: &Status) -> bool {
     match status.code() {
@@ -104,6 +133,20 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(7)));
         let status = Status::with_error_details(Code::ResourceExhausted, "overloaded", details);
         assert_eq!(RetryPolicy::default().wait_after(1, &status), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn who_is_silent_is_left_and_who_answers_is_asked_once_more() {
+        let mut tries = Tries::default();
+        let (silent, refused) = (Status::deadline_exceeded(""), Status::unavailable("no leader"));
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert!(tries.turn_after(&silent, true));
+        assert!(!tries.turn_after(&refused, false));
+        assert!(tries.turn_after(&refused, false));
+        assert!(tries.turn_after(&broken, false));
+        assert!(!tries.turn_after(&refused, false), "another server: counted anew");
+        assert!(!tries.turn_after(&Status::resource_exhausted(""), false));
+        assert_eq!(tries.silences, 1);
     }
 
     #[test]

@@ -144,6 +144,8 @@ pub struct NodeStatus {
     pub matched: Option<LogIndex>,
     /// Its clock less this node's, when they met last.
     pub clock_offset_nanos: Option<i64>,
+    /// Why there is no connection, where one of the two refuses the other.
+    pub refused: Option<String>,
 }
 
 /// The cluster, as one of its nodes sees it.
@@ -153,6 +155,10 @@ pub struct ClusterStatus {
     pub node: NodeId,
     /// What the cluster agrees with; `None` for a node that is alone.
     pub engine: Option<EngineKind>,
+    /// False for a node that elects nobody: a learner, one whose disk is new or was damaged, until it has everything.
+    pub may_vote: bool,
+    /// Why this folder takes part in nothing (any more); `None` when it does.
+    pub removed: Option<String>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -183,6 +189,8 @@ impl ClusterStatus {
         Self {
             node,
             engine: None,
+            may_vote: true,
+            removed: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),

@@ -86,6 +86,7 @@ mod tests {
 
     fn status(live: &[u64]) -> ClusterStatus {
         let nodes = live.iter().map(|node| NodeStatus {
+            refused: None,
             node: NodeId(*node),
             address: String::new(),
             since: LogIndex(0),

@@ -69,6 +69,7 @@ impl Member {
             ticks: 0,
             growth,
         };
+        member.status.may_vote = member.directory.is_admitted();
         member.list();
         member
     }
@@ -111,6 +112,7 @@ impl Member {
             is_connected: false,
             matched: None,
             clock_offset_nanos: None,
+            refused: None,
         };
         self.status.nodes = members.nodes.iter().map(status).collect();
     }
@@ -190,6 +192,7 @@ impl Member {
     fn measure(&self, shared: &Shared, is_new_leader: bool) {
         let (metrics, status) = (&shared.metrics, &self.status);
         metrics.term.set(gauge(status.term.0));
+        metrics.may_vote.set(i64::from(status.may_vote));
         metrics.leads.set(i64::from(status.role == Role::Leader));
         metrics.committed_index.set(gauge(status.committed.0));
         if is_new_leader && status.leader.is_some() {
@@ -264,7 +267,11 @@ impl Member {
         self.status.take(&standing, replica.applied());
         self.status.agreed = replica.agreed();
         self.status.install = replica.install_progress();
+        self.status.may_vote = replica.may_vote();
+        self.status.removed = self.directory.removal();
+        let refusals = self.peers.refusals();
         for node in &mut self.status.nodes {
+            node.refused = refusals.get(&node.node).cloned();
             node.is_connected = node.node == self.status.node || self.peers.is_connected(node.node);
             node.clock_offset_nanos = self.offsets.get(&node.node).copied();
         }

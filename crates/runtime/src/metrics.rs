@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) disk_available: Gauge,
     pub(crate) read_only: Gauge,
     pub(crate) term: Gauge,
+    pub(crate) may_vote: Gauge,
     pub(crate) leads: Gauge,
     pub(crate) committed_index: Gauge,
     pub(crate) leader_changes: Counter,
@@ -46,6 +47,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
+        // A node that is alone decides everything.
+        let one = || {
+            let gauge = Gauge::default();
+            gauge.set(1);
+            gauge
+        };
         let seconds = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
         Self {
             entries: Counter::default(),
@@ -71,6 +78,7 @@ impl Metrics {
             disk_available: Gauge::default(),
             read_only: Gauge::default(),
             term: Gauge::default(),
+            may_vote: one(),
             leads: Gauge::default(),
             committed_index: Gauge::default(),
             leader_changes: Counter::default(),
@@ -153,6 +161,7 @@ impl Metrics {
     /// What only a node among others has to tell; a node that is alone shows zeros.
     fn register_cluster(&self, registry: &mut Registry) {
         registry.register("term", "The reign, as this node knows it", self.term.clone());
+        registry.register("may_vote", "1 while this node may vote", self.may_vote.clone());
         registry.register("leads", "1 while this node leads", self.leads.clone());
         registry.register(
             "committed_index",

@@ -29,6 +29,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
             Part::Leaving => "leaving",
         }
         .to_owned(),
+        refused: node.refused.unwrap_or_default(),
     });
     let read_only = match desk.handle.health() {
         Health::ReadOnly { reason } => reason,
@@ -50,6 +51,8 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         nodes: nodes.collect(),
         members_index: status.members_index.0,
         engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
+        may_vote: Some(status.may_vote),
+        removed: status.removed.unwrap_or_default(),
     }
 }
 

@@ -12,6 +12,11 @@ pub struct ClusterReply {
     pub node: u64,
     /// leader, follower or candidate.
     pub role: String,
+    /// False for a node that elects nobody, whatever its part: its disk is new or was damaged, and it lacks something
+    /// yet, or it is a learner. Null = not known.
+    pub may_vote: Option<bool>,
+    /// Why its folder takes part in nothing (any more); null = it does.
+    pub removed: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
@@ -55,6 +60,8 @@ pub struct ClusterNodeReply {
     pub matched: Option<u64>,
     /// Its clock less that of the node that answers, in nanoseconds; null = not met yet.
     pub clock_offset: Option<i64>,
+    /// Why there is no connection to it, where one of the two refuses the other; null = none does.
+    pub refused: Option<String>,
 }
 
 /// Nothing in place of 0.
@@ -71,11 +78,14 @@ impl From<v1::GetClusterReply> for ClusterReply {
             connected: node.connected,
             matched: unless_zero(node.matched),
             clock_offset: node.clock_offset,
+            refused: (!node.refused.is_empty()).then_some(node.refused),
         });
         let is_installing = reply.install_size != 0;
         Self {
             node: reply.node,
             role: reply.role,
+            may_vote: reply.may_vote,
+            removed: (!reply.removed.is_empty()).then_some(reply.removed),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

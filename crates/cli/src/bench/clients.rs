@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Target;
+use super::caller::Caller;
 use super::grpc::WINDOW_BYTES;
 use super::load::Load;
 use super::wire::{Records, Wire};
@@ -51,6 +52,17 @@ impl Connection {
         Ok(Self { calls: LedgerClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX) })
     }
 
+    /// Connects to the first of them that answers; `None` where there is none to ask.
+    pub(super) async fn open_any(urls: &[String]) -> Result<Option<Self>> {
+        let Some((last, others)) = urls.split_last() else { return Ok(None) };
+        for url in others {
+            if let Ok(connection) = Self::open_retrying(url, Duration::from_secs(2)).await {
+                return Ok(Some(connection));
+            }
+        }
+        Self::open_retrying(last, Duration::from_secs(30)).await.map(Some)
+    }
+
     /// Connects and waits for a first answer, as long as `patience`.
     pub(super) async fn open_retrying(url: &str, patience: Duration) -> Result<Self> {
         let start = Instant::now();
@@ -79,7 +91,7 @@ pub(super) async fn create_accounts(load: &Load, wire: &mut Wire) -> Result<()> 
         let records = load.accounts_from(first, count);
         let results = wire.submit(Records::Accounts, records).await?;
         check_results(&results, count, |status| {
-            CreateAccountStatus::from_number(status).map_or("unknown status", CreateAccountStatus::name)
+            Some(CreateAccountStatus::from_number(status).map_or("unknown status", CreateAccountStatus::name))
         })
         .context("an account was refused")?;
         first += count;
@@ -98,6 +110,8 @@ pub(super) struct Outcome {
     pub(super) amount_sum: u128,
     /// Ids of some of the transfers.
     pub(super) sample: Vec<TransferId>,
+    /// How often a request was tried again, at another node.
+    pub(super) retries: u64,
 }
 
 /// What clients share: how many transfers have been handed out and how many answered.
@@ -111,7 +125,7 @@ struct Progress {
 pub(super) async fn send_transfers(load: &Load, target: &Target) -> Result<Outcome> {
     let mut connections = Vec::new();
     for number in 0..load.clients {
-        connections.push(Wire::open(target, number).await?);
+        connections.push(Caller::open(target, number).await?);
     }
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
@@ -124,7 +138,8 @@ pub(super) async fn send_transfers(load: &Load, target: &Target) -> Result<Outco
         () = watch(&progress, load.transfers) => bail!("the server has answered nothing for {PATIENCE:?}"),
     };
     let elapsed = start.elapsed();
-    Ok(Outcome { elapsed, latencies: total.latencies, amount_sum: total.amount_sum, sample: total.sample })
+    let ClientOutcome { latencies, amount_sum, sample, retries } = total;
+    Ok(Outcome { elapsed, latencies, amount_sum, sample, retries })
 }
 
 /// What all clients together have done.
@@ -135,6 +150,7 @@ async fn join(mut clients: JoinSet<Result<ClientOutcome>>) -> Result<ClientOutco
         total.latencies.add(&client.latencies).context("latencies cannot be added")?;
         total.amount_sum += client.amount_sum;
         total.sample.extend(client.sample);
+        total.retries += client.retries;
     }
     Ok(total)
 }
@@ -144,12 +160,13 @@ struct ClientOutcome {
     latencies: Histogram<u64>,
     amount_sum: u128,
     sample: Vec<TransferId>,
+    retries: u64,
 }
 
 impl ClientOutcome {
     fn new() -> Result<Self> {
         let latencies = Histogram::new_with_bounds(1, 3_600_000_000, 3).context("no histogram")?;
-        Ok(Self { latencies, amount_sum: 0, sample: Vec::new() })
+        Ok(Self { latencies, amount_sum: 0, sample: Vec::new(), retries: 0 })
     }
 }
 
@@ -157,7 +174,7 @@ impl ClientOutcome {
 async fn send(
     load: Load,
     client: u64,
-    mut connection: Wire,
+    mut connection: Caller,
     progress: Arc<Progress>,
 ) -> Result<ClientOutcome> {
     let mut outcome = ClientOutcome::new()?;
@@ -171,13 +188,18 @@ async fn send(
     let mut next = take();
     while let Some(((records, id), count)) = next {
         let start = Instant::now();
-        let call = connection.submit(Records::Transfers, records);
+        let call = connection.submit(records);
         // The call is polled first: the next request is made while this one is on its way.
         let (results, following) = tokio::join!(biased; call, async { take() });
         let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         outcome.latencies.saturating_record(elapsed.max(1));
-        check_results(&results?, count, |status| {
-            CreateTransferStatus::from_number(status).map_or("unknown status", CreateTransferStatus::name)
+        let (results, is_retried) = results?;
+        check_results(&results, count, |status| {
+            // What an earlier try has done.
+            let is_done = is_retried && status == CreateTransferStatus::Exists.number();
+            (!is_done).then(|| {
+                CreateTransferStatus::from_number(status).map_or("unknown status", CreateTransferStatus::name)
+            })
         })
         .context("a transfer was refused")?;
         if outcome.sample.len() < sample_max {
@@ -187,19 +209,23 @@ async fn send(
         next = following;
     }
     outcome.amount_sum = generator.amount_sum;
+    outcome.retries = connection.retries;
     Ok(outcome)
 }
 
-/// An error unless there is a result for each of `count` events and every one is `created`.
-fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> &'static str) -> Result<()> {
+/// An error unless there is a result for each of `count` events and every one is `created`, or has no name for what is
+/// wrong with it.
+fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> Option<&'static str>) -> Result<()> {
     let results = records::<RESULT_SIZE>(results).context("the results are cut")?;
     if u64::try_from(results.len()).ok() != Some(count) {
         bail!("{count} events have {} results", results.len());
     }
     for (number, result) in results.iter().enumerate() {
         let status = result_from_bytes(result).status;
-        if status != u32::MAX {
-            bail!("event {number} of its request: {} ({status})", name(status));
+        if status != u32::MAX
+            && let Some(name) = name(status)
+        {
+            bail!("event {number} of its request: {name} ({status})");
         }
     }
     Ok(())
@@ -238,10 +264,11 @@ mod tests {
 
     #[test]
     fn only_created_counts() {
-        let name = |_: u32| "exceeds_credits";
+        let name = |_: u32| Some("exceeds_credits");
         check_results(&results(&[u32::MAX, u32::MAX]), 2, name).unwrap();
         let refusal = check_results(&results(&[u32::MAX, 54]), 2, name).unwrap_err();
         assert_eq!(refusal.to_string(), "event 1 of its request: exceeds_credits (54)");
+        check_results(&results(&[u32::MAX, 54]), 2, |status| (status != 54).then_some("?")).unwrap();
         check_results(&results(&[u32::MAX]), 2, name).unwrap_err();
         check_results(&results(&[u32::MAX])[..15], 1, name).unwrap_err();
     }

@@ -13,7 +13,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::{Method, Request, StatusCode, Uri, Version};
 use prost::Message;
 use tokio::net::TcpStream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Large enough that a full request and its answer never wait for a window update.
 pub(super) const WINDOW_BYTES: u32 = 4 << 20;
@@ -25,6 +25,16 @@ const PATH: &str = "/bezant.v1.Ledger/Submit";
 const PREFIX_SIZE: usize = 5;
 /// Up to this size records are copied beside their prefix, which is cheaper than a frame of their own.
 const COPIED_SIZE_MAX: usize = 16 << 10;
+
+/// The node cannot, or it cannot be told whether it could: another one may, and the ids tell what was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Away(String);
+
+/// What breaks a connection.
+fn away(error: impl std::fmt::Display) -> Away {
+    Away(format!("no answer: {error}"))
+}
 
 /// One connection with one request in flight.
 #[derive(Debug)]
@@ -68,12 +78,12 @@ impl Grpc {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
 
-        let mut sender = self.sender.clone().ready().await.context("the connection is closed")?;
-        let (response, mut body) = sender.send_request(request, false).context("no request can be sent")?;
+        let mut sender = self.sender.clone().ready().await.map_err(away)?;
+        let (response, mut body) = sender.send_request(request, false).map_err(away)?;
         for (chunk, is_last) in message(operation, records) {
-            body.send_data(chunk, is_last).context("the request cannot be sent")?;
+            body.send_data(chunk, is_last).map_err(away)?;
         }
-        let response = response.await.context("no answer")?;
+        let response = response.await.map_err(away)?;
         ensure!(response.status() == StatusCode::OK, "the server answers {}", response.status());
         check_status(response.headers(), false)?;
         let message = read(response.into_body()).await?;
@@ -110,11 +120,11 @@ fn message(operation: v1::Operation, records: Bytes) -> impl Iterator<Item = (By
 async fn read(mut body: RecvStream) -> Result<Bytes> {
     let mut whole = Bytes::new();
     while let Some(chunk) = body.data().await {
-        let chunk = chunk.context("the answer is cut")?;
-        body.flow_control().release_capacity(chunk.len()).context("the answer is cut")?;
+        let chunk = chunk.map_err(away)?;
+        body.flow_control().release_capacity(chunk.len()).map_err(away)?;
         whole = if whole.is_empty() { chunk } else { Bytes::from([&whole[..], &chunk[..]].concat()) };
     }
-    let trailers = body.trailers().await.context("the answer is cut")?.unwrap_or_default();
+    let trailers = body.trailers().await.map_err(away)?.unwrap_or_default();
     check_status(&trailers, true)?;
     ensure!(whole.first() == Some(&0) && whole.len() >= PREFIX_SIZE, "the answer is no plain message");
     Ok(whole.slice(PREFIX_SIZE..))
@@ -128,6 +138,13 @@ fn check_status(headers: &HeaderMap, is_end: bool) -> Result<()> {
         None => bail!("the answer has no status"),
         Some(_) => {
             let status = Status::from_header_map(headers).context("the answer has no status")?;
+            let may_fare_better_elsewhere = matches!(
+                status.code(),
+                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted
+            );
+            if may_fare_better_elsewhere {
+                return Err(Away(format!("status {}: {}", i32::from(status.code()), status.message())).into());
+            }
             bail!("status {}: {}", i32::from(status.code()), status.message())
         }
     }
@@ -158,8 +175,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         check_status(&headers, false).unwrap();
         check_status(&headers, true).unwrap_err();
-        headers.insert("grpc-status", HeaderValue::from_static("8"));
+        headers.insert("grpc-status", HeaderValue::from_static("3"));
         headers.insert("grpc-message", HeaderValue::from_static("too%20much"));
-        assert_eq!(check_status(&headers, false).unwrap_err().to_string(), "status 8: too much");
+        assert_eq!(check_status(&headers, false).unwrap_err().to_string(), "status 3: too much");
+        headers.insert("grpc-status", HeaderValue::from_static("14"));
+        assert!(check_status(&headers, false).unwrap_err().is::<Away>());
     }
 }

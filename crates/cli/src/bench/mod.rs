@@ -8,6 +8,7 @@
 //! Never: the load is not prepared ahead of the run, so memory does not grow with its length.
 
 mod books;
+mod caller;
 mod clients;
 mod grpc;
 mod load;
@@ -43,7 +44,7 @@ use wire::Wire;
     bezant bench --batch 1 --clients 64 --transfers 500000   single payments\n  \
     bezant bench --transfers 5000000 --restart      and the time of a restart after kill -9\n  \
     bezant bench --server http://127.0.0.1:7070     a server that runs already\n  \
-    bezant bench --server a:7070,b:7070,c:7070      the nodes of a cluster\n  \
+    bezant bench --server a:7070,b:7070,c:7070      the nodes of a cluster; when one fails, the load goes on at the others\n  \
     bezant bench --tigerbeetle                      through the door for TigerBeetle's clients\n  \
     bezant bench --tigerbeetle=127.0.0.1:3000       a TigerBeetle, or a Bezant, that runs already (cluster 0)")]
 pub(crate) struct BenchArgs {
@@ -106,6 +107,7 @@ const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help sa
 /// Runs the benchmark against the server at `server`, or against one of its own; prints the figures.
 /// `BEZANT_SERVER` alone does not choose a server here.
 ///
+/// Of several nodes one may fail, and another lead: the load goes on, and the figures say how often it was tried again.
 /// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
 /// or the books do not agree with what was sent.
 pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitCode> {
@@ -148,6 +150,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// True for several nodes: what one cannot do, another may.
+    fn is_cluster(&self) -> bool {
+        self.urls.len() > 1
+    }
+
     /// All that it names.
     fn name(&self) -> String {
         self.frames.clone().unwrap_or_else(|| self.urls.join(","))
@@ -164,10 +171,7 @@ impl Target {
 /// The benchmark, step by step.
 async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) -> Result<Report> {
     let load = Load::new(args, run_number(own.is_some()), target.frames.is_some());
-    let mut connection = match target.urls.first() {
-        Some(url) => Some(Connection::open_retrying(url, Duration::from_secs(30)).await?),
-        None => None,
-    };
+    let mut connection = Connection::open_any(&target.urls).await?;
     let before = match &mut connection {
         Some(connection) => Some(BooksBefore::read(connection).await?),
         None => None,
@@ -176,6 +180,10 @@ async fn measure(args: &BenchArgs, target: &Target, mut own: Option<OwnServer>) 
     clients::create_accounts(&load, &mut wire).await?;
 
     let outcome = clients::send_transfers(&load, target).await?;
+    if outcome.retries > 0 {
+        // The node that was asked before may be gone.
+        connection = Connection::open_any(&target.urls).await?;
+    }
     if let Wire::Frames(frames) = &mut wire {
         books::check_accounts(frames, &load, &outcome).await?;
     }

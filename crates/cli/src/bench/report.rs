@@ -25,6 +25,8 @@ pub(super) struct Report {
     hot_percent: u64,
     elapsed_milliseconds: u64,
     transfers_per_second: u64,
+    /// How often a request was tried again at another node, because one had failed or another one leads.
+    retries: u64,
     request_latency_microseconds: Latency,
     queries: Vec<QueryReport>,
     /// `null` when the server is not the benchmark's own, as everything below.
@@ -91,6 +93,7 @@ impl Report {
             hot_percent: args.hot,
             elapsed_milliseconds: u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
             transfers_per_second: per_second(args.transfers, outcome.elapsed.as_nanos()),
+            retries: outcome.retries,
             request_latency_microseconds: Latency::of(&outcome.latencies),
             queries: queries.collect(),
             server_memory_peak_bytes: None,
@@ -130,6 +133,9 @@ impl Report {
         writeln!(out)?;
         writeln!(out, "{:<36} {:>12}", "transfers a second", thousands(self.transfers_per_second))?;
         writeln!(out, "{:<36} {:>12}", "seconds", decimal(self.elapsed_milliseconds, 3))?;
+        if self.retries > 0 {
+            writeln!(out, "{:<36} {:>12}", "requests tried again", thousands(self.retries))?;
+        }
         if let Some(bytes) = self.server_memory_peak_bytes {
             writeln!(out, "{:<36} {:>12}", "peak memory of the server, MiB", thousands(bytes >> 20))?;
         }

@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::child::own_program;
 
 /// How long the server may take to say where it listens: recovery of a large folder comes before it.
 const START_TIMEOUT: Duration = Duration::from_mins(5);
@@ -151,11 +153,7 @@ impl Drop for OwnServer {
 
 /// Starts this program as a server on `folder` and reads from its output where it listens.
 fn spawn(folder: &Path, speaks_frames: bool) -> Result<Process> {
-    let program = std::env::current_exe().context("this program does not know its own file")?;
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BEZANT_")) {
-        command.env_remove(name);
-    }
+    let mut command = own_program()?;
     command.arg("start").arg("--data-dir").arg(folder).args(["--listen", "127.0.0.1:0"]);
     if speaks_frames {
         command.args(["--tigerbeetle-listen", "127.0.0.1:0"]);

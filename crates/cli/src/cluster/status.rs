@@ -22,7 +22,9 @@ const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
   bezant cluster status --server a.example:7070,b.example:7070,c.example:7070
   bezant cluster status --server 127.0.0.1:7070 -o json
 
-Every address is asked by itself, and answers of itself. Exit code 1 when one does not answer, or none leads.")]
+Every address is asked by itself, and answers of itself. Exit code 3 when one does not answer, or none leads. Exit
+code 1 when all answer, and one takes part in nothing, does not talk with another because one refuses the other, or
+has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
 pub(crate) struct StatusArgs {}
 
 /// One address and what it said.
@@ -88,12 +90,38 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     if rows.iter().all(|row| row.status.as_ref().is_none_or(|status| status.leader.is_none())) {
         return Err(Failure::Unavailable("no node leads".to_owned()));
     }
-    Ok(())
+    let troubles: Vec<String> =
+        rows.iter().filter_map(|row| row.status.as_ref()).flat_map(troubles).collect();
+    if troubles.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(troubles.join("\nbezant: ")).into()) }
+}
+
+/// What keeps a node that answers from being one of those that decide.
+fn troubles(status: &ClusterJson) -> Vec<String> {
+    let node = status.node;
+    let mut troubles = Vec::new();
+    if let Some(reason) = &status.removed {
+        troubles.push(format!("node {node} takes part in nothing: {reason}"));
+    }
+    for other in &status.nodes {
+        if let Some(reason) = &other.refused {
+            troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
+        }
+    }
+    if lacks_vote(status) {
+        troubles.push(format!("node {node} is a voter, and may not vote: it has not everything (yet)"));
+    }
+    troubles
+}
+
+/// True for a node that is to vote, and does not.
+fn lacks_vote(status: &ClusterJson) -> bool {
+    status.may_vote == Some(false) && status.removed.is_none() && part(status) == "voter"
 }
 
 /// What the node may decide, as it sees it; "removed" for one that takes no part any more.
 fn part(status: &ClusterJson) -> String {
-    let own = status.nodes.iter().find(|node| node.node == status.node);
+    let is_in = status.removed.is_none();
+    let own = status.nodes.iter().find(|node| is_in && node.node == status.node);
     let alone = if status.nodes.is_empty() { "alone" } else { "removed" };
     own.map_or_else(|| alone.to_owned(), |node| node.part.clone())
 }
@@ -119,7 +147,7 @@ fn table(rows: &[Row]) -> Result<(), Failure> {
             status.node.to_string(),
             row.server.clone(),
             install.unwrap_or(role),
-            part(status),
+            if lacks_vote(status) { "voter, may not vote".to_owned() } else { part(status) },
             status.term.to_string(),
             status.applied.to_string(),
             newest.saturating_sub(status.applied).to_string(),
@@ -141,4 +169,44 @@ fn table(rows: &[Row]) -> Result<(), Failure> {
         ("DISK LEFT", Align::Right),
     ];
     output::table(&headings, &rows.iter().map(cells).collect::<Vec<_>>(), "no nodes")
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_client::ClusterNode;
+
+    use super::*;
+
+    fn told(may_vote: Option<bool>, part: &str, removed: &str, refused: &str) -> Vec<String> {
+        let node = |node, part: &str, refused: &str| ClusterNode {
+            node,
+            part: part.to_owned(),
+            refused: refused.to_owned(),
+            ..ClusterNode::default()
+        };
+        troubles(&ClusterJson::from(ClusterReply {
+            node: 3,
+            may_vote,
+            removed: removed.to_owned(),
+            nodes: vec![node(1, "voter", refused), node(3, part, "")],
+            ..ClusterReply::default()
+        }))
+    }
+
+    #[test]
+    fn a_node_that_cannot_decide_is_told() {
+        let nothing: [&str; 0] = [];
+        assert_eq!(told(Some(true), "voter", "", ""), nothing);
+        assert_eq!(told(None, "voter", "", ""), nothing, "an earlier version");
+        assert_eq!(told(Some(false), "learner", "", ""), nothing, "it is not to vote");
+        assert!(told(Some(false), "voter", "", "")[0].contains("may not vote"));
+        assert!(
+            told(Some(true), "voter", "", "another disk")[0].contains("node 1 do not talk: another disk")
+        );
+        let removed = told(Some(false), "voter", "another disk", "");
+        assert!(
+            removed.len() == 1 && removed[0].contains("takes part in nothing: another disk"),
+            "{removed:?}"
+        );
+    }
 }

@@ -45,7 +45,15 @@ enum How {
   bezant demo --how pause --rounds 20 --quiet
 
 The nodes are processes of this program on a folder under the system's folder for temporary files. All of it
-is gone at the end, also after Ctrl-C.")]
+is gone at the end, also after Ctrl-C or when the terminal closes. They take nothing from BEZANT_ variables.
+
+The gap of a round is the longest time that any single client waited from one answer to the next while it paid
+without a pause: what a caller feels. Beside it stands the longest time in which no client had an answer. The
+clients are those that anybody has, with the timeouts that they come with.
+
+The proof looks at every node by itself: each acknowledged payment is found by its id and stands once in the
+history. The state that is shown of a node is a hash over all accounts, with balances and heads of their chains,
+and over every row of the history.")]
 pub(crate) struct DemoArgs {
     /// What happens to a node in every round
     #[arg(long, value_enum, default_value_t = How::Kill)]
@@ -92,36 +100,63 @@ async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
     let payers = Payers::start(&nodes.urls(), args.clients.into(), args.batch.into()).await?;
     say(format!("{} clients pay, {} payments a call", args.clients, args.batch))?;
     tell_rate(&payers, args.quiet, Duration::from_secs(2)).await?;
-    let mut gaps = Vec::new();
+    let mut gaps = Gaps::default();
     for round in 1..=args.rounds {
-        gaps.push(strike(args, nodes, &payers).await?);
+        let (of_one, of_all) = strike(args, nodes, &payers).await?;
         if args.rounds > 1 {
-            let gap = gaps.last().map_or(0, Duration::as_millis);
-            output::note(&format!("round {round} of {}: {gap} ms", args.rounds));
+            output::note(&format!("round {round} of {}: {} ms", args.rounds, of_one.as_millis()));
         }
+        gaps.of_one.push(of_one);
+        gaps.of_all.push(of_all);
     }
     let errors = payers.look(|told| told.errors);
     let paid = payers.stop().await?;
     let index = nodes.level().await?;
     let proof = proof::prove(nodes, NODES, &paid).await?;
-    gaps.sort_unstable();
-    let millis = |at: usize| gaps.get(at).map_or(0, Duration::as_millis);
-    output::line(&format!(
-        "longest time without an answer, {} times: p50 {} ms, max {} ms",
-        gaps.len(),
-        millis(gaps.len() / 2),
-        millis(gaps.len() - 1)
-    ))?;
+    gaps.print()?;
     output::line(&format!("calls that ended without an answer: {errors}"))?;
     output::line(&format!("all nodes stand at log entry {index}"))?;
     output::line(&format!(
-        "{} acknowledged payments: every one is there, once; {} movements in all, and the books balance",
+        "{} acknowledged payments: every node has every one, once; {} movements in all, and the books balance",
         proof.acknowledged, proof.movements
     ))?;
     for (at, digest) in proof.digests.iter().enumerate() {
-        output::line(&format!("node {} has state {:032x}", at + 1, u128::from_be_bytes(first(digest))))?;
+        output::line(&format!(
+            "node {} has state {:032x} (accounts and history)",
+            at + 1,
+            u128::from_be_bytes(first(digest))
+        ))?;
     }
     Ok(())
+}
+
+/// The longest gaps, a round each.
+#[derive(Debug, Default)]
+struct Gaps {
+    /// Of any single client.
+    of_one: Vec<Duration>,
+    /// In which no client at all had an answer.
+    of_all: Vec<Duration>,
+}
+
+impl Gaps {
+    fn print(mut self) -> Result<(), Failure> {
+        let names = [
+            ("longest gap of a single client", &mut self.of_one),
+            ("longest time without an answer to any client", &mut self.of_all),
+        ];
+        for (name, gaps) in names {
+            gaps.sort_unstable();
+            let millis = |at: usize| gaps.get(at).map_or(0, Duration::as_millis);
+            output::line(&format!(
+                "{name}, {} times: p50 {} ms, max {} ms",
+                gaps.len(),
+                millis(gaps.len() / 2),
+                millis(gaps.len() - 1)
+            ))?;
+        }
+        Ok(())
+    }
 }
 
 /// The first half of a digest: enough to see by eye that they are equal; they were compared as a whole.
@@ -129,8 +164,9 @@ fn first(digest: &[u8; 32]) -> [u8; 16] {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
-/// Does it to a node, and brings it back; the longest time in which no client had an answer.
-async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<Duration> {
+/// Does it to a node, and brings it back; the longest gap of any single client, and the longest time in which none had
+/// an answer.
+async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<(Duration, Duration)> {
     let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
     nodes.healthy().await?;
     let (leader, _) = nodes.leader(None).await?;
@@ -150,8 +186,12 @@ async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<D
         say(format!("node {next} leads in term {term}, seen after {} ms", begun.elapsed().as_millis()))?;
     }
     tell_rate(payers, args.quiet, AWAY.saturating_sub(begun.elapsed())).await?;
-    let gap = payers.look(|told| told.gap);
-    say(format!("the longest time in which no client had an answer: {} ms", gap.as_millis()))?;
+    let (of_one, of_all) = payers.look(|told| (told.gap_of_one, told.gap_of_all));
+    say(format!(
+        "the longest gap of a single client: {} ms; no client at all had an answer for {} ms",
+        of_one.as_millis(),
+        of_all.as_millis()
+    ))?;
     match args.how {
         How::Pause => nodes.signal(victim, Signal::CONT)?,
         How::Stop => {
@@ -162,7 +202,7 @@ async fn strike(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<D
     }
     say(format!("node {victim} is back"))?;
     tell_rate(payers, args.quiet, Duration::from_secs(1)).await?;
-    Ok(gap)
+    Ok((of_one, of_all))
 }
 
 /// Lets the clients pay for a while, and says how fast they are.

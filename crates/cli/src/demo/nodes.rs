@@ -3,15 +3,16 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bezant_client::{Client, ClusterReply};
 use bezant_runtime::EngineKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ports::free_address;
+use crate::child::{last_lines, own_program};
 
 /// How long a node may take for what it was asked.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,22 +60,50 @@ impl Nodes {
 
     /// Starts a node on its folder, again or for the first time.
     pub(super) fn start_one(&mut self, number: usize) -> Result<()> {
-        let program = std::env::current_exe().context("this program's own file is not known")?;
-        let errors = fs::File::create(self.folder.join(format!("node-{number}.err")))?;
+        let errors = fs::OpenOptions::new().create(true).append(true).open(self.log(number))?;
         let node = &mut self.all[number - 1];
-        let child = Command::new(program)
+        let child = own_program()?
             .args(["start", "--node", &number.to_string(), "--nodes", &self.list])
             .args(["--listen", &node.listen, "--engine", self.engine.name()])
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{number}")))
             .env("BEZANT_TOKEN", &self.token)
-            .env_remove("BEZANT_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors)
             .spawn()
             .context("a node cannot be started")?;
         node.child = Some(child);
+        Ok(())
+    }
+
+    /// Where a node complains.
+    fn log(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("node-{number}.err"))
+    }
+
+    /// What went wrong, and what the nodes said last: the folder with all that they said goes with the demo.
+    fn failure(&self, what: &str) -> anyhow::Error {
+        let said = self.all.iter().map(|node| {
+            let log = fs::read_to_string(self.log(node.number)).unwrap_or_default();
+            let said = last_lines(&log);
+            format!("\nnode {}:{}", node.number, if said.is_empty() { " nothing" } else { &said })
+        });
+        anyhow!("{what}; what the nodes said last:{}", said.collect::<String>())
+    }
+
+    /// An error when a node has ended that nobody has ended.
+    fn ensure_running(&mut self, except: Option<usize>) -> Result<()> {
+        for at in 0..self.all.len() {
+            let node = &mut self.all[at];
+            let number = node.number;
+            if Some(number) != except
+                && let Some(child) = &mut node.child
+                && let Some(status) = child.try_wait()?
+            {
+                return Err(self.failure(&format!("node {number} ended by itself ({status})")));
+            }
+        }
         Ok(())
     }
 
@@ -124,9 +153,10 @@ impl Nodes {
     }
 
     /// Waits until a node leads that is not `except`; its number and term.
-    pub(super) async fn leader(&self, except: Option<usize>) -> Result<(usize, u64)> {
+    pub(super) async fn leader(&mut self, except: Option<usize>) -> Result<(usize, u64)> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
+            self.ensure_running(except)?;
             for node in self.all.iter().filter(|node| Some(node.number) != except) {
                 if let Some(status) = self.status(node.number).await
                     && status.role == "leader"
@@ -136,13 +166,14 @@ impl Nodes {
             }
             tokio::time::sleep(LOOK).await;
         }
-        bail!("no node leads after {} s; see {}", PATIENCE.as_secs(), self.folder.display())
+        Err(self.failure(&format!("no node leads after {} s", PATIENCE.as_secs())))
     }
 
     /// Waits until all nodes answer, and follow closely: what happens next must not happen to a second one.
-    pub(super) async fn healthy(&self) -> Result<()> {
+    pub(super) async fn healthy(&mut self) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
+            self.ensure_running(None)?;
             let mut applied = Vec::new();
             let mut committed = 0;
             for node in &self.all {
@@ -157,14 +188,15 @@ impl Nodes {
             }
             tokio::time::sleep(LOOK).await;
         }
-        bail!("a node does not catch up; see {}", self.folder.display())
+        Err(self.failure("a node does not catch up"))
     }
 
     /// Waits until all nodes have applied the same entry, and nothing behind it is on its way.
-    pub(super) async fn level(&self) -> Result<u64> {
+    pub(super) async fn level(&mut self) -> Result<u64> {
         let begun = Instant::now();
         let mut last = None;
         while begun.elapsed() < PATIENCE {
+            self.ensure_running(None)?;
             let mut applied = Vec::new();
             for node in &self.all {
                 applied.push(self.status(node.number).await.map(|status| (status.applied, status.committed)));
@@ -178,7 +210,7 @@ impl Nodes {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("the nodes do not come level; see {}", self.folder.display())
+        Err(self.failure("the nodes do not come level"))
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bezant_client::{
-    AccountId, Client, CreateAccountStatus, CreateTransferStatus, NewAccount, NewTransfer, RetryPolicy,
-    TransferId, ids::IdGenerator,
+    AccountId, Client, CreateAccountStatus, CreateTransferStatus, NewAccount, NewTransfer, TransferId,
+    ids::IdGenerator,
 };
 use hdrhistogram::Histogram;
 
@@ -22,13 +22,32 @@ const LATENCY_MAX_MICROS: u64 = 60_000_000;
 pub(super) struct Told {
     /// Every payment that was acknowledged.
     pub(super) paid: Vec<TransferId>,
-    /// Microseconds of calls since the last look.
+    /// Microseconds of calls since the beginning anew.
     pub(super) latency: Histogram<u64>,
-    /// When the last answer came.
-    last: Instant,
-    /// The longest time without any answer since the last look.
-    pub(super) gap: Duration,
+    /// When each client had its last answer, from when on it paid again.
+    last: Vec<Instant>,
+    /// The longest time since that any client waited from one answer to the next, what it waits for now included.
+    pub(super) gap_of_one: Duration,
+    /// The longest time since in which no client had an answer.
+    pub(super) gap_of_all: Duration,
     pub(super) errors: u64,
+}
+
+impl Told {
+    /// Client `number` has an answer.
+    fn note_answer(&mut self, number: usize) {
+        self.note_gaps(&[number]);
+        self.last[number] = Instant::now();
+    }
+
+    /// Counts the time that those clients have waited by now, and all together.
+    fn note_gaps(&mut self, numbers: &[usize]) {
+        for number in numbers {
+            self.gap_of_one = self.gap_of_one.max(self.last[*number].elapsed());
+        }
+        let any = self.last.iter().max().map_or(Duration::ZERO, Instant::elapsed);
+        self.gap_of_all = self.gap_of_all.max(any);
+    }
 }
 
 /// The clients.
@@ -39,16 +58,10 @@ pub(super) struct Payers {
     tasks: Vec<tokio::task::JoinHandle<Result<()>>>,
 }
 
-/// A client of all nodes that turns to another one quickly.
+/// A client of all nodes, as anybody has it: nothing is set that a user would have to set.
 pub(super) async fn connect(urls: &[String]) -> Result<Client> {
     let builder = urls.iter().fold(Client::builder(), |builder, url| builder.address(url.as_str()));
-    let retry = RetryPolicy {
-        wait_initial: Duration::from_millis(2),
-        wait_max: Duration::from_millis(50),
-        attempts_max: 0,
-    };
-    let builder = builder.deadline(Duration::from_secs(30)).attempt_timeout(Duration::from_millis(300));
-    Ok(builder.connect_timeout(Duration::from_millis(300)).retry(retry).connect().await?)
+    Ok(builder.connect().await?)
 }
 
 /// Makes the accounts.
@@ -68,8 +81,9 @@ impl Payers {
         let told = Arc::new(Mutex::new(Told {
             paid: Vec::new(),
             latency: Histogram::new_with_max(LATENCY_MAX_MICROS, 3)?,
-            last: Instant::now(),
-            gap: Duration::ZERO,
+            last: vec![Instant::now(); clients],
+            gap_of_one: Duration::ZERO,
+            gap_of_all: Duration::ZERO,
             errors: 0,
         }));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -85,15 +99,16 @@ impl Payers {
     /// Looks at what was told since the last look: payments in all, the longest gap, latencies.
     pub(super) fn look<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = told.last.elapsed();
-        told.gap = told.gap.max(open);
+        let all: Vec<usize> = (0..told.last.len()).collect();
+        told.note_gaps(&all);
         look(&mut told)
     }
 
     /// Forgets gaps and latencies so far.
     pub(super) fn begin_anew(&self) {
         self.look(|told| {
-            told.gap = Duration::ZERO;
+            told.gap_of_one = Duration::ZERO;
+            told.gap_of_all = Duration::ZERO;
             told.latency.reset();
         });
     }
@@ -134,9 +149,7 @@ async fn pay(
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(outcomes) => {
-                let open = told.last.elapsed();
-                told.gap = told.gap.max(open);
-                told.last = Instant::now();
+                told.note_answer(number);
                 let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
                 told.latency.saturating_record(micros);
                 for (id, outcome) in ids.iter().zip(outcomes) {

@@ -1,9 +1,11 @@
-//! The proof at the end of the demo: nothing that was acknowledged is missing, and nothing is there twice.
+//! The proof at the end of the demo: nothing that was acknowledged is missing at any node, nothing is there twice, and
+//! all nodes have the same state.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use bezant_client::{AccountId, Client, LedgerTotals, MovementNumber, TransferId};
+use bezant_codec::movement_to_bytes;
 use sha2::{Digest, Sha256};
 
 use super::nodes::Nodes;
@@ -17,7 +19,8 @@ const LOOKUP: usize = 8_000;
 pub(super) struct Proof {
     pub(super) acknowledged: usize,
     pub(super) movements: u64,
-    /// Of every node: SHA-256 over all accounts with their balances and the heads of their chains.
+    /// Of every node: SHA-256 over all accounts, with their balances and the heads of their chains, and behind them
+    /// over every row of the history.
     pub(super) digests: Vec<[u8; 32]>,
 }
 
@@ -25,6 +28,7 @@ pub(super) struct Proof {
 pub(super) async fn prove(nodes: &Nodes, count: usize, paid: &[TransferId]) -> Result<Proof> {
     let distinct: BTreeSet<TransferId> = paid.iter().copied().collect();
     ensure!(distinct.len() == paid.len(), "an id was acknowledged twice");
+    let ids: Vec<TransferId> = distinct.into_iter().collect();
     let mut digests = Vec::new();
     let mut movements = 0;
     for number in 1..=count {
@@ -35,41 +39,39 @@ pub(super) async fn prove(nodes: &Nodes, count: usize, paid: &[TransferId]) -> R
             "the books of node {number} do not balance"
         );
         movements = books.history.movements;
-        digests.push(digest(&client).await?);
+        let mut digest = Sha256::new();
+        take_accounts(&client, &mut digest).await?;
+        let kept = take_history(&client, &mut digest).await?;
+        ensure!(kept.len() as u64 == movements, "the history of node {number} is not all there");
+        let missing = ids.iter().filter(|id| !kept.contains(id)).count();
+        ensure!(missing == 0, "{missing} acknowledged payments are not in the history of node {number}");
+        let mut found = 0;
+        for ids in ids.chunks(LOOKUP) {
+            found += client.lookup_transfers(ids).await?.len();
+        }
+        let missing = ids.len() - found;
+        ensure!(missing == 0, "node {number} does not find {missing} acknowledged payments");
+        digests.push(digest.finalize().into());
     }
-    let client = Client::connect(nodes.url(1)).await?;
-    let ids: Vec<TransferId> = distinct.iter().copied().collect();
-    let mut found = 0;
-    for ids in ids.chunks(LOOKUP) {
-        found += client.lookup_transfers(ids).await?.len();
-    }
-    ensure!(found == ids.len(), "{} acknowledged payments are missing", ids.len() - found);
-    ensure!(is_once(&client, movements).await?, "a payment is there twice");
     ensure!(digests.iter().all(|digest| *digest == digests[0]), "the nodes do not have the same state");
     Ok(Proof { acknowledged: paid.len(), movements, digests })
 }
 
-async fn digest(client: &Client) -> Result<[u8; 32]> {
+async fn take_accounts(client: &Client, digest: &mut Sha256) -> Result<()> {
     let ids: Vec<AccountId> = (1..=ACCOUNTS).map(AccountId).collect();
     let accounts = client.lookup_accounts(&ids).await?;
     ensure!(accounts.len() == ids.len(), "an account is missing");
-    // The heads are hashes over everything that ever moved.
-    Ok(Sha256::digest(format!("{accounts:?}")).into())
+    digest.update(format!("{accounts:?}"));
+    Ok(())
 }
 
-/// True when no id has two movements, over the whole history.
-async fn is_once(client: &Client, count: u64) -> Result<bool> {
+/// The ids of the whole history; an error when one has two movements.
+async fn take_history(client: &Client, digest: &mut Sha256) -> Result<BTreeSet<TransferId>> {
     let mut ids = BTreeSet::new();
-    let mut from = 0;
-    while from < count {
-        let page = client.movements(MovementNumber(from), 0).await?;
-        if page.is_empty() {
-            break;
-        }
-        from += page.len() as u64;
-        if !page.iter().all(|(_, movement)| ids.insert(movement.transfer.id)) {
-            return Ok(false);
-        }
+    let mut rows = client.movements_paged(MovementNumber(0));
+    while let Some((number, movement)) = rows.next().await? {
+        digest.update(movement_to_bytes(&movement));
+        ensure!(ids.insert(movement.transfer.id), "the payment of row {number} is there twice");
     }
-    Ok(ids.len() as u64 == count)
+    Ok(ids)
 }

@@ -56,9 +56,9 @@ A file for all nodes of a cluster; each is started with its --node:
     { id = 3, peer = \"c.example:7071\", data_dir = \"/data/bezant\" },
   ]
 
-A flag counts before the environment, the environment before the file. Ctrl-C or SIGTERM
-stops the node in good order; a second one ends it at once, and loses nothing that was
-acknowledged.")]
+A flag counts before the environment, the environment before the file. Ctrl-C, SIGTERM or a
+closed terminal (SIGHUP, unless nohup has it ignored) stops the node in good order; a second
+one ends it at once, and loses nothing that was acknowledged.")]
 pub(crate) struct StartArgs {
     /// Folder with everything that the node keeps [default: ./bezant-data]
     #[arg(long, env = "BEZANT_DATA_DIR", value_name = "DIR")]

@@ -75,10 +75,18 @@ impl From<Broken> for Failure {
 
 /// Verifies it.
 pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
-    let report = match (&args.file, &args.account) {
-        (Some(path), _) => verify_file(path, args.of)?,
-        (None, Some(account)) => verify_account(&Session::connect(global).await?, account).await?,
-        (None, None) => verify_all(&Session::connect(global).await?).await?,
+    let report = if let Some(path) = &args.file {
+        verify_file(path, args.of)?
+    } else {
+        let session = Session::connect(global).await?;
+        let report = match &args.account {
+            Some(account) => verify_account(&session, account).await,
+            None => verify_all(&session).await,
+        };
+        let end = session.end();
+        let report = report?;
+        end?;
+        report
     };
     print(global.output, &report)
 }

@@ -26,6 +26,10 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &s
     let mut told = Told::default();
     while !queue.is_stopping() {
         let result = connect(shared, peer, address);
+        match &result {
+            Err(HandshakeError::Refused(reason)) => shared.refusals().insert(peer, reason.clone()),
+            Ok(_) | Err(HandshakeError::Io(_) | HandshakeError::NotYet) => shared.refusals().remove(&peer),
+        };
         let pause = match result {
             Ok(stream) => {
                 wait = WAIT_FIRST;

@@ -85,6 +85,8 @@ struct Shared {
     /// The connections that this node accepted, by peer: a newer one ends the older.
     accepted: Mutex<BTreeMap<NodeId, (u64, stream::Stream)>>,
     is_stopping: AtomicBool,
+    /// Why there is no connection to a peer, where one refuses the other.
+    refusals: Mutex<BTreeMap<NodeId, String>>,
     dropped: AtomicU64,
     sent: AtomicU64,
     sent_bytes: AtomicU64,
@@ -140,6 +142,10 @@ impl Shared {
             ),
         };
         Err(HandshakeError::Refused(reason))
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, BTreeMap<NodeId, String>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_met(&self, met: &Met) {
@@ -217,6 +223,7 @@ impl Peers {
             links: RwLock::default(),
             accepted: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            refusals: Mutex::default(),
             dropped: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -256,6 +263,11 @@ impl Peers {
     /// True while messages to this peer have a connection.
     pub(crate) fn is_connected(&self, to: NodeId) -> bool {
         self.with_queue(to, Queue::is_open).unwrap_or(false)
+    }
+
+    /// Why there is no connection to a peer, where one refuses the other.
+    pub(crate) fn refusals(&self) -> BTreeMap<NodeId, String> {
+        self.shared.refusals().clone()
     }
 
     /// Messages that were dropped since the beginning: a queue was full, or there was no connection.

@@ -11,7 +11,7 @@ use bezant_storage::disk::DiskError;
 use bezant_storage::log::Log;
 use bezant_storage::record::{Identity, RecordError, VoteStore, load_members, store_members};
 use bezant_storage::{History, HistoryQuery, MemoryDisk, RowChunk};
-use bezant_types::{FetchKey, HistoryPosition, LogIndex, Nanos, NodeId, Term, TransferId};
+use bezant_types::{FetchKey, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, Term, TransferId};
 
 use super::{SimInput, SimNode, SimOutput, Wish};
 use crate::bug::Bug;
@@ -136,7 +136,8 @@ impl Life {
         let reached = history.position();
         for reader in self.readers.extract_if(.., |reader| reached.reaches(reader.position)) {
             let Some(ids) = self.questions.remove(&reader.ticket) else { continue };
-            let rows = history.read(&HistoryQuery::Transfers(ids)).map_err(|error| error.to_string())?;
+            let end = MovementNumber(reader.position.movements);
+            let rows = history.read(&HistoryQuery::Transfers(ids), end).map_err(|error| error.to_string())?;
             wishes.push(Wish::Show { ticket: reader.ticket, index: reader.index, rows });
         }
         Ok(())
