@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use bezant_rsm::{UnknownCall, UnreadableAnswer};
+use bezant_rsm::{UnknownCall, UnreadableAnswer, UnwritableCall};
 use bezant_runtime::{ChangeError, StartError};
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
@@ -76,6 +76,9 @@ pub enum CallError {
     /// A command was done; its answer is of another version.
     #[error(transparent)]
     Unreadable(#[from] UnreadableAnswer),
+    /// A call's arguments do not fit into the format. Nothing was sent.
+    #[error(transparent)]
+    Unwritable(#[from] UnwritableCall),
     /// Nothing was done.
     #[error("the command has {size} bytes, and may have {}: split it", COMMAND_SIZE_MAX)]
     CommandTooLarge {

@@ -70,7 +70,7 @@ impl<S: Service + Default> MemberHandle<S> {
 
     /// When a call that begins now gives up.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.timeout
+        deadline_in(self.shared.timeout)
     }
 
     /// Puts a command in the log; the service's answer, once the command is on disk on a majority and applied here or at
@@ -262,6 +262,13 @@ fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<
         // Of a later version: nothing is known of it.
         Err(_) => Err(CallError::OutcomeUnknown),
     }
+}
+
+/// Longer than anybody waits: 30 years. The clock has no moment that is `Duration::MAX` away.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+fn deadline_in(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(FOREVER)
 }
 
 /// Waits, if there is time.

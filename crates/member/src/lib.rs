@@ -24,7 +24,7 @@ mod session;
 
 pub use bezant_rsm::{
     Call, Caller, Event, Freshness, RestoreError, SavedState, Service, Subscription, UnknownCall,
-    UnreadableAnswer, state_machine,
+    UnreadableAnswer, UnwritableCall, state_machine,
 };
 pub use bezant_runtime::{
     ChangeError, ClusterStatus, EngineKind, Health, NodeStatus, Part, Role, StartError, StartReport,
