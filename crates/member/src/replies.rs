@@ -156,7 +156,8 @@ impl Replies {
         let made = made.map_or(0, Bytes::len);
         while self.bytes > BYTES_MAX {
             let excess = self.bytes - BYTES_MAX;
-            let spare = |number: u64, session: &Session| session.bytes - if number == current { made } else { 0 };
+            let spare =
+                |number: u64, session: &Session| session.bytes - if number == current { made } else { 0 };
             let most = self.sessions.iter_mut().max_by_key(|(number, session)| spare(**number, session));
             let Some((number, session)) = most else { return };
             let free = session.forget(excess, (*number == current).then_some(newest));
@@ -321,7 +322,12 @@ mod tests {
             assert_eq!(replies.admit(head(late, number, 1), 7), Admission::Reply(answer));
         }
         assert!(replies.bytes <= BYTES_MAX);
-        let counted: usize = replies.sessions.values().flat_map(|session| session.replies.iter().flatten()).map(Bytes::len).sum();
+        let counted: usize = replies
+            .sessions
+            .values()
+            .flat_map(|session| session.replies.iter().flatten())
+            .map(Bytes::len)
+            .sum();
         assert_eq!(counted, replies.bytes);
     }
 

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, UnwritableCall, state_machine};
+use bezant_rsm::{
+    Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, UnwritableCall, state_machine,
+};
 use bezant_types::{LogIndex, Nanos};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

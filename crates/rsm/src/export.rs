@@ -101,11 +101,7 @@ pub async fn query<C: Caller, T: DeserializeOwned>(
 /// # Panics
 /// When the state cannot be written, or not be read again as what it is: a checkpoint that counts must come back, for the log
 /// before it goes.
-pub fn checkpoint<T: Serialize + DeserializeOwned>(
-    version: u32,
-    state: &T,
-    read: &AtomicUsize,
-) -> Vec<u8> {
+pub fn checkpoint<T: Serialize + DeserializeOwned>(version: u32, state: &T, read: &AtomicUsize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(CALL_SIZE_USUAL);
     bytes.push(CHECKPOINT_FORMAT);
     bytes.extend_from_slice(&version.to_le_bytes());

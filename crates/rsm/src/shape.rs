@@ -65,7 +65,7 @@ enum Kind {
 }
 
 impl Tracer {
-    /// Counts one such thing in; the odd factors of MurmurHash keep sums of different things apart.
+    /// Counts one such thing in; the odd factors of `MurmurHash` keep sums of different things apart.
     const fn count(&mut self, kind: Kind, variant: u32, parts: usize) {
         let mut mixed = (kind as u64) << 56 ^ (variant as u64) << 32 ^ parts as u64;
         mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
