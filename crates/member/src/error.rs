@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use bezant_rsm::{UnknownCall, UnreadableAnswer};
-use bezant_runtime::{ChangeError, StartError};
+use bezant_rsm::{UnknownCall, UnreadableAnswer, UnwritableCall};
+use bezant_runtime::{ChangeError, EngineKind, StartError};
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
 use thiserror::Error;
@@ -58,12 +58,99 @@ pub enum OpenError {
         /// What the last that was asked said.
         reason: String,
     },
+    /// The others look for this node where it is not any more.
+    #[error(
+        "the others reach node {node} at {known}, and it is at {own} now: listen where they look for it, or say with \
+         MemberOptions::advertise that it is there; or remove it, and let it join on an empty folder"
+    )]
+    OtherAddress {
+        /// Which.
+        node: NodeId,
+        /// Where the others look for it.
+        known: String,
+        /// Where it would be.
+        own: String,
+    },
+    /// The folder is another member's.
+    #[error(
+        "the folder is that of node {found}, and MemberOptions::node says {wanted}: leave that out, or choose another folder"
+    )]
+    OtherNode {
+        /// Whose it is.
+        found: NodeId,
+        /// Who wanted it.
+        wanted: NodeId,
+    },
+    /// The folder is another cluster's.
+    #[error(
+        "the folder is that of node {node} of a cluster with another token: check the token, or choose another folder"
+    )]
+    OtherToken {
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// The folder's cluster agrees with another engine.
+    #[error(
+        "the folder's cluster agrees by {found}, and MemberOptions::engine says {wanted}: leave that out, or begin another cluster \
+         on an empty folder"
+    )]
+    OtherEngine {
+        /// What it agrees with.
+        found: EngineKind,
+        /// What was asked for.
+        wanted: EngineKind,
+    },
+    /// The cluster went on without it.
+    #[error("this folder takes part in the cluster no more: {reason}")]
+    Removed {
+        /// Which node, why, and what helps.
+        reason: String,
+    },
+    /// The folder is not whole.
+    #[error(
+        "the folder holds the data of node {node}, and not the list of the members (members.bzm): put the whole folder back, or \
+         remove the node, and let it join on an empty folder"
+    )]
+    NoMembers {
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// The folder is not a member's.
+    #[error(
+        "the folder holds {file}, which is no file of a member: choose an empty folder, or one that does not exist yet"
+    )]
+    Foreign {
+        /// What was found.
+        file: String,
+    },
+    /// The folder is not a member's.
+    #[error(
+        "the folder holds a log or checkpoints, and does not say whose (node.bzi): put the whole folder back, or choose an empty one"
+    )]
+    NotEmpty,
     /// The folder, or what it holds, cannot be used.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(StartError),
     /// The thread that starts it ended.
     #[error("the start was interrupted")]
     Interrupted,
+}
+
+impl From<StartError> for OpenError {
+    /// In the words of one who has options, and no command line.
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::OtherAddress { node, known, own } => Self::OtherAddress { node, known, own },
+            StartError::OtherNode { found, wanted } => Self::OtherNode { found, wanted },
+            StartError::OtherCluster { node } => Self::OtherToken { node },
+            StartError::OtherEngine { found, wanted, .. } => Self::OtherEngine { found, wanted },
+            StartError::Removed { reason } => Self::Removed { reason },
+            StartError::NoMembers { node } => Self::NoMembers { node },
+            StartError::Foreign { file } => Self::Foreign { file },
+            StartError::NotEmpty { .. } => Self::NotEmpty,
+            other => Self::Start(other),
+        }
+    }
 }
 
 /// Why a call has no answer.
@@ -76,6 +163,9 @@ pub enum CallError {
     /// A command was done; its answer is of another version.
     #[error(transparent)]
     Unreadable(#[from] UnreadableAnswer),
+    /// A call's arguments do not fit into the format. Nothing was sent.
+    #[error(transparent)]
+    Unwritable(#[from] UnwritableCall),
     /// Nothing was done.
     #[error("the command has {size} bytes, and may have {}: split it", COMMAND_SIZE_MAX)]
     CommandTooLarge {
@@ -108,6 +198,9 @@ pub enum CallError {
         /// What happened, and what helps.
         reason: String,
     },
+    /// The cluster goes on without this member. Whether a command that was under way was done is not known.
+    #[error("this node was removed from the cluster: shut it down; to come back it joins on an empty folder")]
+    Removed,
     /// The member is shut down. Whether a command was done is not known.
     #[error("the member is shut down")]
     ShutDown,
@@ -132,11 +225,34 @@ pub enum RemoveError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// It was not.
-    #[error("node {node} cannot be removed now: {reason:?}")]
+    #[error("node {node} cannot be removed now: {}", words(*reason))]
     Refused {
         /// Which.
         node: NodeId,
         /// Why.
         reason: ChangeError,
     },
+}
+
+/// Why a node is not removed, and what helps.
+fn words(reason: ChangeError) -> String {
+    let text = match reason {
+        ChangeError::Unknown => "there is no such member",
+        ChangeError::UnderWay => "another change is under way; try again when it is complete",
+        ChangeError::TooFew => {
+            "too few of the voters that would stay are heard of to agree on anything: start them first"
+        }
+        ChangeError::Leads => "it leads: shut it down, so that another one leads, and remove it then",
+        ChangeError::NotLeading => "nobody leads just now; try again",
+        ChangeError::Outdated => "it was removed and added again meanwhile; try again if that one is meant",
+        ChangeError::Alone => "a node that is alone has no members",
+        ChangeError::Known
+        | ChangeError::Votes
+        | ChangeError::Behind(_)
+        | ChangeError::NoVote
+        | ChangeError::Full
+        | ChangeError::Address
+        | ChangeError::NotMet => return format!("{reason:?}"),
+    };
+    text.to_owned()
 }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bezant_rsm::{Caller, Command, Event, Freshness, Service};
-use bezant_runtime::{Committed, Consistency, ExecuteError, Handle, Health, ReadError};
+use bezant_runtime::{Committed, Consistency, ExecuteError, Handle, Health as NodeHealth, ReadError};
 use bezant_types::LogIndex;
 use bytes::Bytes;
 
 use crate::command::{Verdict, open};
 use crate::error::CallError;
 use crate::hosted::{AskError, COMMAND_SIZE_MAX, Hosted, HostedAnswer, HostedQuery};
+use crate::machine_member::Seat;
 use crate::session::{Session, Turn, Wait};
 
 /// The wait before another try, where nothing says how long it takes.
@@ -27,6 +28,7 @@ pub struct MemberHandle<S: Service + Default> {
 
 struct Shared<S: Service + Default> {
     node: Handle<Hosted<S>>,
+    seat: Seat,
     session: Session,
     /// The last entry that was seen.
     seen: AtomicU64,
@@ -58,19 +60,14 @@ enum Tried {
 }
 
 impl<S: Service + Default> MemberHandle<S> {
-    pub(crate) fn new(node: Handle<Hosted<S>>, timeout: Duration) -> Self {
+    pub(crate) fn new(node: Handle<Hosted<S>>, seat: Seat, timeout: Duration) -> Self {
         let (session, seen) = (Session::default(), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { node, session, seen, timeout }) }
-    }
-
-    /// The node below.
-    pub(crate) fn node(&self) -> &Handle<Hosted<S>> {
-        &self.shared.node
+        Self { shared: Arc::new(Shared { node, seat, session, seen, timeout }) }
     }
 
     /// When a call that begins now gives up.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.timeout
+    fn deadline(&self) -> Instant {
+        deadline_in(self.shared.timeout)
     }
 
     /// Puts a command in the log; the service's answer, once the command is on disk on a majority and applied here or at
@@ -138,8 +135,12 @@ impl<S: Service + Default> MemberHandle<S> {
     async fn put(&self, command: Command, deadline: Instant) -> Result<(Bytes, bool), CallError> {
         let mut may_be_done = false;
         loop {
-            let outcome = self.shared.node.execute(command.clone(), Some(deadline)).await;
-            let is_own_disk = self.shared.node.health() != Health::Serving;
+            let outcome = tokio::select! {
+                biased;
+                outcome = self.shared.node.execute(command.clone(), Some(deadline)) => outcome,
+                () = self.removed() => return Err(CallError::Removed),
+            };
+            let is_own_disk = self.shared.node.health() != NodeHealth::Serving;
             match tried(outcome, is_own_disk)? {
                 Tried::Done(committed) => {
                     self.see(committed.index);
@@ -151,6 +152,10 @@ impl<S: Service + Default> MemberHandle<S> {
                 }
             }
         }
+    }
+
+    async fn removed(&self) {
+        self.shared.seat.removed(&self.shared.node).await;
     }
 
     fn see(&self, index: LogIndex) {
@@ -179,7 +184,13 @@ impl<S: Service + Default> MemberHandle<S> {
             Freshness::Stale => Consistency::Stale,
         };
         loop {
-            let read = self.shared.node.query_at(question.clone(), consistency, Some(deadline)).await;
+            let read = self.shared.node.query_at(question.clone(), consistency, Some(deadline));
+            let read = tokio::select! {
+                biased;
+                read = read => read,
+                // What it has it can still show.
+                () = self.removed(), if freshness != Freshness::Stale => return Err(CallError::Removed),
+            };
             let wait = match read {
                 Ok(read) => {
                     self.see(read.index);
@@ -219,11 +230,12 @@ impl<S: Service + Default> MemberHandle<S> {
             }
             // A node that is stopped applies nothing any more; one whose disk failed neither.
             match self.shared.node.health() {
-                Health::Serving => {}
-                Health::ReadOnly { reason } => return Err(CallError::ReadOnly { reason }),
-                Health::Stopping => return Err(CallError::ShutDown),
+                NodeHealth::Serving => {}
+                NodeHealth::ReadOnly { reason } => return Err(CallError::ReadOnly { reason }),
+                NodeHealth::Stopping => return Err(CallError::ShutDown),
             }
             let changed = tokio::select! {
+                () = self.removed() => return Err(CallError::Removed),
                 changed = applied.changed() => changed,
                 changed = health.changed() => changed,
             };
@@ -264,7 +276,15 @@ fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<
     }
 }
 
-/// Waits, if there is time.
+/// Longer than anybody waits: 30 years. The clock has no moment that is `Duration::MAX` away.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The end of so long a wait that begins now.
+pub(crate) fn deadline_in(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(FOREVER)
+}
+
+/// Waits, if there is time for it.
 pub(crate) async fn pause(wait: Duration, deadline: Instant) -> Result<(), CallError> {
     if Instant::now() + wait > deadline {
         return Err(CallError::DeadlineExceeded);

@@ -5,18 +5,19 @@
 //! | size | field |
 //! |---|---|
 //! | 8 | magic "BZNTHOST" |
-//! | 4 | version: 1 |
+//! | 4 | version: 2 |
 //! | 8 | cluster time of the last entry |
 //! | ... | sessions: see `replies` |
 //! | ... | events: see `events` |
 //! | 8 | bytes of the service's own checkpoint |
 //! | ... | those |
 //!
-//! Always holds: a command of the service is done once; one that it does not know changes nothing. Never: a row of the
-//! history, a wait, a command of its own.
+//! Always holds: a command of the service is done once; one that it does not know changes nothing. A panic of the service over a
+//! command or a checkpoint ends the process at that place, before anybody hears anything: a state that was changed by half is
+//! neither asked nor kept, and no caller takes the end for a shutdown. Never: a row of the history, a wait, a command of its own.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bezant_codec::Reader;
 use bezant_rsm::{
@@ -32,7 +33,7 @@ use crate::events::{Events, Forgotten};
 use crate::replies::{Admission, Replies};
 
 const MAGIC: [u8; 8] = *b"BZNTHOST";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Bytes of a command of a service, at most.
 pub const COMMAND_SIZE_MAX: usize = REQUEST_SIZE_MAX - HEAD_SIZE;
@@ -124,7 +125,7 @@ impl<S: Service> Hosted<S> {
                 }
             }
             Ok(Err(UnknownCall)) => Verdict::Unknown.reply(&[]),
-            Err(panic) => {
+            Err(_) => {
                 tracing::error!(
                     index = index.0,
                     bytes = command.len(),
@@ -132,7 +133,7 @@ impl<S: Service> Hosted<S> {
                      every replica meets the same command: mend the service so that it answers it, alike on all \
                      replicas, and start again; nothing that was acknowledged before is lost"
                 );
-                resume_unwind(panic);
+                std::process::abort();
             }
         };
         self.replies.complete(head, reply.clone());
@@ -146,7 +147,13 @@ impl<S: Service> Hosted<S> {
         bytes.extend_from_slice(&self.time.0.to_le_bytes());
         self.replies.write(&mut bytes);
         self.events.write(&mut bytes);
-        let service = self.service.checkpoint();
+        let Ok(service) = catch_unwind(AssertUnwindSafe(|| self.service.checkpoint())) else {
+            tracing::error!(
+                "the service panicked over its checkpoint: the standard error says why. Without checkpoints it has no future: \
+                 mend it on all replicas, and start again; nothing that was acknowledged is lost"
+            );
+            std::process::abort();
+        };
         bytes.extend_from_slice(&(service.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&service);
         bytes

@@ -5,7 +5,7 @@
 //! [`Member::query`] reads, [`Member::next_event`] tells what commands emitted, [`Member::shutdown`] hands the lead
 //! over. The node persists, checkpoints, catches up and is repaired as that of the ledger is: it is the same one, with
 //! another state machine ([`Hosted`]). No second process is needed, and one process may have several members, each with a
-//! folder and an address of its own.
+//! folder and an address of its own; a state machine that is no service, the ledger say, is a [`MachineMember`] beside them.
 //!
 //! The guide `docs/guides/embed.md` goes from an empty `cargo new` to three processes.
 //!
@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod handle;
 mod hosted;
+mod machine_member;
 mod member;
 mod options;
 mod replies;
@@ -24,15 +25,17 @@ mod session;
 
 pub use bezant_rsm::{
     Call, Caller, Event, Freshness, RestoreError, SavedState, Service, Subscription, UnknownCall,
-    UnreadableAnswer, state_machine,
+    UnreadableAnswer, UnwritableCall, state_machine,
 };
 pub use bezant_runtime::{
-    ChangeError, ClusterStatus, EngineKind, Health, NodeStatus, Part, Role, StartError, StartReport,
+    ChangeError, ClusterStatus, Committed, Consistency, EngineKind, ExecuteError, Handle as MachineHandle,
+    Machine, NodeStatus, Part, Read, ReadError, Role, StartError, StartReport,
 };
 pub use bezant_types::{LogIndex, Nanos, NodeId};
 pub use bytes::Bytes;
 pub use error::{CallError, OpenError, RemoveError};
 pub use handle::MemberHandle;
 pub use hosted::{ANSWER_SIZE_MAX, AskError, COMMAND_SIZE_MAX, Hosted, HostedAnswer, HostedQuery};
+pub use machine_member::{Health, MachineMember};
 pub use member::Member;
 pub use options::MemberOptions;

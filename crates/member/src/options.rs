@@ -66,7 +66,8 @@ impl MemberOptions {
         self
     }
 
-    /// What a new cluster agrees with: Raft unless it is said. A member that joins takes what the others have.
+    /// What a new cluster agrees with: Raft unless it is said. A member that joins leaves it out, and takes what the others
+    /// have; one that says another engine than theirs is refused.
     #[must_use]
     pub const fn engine(mut self, engine: EngineKind) -> Self {
         self.engine = Some(engine);

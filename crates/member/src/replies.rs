@@ -5,8 +5,10 @@
 //! the first time, and one that comes from below is late and is not done. It is part of the replicated state, so a
 //! retry after a restart or at another leader finds it.
 //!
-//! Always holds: a number is done at most once. Sessions, and the replies that they keep, stay within the limits
-//! here: beyond them the session that was unused for longest goes, and a command in its name is refused, not done.
+//! Always holds: a number is done at most once, and no session ever has the number of one before. Sessions, and the replies that
+//! they keep, stay within the limits here: beyond the first the session that was unused for longest goes, and a command in its
+//! name is refused, not done. Beyond the second whoever keeps the most bytes forgets its oldest replies, and keeps its session: large
+//! answers of some do not cost the others anything.
 //!
 //! Source: "Implementing Linearizability at Large Scale and Low Latency" (Lee et al., RIFL, 2015). The room `rsm` has
 //! sessions of one request at a time, for a protocol that asks for them.
@@ -46,6 +48,22 @@ struct Session {
 }
 
 impl Session {
+    /// Drops what was answered, but not that it was, oldest first, until so many bytes are free. The newest stays.
+    fn forget(&mut self, bytes: usize, newest: Option<usize>) -> usize {
+        let forgotten = Verdict::Forgotten.reply(&[]);
+        let mut free = 0;
+        for (place, kept) in self.replies.iter_mut().enumerate() {
+            let Some(reply) = kept.as_mut().filter(|_| newest != Some(place)) else { continue };
+            free += reply.len().saturating_sub(forgotten.len());
+            *reply = forgotten.clone();
+            if free >= bytes {
+                break;
+            }
+        }
+        self.bytes -= free;
+        free
+    }
+
     fn forget_first(&mut self) {
         self.oldest += 1;
         if let Some(Some(reply)) = self.replies.pop_front() {
@@ -64,16 +82,16 @@ impl Session {
 pub(crate) struct Replies {
     sessions: BTreeMap<u64, Session>,
     bytes: usize,
+    /// The number of the session that was opened last; 0 before the first.
+    last: u64,
 }
 
 impl Replies {
-    /// Opens a session. Its number is made of the entry's index.
+    /// Opens a session. Its number is made of the entry's index, and is higher than any before: commands of one entry share its
+    /// index, and a session of the same entry may be gone already.
     pub(crate) fn open(&mut self, index: u64) -> Bytes {
-        let mut number = index << 16;
-        // Commands of one entry share its index.
-        while self.sessions.contains_key(&number) {
-            number += 1;
-        }
+        let number = (index << 16).max(self.last + 1);
+        self.last = number;
         self.sessions.insert(number, Session { oldest: 1, used: index, ..Session::default() });
         self.evict(number);
         Verdict::Done.reply(&number.to_le_bytes())
@@ -115,33 +133,46 @@ impl Replies {
         self.bytes += reply.len();
         let before = session.replies[place].replace(reply);
         assert!(before.is_none(), "only what was admitted is done");
-        self.evict(head.session);
+        self.make_room(head.session, place);
     }
 
-    /// Makes room: the sessions unused for longest go; then the oldest replies of the one that is in use.
+    /// Beyond the limit those unused for longest go.
     fn evict(&mut self, current: u64) {
-        while self.sessions.len() > SESSIONS_MAX || self.bytes > BYTES_MAX {
+        while self.sessions.len() > SESSIONS_MAX {
             let others = self.sessions.iter().filter(|(number, _)| **number != current);
             let Some(oldest) = others.min_by_key(|(_, session)| session.used).map(|(number, _)| *number)
             else {
-                break;
+                return;
             };
             if let Some(session) = self.sessions.remove(&oldest) {
                 self.bytes -= session.bytes;
             }
         }
-        let Some(session) = self.sessions.get_mut(&current) else { return };
-        // The newest is always kept: a reply is far smaller than the room for all.
-        while self.bytes > BYTES_MAX && session.replies.len() > 1 {
-            let before = session.bytes;
-            session.forget_first();
-            self.bytes -= before - session.bytes;
+    }
+
+    /// Replies go, those first of whoever keeps the most; never the one that was just made.
+    fn make_room(&mut self, current: u64, newest: usize) {
+        let made = self.sessions.get(&current).and_then(|session| session.replies.get(newest)?.as_ref());
+        let made = made.map_or(0, Bytes::len);
+        while self.bytes > BYTES_MAX {
+            let excess = self.bytes - BYTES_MAX;
+            let spare =
+                |number: u64, session: &Session| session.bytes - if number == current { made } else { 0 };
+            let most = self.sessions.iter_mut().max_by_key(|(number, session)| spare(**number, session));
+            let Some((number, session)) = most else { return };
+            let free = session.forget(excess, (*number == current).then_some(newest));
+            self.bytes -= free;
+            if free == 0 {
+                // What is left fits: a byte for each reply that was forgotten, and the newest.
+                return;
+            }
         }
     }
 
-    /// Count u32; for each its number u64, oldest u64, used u64, count u32 of places; for each place 0, or 1, size u32
+    /// Number of the last session u64, count u32; for each its number u64, oldest u64, used u64, count u32 of places; for each place 0, or 1, size u32
     /// and the reply.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.last.to_le_bytes());
         put_count(bytes, self.sessions.len());
         for (number, session) in &self.sessions {
             for value in [*number, session.oldest, session.used] {
@@ -160,12 +191,15 @@ impl Replies {
 
     /// Reads [`write`](Self::write)'s bytes.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut table = Self::default();
+        let mut table = Self { last: reader.u64()?, ..Self::default() };
+        if table.last > NUMBER_MAX {
+            return Err(DecodeError::Value);
+        }
         let mut last = None;
         for _ in 0..count(reader)? {
             let number = reader.u64()?;
             let mut session = Session { oldest: reader.u64()?, used: reader.u64()?, ..Session::default() };
-            if last >= Some(number) || !(1..=NUMBER_MAX).contains(&session.oldest) {
+            if last >= Some(number) || number > table.last || !(1..=NUMBER_MAX).contains(&session.oldest) {
                 return Err(DecodeError::Value);
             }
             last = Some(number);
@@ -266,9 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn large_replies_go_before_there_are_too_many() {
+    fn whoever_has_the_most_forgets_replies_and_nobody_loses_a_session() {
         let mut replies = Replies::default();
         let idle = open(&mut replies, 1);
+        replies.complete(head(idle, 1, 1), reply("done"));
         let session = open(&mut replies, 2);
         let large = Bytes::from(vec![7; BYTES_MAX / 4]);
         for number in 1..=6 {
@@ -276,9 +311,38 @@ mod tests {
             replies.complete(head(session, number, 1), large.clone());
         }
         assert!(replies.bytes <= BYTES_MAX);
-        assert_eq!(replies.admit(head(idle, 1, 1), 4), refusal(Verdict::NoSession));
-        assert_eq!(replies.admit(head(session, 2, 1), 4), refusal(Verdict::Forgotten));
-        assert_eq!(replies.admit(head(session, 6, 1), 4), Admission::Reply(large));
+        assert_eq!(replies.admit(head(idle, 1, 1), 4), Admission::Reply(reply("done")));
+        assert_eq!(replies.admit(head(session, 2, 1), 4), refusal(Verdict::Forgotten), "not done again");
+        assert_eq!(replies.admit(head(session, 6, 1), 4), Admission::Reply(large.clone()));
+        // A small one is kept though the others have filled the room; a large one takes it from who has more.
+        let late = open(&mut replies, 5);
+        for (number, answer) in [(1, reply("small")), (2, large)] {
+            assert_eq!(replies.admit(head(late, number, 1), 6), Admission::Execute);
+            replies.complete(head(late, number, 1), answer.clone());
+            assert_eq!(replies.admit(head(late, number, 1), 7), Admission::Reply(answer));
+        }
+        assert!(replies.bytes <= BYTES_MAX);
+        let counted: usize = replies
+            .sessions
+            .values()
+            .flat_map(|session| session.replies.iter().flatten())
+            .map(Bytes::len)
+            .sum();
+        assert_eq!(counted, replies.bytes);
+    }
+
+    #[test]
+    fn no_number_comes_again_though_its_session_is_gone() {
+        let mut replies = Replies::default();
+        let first = open(&mut replies, 5);
+        replies.sessions.clear();
+        let second = open(&mut replies, 5);
+        assert!(second > first, "of one entry");
+        let mut bytes = Vec::new();
+        replies.sessions.clear();
+        replies.write(&mut bytes);
+        let mut back = Replies::read(&mut Reader::new(&bytes)).unwrap();
+        assert!(open(&mut back, 5) > second, "from a checkpoint");
     }
 
     #[test]

@@ -6,14 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bezant_member::{COMMAND_SIZE_MAX, CallError, Caller, Freshness, Member, OpenError, RemoveError};
-use common::{PATIENCE, join, leader, number, options, seed, three, until, voters};
+use bezant_member::{
+    COMMAND_SIZE_MAX, CallError, Caller, Freshness, Health, Member, MemberOptions, OpenError, RemoveError,
+};
+use common::{PATIENCE, Sum, engine, first, join, leader, number, options, seed, three, until, voters};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_member_works_alone_and_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
+    let mut address = "127.0.0.1:0".to_owned();
     for round in 1..=3 {
-        let member = seed(folder.path(), "1").await;
+        let member: Member<Sum> = Member::seed(first(folder.path(), "1", &address)).await.unwrap();
+        member.address().clone_into(&mut address);
+        assert_eq!(member.status().engine, Some(engine()));
         assert_eq!(number(&member.invoke(b"+\x05").await.unwrap()), 5 * round);
         assert_eq!(number(&member.query(b"", Freshness::Linearizable).await.unwrap()), 5 * round);
         member.shutdown().await;
@@ -123,21 +128,21 @@ async fn events_come_in_order_from_any_member_and_go_on_behind_a_number() {
 async fn who_comes_late_gets_the_state_and_not_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let small = |name: &str| options(folder.path(), name, "127.0.0.1:0").checkpoint_interval(1 << 20);
-    let one: Member<common::Sum> = Member::seed(small("1")).await.unwrap();
+    let one: Member<Sum> = Member::seed(small("1").engine(engine())).await.unwrap();
     let pad = [b"P".as_slice(), &vec![7; 500_000]].concat();
     // More than a leader keeps for those who are behind.
     for _ in 0..100 {
         one.invoke(&pad).await.unwrap();
     }
     one.invoke(b"+\x07").await.unwrap();
-    let two: Member<common::Sum> = Member::join(small("2"), [one.address()]).await.unwrap();
+    let two: Member<Sum> = Member::join(small("2"), [one.address()]).await.unwrap();
     assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 7);
     assert_eq!(two.query(b"pad", Freshness::Stale).await.unwrap(), pad[1..]);
     // From its own checkpoint, too.
     let address = two.address().to_owned();
     two.shutdown().await;
     let options = options(folder.path(), "2", &address);
-    let two: Member<common::Sum> = Member::join(options, [one.address()]).await.unwrap();
+    let two: Member<Sum> = Member::join(options, [one.address()]).await.unwrap();
     assert!(two.report().checkpoint.0 > 0);
     assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 7);
 }
@@ -153,10 +158,10 @@ async fn a_lost_disk_begins_anew_when_it_was_removed() {
     let others: Vec<String> = members.iter().map(|member| member.address().to_owned()).collect();
     let again = options(folder.path(), "3", &address);
     let impatient = again.clone().join_timeout(Duration::from_secs(1));
-    let refused = Member::<common::Sum>::join(impatient, others.clone()).await.unwrap_err();
+    let refused = Member::<Sum>::join(impatient, others.clone()).await.unwrap_err();
     assert!(refused.to_string().contains("another disk"), "{refused}");
     members[0].remove(node).await.unwrap();
-    let back = Member::<common::Sum>::join(again, others).await.unwrap();
+    let back = Member::<Sum>::join(again, others).await.unwrap();
     until("it votes", || voters(&back) == 3).await;
     assert_eq!(number(&back.invoke(b"+\x01").await.unwrap()), 1);
     let nobody = members[0].remove(bezant_member::NodeId(77)).await.unwrap_err();
@@ -176,16 +181,87 @@ async fn what_cannot_be_done_is_named() {
     let large = one.invoke(&vec![0; COMMAND_SIZE_MAX + 1]).await.unwrap_err();
     assert_eq!(large, CallError::CommandTooLarge { size: COMMAND_SIZE_MAX + 1 });
     assert_eq!(number(&one.invoke(b"+\x01").await.unwrap()), 1, "it works all the same");
-    let stranger = bezant_member::MemberOptions::new(
-        folder.path().join("2"),
-        "127.0.0.1:0",
-        "another token of some length",
-    );
+    let stranger = MemberOptions::new(folder.path().join("2"), "127.0.0.1:0", "another token of some length");
     let stranger = stranger.join_timeout(Duration::from_secs(1));
-    let refused = Member::<common::Sum>::join(stranger, [one.address()]).await.unwrap_err();
+    let refused = Member::<Sum>::join(stranger, [one.address()]).await.unwrap_err();
     assert!(matches!(refused, OpenError::NotAdmitted { .. }), "{refused}");
     assert!(refused.to_string().contains("token"), "{refused}");
+    // Nobody was told anything of that folder: with the right token it is as good as new.
+    let two = join(folder.path(), "2", &[&one]).await;
+    assert_eq!(number(&two.query(b"", Freshness::Linearizable).await.unwrap()), 1);
+    let patient: Member<Sum> =
+        Member::seed(first(folder.path(), "3", "127.0.0.1:0").timeout(Duration::MAX)).await.unwrap();
+    assert_eq!(number(&patient.invoke(b"+\x01").await.unwrap()), 1, "as long as it takes");
     let handle = one.handle();
     one.shutdown().await;
     assert_eq!(Caller::invoke(&handle, (&b"+\x01"[..]).into()).await.unwrap_err(), CallError::ShutDown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_used_is_said_to_an_embedder() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = seed(folder.path(), "1").await;
+    let (was, node) = (one.address().to_owned(), one.node());
+    one.shutdown().await;
+    let moved = Member::<Sum>::seed(first(folder.path(), "1", "127.0.0.1:0")).await.unwrap_err();
+    assert!(
+        matches!(&moved, OpenError::OtherAddress { known, own, .. } if *known == was && *own != was),
+        "{moved}"
+    );
+    let there = || first(folder.path(), "1", &was);
+    let other = Member::<Sum>::seed(there().node(node.0 + 1)).await.unwrap_err();
+    assert!(matches!(other, OpenError::OtherNode { .. }), "{other}");
+    let token = MemberOptions::new(folder.path().join("1"), &was, "another token of some length");
+    let token = Member::<Sum>::seed(token).await.unwrap_err();
+    assert!(matches!(token, OpenError::OtherToken { .. }), "{token}");
+    std::fs::create_dir(folder.path().join("papers")).unwrap();
+    std::fs::write(folder.path().join("papers/README"), "words").unwrap();
+    let papers = Member::<Sum>::seed(first(folder.path(), "papers", "127.0.0.1:0")).await.unwrap_err();
+    assert!(matches!(&papers, OpenError::Foreign { file } if file == "README"), "{papers}");
+    for error in [moved, other, token, papers] {
+        assert!(!error.to_string().contains("--"), "there is no command line: {error}");
+    }
+    let back: Member<Sum> = Member::seed(there()).await.unwrap();
+    assert_eq!(number(&back.invoke(b"+\x01").await.unwrap()), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_removed_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = three(folder.path()).await;
+    members[0].invoke(b"+\x01").await.unwrap();
+    let leads = leader(&members).await;
+    let (removed, others) = (&members[(leads + 1) % 3], &members[leads]);
+    assert_eq!(number(&removed.query(b"", Freshness::Linearizable).await.unwrap()), 1);
+    let waiting = removed.handle();
+    let waiting = tokio::spawn(async move { waiting.next_event(7, 0).await });
+    others.remove(removed.node()).await.unwrap();
+    until("it knows", || removed.health() == Health::Removed).await;
+    assert_eq!(removed.invoke(b"+\x01").await.unwrap_err(), CallError::Removed);
+    assert_eq!(removed.query(b"", Freshness::Linearizable).await.unwrap_err(), CallError::Removed);
+    assert_eq!(number(&removed.query(b"", Freshness::Stale).await.unwrap()), 1, "what it has");
+    assert_eq!(waiting.await.unwrap().unwrap_err(), CallError::Removed);
+    assert_eq!(others.health(), Health::Serving);
+}
+
+/// In the process below it, which ends by it.
+const FATAL: &str = "BEZANT_TEST_FATAL_FOLDER";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_over_a_command_ends_the_process_and_nobody_hears_of_a_shutdown() {
+    if let Some(folder) = std::env::var_os(FATAL) {
+        let one = seed(std::path::Path::new(&folder), "1").await;
+        one.invoke(b"+\x01").await.unwrap();
+        let answer = one.invoke(b"panic").await;
+        unreachable!("nobody is answered: {answer:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let name = std::thread::current().name().expect("of the test").to_owned();
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+    let process = process.args([&name, "--exact", "--nocapture"]).env(FATAL, folder.path());
+    let output = tokio::task::block_in_place(|| process.output().unwrap());
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("a command that it cannot bear"), "{words}");
+    assert!(!words.contains("nobody is answered"), "{words}");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(6), "it aborts: {words}");
 }

@@ -2,14 +2,13 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::time::Instant;
 
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_member::{
-    Bytes, Call, Freshness, Member, MemberOptions, NodeId, RestoreError, Service, UnknownCall,
+    Bytes, Call, ExecuteError, Freshness, MachineMember, Member, MemberOptions, RestoreError, Service,
+    UnknownCall,
 };
-use bezant_runtime::{ClusterOptions, Options, start_member};
 use bezant_types::{Account, AccountId, LedgerNumber};
 use common::{PATIENCE, TOKEN, number, seed};
 
@@ -41,23 +40,8 @@ async fn two_services_and_a_ledger_live_in_one_process() {
     let sum = seed(folder.path(), "sum").await;
     let options = MemberOptions::new(folder.path().join("last"), "127.0.0.1:0", TOKEN);
     let last: Member<Last> = Member::seed(options).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let cluster = ClusterOptions {
-        node: NodeId(1),
-        token: TOKEN.to_owned(),
-        nodes: vec![(NodeId(1), address.clone())],
-        join: Vec::new(),
-        engine: None,
-        give_up: std::sync::Arc::default(),
-        listener,
-        growth: Some(address),
-    };
-    let data_dir = folder.path().join("ledger");
-    let ledger = tokio::task::spawn_blocking(move || {
-        start_member::<Ledger>(&Options::new(data_dir), cluster).expect("the ledger starts")
-    });
-    let ledger = ledger.await.unwrap();
+    let options = MemberOptions::new(folder.path().join("ledger"), "127.0.0.1:0", "a token for the ledger");
+    let ledger: MachineMember<Ledger> = MachineMember::seed(options).await.unwrap();
 
     let deadline = Some(Instant::now() + PATIENCE);
     let account = Account { id: AccountId(7), ledger: LedgerNumber(978), code: 1, ..Account::default() };
@@ -65,7 +49,7 @@ async fn two_services_and_a_ledger_live_in_one_process() {
     let committed = loop {
         match ledger.handle().execute(command.clone(), deadline).await {
             Ok(committed) => break committed,
-            Err(bezant_runtime::ExecuteError::NoLeader) => {
+            Err(ExecuteError::NoLeader) => {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             Err(error) => panic!("{error}"),
@@ -80,5 +64,5 @@ async fn two_services_and_a_ledger_live_in_one_process() {
     assert_eq!(last.query(b"", Freshness::Linearizable).await.unwrap(), "word");
     sum.shutdown().await;
     last.shutdown().await;
-    tokio::task::spawn_blocking(move || ledger.stop()).await.unwrap();
+    ledger.shutdown().await;
 }

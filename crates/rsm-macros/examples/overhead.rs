@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, state_machine};
+use bezant_rsm::{
+    Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, UnwritableCall, state_machine,
+};
 use bezant_types::{LogIndex, Nanos};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -72,6 +74,12 @@ impl From<UnknownCall> for Refused {
 
 impl From<UnreadableAnswer> for Refused {
     fn from(_: UnreadableAnswer) -> Self {
+        Self
+    }
+}
+
+impl From<UnwritableCall> for Refused {
+    fn from(_: UnwritableCall) -> Self {
         Self
     }
 }

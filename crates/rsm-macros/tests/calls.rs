@@ -123,6 +123,20 @@ impl bezant_rsm::Caller for Chatty {
 }
 
 #[test]
+fn an_event_that_cannot_be_read_is_gone_past() {
+    let shop = shop();
+    now(shop.restock(3, 1)).unwrap();
+    now(shop.sell(3)).unwrap().unwrap();
+    shop.caller().with(|replica| replica.events[0].1.bytes = bytes::Bytes::from_static(b"?"));
+    let mut changes = shop.changes(0);
+    assert_eq!(now(changes.next()), Err(support::LocalError));
+    assert_eq!(changes.position(), 0, "nothing is lost unasked");
+    assert_eq!(now(changes.skip()), Ok(1));
+    assert_eq!(now(changes.next()), Ok(Change::SoldOut(3)));
+    assert_eq!(poll_once(changes.skip()), None);
+}
+
+#[test]
 fn answers_of_another_type_are_refused() {
     let shop = shop();
     let chatty = CatalogHandle::new(Chatty(shop.caller().clone()));

@@ -33,6 +33,19 @@ pub mod shadowed {
     bezant_rsm::state_machine! { pub trait Shadowed { cmd clear(self_: u32, call: u32, bytes: u32, arguments: u32) -> u32; } }
 }
 
+/// Types of the user's with the short names that parameters usually have.
+pub mod short {
+    use serde::{Deserialize, Serialize};
+
+    /// One.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct C(u32);
+    /// Another.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct S(u32);
+    bezant_rsm::state_machine! { pub trait T { cmd put(of: C) -> C; qry look(of: S) -> C; sub events -> C; } }
+}
+
 bezant_rsm::state_machine! { trait Private { cmd clear(); qry look() -> u32; sub events -> (); } }
 
 fn main() {}

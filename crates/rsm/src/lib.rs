@@ -24,13 +24,15 @@ mod saved;
 mod service;
 mod sessions;
 #[cfg(feature = "macro")]
+mod shape;
+#[cfg(feature = "macro")]
 mod subscription;
 
 pub use entry::{Command, Entry, EntryError};
 pub use machine::{Applied, Prefetch, Progress, RestoreError, StateMachine};
 #[cfg(feature = "macro")]
 pub use saved::SavedState;
-pub use service::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer};
+pub use service::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, UnwritableCall};
 pub use sessions::{Admission, Context, Session, SessionRequest, Sessions};
 #[cfg(feature = "macro")]
 pub use subscription::Subscription;

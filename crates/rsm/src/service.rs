@@ -60,6 +60,21 @@ impl fmt::Display for UnreadableAnswer {
 
 impl core::error::Error for UnreadableAnswer {}
 
+/// A call whose arguments the format does not carry: nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnwritableCall;
+
+impl fmt::Display for UnwritableCall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(
+            "the call was not sent: a replica could not read its arguments as what they are. Their types may have no \
+             skip_serializing_if, flatten, untagged enum or serde_json::Value, and they may not be nested deeper than 256 values",
+        )
+    }
+}
+
+impl core::error::Error for UnwritableCall {}
+
 /// The surroundings of one command: where in the log it stands, and what subscribers are told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -119,7 +134,13 @@ pub struct Event {
 /// How a handle reaches its service.
 pub trait Caller: Clone + Send + Sync + 'static {
     /// Why there is no answer.
-    type Error: core::error::Error + From<UnknownCall> + From<UnreadableAnswer> + Send + Sync + 'static;
+    type Error: core::error::Error
+        + From<UnknownCall>
+        + From<UnreadableAnswer>
+        + From<UnwritableCall>
+        + Send
+        + Sync
+        + 'static;
 
     /// Puts a command in the log; its answer, once it is durable and applied. A command is done once.
     fn invoke(&self, command: Bytes) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use serde_core::de::DeserializeOwned;
 
-use crate::{Caller, UnknownCall, UnreadableAnswer, export};
+use crate::{Caller, Event, UnknownCall, UnreadableAnswer, export};
 
 /// Reads the events of one stream of a service, in the order of the log.
 ///
@@ -34,15 +34,27 @@ impl<C: Caller, T: DeserializeOwned> Subscription<C, T> {
     /// The next event; waits until there is one. When the future is dropped before it is ready, nothing is lost.
     ///
     /// # Errors
-    /// As [`Caller::next_event`] does, and when the event's bytes are not of this type; then the position stays.
+    /// As [`Caller::next_event`] does, and when the event's bytes are not of this type; then the position stays, until
+    /// [`skip`](Self::skip) goes past it.
     pub async fn next(&mut self) -> Result<T, C::Error> {
-        let event = self.caller.next_event(self.stream, self.position).await?;
+        let event = self.event().await?;
         let value = export::decode(&event.bytes).map_err(|UnknownCall| UnreadableAnswer)?;
-        if event.number <= self.position {
-            return Err(UnreadableAnswer.into());
-        }
         self.position = event.number;
         Ok(value)
+    }
+
+    /// Goes past the next event, whatever it is, one that cannot be read say; its number. Waits until there is one.
+    ///
+    /// # Errors
+    /// As [`Caller::next_event`] does.
+    pub async fn skip(&mut self) -> Result<u64, C::Error> {
+        self.position = self.event().await?.number;
+        Ok(self.position)
+    }
+
+    async fn event(&self) -> Result<Event, C::Error> {
+        let event = self.caller.next_event(self.stream, self.position).await?;
+        if event.number > self.position { Ok(event) } else { Err(UnreadableAnswer.into()) }
     }
 }
 

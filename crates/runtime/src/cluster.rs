@@ -87,6 +87,11 @@ pub(crate) fn identify(
     match (found, cluster) {
         (None, None) => Ok(None),
         (Some(found), None) => Err(StartError::OfCluster { node: found.node }),
+        // It was never taken in, with a wrong token say: it promised nothing to anybody. Its disk stays the one that it was, for
+        // those who may have met it.
+        (Some(found), Some(cluster)) if is_another(&found, cluster) && is_stamp_alone(disk)? => {
+            Ok(Some(stamp(disk, cluster, found.disk)?))
+        }
         (Some(found), Some(cluster)) if found.node != cluster.node => {
             Err(StartError::OtherNode { found: found.node, wanted: cluster.node })
         }
@@ -100,23 +105,47 @@ pub(crate) fn identify(
             _ => Ok(Some(found)),
         },
         (None, Some(cluster)) => {
-            if !disk.list()?.is_empty() {
+            let files = disk.list()?;
+            if let Some(file) = files.iter().find(|file| !is_own(file)) {
+                return Err(StartError::Foreign { file: file.clone() });
+            }
+            if !files.is_empty() {
                 return Err(StartError::NotEmpty { node: cluster.node });
             }
             let disk_id = u128::from(draw()) << 64 | u128::from(draw());
-            let identity = Identity {
-                token: cluster.token_digest(),
-                node: cluster.node,
-                disk: disk_id,
-                since: LogIndex(0),
-                is_admitted: false,
-                engine: None,
-                known: Vec::new(),
-            };
-            identity.store(&**disk)?;
-            Ok(Some(identity))
+            Ok(Some(stamp(disk, cluster, disk_id)?))
         }
     }
+}
+
+/// Makes a folder that node's.
+fn stamp(disk: &Arc<dyn Disk>, cluster: &ClusterOptions, disk_id: u128) -> Result<Identity, StartError> {
+    let identity = Identity {
+        token: cluster.token_digest(),
+        node: cluster.node,
+        disk: disk_id,
+        since: LogIndex(0),
+        is_admitted: false,
+        engine: None,
+        known: Vec::new(),
+    };
+    identity.store(&**disk)?;
+    Ok(identity)
+}
+
+fn is_another(found: &Identity, cluster: &ClusterOptions) -> bool {
+    found.node != cluster.node || found.token != cluster.token_digest()
+}
+
+/// True for a folder that says whose it is, and nothing else.
+fn is_stamp_alone(disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
+    Ok(disk.list()?.iter().all(|file| file.starts_with("node.")))
+}
+
+/// True for the name of a file that a node makes.
+fn is_own(file: &str) -> bool {
+    let begins = ["node.", "members.", "vote.", "damage.", "log-", "checkpoint-", "history-"];
+    begins.iter().any(|begin| file.starts_with(begin))
 }
 
 /// What a peer said of itself when it was met.
@@ -229,6 +258,7 @@ impl ClusterStatus {
 mod tests {
     use super::*;
     use bezant_storage::MemoryDisk;
+    use bezant_storage::disk::OpenMode;
 
     fn options(node: u64, token: &str) -> ClusterOptions {
         ClusterOptions {
@@ -247,7 +277,10 @@ mod tests {
     fn a_folder_belongs_to_one_node_of_one_cluster() {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         assert_eq!(identify(&disk, None).unwrap(), None);
+        let first = identify(&disk, Some(&options(2, "a wrong one"))).unwrap().unwrap();
         let made = identify(&disk, Some(&options(1, "token"))).unwrap();
+        assert_eq!(made.as_ref().map(|made| made.disk), Some(first.disk), "it took part in nothing yet");
+        store_members(&*disk, &Members::first(options(1, "token").nodes)).unwrap();
         assert_eq!(identify(&disk, Some(&options(1, "token"))).unwrap(), made);
         let wrong = [
             (Some(options(2, "token")), "node 1"),
@@ -256,6 +289,16 @@ mod tests {
         ];
         for (options, word) in wrong {
             let error = identify(&disk, options.as_ref()).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_with_something_else_in_it_is_left_alone() {
+        for (file, word) in [("README", "README"), ("log-0000000000000001.bzl", "alone")] {
+            let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+            disk.open(file, OpenMode::Create).unwrap();
+            let error = identify(&disk, Some(&options(1, "token"))).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
     }

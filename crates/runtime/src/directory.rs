@@ -185,13 +185,14 @@ impl Directory {
         }
         let Some(member) = state.members.get(node) else {
             return Err(format!(
-                "node {node} is not a member of the cluster (any more): `bezant cluster add {node}=HOST:PORT` makes it one"
+                "node {node} is not a member of the cluster (any more): it joins on an empty folder; where an operator says \
+                 who takes part, `bezant cluster add {node}=HOST:PORT` comes first"
             ));
         };
         let (member_since, agreed) = (member.since, member.disk);
         if since.is_some_and(|since| since != member_since) {
             return Err(format!(
-                "node {node} was removed from the cluster, and added again: start it on an empty folder, with --join"
+                "node {node} was removed from the cluster, and added again: start it on an empty folder, to join (--join)"
             ));
         }
         let known = state.identity.known.iter().find(|known| known.node == node).map(|known| known.disk);
@@ -199,7 +200,8 @@ impl Directory {
         if expected.is_some_and(|expected| expected != disk) {
             return Err(format!(
                 "node {node} comes with another disk than the one that is known: start it on the folder that it \
-                 had; when that is lost, `bezant cluster replace {node}` lets it begin anew"
+                 had; when that is lost, remove it, and let it join on an empty one (`bezant cluster replace {node}`, and in \
+                 a program of yours Member::remove)"
             ));
         }
         if known != Some(disk) {
@@ -236,12 +238,13 @@ pub(crate) fn removal(identity: &Identity, members: &Members) -> Option<String> 
         )),
         Some(member) if ![0, disk].contains(&member.disk) => Some(format!(
             "the cluster knows node {node} with another disk: this folder takes part in nothing. If the other is lost, \
-             `bezant cluster replace {node}`, and start the node on an empty folder with --join"
+             remove it, and let it join on an empty folder (`bezant cluster replace {node}`, and in a program of yours \
+             Member::remove)"
         )),
         Some(_) => None,
         None => Some(format!(
-            "node {node} was removed from the cluster, and learns nothing new: to bring it back, `bezant cluster add \
-             {node}=HOST:PORT`, and start it on an empty folder with --join"
+            "node {node} was removed from the cluster, and learns nothing new: to bring it back, let it join on an \
+             empty folder (--join); where an operator says who takes part, `bezant cluster add {node}=HOST:PORT` comes first"
         )),
     }
 }

@@ -434,6 +434,11 @@ impl<M: Machine> Handle<M> {
         self.shared.cluster.borrow().clone()
     }
 
+    /// Tells where the node stands among the others, whenever that changes: for whoever waits for its removal, say.
+    pub fn watch_cluster(&self) -> watch::Receiver<ClusterStatus> {
+        self.shared.cluster.subscribe()
+    }
+
     /// Whether the node takes writes, now.
     pub fn health(&self) -> Health {
         self.shared.health.borrow().clone()

@@ -121,6 +121,27 @@ pub enum StartError {
         /// Who wanted it.
         node: NodeId,
     },
+    /// The folder is for something else.
+    #[error(
+        "the folder holds {file}, which is no file of a node: choose an empty folder, or one that does not exist yet"
+    )]
+    Foreign {
+        /// What was found.
+        file: String,
+    },
+    /// The others look for this node where it is not any more.
+    #[error(
+        "the others reach node {node} at {known}, and it is started at {own}: start it where they look for it, or remove it and \
+         let it join on an empty folder"
+    )]
+    OtherAddress {
+        /// Which.
+        node: NodeId,
+        /// Where the list of the members says that it is.
+        known: String,
+        /// Where it would be.
+        own: String,
+    },
     /// A log entry that no version of this program wrote.
     #[error("the log behind the checkpoint cannot be read by this version")]
     Entries,
@@ -285,6 +306,7 @@ fn find_members(
     identity: &mut Identity,
 ) -> Result<Members, StartError> {
     if let Some(members) = first_members(disk, cluster, identity)? {
+        check_address(cluster, &members)?;
         settle_engine(disk, cluster, identity)?;
         return Ok(members);
     }
@@ -300,6 +322,7 @@ fn find_members(
     };
     let joined = join(&own, &cluster.join, &cluster.give_up);
     let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
+    check_address(cluster, &members)?;
     // Which member this folder is, before the list that makes it one.
     let since = members.get(identity.node).map_or(identity.since, |member| member.since);
     *identity = Identity { since, engine: Some(engine), ..identity.clone() };
@@ -307,6 +330,17 @@ fn find_members(
     store_members(&**disk, &members)?;
     tracing::info!("this node is a member of the cluster: it fetches what the others have");
     Ok(members)
+}
+
+/// Where a cluster grows by itself, nobody but the list says where a node is reached.
+fn check_address(cluster: &ClusterOptions, members: &Members) -> Result<(), StartError> {
+    let known = members.get(cluster.node).map(|member| &member.address);
+    match (known, &cluster.growth) {
+        (Some(known), Some(own)) if known != own => {
+            Err(StartError::OtherAddress { node: cluster.node, known: known.clone(), own: own.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A folder that does not know yet what its cluster agrees with learns it before the node says a word.

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bezant_member::{Bytes, Call, Member, MemberOptions, Part, RestoreError, Service, UnknownCall};
+use bezant_member::{
+    Bytes, Call, EngineKind, Member, MemberOptions, Part, RestoreError, Service, UnknownCall,
+};
 
 pub(crate) const TOKEN: &str = "a token for tests alone";
 /// How long anything may take.
@@ -25,6 +27,7 @@ impl Service for Sum {
                 call.emit(1, Bytes::copy_from_slice(&self.value.to_le_bytes()));
             }
             [b'P', pad @ ..] => self.pad = pad.to_vec(),
+            b"panic" => panic!("a command that it cannot bear"),
             _ => return Err(UnknownCall),
         }
         Ok(Bytes::copy_from_slice(&self.value.to_le_bytes()))
@@ -57,9 +60,19 @@ pub(crate) fn options(folder: &Path, name: &str, address: &str) -> MemberOptions
     MemberOptions::new(folder.join(name), address, TOKEN).join_timeout(PATIENCE).timeout(PATIENCE)
 }
 
+/// What clusters of these tests agree with: those of `tests/paxos.rs` are the same ones again.
+pub(crate) fn engine() -> EngineKind {
+    if env!("CARGO_CRATE_NAME") == "paxos" { EngineKind::Paxos } else { EngineKind::Raft }
+}
+
+/// To begin a cluster.
+pub(crate) fn first(folder: &Path, name: &str, address: &str) -> MemberOptions {
+    options(folder, name, address).engine(engine())
+}
+
 /// Begins a cluster at a free address.
 pub(crate) async fn seed(folder: &Path, name: &str) -> Member<Sum> {
-    Member::seed(options(folder, name, "127.0.0.1:0")).await.expect("it begins")
+    Member::seed(first(folder, name, "127.0.0.1:0")).await.expect("it begins")
 }
 
 /// Joins it at a free address.

@@ -33,7 +33,7 @@ pub(super) fn enumeration(parts: &Parts<'_>, kind: Kind) -> TokenStream {
             /// What the fingerprint of each call is made of, in the order of the declaration.
             #visibility const SIGNATURES: &'static [&'static str] = &[#(#signatures),*];
 
-            /// Its bytes; `None` when a value in it refuses to be written.
+            /// Its bytes; `None` when they could not be read again as what it is.
             #visibility fn encode(&self) -> ::core::option::Option<#rsm::export::Bytes> {
                 match *self { #(#encodings)* }
             }
@@ -82,9 +82,10 @@ fn borrowed(call: &Call, facts: &Facts) -> TokenStream {
 fn encode(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
     let rsm = parts.rsm_at(call.name.span());
     let (pattern, numbers) = (borrowed(call, facts), numbered(call));
+    let kinds = call.arguments.iter().map(|argument| &argument.kind);
     let header = fingerprint::header(&facts.signature);
     quote_spanned! {at(call.name.span())=>
-        #pattern => #rsm::export::encode_call(#header, &(#(#numbers,)*)),
+        #pattern => #rsm::export::encode_call::<(#(#kinds,)*), _>(#header, &(#(#numbers,)*)),
     }
 }
 

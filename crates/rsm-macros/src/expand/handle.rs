@@ -1,4 +1,5 @@
-//! The handle: one method a call, over whatever reaches the service.
+//! The handle: one method a call, over whatever reaches the service. Its parameter has a name that no type of the user's has: they stand in
+//! its scope.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -17,15 +18,15 @@ pub(super) fn handle(parts: &Parts<'_>) -> TokenStream {
         #[doc = #doc]
         #quiet
         #[derive(Clone, Debug)]
-        #visibility struct #handle<C> {
-            caller: C,
+        #visibility struct #handle<__Caller> {
+            caller: __Caller,
             freshness: #rsm::Freshness,
         }
 
         #quiet
-        impl<C: #rsm::Caller> #handle<C> {
+        impl<__Caller: #rsm::Caller> #handle<__Caller> {
             /// Over a caller; its queries see everything that was answered before them.
-            #visibility const fn new(caller: C) -> Self {
+            #visibility const fn new(caller: __Caller) -> Self {
                 Self { caller, freshness: #rsm::Freshness::Linearizable }
             }
 
@@ -36,7 +37,7 @@ pub(super) fn handle(parts: &Parts<'_>) -> TokenStream {
             }
 
             /// How the service is reached.
-            #visibility const fn caller(&self) -> &C {
+            #visibility const fn caller(&self) -> &__Caller {
                 &self.caller
             }
 
@@ -58,7 +59,7 @@ fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
             #docs
             ///
             /// Goes through the log, and is done once.
-            #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, C::Error> {
+            #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, __Caller::Error> {
                 #rsm::export::invoke(&self.caller, #value.encode()).await
             }
         },
@@ -66,7 +67,7 @@ fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
             #docs
             ///
             /// As fresh as the handle says; no log entry.
-            #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, C::Error> {
+            #visibility async fn #name(&self, #parameters) -> ::core::result::Result<#answer, __Caller::Error> {
                 #rsm::export::query(&self.caller, self.freshness, #value.encode()).await
             }
         },
@@ -76,7 +77,7 @@ fn method(parts: &Parts<'_>, call: &Call, facts: &Facts) -> TokenStream {
                 #docs
                 ///
                 /// Subscribes to the events with a number greater than `after`; 0 for all.
-                #visibility fn #name(&self, after: u64) -> #rsm::Subscription<C, #answer> {
+                #visibility fn #name(&self, after: u64) -> #rsm::Subscription<__Caller, #answer> {
                     #rsm::Subscription::new(::core::clone::Clone::clone(&self.caller), #stream, after)
                 }
             }

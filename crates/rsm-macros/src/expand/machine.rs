@@ -127,25 +127,25 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
         #[doc = #doc]
         #quiet
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        #visibility struct #machine<T> {
-            state: T,
+        #visibility struct #machine<__State> {
+            state: __State,
         }
 
         #quiet
-        impl<T: #name> #machine<T> {
+        impl<__State: #name> #machine<__State> {
             /// Of the state before the first command.
-            #visibility const fn new(state: T) -> Self {
+            #visibility const fn new(state: __State) -> Self {
                 Self { state }
             }
 
             /// The state as it is now.
-            #visibility const fn state(&self) -> &T {
+            #visibility const fn state(&self) -> &__State {
                 &self.state
             }
         }
 
         #quiet
-        impl<T: #name> #rsm::Service for #machine<T> {
+        impl<__State: #name> #rsm::Service for #machine<__State> {
             fn invoke(
                 &mut self,
                 call: &mut #rsm::Call,
@@ -159,11 +159,12 @@ pub(super) fn machine(parts: &Parts<'_>) -> TokenStream {
             }
 
             fn checkpoint(&self) -> #rsm::export::Vec<u8> {
-                #rsm::export::checkpoint(T::STATE_VERSION, &self.state)
+                static READ: ::core::sync::atomic::AtomicUsize = ::core::sync::atomic::AtomicUsize::new(0);
+                #rsm::export::checkpoint(__State::STATE_VERSION, &self.state, &READ)
             }
 
             fn restore(checkpoint: &[u8]) -> ::core::result::Result<Self, #rsm::RestoreError> {
-                #rsm::export::restore(T::STATE_VERSION, checkpoint, T::migrate).map(Self::new)
+                #rsm::export::restore(__State::STATE_VERSION, checkpoint, __State::migrate).map(Self::new)
             }
         }
     }

@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use bezant_rsm::{Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, state_machine};
+use bezant_rsm::{
+    Call, Caller, Event, Freshness, Service, UnknownCall, UnreadableAnswer, UnwritableCall, state_machine,
+};
 use bezant_types::{LogIndex, Nanos};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -111,6 +113,12 @@ impl From<UnknownCall> for LocalError {
 
 impl From<UnreadableAnswer> for LocalError {
     fn from(_: UnreadableAnswer) -> Self {
+        Self
+    }
+}
+
+impl From<UnwritableCall> for LocalError {
+    fn from(_: UnwritableCall) -> Self {
         Self
     }
 }

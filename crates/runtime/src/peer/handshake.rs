@@ -232,7 +232,8 @@ fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
     {
         return Err(refused(&format!(
             "a node that agrees by {theirs} was met by one that agrees by {ours}: all nodes of a cluster have the \
-             same engine, for good; start the one that is new on an empty folder with --engine {ours} or --engine {theirs}"
+             same engine, for good; start the one that is new on an empty folder with that of the others: --engine {ours} \
+             or --engine {theirs}, and in a program of yours MemberOptions::engine"
         )));
     }
     let zero = LogIndex(0);

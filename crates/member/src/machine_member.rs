@@ -1,0 +1,239 @@
+//! A node in this process with any state machine: its life from the first start to the hand-over.
+//!
+//! [`Member`](crate::Member) puts a service in it; a machine that is none, the ledger say, lives in it as it is.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bezant_runtime::{
+    Change, ChangeError, ClusterOptions, ClusterStatus, ExecuteError, Handle, Machine, Options, Running,
+    StartError, StartReport, start_member,
+};
+use bezant_types::{LogIndex, NodeId};
+
+use crate::error::{CallError, OpenError, RemoveError};
+use crate::handle::{deadline_in, pause};
+use crate::options::{MemberOptions, Place, check_address, node_at};
+
+/// The node that begins a cluster, unless it is said.
+const FIRST: NodeId = NodeId(1);
+/// The wait before a change of members is asked for again.
+const CHANGE_WAIT: Duration = Duration::from_millis(50);
+
+/// Whether a member takes part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// It takes commands and answers.
+    Serving,
+    /// It answers and takes no commands: a write or sync failed, the disk is full, or its state is another than the others'.
+    ReadOnly {
+        /// What happened, and what helps.
+        reason: String,
+    },
+    /// It was removed from the cluster, and learns nothing new: shut it down, and let it join on an empty folder to come back.
+    Removed,
+    /// It is being shut down.
+    Stopping,
+}
+
+/// Which member a node is, among all that ever had its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    node: NodeId,
+    /// The entry that added it.
+    since: LogIndex,
+}
+
+impl Seat {
+    fn of<M: Machine>(node: NodeId, handle: &Handle<M>) -> Self {
+        let found = handle.cluster().nodes.into_iter().find(|status| status.node == node);
+        Self { node, since: found.map_or(LogIndex(0), |status| status.since) }
+    }
+
+    fn is_in(self, status: &ClusterStatus) -> bool {
+        status.nodes.iter().any(|status| status.node == self.node && status.since == self.since)
+    }
+
+    /// Whether it takes part.
+    pub(crate) fn health<M: Machine>(self, handle: &Handle<M>) -> Health {
+        match handle.health() {
+            bezant_runtime::Health::Stopping => Health::Stopping,
+            _ if !self.is_in(&handle.cluster()) => Health::Removed,
+            bezant_runtime::Health::ReadOnly { reason } => Health::ReadOnly { reason },
+            bezant_runtime::Health::Serving => Health::Serving,
+        }
+    }
+
+    /// Returns once it is removed; never when it is shut down first.
+    pub(crate) async fn removed<M: Machine>(self, handle: &Handle<M>) {
+        let mut cluster = handle.watch_cluster();
+        if cluster.wait_for(|status| !self.is_in(status)).await.is_err() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// A replica of a state machine, with the node that keeps it, in this process: what a [`Member`](crate::Member) is without a
+/// service. Its [`handle`](Self::handle) is the node's own: it has no sessions, so whoever tries a command again must make
+/// that harmless, as the ledger does with ids.
+///
+/// Dropping it stops the node without waiting for that; [`shutdown`](Self::shutdown) hands the lead over first.
+#[derive(Debug)]
+pub struct MachineMember<M: Machine> {
+    running: Running<M>,
+    seat: Seat,
+    address: String,
+    timeout: Duration,
+}
+
+impl<M: Machine> MachineMember<M> {
+    /// See [`Member::seed`](crate::Member::seed).
+    pub async fn seed(options: MemberOptions) -> Result<Self, OpenError> {
+        let place = options.place()?;
+        let node = options.identify(FIRST)?;
+        let nodes = vec![(node, place.address.clone())];
+        Self::open(options, place, node, nodes, Vec::new()).await
+    }
+
+    /// See [`Member::join`](crate::Member::join).
+    pub async fn join(
+        options: MemberOptions,
+        members: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, OpenError> {
+        let members: Vec<String> = members.into_iter().map(Into::into).collect();
+        members.iter().try_for_each(|address| check_address(address))?;
+        if members.is_empty() {
+            return Err(OpenError::NobodyToJoin);
+        }
+        let place = options.place()?;
+        let node = options.identify(node_at(&place.address))?;
+        Self::open(options, place, node, Vec::new(), members).await
+    }
+
+    async fn open(
+        options: MemberOptions,
+        place: Place,
+        node: NodeId,
+        nodes: Vec<(NodeId, String)>,
+        join: Vec<String>,
+    ) -> Result<Self, OpenError> {
+        let Place { listener, address } = place;
+        let (timeout, waited) = (options.timeout, options.join_timeout);
+        // Set also when nobody waits for the start any more.
+        let give_up = GiveUp(Arc::default());
+        let cluster = ClusterOptions {
+            node,
+            token: options.token.trim().to_owned(),
+            engine: options.engine,
+            nodes,
+            join,
+            give_up: Arc::clone(&give_up.0),
+            listener,
+            growth: Some(address.clone()),
+        };
+        let mut node_options = Options::new(&options.data_dir);
+        node_options.node.checkpoint_interval_bytes = options.checkpoint_interval_bytes;
+        let mut start = tokio::task::spawn_blocking(move || start_member::<M>(&node_options, cluster));
+        let started = if let Ok(started) = tokio::time::timeout(waited, &mut start).await {
+            started
+        } else {
+            give_up.0.store(true, Ordering::Release);
+            start.await
+        };
+        let running = match started.map_err(|_| OpenError::Interrupted)? {
+            Ok(running) => running,
+            Err(StartError::GaveUp { reason }) => return Err(OpenError::NotAdmitted { waited, reason }),
+            Err(error) => return Err(error.into()),
+        };
+        let seat = Seat::of(node, &running.handle());
+        Ok(Self { running, seat, address, timeout })
+    }
+
+    /// The door to the node, for any task.
+    pub fn handle(&self) -> Handle<M> {
+        self.running.handle()
+    }
+
+    pub(crate) const fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// This node's number.
+    pub const fn node(&self) -> NodeId {
+        self.seat.node
+    }
+
+    /// Where the others reach this node: what one that joins is told.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The cluster as this node sees it: who takes part, who leads, how far it is.
+    pub fn status(&self) -> ClusterStatus {
+        self.handle().cluster()
+    }
+
+    /// Whether this node takes part.
+    pub fn health(&self) -> Health {
+        self.seat.health(&self.handle())
+    }
+
+    /// What the start found on the disk.
+    pub const fn report(&self) -> &StartReport {
+        self.running.report()
+    }
+
+    /// See [`Member::remove`](crate::Member::remove).
+    pub async fn remove(&self, node: NodeId) -> Result<(), RemoveError> {
+        let deadline = deadline_in(self.timeout);
+        let mut may_be_done = false;
+        loop {
+            let change = Change::Remove(node);
+            let made = self.handle().change(&change, Some(deadline)).await;
+            let wait = match made {
+                Ok(Ok(_)) => return Ok(()),
+                // A try of which nothing was known has removed it.
+                Ok(Err(ChangeError::Unknown)) if may_be_done => return Ok(()),
+                Ok(Err(ChangeError::UnderWay | ChangeError::NotLeading)) | Err(ExecuteError::NoLeader) => {
+                    CHANGE_WAIT
+                }
+                Ok(Err(reason)) => return Err(RemoveError::Refused { node, reason }),
+                Err(ExecuteError::Overloaded { retry_after }) => retry_after,
+                Err(ExecuteError::Interrupted) => {
+                    may_be_done = true;
+                    CHANGE_WAIT
+                }
+                Err(ExecuteError::ReadOnly { reason }) => return Err(CallError::ReadOnly { reason }.into()),
+                Err(ExecuteError::Stopping) => return Err(CallError::ShutDown.into()),
+                Err(ExecuteError::DeadlineExceeded) => return Err(CallError::DeadlineExceeded.into()),
+                Err(_) => return Err(CallError::OutcomeUnknown.into()),
+            };
+            pause(wait, deadline).await?;
+        }
+    }
+
+    /// Lets another node lead, finishes what is under way and lets go of the folder. The node stays a member: it may
+    /// come back whenever it likes.
+    pub async fn shutdown(self) {
+        let Self { running, .. } = self;
+        if tokio::task::spawn_blocking(move || running.stop()).await.is_err() {
+            tracing::error!("the member's end was interrupted");
+        }
+    }
+}
+
+/// Gives up when it is dropped: nobody waits for the start any more, or it is over.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
