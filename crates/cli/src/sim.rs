@@ -73,7 +73,7 @@ struct Totals {
     repairs: u64,
     /// Steps that operators made.
     operator_steps: u64,
-    /// Runs in which each kind of fault happened.
+    /// Runs in which each kind of fault had an effect.
     faults: BTreeMap<&'static str, u64>,
     /// Of one run: equal for equal seeds.
     fingerprint: Option<String>,
@@ -178,7 +178,7 @@ fn tell(
         .collect();
     let is_rare = totals.seeds >= FAULTS_COUNT_FROM && !rare.is_empty();
     if is_rare {
-        output::note(&format!("these faults happened in too few runs: {}", rare.join(", ")));
+        output::note(&format!("these faults had an effect in too few runs: {}", rare.join(", ")));
     }
     Ok(if failures.is_empty() && !is_rare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

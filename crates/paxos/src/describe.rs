@@ -2,21 +2,30 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+#[cfg(test)]
 use alloc::vec::Vec;
 
-use bezant_consensus::{Description, EntryKind, LogEntry, MessageKind};
+use bezant_consensus::{Change, Description, EntryKind, LogEntry, MessageKind};
 use bytes::Bytes;
 
 use crate::change::change_of;
 use crate::message::Message;
 use crate::wire::decode;
 
-/// Bytes of a command that are shown.
+/// Bytes of a command that are shown in full.
+#[cfg(test)]
 const SHOWN_MAX: usize = 16;
 
-/// A message of this engine in one line; `None` for bytes that are none.
+/// A message of this engine in one line; `None` for bytes that are none. Of values it says which slots, and what the first
+/// is that is no command: a line is short however many there are.
 pub fn describe(bytes: &Bytes) -> Option<Description> {
-    decode(bytes).map(|message| Description::new(kind(&message), line(&message)))
+    decode(bytes).map(|message| Description::new(kind(&message), line(&message, range)))
+}
+
+/// The same with every value, and the first bytes of each: for golden scripts, whose values are few and readable.
+#[cfg(test)]
+pub(crate) fn describe_in_full(bytes: &Bytes) -> Option<Description> {
+    decode(bytes).map(|message| Description::new(kind(&message), line(&message, list)))
 }
 
 const fn kind(message: &Message) -> MessageKind {
@@ -39,7 +48,8 @@ const fn kind(message: &Message) -> MessageKind {
     }
 }
 
-fn line(message: &Message) -> String {
+/// `list` puts the values of a message in words.
+fn line(message: &Message, list: impl Fn(&[LogEntry]) -> String) -> String {
     match message {
         Message::Canvass { turn, last } => format!("canvass {turn}, my log ends with {last}"),
         Message::Willing { turn, round } => format!("willing {turn}, promised in round {round}"),
@@ -70,6 +80,38 @@ fn line(message: &Message) -> String {
     }
 }
 
+/// The slots of values: `nothing`, `41`, `41..43`, and what the first is that is no command.
+fn range(values: &[LogEntry]) -> String {
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return "nothing".to_string() };
+    let mut text = first.index.to_string();
+    if last.index != first.index {
+        text = format!("{text}..{}", last.index);
+    }
+    let mut specials = values.iter().filter_map(special);
+    if let Some(special) = specials.next() {
+        let more = if specials.next().is_some() { ", .." } else { "" };
+        text = format!("{text} ({special}{more})");
+    }
+    text
+}
+
+/// What a value is that is no command.
+fn special(value: &LogEntry) -> Option<String> {
+    if value.kind == EntryKind::Command {
+        return None;
+    }
+    Some(match change_of(value) {
+        None => "no-op".to_string(),
+        Some(Change::Add { node, .. }) => format!("add node {node}"),
+        Some(Change::Meet { node, .. }) => format!("disk of node {node}"),
+        Some(Change::Promote(node)) => format!("promote node {node}"),
+        Some(Change::Remove(node)) => format!("remove node {node}"),
+        Some(Change::Complete) => "change complete".to_string(),
+        Some(Change::Lead(node)) => format!("node {node} leads"),
+    })
+}
+
+#[cfg(test)]
 fn list(values: &[LogEntry]) -> String {
     if values.is_empty() {
         return "nothing".to_string();
@@ -78,6 +120,7 @@ fn list(values: &[LogEntry]) -> String {
 }
 
 /// A value: its slot and round, and what it is.
+#[cfg(test)]
 pub(crate) fn value(value: &LogEntry) -> String {
     let what = match (value.kind, change_of(value)) {
         (EntryKind::Engine, Some(change)) => format!("{change:?}"),
@@ -88,4 +131,31 @@ pub(crate) fn value(value: &LogEntry) -> String {
         }
     };
     format!("{}@{}={what}", value.index, value.term)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_types::{LogIndex, NodeId, Term};
+
+    fn entry(index: u64, kind: EntryKind, payload: Bytes) -> LogEntry {
+        LogEntry { index: LogIndex(index), term: Term(3), kind, payload }
+    }
+
+    #[test]
+    fn values_are_a_range_of_slots() {
+        let command = |index| entry(index, EntryKind::Command, Bytes::from(alloc::vec![7; 500]));
+        let engine = |index, payload| entry(index, EntryKind::Engine, payload);
+        let removal = crate::change::payload(&Change::Remove(NodeId(4)));
+        let cases = [
+            (alloc::vec![], "nothing"),
+            (alloc::vec![command(41)], "41"),
+            ((41..=240).map(command).collect(), "41..240"),
+            (alloc::vec![command(41), engine(42, Bytes::new())], "41..42 (no-op)"),
+            (alloc::vec![engine(41, removal), engine(42, Bytes::new())], "41..42 (remove node 4, ..)"),
+        ];
+        for (values, text) in cases {
+            assert_eq!(range(&values), text);
+        }
+    }
 }

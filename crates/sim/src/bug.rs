@@ -3,6 +3,8 @@
 //! They sit where a node meets the world: in how its writes are confirmed, in its engine's answers, and in its
 //! machine. No other room knows of them.
 
+use std::ops::Range;
+
 use bezant_consensus::{
     Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Standing,
 };
@@ -34,11 +36,15 @@ pub enum Bug {
     TruncateCommitted,
     /// A replica that forgot what was damaged on its disk goes on voting.
     VoteAfterDamage,
+    /// A checkpoint leaves out the sessions: after a start from it a retry is no retry.
+    CheckpointWithoutSessions,
+    /// A checkpoint leaves out the greatest id: after a start from it every id counts as new.
+    CheckpointWithoutIds,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::AcknowledgeBeforeFsync,
         Self::IgnoreFailedFsync,
         Self::ForgetVote,
@@ -49,6 +55,8 @@ impl Bug {
         Self::ReuseTimestamp,
         Self::TruncateCommitted,
         Self::VoteAfterDamage,
+        Self::CheckpointWithoutSessions,
+        Self::CheckpointWithoutIds,
     ];
 
     /// Its name on the command line.
@@ -64,6 +72,8 @@ impl Bug {
             Self::ReuseTimestamp => "reuse-timestamp",
             Self::TruncateCommitted => "truncate-committed",
             Self::VoteAfterDamage => "vote-after-damage",
+            Self::CheckpointWithoutSessions => "checkpoint-without-sessions",
+            Self::CheckpointWithoutIds => "checkpoint-without-ids",
         }
     }
 
@@ -214,6 +224,8 @@ pub(crate) struct FlawedLedger {
     bug: Option<Bug>,
     /// Entries applied, for a mistake that shows now and then.
     entries: u64,
+    /// Bytes of the checkpoint under way that are still to come, for a mistake that leaves out its end.
+    left: Option<usize>,
 }
 
 thread_local! {
@@ -226,9 +238,26 @@ pub(crate) fn set(bug: Option<Bug>) {
     BUG.set(bug);
 }
 
+/// Bytes of the head of a ledger's checkpoint, as `ledger/src/checkpoint.rs` lays them out.
+const HEAD_SIZE: usize = 128;
+/// Where the head says what the greatest id is.
+const HEAD_ID_MAX: Range<usize> = 32..48;
+/// Where it begins to say how much there is of each section before the sessions, and the bytes of one item.
+const HEAD_SECTIONS: [(usize, usize); 4] = [(64, 240), (72, 72), (80, 128), (88, 32)];
+/// Where it says how many sessions there are.
+const HEAD_SESSIONS: Range<usize> = 96..104;
+
+/// Lets the head of a checkpoint say that there are no sessions; the bytes of what is left.
+fn without_sessions(head: &mut [u8]) -> usize {
+    head[HEAD_SESSIONS].fill(0);
+    let count = |at: usize| head[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let sections = HEAD_SECTIONS.map(|(at, size)| usize::try_from(count(at)).unwrap_or(0) * size);
+    HEAD_SIZE + sections.iter().sum::<usize>()
+}
+
 impl FlawedLedger {
     pub(crate) fn new(ledger: Ledger) -> Self {
-        Self { ledger, bug: BUG.get(), entries: 0 }
+        Self { ledger, bug: BUG.get(), entries: 0, left: None }
     }
 }
 
@@ -286,7 +315,20 @@ impl StateMachine for FlawedLedger {
     }
 
     fn poll_checkpoint(&mut self, size: usize) -> Option<Vec<u8>> {
-        self.ledger.poll_checkpoint(size)
+        let mut piece = self.ledger.poll_checkpoint(size);
+        match (self.bug, &mut piece) {
+            (Some(Bug::CheckpointWithoutSessions), Some(piece)) => {
+                let left = self.left.get_or_insert_with(|| without_sessions(piece));
+                piece.truncate(*left);
+                *left -= piece.len();
+            }
+            (Some(Bug::CheckpointWithoutIds), Some(piece)) if self.left.replace(0).is_none() => {
+                piece[HEAD_ID_MAX].fill(0);
+            }
+            (_, None) => self.left = None,
+            _ => {}
+        }
+        piece
     }
 
     fn restore(checkpoint: &[u8]) -> Result<Self, RestoreError> {

@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     SlowDisk(NodeId, u64),
     /// A clock is moved by so many ns.
     ClockJump(NodeId, i64),
-    /// One machine hears and says nothing.
+    /// One machine neither hears nor is heard.
     Isolate(NodeId),
     /// One machine is not heard by the others.
     Mute(NodeId),

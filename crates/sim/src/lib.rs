@@ -4,7 +4,7 @@
 //! repeat themselves while messages are lost, doubled and late, machines lose power in the middle of a write,
 //! disks fail and hang, clocks jump and processes sleep; then the faults end, and it is checked what must
 //! hold (`check`): agreement, one outcome an id, conservation, answers that follow the log, reads that never
-//! show the past, equal states, time that only grows, one leader a term, and that everybody is answered.
+//! show the past, equal states, time that only grows, one leader a term, and that everybody goes on.
 //!
 //! Never: a clock, a thread, the system's randomness. That the checkers can fail is shown by [`Bug`]:
 //! mistakes made on purpose around the real code.
@@ -62,7 +62,7 @@ pub struct SimReport {
     pub repairs: u64,
     /// Steps that an operator made: a node added, promoted or removed, a disk lost, the lead moved.
     pub operator_steps: u64,
-    /// How often each kind of fault happened, 0 times too.
+    /// How often each kind of fault had an effect, 0 times too; a cut has one with every message that it stops.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of events and last state: equal for equal seeds.
     pub fingerprint: u64,

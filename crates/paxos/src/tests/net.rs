@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::Paxos;
 use crate::ballot::Mark;
-use crate::describe::{describe, value};
+use crate::describe::{describe_in_full, value};
 
 /// What lies on a disk. A vote is durable at once, and so is that the end of the log was cut off; values are when they
 /// are synced.
@@ -263,7 +263,7 @@ impl Net {
         let Packet { from, to, bytes, .. } = packet;
         self.note(|| {
             let end = if is_lost { " (lost)" } else { "" };
-            format!("{from} -> {to}: {}{end}", describe(&bytes).unwrap().text)
+            format!("{from} -> {to}: {}{end}", describe_in_full(&bytes).unwrap().text)
         });
         if !is_lost {
             self.handle(to, Input::Message { from, bytes });

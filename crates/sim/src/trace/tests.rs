@@ -183,14 +183,17 @@ fn recording_changes_nothing_of_a_run() {
 fn a_run_is_drawn_within_the_width_of_a_terminal() {
     let window = TraceWindow { until_millis: 4000, ..TraceWindow::default() };
     let mut sizes = BTreeMap::new();
-    for seed in 0..12 {
-        let trace = simulate_traced(SimOptions { seed, engine: EngineKind::Raft, bug: None }, window).trace;
+    for (engine, seed) in [EngineKind::Raft, EngineKind::Paxos]
+        .into_iter()
+        .flat_map(|engine| (0..12).map(move |seed| (engine, seed)))
+    {
+        let trace = simulate_traced(SimOptions { seed, engine, bug: None }, window).trace;
         let text = trace.drawing().to_string();
         assert!(text.contains("leads in term"), "seed {seed}");
         assert!(!text.contains("nobody reads"), "every message is understood, seed {seed}");
         // A terminal of 120 columns, but for the rarest texts.
         for line in text.lines().filter(|line| line.contains('─') && !line.contains("no writes here")) {
-            assert!(line.chars().count() <= 128, "seed {seed}: {line}");
+            assert!(line.chars().count() <= 128, "{engine}, seed {seed}: {line}");
         }
         sizes.insert(trace.nodes.len(), seed);
     }
