@@ -3,7 +3,8 @@
 //!
 //! The nodes reach each other through proxies of this test, one for each direction, so that any of them can be
 //! cut without the system's help. While all goes on, a reader checks that it sees every payment that was
-//! acknowledged before it asked, and none that nobody has begun: linearizability of a counter. Afterwards every
+//! acknowledged before it asked, and none that nobody has begun: linearizability of a counter. Others read in sessions
+//! and what is stale, each time at another node: see `common/sessions.rs` for what is checked. Afterwards every
 //! acknowledged transfer is there once on every node, and all nodes show the same chains. `BEZANT_STRIKES` sets
 //! how often something happens (default 8): `BEZANT_STRIKES=300 cargo test --release -p bezant-cli --test cluster`.
 
@@ -12,13 +13,15 @@ mod common;
 mod load;
 #[path = "../src/demo/ports.rs"]
 mod ports;
+#[path = "common/sessions.rs"]
+mod sessions;
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
@@ -27,6 +30,7 @@ use bezant_types::AccountId;
 use load::{COUNTER, Known, check_node, connect, make_accounts, pay, read, wait_for_progress};
 use ports::free_address;
 use rustix::process::{Pid, Signal, kill_process};
+use sessions::{Reader, Seen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -262,6 +266,11 @@ async fn lose_nothing(engine: &'static str) {
         tasks.push(tokio::spawn(pay(connect(&cluster.urls()).await, Arc::clone(&known), number)));
     }
     tasks.push(tokio::spawn(read(connect(&cluster.urls()).await, Arc::clone(&known))));
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    for is_session in [true, true, false] {
+        let reader = Reader::new(&cluster.urls(), Arc::clone(&known), is_session);
+        tasks.push(tokio::spawn(reader.run(Arc::clone(&seen))));
+    }
     wait_for_progress(&known, "the beginning").await;
     for number in 0..strikes {
         strike(&mut cluster, &known, number).await;
@@ -272,6 +281,7 @@ async fn lose_nothing(engine: &'static str) {
         task.await.expect("no client failed");
     }
 
+    tell(engine, strikes, &seen.lock().expect("no test thread panicked"));
     let told = std::mem::take(&mut *known.told.lock().expect("no test thread panicked"));
     check_sessions(&cluster.urls()).await;
     let mut states = Vec::new();
@@ -280,6 +290,21 @@ async fn lose_nothing(engine: &'static str) {
     }
     assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "all nodes show the same chains and balances");
     assert!(known.reads.load(Ordering::Acquire) > 0, "somebody read");
+}
+
+/// Says what was checked, and what was not: whoever reads "ok" must not believe more than that.
+fn tell(engine: &str, strikes: usize, seen: &Seen) {
+    let Seen { session_reads, stale_reads, rows_too_new, first_too_new, .. } = seen;
+    assert!(*session_reads > 0 && *stale_reads > 0, "somebody read");
+    let text = format!(
+        "{engine}, {strikes} strikes: {session_reads} session reads, {stale_reads} stale reads, and all agree on what each log entry made\n\
+         but for {rows_too_new} answers with rows of the history that are newer than the entry they name: {first_too_new}\n\
+         NOT CHECKED HERE: partitions are made by a proxy of this test, which holds bytes back: no namespaces, no \
+         iptables, no packet that is lost, doubled or refused. Clients reach every node. A crash is kill -9: what the \
+         system had not written yet survives. Disks neither fail nor lie, and all clocks are one: see the simulator.\n"
+    );
+    // Not by eprintln: the test harness keeps that back when all is well.
+    std::io::stderr().write_all(text.as_bytes()).expect("stderr is there");
 }
 
 /// A session that writes at one node sees it at every other; a stale read is answered by a node without a leader.
@@ -337,9 +362,10 @@ async fn a_lost_disk_under_its_old_number_shows_in_the_status() {
     cluster.start_node(2);
     wait_for(&cluster, &|code, text| {
         code == Some(1)
-            && text.contains("voter, may not vote")
-            && text.contains("node 3 is a voter, and may not vote")
             && text.contains("comes with another disk than the one that is known")
+            // As soon as the others have agreed on its disk, it learns from them that it is out.
+            && (text.contains("node 3 is a voter, and may not vote")
+                || text.contains("node 3 takes part in nothing"))
     })
     .await;
 }
