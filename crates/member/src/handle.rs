@@ -277,7 +277,7 @@ fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<
 }
 
 /// Longer than anybody waits: 30 years. The clock has no moment that is `Duration::MAX` away.
-const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// The end of so long a wait that begins now.
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {

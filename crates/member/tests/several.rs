@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::time::Instant;
+use std::error::Error;
+use std::time::{Duration, Instant};
 
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_member::{
@@ -34,6 +35,29 @@ impl Service for Last {
     }
 }
 
+/// As the guide has it.
+async fn begin_ledger(options: MemberOptions) -> Result<MachineMember<Ledger>, Box<dyn Error>> {
+    let ledger = MachineMember::seed(options).await?;
+    let account = Account { id: AccountId(7), ledger: LedgerNumber(978), code: 1, ..Account::default() };
+    let command = Operation::CreateAccounts.command(Event::write_all(&[account]))?;
+    while let Err(error) = ledger.handle().execute(command.clone(), None).await {
+        // Nobody leads in the first moment.
+        if error != ExecuteError::NoLeader {
+            return Err(error.into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(ledger)
+}
+
+#[test]
+fn the_piece_of_the_guide_is_the_one_that_runs() {
+    let guide = include_str!("../../../docs/guides/embed.md");
+    let (_, piece) = guide.split_once("```rust,ignore\n").expect("the piece");
+    let (piece, _) = piece.split_once("```").expect("its end");
+    assert!(include_str!("several.rs").contains(piece), "{piece}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_services_and_a_ledger_live_in_one_process() {
     let folder = tempfile::tempdir().unwrap();
@@ -41,21 +65,8 @@ async fn two_services_and_a_ledger_live_in_one_process() {
     let options = MemberOptions::new(folder.path().join("last"), "127.0.0.1:0", TOKEN);
     let last: Member<Last> = Member::seed(options).await.unwrap();
     let options = MemberOptions::new(folder.path().join("ledger"), "127.0.0.1:0", "a token for the ledger");
-    let ledger: MachineMember<Ledger> = MachineMember::seed(options).await.unwrap();
-
+    let ledger = begin_ledger(options).await.unwrap();
     let deadline = Some(Instant::now() + PATIENCE);
-    let account = Account { id: AccountId(7), ledger: LedgerNumber(978), code: 1, ..Account::default() };
-    let command = Operation::CreateAccounts.command(Event::write_all(&[account])).unwrap();
-    let committed = loop {
-        match ledger.handle().execute(command.clone(), deadline).await {
-            Ok(committed) => break committed,
-            Err(ExecuteError::NoLeader) => {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    };
-    assert_eq!(committed.results.len(), 16);
     assert_eq!(number(&sum.invoke(b"+\x05").await.unwrap()), 5);
     assert_eq!(last.invoke(b"word").await.unwrap(), "");
     let found = ledger.handle().query(LedgerQuery::Accounts(vec![AccountId(7)]), deadline).await.unwrap();

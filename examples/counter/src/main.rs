@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bezant_member::{CallError, Freshness, Member, MemberHandle, MemberOptions, state_machine};
@@ -41,7 +42,15 @@ type Process = Member<CounterMachine<Sum>>;
 type Handle = CounterHandle<MemberHandle<CounterMachine<Sum>>>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    // What a member has to say, and what helps, it says by way of `tracing`.
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    drop(writeln!(io::stderr(), "counter: {error}"));
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(address)) = (arguments.next(), arguments.next()) else {
         return Err("usage: counter FOLDER ADDRESS [ADDRESS OF ANOTHER]...".into());

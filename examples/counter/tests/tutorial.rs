@@ -23,6 +23,28 @@ fn the_program_is_the_one_of_the_guide() {
     assert_eq!(pieces.join("\n"), program, "the pieces of the guide, one after the other, are the program");
 }
 
+#[test]
+fn the_guide_adds_what_the_program_needs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("it is there");
+    let (guide, manifest) = (read("../../docs/guides/embed.md"), read("Cargo.toml"));
+    let mut added: Vec<&str> = guide
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("cargo add ")?.split_whitespace().next())
+        .collect();
+    let (_, needed) = manifest.split_once("[dependencies]\n").expect("there are some");
+    let needed = needed.lines().take_while(|line| !line.is_empty());
+    let mut needed: Vec<&str> = needed.map(|line| line.split(['.', ' ']).next().unwrap_or(line)).collect();
+    added.sort_unstable();
+    needed.sort_unstable();
+    assert_eq!(added, needed);
+    let repository = read("../../Cargo.toml");
+    let repository = repository.lines().find_map(|line| line.strip_prefix("repository = "));
+    let repository = repository.expect("it is somewhere").trim_matches('"');
+    assert!(guide.contains(&format!("cargo add bezant-member --git {repository}\n")), "{repository}");
+    assert!(root.join("../../crates/member/Cargo.toml").exists(), "where the guide says that it is");
+}
+
 /// A process of the program.
 struct Process {
     child: Child,
