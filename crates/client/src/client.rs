@@ -158,7 +158,7 @@ impl Client {
     }
 
     /// How old the oldest answer to a [stale](Reads::Stale) read was, of all since this was asked last: how long before
-    /// the answer its node had heard from the leader. `None` where there was none.
+    /// the answer its node had applied all that its leader said to be agreed. `None` where there was none, or none of known age.
     pub fn take_age(&self) -> Option<Duration> {
         self.shared.age.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -39,10 +39,6 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Books, Way::Rows, Way::Account];
 
-/// False while an answer about rows of the history may show rows behind the entry that it names: then a session can see
-/// a row whose payment is not in the books that it asks for next. What was seen of that is told, and fails nothing yet.
-const ROWS_KEEP_TO_THEIR_ENTRY: bool = false;
-
 /// What was seen, by everybody who holds it.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -51,9 +47,6 @@ pub(crate) struct Seen {
     /// Answers of each kind.
     pub(crate) session_reads: u64,
     pub(crate) stale_reads: u64,
-    /// Answers with rows behind their entry, and the first of them.
-    pub(crate) rows_too_new: u64,
-    pub(crate) first_too_new: String,
 }
 
 impl Seen {
@@ -73,13 +66,6 @@ impl Seen {
             ));
         }
         Ok(())
-    }
-
-    fn note_rows(&mut self, wrong: String) {
-        if self.rows_too_new == 0 {
-            self.first_too_new = wrong;
-        }
-        self.rows_too_new += 1;
     }
 }
 
@@ -136,14 +122,7 @@ impl Reader {
         } else {
             seen.stale_reads += 1;
         }
-        let result = seen.check(shown).map_err(|wrong| format!("{wrong} ({how})"));
-        if way == Way::Rows && !ROWS_KEEP_TO_THEIR_ENTRY {
-            // What they show counts for nothing that comes behind.
-            self.last.index = shown.index;
-            result.unwrap_or_else(|wrong| seen.note_rows(wrong));
-            return;
-        }
-        result.unwrap_or_else(|wrong| panic!("{wrong}"));
+        seen.check(shown).unwrap_or_else(|wrong| panic!("{wrong} ({how})"));
         seen.at.insert(shown.index, shown.payments);
         self.last = shown;
     }
