@@ -90,7 +90,7 @@ impl Replies {
     /// Opens a session. Its number is made of the entry's index, and is higher than any before: commands of one entry share its
     /// index, and a session of the same entry may be gone already.
     pub(crate) fn open(&mut self, index: u64) -> Bytes {
-        let number = (index << 16).max(self.last + 1);
+        let number = (index << 16).max(self.last.saturating_add(1));
         self.last = number;
         self.sessions.insert(number, Session { oldest: 1, used: index, ..Session::default() });
         self.evict(number);
@@ -192,9 +192,6 @@ impl Replies {
     /// Reads [`write`](Self::write)'s bytes.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut table = Self { last: reader.u64()?, ..Self::default() };
-        if table.last > NUMBER_MAX {
-            return Err(DecodeError::Value);
-        }
         let mut last = None;
         for _ in 0..count(reader)? {
             let number = reader.u64()?;

@@ -25,6 +25,8 @@ pub(super) const STATE: Target = Target {
 /// Opens a session; does a command in one: session u64, number u64, oldest u64, the service's command.
 const OPEN: u16 = 1;
 const INVOKE: u16 = 2;
+/// The session that the first entry opens: its index, and room for others of it.
+const SESSION: u64 = 1 << 16;
 /// Commands of an input, at most.
 const COUNT_MAX: usize = 64;
 const WORDS_MAX: usize = 100;
@@ -76,7 +78,7 @@ fn invoke(number: u64, command: Option<WordsCommand>) -> Command {
         return Command { operation: OPEN, events: 1, body: Bytes::new() };
     };
     let command = command.encode().expect("short enough");
-    let body = [1, number, 1].iter().flat_map(|field| field.to_le_bytes()).chain(command).collect();
+    let body = [SESSION, number, 1].iter().flat_map(|field| field.to_le_bytes()).chain(command).collect();
     Command { operation: INVOKE, events: 1, body }
 }
 
@@ -102,6 +104,7 @@ fn used() -> Machine {
     (1..).zip(commands()).for_each(|(index, command)| {
         apply(&mut machine, index, vec![command]);
     });
+    assert_eq!(machine.service().state().words, ["ledger"], "the seeds reach the service");
     machine
 }
 
