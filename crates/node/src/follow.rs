@@ -20,7 +20,7 @@ use crate::queue::Origin;
 impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Sends what waits to the leader.
     pub(crate) fn forward(&mut self, leader: NodeId) {
-        while self.forwards.has_room()
+        while self.forwards.has_room(self.ticks)
             && let Some((origin, command)) = self.queue.pop()
         {
             match origin {
@@ -46,7 +46,10 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 let events = forwarded.command.events;
                 self.outputs.push_back(Output::Answer { ticket, index, time, events, results });
             }
-            Outcome::NotDone => self.queue.push_first(Origin::Client(ticket), forwarded.command),
+            Outcome::NotDone => {
+                self.forwards.handle_denied(self.ticks);
+                self.queue.push_first(Origin::Client(ticket), forwarded.command);
+            }
             Outcome::Overloaded => self.refuse(Origin::Client(ticket), Refusal::Overloaded),
             Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), Refusal::ReadOnly(reason)),
             Outcome::Unknown => self.refuse(Origin::Client(ticket), Refusal::Interrupted),

@@ -12,6 +12,9 @@ use crate::message::ForwardNumber;
 /// Ticks after which the outcome of a forwarded command counts as unknown: the message or its answer was lost.
 const TICKS_MAX: u64 = 500;
 
+/// Ticks for which nothing is sent to a leader that says that it does not lead: it is asked again, and not in a circle.
+const DENIED_TICKS: u64 = 3;
+
 /// A command on its way.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
@@ -27,16 +30,20 @@ pub(crate) struct Forwards {
     last_number: u64,
     commands: BTreeMap<u64, Forwarded>,
     bytes: usize,
+    /// The tick from which on commands are sent again.
+    sends_from: u64,
 }
 
 impl Forwards {
     pub(crate) const fn new(life: u64) -> Self {
-        Self { life, last_number: 0, commands: BTreeMap::new(), bytes: 0 }
+        Self { life, last_number: 0, commands: BTreeMap::new(), bytes: 0, sends_from: 0 }
     }
 
-    /// True while another command may be sent.
-    pub(crate) fn has_room(&self) -> bool {
-        self.commands.len() < REQUESTS_WAITING_MAX && self.bytes < REQUEST_BYTES_WAITING_MAX
+    /// True while another command may be sent at tick `now`.
+    pub(crate) fn has_room(&self, now: u64) -> bool {
+        self.sends_from <= now
+            && self.commands.len() < REQUESTS_WAITING_MAX
+            && self.bytes < REQUEST_BYTES_WAITING_MAX
     }
 
     /// Takes a command that is sent at tick `now`; its number.
@@ -57,9 +64,15 @@ impl Forwards {
         Some(forwarded)
     }
 
+    /// Whoever was taken for the leader said at tick `now` that it does not lead.
+    pub(crate) const fn handle_denied(&mut self, now: u64) {
+        self.sends_from = now + DENIED_TICKS;
+    }
+
     /// Everybody whose outcome will not come any more: the leader is another.
     pub(crate) fn take_all(&mut self) -> Vec<Ticket> {
         self.bytes = 0;
+        self.sends_from = 0;
         core::mem::take(&mut self.commands).into_values().map(|forwarded| forwarded.ticket).collect()
     }
 

@@ -25,6 +25,8 @@ use crate::reads::{Read, Reads, Wanted};
 pub const TICK_NANOS: u64 = 10_000_000;
 /// Ticks without a leader after which whoever waits hears that there is none.
 const LEADERLESS_TICKS: u64 = 100;
+/// Ticks without a word of the leader after which there is none; a voter has stood for election long before.
+const SILENT_TICKS: u64 = 100;
 /// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
 const PRESSURE_TICKS: u64 = 500;
 /// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
@@ -327,7 +329,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 self.handle_change(origin, &change.body);
             }
             self.propose_entries(now);
-        } else if let Some(leader) = self.engine.leader()
+        } else if let Some(leader) = self.known_leader()
             && leader != self.options.node
         {
             self.forward(leader);
@@ -425,9 +427,18 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         }
     }
 
+    /// Who leads. One that was not heard of for long leads nobody; a replica that may not stand for election, such as one that
+    /// was removed, would wait for it for ever.
+    fn known_leader(&self) -> Option<NodeId> {
+        let is_heard = |leader: &NodeId| {
+            *leader == self.options.node || self.engine.standing().silent_ticks < SILENT_TICKS
+        };
+        self.engine.leader().filter(is_heard)
+    }
+
     /// What follows from a change of leaders.
     fn note_leader(&mut self) {
-        let (leader, is_leader) = (self.engine.leader(), self.engine.is_leader());
+        let (leader, is_leader) = (self.known_leader(), self.engine.is_leader());
         if leader != self.leader {
             self.leader = leader;
             self.leader_since = self.ticks;

@@ -92,6 +92,7 @@ impl StateMachine for Counter {
 #[derive(Debug, Default)]
 struct Script {
     leads: bool,
+    silent_ticks: u64,
     last: u64,
     writes: u64,
     outputs: VecDeque<EngineOutput>,
@@ -175,7 +176,7 @@ impl Engine for Scripted {
             leader: self.leader(),
             committed: LogIndex(0),
             announced: LogIndex(0),
-            silent_ticks: 0,
+            silent_ticks: self.script.borrow().silent_ticks,
             peers: Vec::new(),
         }
     }
@@ -306,4 +307,47 @@ fn where_all_differ_all_stop() {
     assert!(matches!(told[0], Output::Diverged { is_outvoted: false, .. }), "{told:?}");
     request(&mut node, 1);
     assert!(matches!(refusals(&drain(&mut node))[..], [(1, Refusal::ReadOnly(_))]));
+}
+
+fn forwards(outputs: &[Output<Counter>]) -> Vec<bezant_node::ForwardNumber> {
+    let number = |output: &Output<Counter>| match output {
+        Output::Send { to: TWO, message: PeerMessage::Forward(number, _) } => Some(*number),
+        _ => None,
+    };
+    outputs.iter().filter_map(number).collect()
+}
+
+#[test]
+fn a_leader_that_does_not_lead_is_not_asked_in_a_circle() {
+    let engine = Scripted::new();
+    let mut node = node(&engine);
+    request(&mut node, 7);
+    let number = forwards(&drain(&mut node))[0];
+    let message = PeerMessage::Outcome(number, bezant_node::Outcome::NotDone);
+    node.handle(NOW, Input::Message { from: TWO, message });
+    node.propose(NOW);
+    assert_eq!(forwards(&drain(&mut node)), [], "not at once");
+    let mut ticks = 0;
+    while forwards(&drain(&mut node)).is_empty() {
+        node.handle(NOW, Input::Tick);
+        node.propose(NOW);
+        ticks += 1;
+        assert!(ticks < 10, "it is asked again");
+    }
+}
+
+#[test]
+fn a_leader_that_is_silent_for_long_is_none() {
+    let engine = Scripted::new();
+    let mut node = node(&engine);
+    request(&mut node, 7);
+    assert_eq!(forwards(&drain(&mut node)).len(), 1);
+    engine.script.borrow_mut().silent_ticks = 100;
+    node.handle(NOW, Input::Tick);
+    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Interrupted)], "what is on its way may be done");
+    (0..100).for_each(|_| node.handle(NOW, Input::Tick));
+    request(&mut node, 8);
+    read(&mut node, 9, Consistency::Linearizable);
+    let outputs = drain(&mut node);
+    assert_eq!(refusals(&outputs), [(8, &Refusal::NoLeader), (9, &Refusal::NoLeader)]);
 }
