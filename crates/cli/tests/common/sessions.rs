@@ -105,11 +105,11 @@ impl Reader {
             let how = format!("{way:?} of node {}, session: {}", node + 1, self.is_session);
             assert!(shown.payments <= most, "{most} were begun, and {} are shown ({how})", shown.payments);
             let mut seen = seen.lock().expect("no test thread panicked");
-            self.take(shown, way, &how, &mut seen);
+            self.take(shown, &how, &mut seen);
         }
     }
 
-    fn take(&mut self, shown: Shown, way: Way, how: &str, seen: &mut Seen) {
+    fn take(&mut self, shown: Shown, how: &str, seen: &mut Seen) {
         if self.is_session {
             seen.session_reads += 1;
             let (Shown { index, payments }, last) = (shown, self.last);
