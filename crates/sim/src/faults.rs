@@ -11,6 +11,8 @@ use crate::random::Random;
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
+/// In millionths: far worse than any crystal, so that a short run shows it.
+const DRIFT_MAX: u64 = 50_000;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +90,12 @@ pub(crate) mod kind {
     pub(crate) const DISK_FAILURE: &str = "disk failure";
     pub(crate) const FULL_DISK: &str = "full disk";
     pub(crate) const SLOW_DISK: &str = "slow disk";
+    pub(crate) const CLOCK_DRIFT: &str = "clock drift";
     pub(crate) const POWER_LOSS_AFTER_VOTE: &str = "power loss after a vote";
 }
 
 /// The names of all kinds.
-pub(crate) const KIND_NAMES: [&str; 19] = [
+pub(crate) const KIND_NAMES: [&str; 20] = [
     "power loss",
     "blackout",
     "kill",
@@ -112,6 +115,7 @@ pub(crate) const KIND_NAMES: [&str; 19] = [
     kind::POWER_LOSS_AFTER_VOTE,
     "bit rot",
     kind::FULL_DISK,
+    kind::CLOCK_DRIFT,
 ];
 const KINDS: u64 = 18;
 /// Kinds that make elections, and crashes in the middle of them.
@@ -174,6 +178,15 @@ impl Plan {
             checkpoint_interval_bytes: usize::try_from(interval).unwrap_or(1 << 20),
         }
     }
+}
+
+/// How much faster each clock of so many machines goes than the world's, in millionths; all zeros in most runs. From a generator
+/// of its own: a run without it is what it was before there was drift.
+pub(crate) fn clock_drifts(seed: u64, machines: usize) -> Vec<i64> {
+    let mut random = Random::new(!seed);
+    let is_drifting = random.per_mille(300);
+    let drift = |_| random.between(0, 2 * DRIFT_MAX).cast_signed() - DRIFT_MAX.cast_signed();
+    if is_drifting { (0..machines).map(drift).collect() } else { vec![0; machines] }
 }
 
 fn bad_weather(random: &mut Random) -> Weather {

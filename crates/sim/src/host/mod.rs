@@ -23,6 +23,7 @@ use crate::bug::{Bug, FlawedEngine, FlawedLedger};
 use crate::faults::kind;
 use crate::random::Random;
 use crate::rot::rot;
+use crate::world::EPOCH;
 use life::{Life, Trouble};
 
 /// Small, so that a short run fills segments and cuts checkpoints.
@@ -68,6 +69,8 @@ pub(crate) struct Host {
     life: Option<Life>,
     /// What its clock shows more than the world's, in ns; may be negative.
     pub(crate) clock_offset: i64,
+    /// How much faster it goes than the world's, in millionths; may be negative.
+    pub(crate) clock_drift: i64,
     /// Counts processes: events for an earlier one are void.
     pub(crate) lives: u64,
     /// Counts disks: one that was lost is another's.
@@ -106,6 +109,7 @@ impl Host {
             disk: MemoryDisk::new(),
             life: None,
             clock_offset: 0,
+            clock_drift: 0,
             lives: 0,
             disks: 0,
             admission: None,
@@ -159,7 +163,10 @@ impl Host {
     }
 
     fn now(&self, time: u64) -> Now {
-        Now { wall: Nanos(time.saturating_add_signed(self.clock_offset)) }
+        let since_beginning = i128::from(time.saturating_sub(EPOCH));
+        let gained = since_beginning * i128::from(self.clock_drift) / 1_000_000;
+        let ahead = self.clock_offset.saturating_add(i64::try_from(gained).unwrap_or(0));
+        Now { wall: Nanos(time.saturating_add_signed(ahead)) }
     }
 
     /// The disk belongs to a node of the cluster now. One with which the cluster begins may vote.

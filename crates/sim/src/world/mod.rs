@@ -15,7 +15,7 @@ use bezant_types::{LogIndex, NodeId};
 use crate::bug::FlawedLedger;
 use crate::check;
 use crate::client::{Call, Client, Wanted};
-use crate::faults::{Fault, KIND_NAMES, Plan, kind};
+use crate::faults::{Fault, KIND_NAMES, Plan, clock_drifts, kind};
 use crate::host::{Host, Stop, Wish, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
@@ -29,7 +29,7 @@ const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
 const TICK: u64 = bezant_node::TICK_NANOS;
 /// The world begins in November 2023, as clocks go.
-const EPOCH: u64 = 1_700_000_000 * SECOND;
+pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
 /// How long a client waits before it asks another node.
 const PATIENCE: u64 = 800 * MILLI;
 /// How long after the faults everybody must have been answered.
@@ -151,6 +151,9 @@ impl World {
             broken: None,
             random,
         };
+        if options.bug.is_none() {
+            world.let_clocks_drift(options.seed);
+        }
         for (at, fault) in plan.faults {
             world.at(EPOCH + at, Event::Fault(fault));
         }
@@ -163,6 +166,16 @@ impl World {
             world.wake_at(at, client);
         }
         world
+    }
+
+    fn let_clocks_drift(&mut self, seed: u64) {
+        let drifts = clock_drifts(seed, self.hosts.len());
+        if drifts.iter().any(|drift| *drift != 0) {
+            self.count(kind::CLOCK_DRIFT);
+        }
+        for (host, drift) in self.hosts.values_mut().zip(drifts) {
+            host.clock_drift = drift;
+        }
     }
 
     pub(crate) fn take_trace(&mut self) -> Trace {
