@@ -167,7 +167,7 @@ impl<'global> Work<'global> {
         Ok(())
     }
 
-    /// Makes a change. `Ok(false)`: it was made before.
+    /// Makes a change. `Ok(false)`: it was made before, maybe by a try of the client whose answer was lost. Who is removed was a member.
     async fn change(&mut self, change: ClusterChange, node: u64, address: &str) -> Result<bool, Failure> {
         loop {
             match self.client.change_cluster(change, node, address).await {
@@ -184,6 +184,7 @@ impl<'global> Work<'global> {
                     "node_leads" => self.move_lead(node).await?,
                     _ => return Err(Failure::Refused(reason)),
                 },
+                Err(ClientError::NotFound { .. }) if change == ClusterChange::Remove => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -337,6 +338,9 @@ pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Fail
 
 pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, args.wait).await?;
+    if work.node(args.node).await?.is_none() {
+        return Err(Failure::NotFound(format!("the cluster has no node {}", args.node)));
+    }
     work.change(ClusterChange::Remove, args.node, "").await?;
     work.end(args.node, Wanted::Nobody, "is removed").await
 }
