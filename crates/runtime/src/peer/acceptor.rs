@@ -26,11 +26,11 @@ impl Strangers {
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = counts.values().sum();
-        let own = counts.entry(address).or_insert(0);
-        if all >= STRANGERS_MAX || *own >= STRANGERS_OF_ADDRESS_MAX {
+        let own = counts.get(&address).copied().unwrap_or(0);
+        if all >= STRANGERS_MAX || own >= STRANGERS_OF_ADDRESS_MAX {
             return None;
         }
-        *own += 1;
+        counts.insert(address, own + 1);
         Some(Place { strangers: Arc::clone(self), address })
     }
 }
@@ -167,5 +167,10 @@ mod tests {
         assert_eq!(places.len() + others.len(), STRANGERS_MAX);
         drop(places);
         assert!(enter(of(1)).is_some(), "places are given back");
+        drop(others);
+        assert!(
+            strangers.0.lock().unwrap().is_empty(),
+            "nothing stays of those who came and went, refused ones neither"
+        );
     }
 }
