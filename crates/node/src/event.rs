@@ -261,8 +261,7 @@ pub enum Output<M: StateMachine> {
         /// For people: what cannot be read.
         reason: String,
     },
-    /// These replicas' states are not this one's, and it is not known yet, or it is known not to be this one, that is
-    /// wrong.
+    /// These replicas' states are not this one's. Which is wrong is not known yet, or it is theirs.
     Differs {
         /// At which entry.
         index: LogIndex,

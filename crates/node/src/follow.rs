@@ -257,8 +257,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Verdict::Split => (
                 false,
                 "is that of no majority: all voters were compared",
-                "So do the others. Keep copies of all folders: which of them is right is for people to find out. A \
-                 program whose commands do not depend on the state and themselves alone does this",
+                "So do the others. Keep copies of all folders: which of them is right is for people to find out. Commands \
+                 that look at more than the state and themselves (a clock, a hash map's order) lead to this",
             ),
         };
         let reason = alloc::format!(
