@@ -343,7 +343,8 @@ fn greet(
         let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
         output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
     }
-    if report.checkpoint.0 == 0 && report.entries_replayed == 0 {
+    let is_new = report.checkpoint.0 == 0 && report.entries_replayed == 0;
+    if is_new {
         output::line(&format!("a new ledger, ready in {millis} ms"))?;
     } else {
         let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
@@ -356,6 +357,9 @@ fn greet(
         output::line(&format!(
             "cut {bytes} bytes off {file}: a crash had torn its end, nobody was told of them ({reason})"
         ))?;
+    }
+    if !is_new {
+        return Ok(());
     }
     let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
     output::line("")?;

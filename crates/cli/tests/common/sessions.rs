@@ -166,8 +166,13 @@ impl Reader {
         let before = if self.is_session { 1 } else { 2000 };
         let mut from = self.last.payments.saturating_sub(before);
         loop {
-            let reply =
-                node.get_movements(self.request(v1::GetMovementsRequest { from, limit: 1000 })).await?;
+            let reply = node
+                .get_movements(self.request(v1::GetMovementsRequest {
+                    from,
+                    limit: 1000,
+                    ..v1::GetMovementsRequest::default()
+                }))
+                .await?;
             let index = self.index_of(&reply);
             let rows = reply.get_ref().positions.len() as u64;
             if rows == 0 && !self.is_session && from > 0 {
