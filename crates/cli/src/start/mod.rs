@@ -358,11 +358,12 @@ fn greet(
             "cut {bytes} bytes off {file}: a crash had torn its end, nobody was told of them ({reason})"
         ))?;
     }
+    let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
+    // The end of what a start says, for scripts that wait for it.
+    output::line("")?;
     if !is_new {
         return Ok(());
     }
-    let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
-    output::line("")?;
     output::line("Try next, in another terminal:")?;
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
     output::line(&format!("  bezant account create bob --asset EUR{server}"))?;
