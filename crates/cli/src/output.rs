@@ -111,5 +111,5 @@ pub(crate) fn progress(length: u64, what: &str) -> ProgressBar {
 /// Steps a second, without a fraction.
 fn rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
     // A bar that cannot be written is none.
-    drop(write!(text, "{:.0}/s", state.per_sec()));
+    write!(text, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }
