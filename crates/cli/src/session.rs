@@ -187,7 +187,9 @@ pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure>
 
 /// Reads an id or a key of 128 bits; the error names the range.
 pub(crate) fn parse_u128(text: &str) -> Result<u128, String> {
-    text.parse().map_err(|_| format!("it is no integer from 0 to {}", u128::MAX))
+    let is_digits = text.bytes().all(|letter| letter.is_ascii_digit());
+    let integer = text.parse().ok().filter(|_| is_digits);
+    integer.ok_or_else(|| format!("it is no integer from 0 to {}", u128::MAX))
 }
 
 /// Reads `500ms`, `10s`, `2m`; a bare number is seconds.
@@ -215,6 +217,7 @@ mod tests {
         assert_eq!(parse_account_id("users:42").unwrap(), None);
         assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
         assert!(parse_account_id("").is_err());
+        assert!(parse_u128("+7").is_err(), "an id has no sign");
     }
 
     #[test]
