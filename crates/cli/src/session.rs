@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// How answers are printed.
     pub(crate) output: Format,
+    /// How long an answer may take.
+    pub(crate) timeout: Duration,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
     assets: OnceCell<Assets>,
@@ -112,7 +114,14 @@ impl Session {
         }
         let client = builder.connect().await?;
         let file = global.session.clone();
-        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new(), file })
+        Ok(Self {
+            client,
+            output: global.output,
+            timeout: global.timeout,
+            ids: IdGenerator::new(),
+            assets: OnceCell::new(),
+            file,
+        })
     }
 
     /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.

@@ -10,5 +10,6 @@ pub(crate) mod lines;
 mod refused;
 pub(crate) mod rows;
 mod source;
+mod target;
 pub(crate) mod tigerbeetle;
 mod units;

@@ -133,7 +133,7 @@ fn default_path(input: &Input) -> PathBuf {
 
 fn is_of_refused_rows(file: &mut File) -> std::io::Result<bool> {
     let mut beginning = Vec::new();
-    file.by_ref().take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
+    Read::take(&*file, BEGINNING.len() as u64).read_to_end(&mut beginning)?;
     std::io::Seek::rewind(file)?;
     Ok(beginning == BEGINNING)
 }

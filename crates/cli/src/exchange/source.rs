@@ -159,7 +159,6 @@ impl Read for Limited {
 }
 
 /// Rows of an input and the lines that they begin on.
-#[derive(Debug)]
 pub(crate) enum Rows {
     Json(JsonRows),
     Csv(CsvRows),
@@ -181,7 +180,6 @@ pub(crate) fn at_line(line: u64, what: &str) -> Failure {
 }
 
 /// One object a line; empty lines are passed over.
-#[derive(Debug)]
 pub(crate) struct JsonRows {
     reader: BufReader<Limited>,
     line: u64,
@@ -206,12 +204,11 @@ impl JsonRows {
     }
 }
 
-fn not_utf8(error: str::Utf8Error) -> String {
+fn not_utf8(error: std::str::Utf8Error) -> String {
     format!("byte {} is no UTF-8: convert the file with iconv", error.valid_up_to() + 1)
 }
 
 /// Comma-separated values below their headings.
-#[derive(Debug)]
 pub(crate) struct CsvRows {
     rows: csv::StringRecordsIntoIter<BufReader<Limited>>,
     columns: csv::StringRecord,
