@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// How answers are printed.
     pub(crate) output: Format,
+    /// How long an answer may take.
+    pub(crate) timeout: Duration,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
     assets: OnceCell<Assets>,
@@ -112,7 +114,14 @@ impl Session {
         }
         let client = builder.connect().await?;
         let file = global.session.clone();
-        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new(), file })
+        Ok(Self {
+            client,
+            output: global.output,
+            timeout: global.timeout,
+            ids: IdGenerator::new(),
+            assets: OnceCell::new(),
+            file,
+        })
     }
 
     /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.
@@ -187,7 +196,9 @@ pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure>
 
 /// Reads an id or a key of 128 bits; the error names the range.
 pub(crate) fn parse_u128(text: &str) -> Result<u128, String> {
-    text.parse().map_err(|_| format!("it is no integer from 0 to {}", u128::MAX))
+    let is_digits = text.bytes().all(|letter| letter.is_ascii_digit());
+    let integer = text.parse().ok().filter(|_| is_digits);
+    integer.ok_or_else(|| format!("it is no integer from 0 to {}", u128::MAX))
 }
 
 /// Reads `500ms`, `10s`, `2m`, `1h`, `7d`; a bare number is seconds. The length is not 0.
@@ -230,6 +241,7 @@ mod tests {
         assert_eq!(parse_account_id("users:42").unwrap(), None);
         assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
         assert!(parse_account_id("").is_err());
+        assert!(parse_u128("+7").is_err(), "an id has no sign");
     }
 
     #[test]
