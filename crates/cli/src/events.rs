@@ -20,7 +20,8 @@ use crate::session::Session;
   bezant events --since 2026-11-01 --until-caught-up
   bezant events --from 1200 --limit 10
 
-Every event has a position. To resume, pass the last position seen plus one.")]
+Every event has a position. To resume, pass the last position seen plus one. A position after the end is an
+error that names the end: the ledger was restored from an older copy, or the position is another ledger's.")]
 pub(crate) struct EventsArgs {
     /// First position wanted; only new events when not given
     #[arg(long, value_name = "POSITION")]
@@ -49,7 +50,8 @@ pub(crate) async fn run(session: &Session, args: &EventsArgs) -> Result<(), Fail
     };
     let mut shown = Shown::new(args.wide);
     let mut left = args.limit.unwrap_or(u64::MAX);
-    if left == 0 || end.is_some_and(|end| from.is_some_and(|from| from >= end)) {
+    // A position after the end is the server's to refuse.
+    if left == 0 || (end.is_some() && from == end) {
         return Ok(());
     }
     let mut events = session.client.events(from.map(MovementNumber)).await?;

@@ -94,6 +94,7 @@ impl From<ClientError> for Failure {
             | ClientError::Scheme { .. }
             | ClientError::Invalid { .. }
             | ClientError::FailedPrecondition { .. }
+            | ClientError::PositionAfterEnd { .. }
             | ClientError::NameTooLong { .. }
             | ClientError::ChainTooLong { .. } => Self::Usage(text),
             ClientError::Damaged { .. } => Self::Damaged(text),

@@ -12,17 +12,21 @@ use bezant_types::{Movement, MovementFilter, MovementNumber, Nanos};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::desk::Desk;
+use crate::desk::{Deadline, Desk};
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
 
 /// A row and its place, or why the stream ends.
 pub(crate) type Change = Result<(MovementNumber, Movement), Failure>;
 
-/// Change events from a position on; without one, only what is new.
-pub(crate) fn watch(
+/// Change events from a position on; without one, only what is new. A position after the end is refused.
+pub(crate) async fn watch(
     desk: &Arc<Desk>,
     from: Option<MovementNumber>,
+    deadline: Deadline,
 ) -> Result<ReceiverStream<Change>, Failure> {
+    if let Some(from) = from {
+        desk.check_position(from, deadline).await?;
+    }
     let place = Arc::clone(&desk.watchers)
         .try_acquire_owned()
         .map_err(|_| Failure::overloaded("too many streams of change events", desk.limits.retry_after))?;

@@ -183,6 +183,25 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
+    let page = client.get_movements(v1::GetMovementsRequest { from: 10, limit: 0 }).await.unwrap();
+    assert!(page.into_inner().positions.is_empty());
+    let page = client.get_movements(v1::GetMovementsRequest { from: 11, limit: 0 }).await.unwrap_err();
+    let stream = client.watch_events(v1::WatchEventsRequest { from: Some(5000) }).await.unwrap_err();
+    for status in [page, stream] {
+        assert_eq!(status.code(), Code::OutOfRange, "{status}");
+        let info = status.get_details_error_info().unwrap();
+        let end = info.metadata.get("end").map(String::as_str);
+        assert_eq!((info.reason.as_str(), end), ("position_after_end", Some("10")));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_are_there() {
     let server = Server::start().await;
     let channel = Endpoint::new(format!("http://{}", server.address)).unwrap().connect().await.unwrap();

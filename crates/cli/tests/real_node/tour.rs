@@ -49,6 +49,11 @@ fn money_moves_and_everything_verifies() {
     let events = json_lines(&node.done(&["events", "--from", "1", "--until-caught-up", "-o", "json"]));
     let positions: Vec<_> = events.iter().filter_map(|event| event["position"].as_u64()).collect();
     assert_eq!(positions, [1, 2, 3, 4]);
+    assert_eq!(node.done(&["events", "--from", "5", "--until-caught-up"]), "", "the end itself");
+    for arguments in [&["events", "--from", "5000"][..], &["events", "--from", "5000", "--until-caught-up"]] {
+        let line = node.fails(2, arguments);
+        assert!(line.contains("5000 is after the end, 5"), "{line}");
+    }
     let books = json(&node.done(&["books", "-o", "json"]));
     assert_eq!((&books["movements"], &books["balanced"]), (&Value::from(5), &Value::from(true)));
 

@@ -133,6 +133,7 @@ pub(super) async fn get_movements(
         timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
+    desk.check_position(filter.from, deadline).await?;
     Ok(desk.history(HistoryQuery::Movements(filter), deadline).await?.into_iter().collect())
 }
 

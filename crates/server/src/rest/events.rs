@@ -54,6 +54,7 @@ pub(super) async fn list(
             timestamp_max: Nanos(0),
             limit: query.limit()?,
         };
+        desk.check_position(filter.from, context.deadline).await?;
         let rows = desk.history(Rows::Movements(filter), context.deadline).await?;
         let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
@@ -92,7 +93,7 @@ pub(super) async fn stream(
             Some(value) => Some(after(value.as_bytes())?),
             None => first(&desk, &query, context.deadline).await?,
         };
-        watch(&desk, from.map(MovementNumber))
+        watch(&desk, from.map(MovementNumber), context.deadline).await
     };
     let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
     let events = changes.then(move |change| event_of(Arc::clone(&context.desk), change));
