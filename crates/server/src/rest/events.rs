@@ -87,9 +87,14 @@ pub(super) async fn stream(
             let violations = vec![Violation::new("limit", what)];
             return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
         }
-        let from = match headers.get("last-event-id") {
-            Some(value) => Some(after(value.as_bytes())?),
-            None => query.from,
+        let mut seen = headers.get_all("last-event-id").iter();
+        let from = match (seen.next(), seen.next()) {
+            (None, _) => query.from,
+            (Some(value), None) => Some(after(value.as_bytes())?),
+            (Some(_), Some(_)) => {
+                let what = "the header Last-Event-ID is there more than once";
+                return Err(Failure::new(ErrorCode::InvalidField, what));
+            }
         };
         watch(&desk, from.map(MovementNumber))
     };
