@@ -92,6 +92,8 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Address { .. }
             | ClientError::Scheme { .. }
+            | ClientError::Token
+            | ClientError::Denied { .. }
             | ClientError::Invalid { .. }
             | ClientError::FailedPrecondition { .. }
             | ClientError::PositionAfterEnd { .. }

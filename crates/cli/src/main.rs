@@ -151,7 +151,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.format(&mut command()).exit(),
     };
-    let filter = EnvFilter::try_from_env("BEZANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = log_filter(std::env::var("BEZANT_LOG").ok().as_deref());
     let has_colours = io::stderr().is_terminal() && !output::is_plain();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -164,6 +164,20 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => report(&failure),
+    }
+}
+
+/// What goes to the log: warnings, or what `BEZANT_LOG` says.
+///
+/// The crate `h2` warns of every connection that misbehaves, as often as an attacker likes; the server itself says so
+/// once a second. It is heard when it is asked for by name.
+fn log_filter(setting: Option<&str>) -> EnvFilter {
+    let wanted = setting.and_then(|setting| EnvFilter::try_new(setting).ok());
+    let names_it = wanted.is_some() && setting.is_some_and(|setting| setting.contains("h2"));
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new("warn"));
+    match "h2=error".parse() {
+        Ok(directive) if !names_it => filter.add_directive(directive),
+        _ => filter,
     }
 }
 
@@ -216,6 +230,23 @@ async fn talk(command: Command, session: &Session) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_crate_of_http_2_is_heard_only_when_it_is_named() {
+        for (setting, is_heard, hears_own) in [
+            (None, false, true),
+            (Some("debug"), false, true),
+            (Some("h2=warn"), true, false),
+            (Some("("), false, true),
+        ] {
+            let subscriber = tracing_subscriber::fmt().with_env_filter(log_filter(setting)).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let heard = tracing::enabled!(target: "h2::proto::streams::recv", tracing::Level::WARN);
+                let own = tracing::enabled!(target: "bezant_server::connection", tracing::Level::WARN);
+                assert_eq!((heard, own), (is_heard, hears_own), "{setting:?}");
+            });
+        }
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountId, AccountView, Client, LedgerNumber, Reads};
+use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
 use crate::exit::Failure;
@@ -91,12 +91,26 @@ pub(crate) struct Session {
 impl Session {
     /// Connects.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
+        let client = Self::builder(global)?.connect().await?;
+        let file = global.session.clone();
+        Ok(Self {
+            client,
+            output: global.output,
+            timeout: global.timeout,
+            ids: IdGenerator::new(),
+            assets: OnceCell::new(),
+            file,
+        })
+    }
+
+    /// The settings of a connection.
+    pub(crate) fn builder(global: &Global) -> Result<ClientBuilder, Failure> {
         let server = global.server.as_deref().unwrap_or(SERVER_DEFAULT);
         let addresses = addresses(server);
         let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut builder = addresses
             .into_iter()
-            .fold(Client::builder(), bezant_client::ClientBuilder::address)
+            .fold(Client::builder(), ClientBuilder::address)
             .reads(match global.read {
                 None if global.session.is_some() => Reads::Session,
                 None | Some(ReadArg::Linearizable) => Reads::Linearizable,
@@ -112,16 +126,7 @@ impl Session {
         if let Some(file) = &global.session {
             builder = builder.seen(read_session(file)?);
         }
-        let client = builder.connect().await?;
-        let file = global.session.clone();
-        Ok(Self {
-            client,
-            output: global.output,
-            timeout: global.timeout,
-            ids: IdGenerator::new(),
-            assets: OnceCell::new(),
-            file,
-        })
+        Ok(builder)
     }
 
     /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.

@@ -143,6 +143,8 @@ impl Client {
     /// another one is under way. When the answer was lost, the next try may be refused with `member_exists` or
     /// `member_not_found`: then it is so.
     ///
+    /// A server that other machines reach asks for the cluster's token: see [`crate::ClientBuilder::token`].
+    ///
     /// `address` is where its peers reach a node that is added, and empty otherwise.
     pub async fn change_cluster(
         &self,
@@ -153,7 +155,12 @@ impl Client {
         let address = address.to_owned();
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
         let answer = self
-            .call(message, |mut service, request| async move { service.change_cluster(request).await })
+            .call(message, |mut service, mut request| {
+                if let Some(token) = self.token() {
+                    request.metadata_mut().insert("authorization", token.clone());
+                }
+                async move { service.change_cluster(request).await }
+            })
             .await?;
         Ok(answer.reply.log_index)
     }

@@ -89,9 +89,14 @@ pub(super) async fn stream(
             let violations = vec![Violation::new("limit", what)];
             return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
         }
-        let from = match headers.get("last-event-id") {
-            Some(value) => Some(after(value.as_bytes())?),
-            None => first(&desk, &query, context.deadline).await?,
+        let mut seen = headers.get_all("last-event-id").iter();
+        let from = match (seen.next(), seen.next()) {
+            (None, _) => first(&desk, &query, context.deadline).await?,
+            (Some(value), None) => Some(after(value.as_bytes())?),
+            (Some(_), Some(_)) => {
+                let what = "the header Last-Event-ID is there more than once";
+                return Err(Failure::new(ErrorCode::InvalidField, what));
+            }
         };
         watch(&desk, from.map(MovementNumber), context.deadline).await
     };
