@@ -285,8 +285,14 @@ async fn drive(
 
 /// True where this end closed the connection because of what came, such as streams that are begun and reset at once.
 fn is_against_the_rules(error: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| cause.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library))
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]
