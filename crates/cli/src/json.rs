@@ -5,6 +5,7 @@ use bezant_client::{
     AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, Movement, MovementNumber, Nanos,
     Transfer,
 };
+use bezant_types::Total;
 use serde::{Serialize, Serializer};
 
 use crate::money::{Assets, Unit};
@@ -237,7 +238,16 @@ pub(crate) struct LedgerTotalsJson {
     ledger: u32,
     asset: Option<String>,
     accounts: u64,
-    balances: BalancesJson,
+    balances: TotalsJson,
+}
+
+/// Sums over the accounts of a ledger.
+#[derive(Debug, Serialize)]
+pub(crate) struct TotalsJson {
+    debits_pending: Text<Total>,
+    debits_posted: Text<Total>,
+    credits_pending: Text<Total>,
+    credits_posted: Text<Total>,
 }
 
 impl BooksJson {
@@ -247,7 +257,7 @@ impl BooksJson {
             ledger: totals.ledger.0,
             asset: asset_code(assets.unit(totals.ledger)),
             accounts: totals.accounts,
-            balances: BalancesJson {
+            balances: TotalsJson {
                 debits_pending: Text(totals.debits_pending),
                 debits_posted: Text(totals.debits_posted),
                 credits_pending: Text(totals.credits_pending),

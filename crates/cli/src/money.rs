@@ -1,7 +1,7 @@
 //! Amounts between people and the ledger: `10.50 EUR` here, 1050 there. Never a float, never rounded.
 
 use bezant_client::{Asset, Bounds, LedgerNumber};
-use bezant_types::parse_amount;
+use bezant_types::{Total, parse_amount};
 
 use crate::exit::Failure;
 
@@ -65,6 +65,11 @@ impl Unit {
     /// Minor units as people read them.
     pub(crate) fn format(&self, amount: u128) -> String {
         self.asset.map_or_else(|| amount.to_string(), |asset| asset.format(amount))
+    }
+
+    /// A sum as people read it.
+    pub(crate) fn format_total(&self, total: Total) -> String {
+        self.asset.map_or_else(|| total.to_string(), |asset| asset.format_total(total))
     }
 
     /// A limit as people read it.

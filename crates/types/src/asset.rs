@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use alloc::string::{String, ToString};
 
-use crate::{LedgerNumber, limits};
+use crate::{LedgerNumber, Total, limits};
 
 /// Code of an asset, such as `EUR` or `POINTS`: 1 to 16 upper-case letters, digits, `_`, `-` or `.`, letter first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,7 +160,12 @@ impl Asset {
 
     /// Writes minor units as people read them: 1050 with scale 2 is `10.50`.
     pub fn format(&self, amount: u128) -> String {
-        let digits = amount.to_string();
+        self.format_total(Total::from(amount))
+    }
+
+    /// Writes a sum of amounts in the same way.
+    pub fn format_total(&self, total: Total) -> String {
+        let digits = total.to_string();
         let scale = usize::from(self.scale);
         if scale == 0 {
             return digits;

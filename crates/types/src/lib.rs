@@ -18,6 +18,7 @@ pub mod limits;
 mod movement;
 mod status;
 mod time;
+mod total;
 mod transfer;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
@@ -36,4 +37,5 @@ pub use status::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, UnknownStatus,
 };
 pub use time::Nanos;
+pub use total::Total;
 pub use transfer::{Transfer, TransferFlags};

@@ -17,7 +17,8 @@ pub use number::{Amount, SignedAmount, Text64};
 pub use query::{AccountsQuery, EventsQuery, HistoryQuery, Paged, Side, TransfersQuery, parse_query};
 pub use reply::{
     AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BooksReply, BoundsReply, ChainReply,
-    ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TransferReply,
+    ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TotalsReply,
+    TransferReply,
 };
 pub use request::{
     AccountBody, AssetBody, Batch, BoundsBody, NameBody, ResolutionBody, TransferBody, parse_accounts,

@@ -236,7 +236,7 @@ fn an_export_replaces_a_file_only_when_it_is_whole() {
     // The half of a file that is there while it writes.
     while names() == before && child.try_wait().expect("it runs or has ended").is_none() {}
     let stop = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    drop(stop.expect("kill runs"));
+    stop.expect("kill runs");
     let status = child.wait().expect("it ends");
     let text = fs::read_to_string(&keep).expect("the file");
     assert_eq!(names(), before, "nothing else is left");
@@ -256,4 +256,65 @@ fn an_export_replaces_a_file_only_when_it_is_whole() {
     let marked = bench.write("marked.jsonl", marked);
     assert!(bench.node.fails(2, &["import", "transfers", &marked]).contains("import history"));
     assert!(verify(&marked).contains("9000 transfers"));
+}
+
+#[test]
+fn an_import_whose_server_dies_says_what_is_done() {
+    let bench = Bench::new();
+    let mut child = program()
+        .current_dir(bench.files.path())
+        .args(["--server", &bench.node.url, "--timeout", "1s", "import", "transfers", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    stdin.write_all(payments(8189, "10.00").as_bytes()).expect("a batch");
+    while bench.movements() < 8189 {
+        assert!(child.try_wait().expect("it runs or has ended").is_none(), "it waits for more");
+    }
+    bench.node.kill();
+    stdin.write_all(b"9001,alice,bob,1.00,EUR\n9002,1,2,1.00,EUR\n").expect("a second batch");
+    drop(stdin);
+    let answer = Answer::new(child.wait_with_output());
+    assert_eq!(answer.code, 3, "{}", answer.stderr);
+    for words in [
+        "The rows before line 8191 are done (8189 created",
+        "from line 8191 to 8192 were sent, and what became of them is not known",
+        "Start the same import again",
+    ] {
+        assert!(answer.stderr.contains(words), "{words}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_sent_is_noticed() {
+    let bench = Bench::new();
+    // The last batch is read after the first one was sent; whether the row comes in time is up to the machine.
+    let is_noticed = (1..=5).any(|round| {
+        let first = round * 1_000_000;
+        let rows = (first..first + 8189 * 4 * round).map(|id| format!("{id},1,2,1.00,EUR\n"));
+        let rows: String = std::iter::once("id,from,to,amount,asset\n".to_owned()).chain(rows).collect();
+        let path = bench.write("rows.csv", rows);
+        let before = bench.movements();
+        let child = program()
+            .args(["--server", &bench.node.url, "import", "transfers", &path])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        while bench.movements() == before {}
+        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
+        writeln!(file, "77,1,2,9.00,EUR").expect("a row more");
+        let answer = Answer::new(child.wait_with_output());
+        bench.node.fails(4, &["transfer", "show", "77"]);
+        assert!(
+            answer.code == 0 || answer.stderr.contains("was changed while it was read"),
+            "{}",
+            answer.stderr
+        );
+        answer.code == 2
+    });
+    assert!(is_noticed);
 }

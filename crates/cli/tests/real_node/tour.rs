@@ -353,3 +353,26 @@ fn an_export_rebuilds_the_ledger() {
     source.done(&["export", "alice", "--to", path]);
     assert!(target.fails(2, &["import", "history", path]).contains("alone"));
 }
+
+#[test]
+fn books_hold_more_than_one_account_can() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(folder.path());
+    for id in ["1", "2", "3", "4"] {
+        node.done(&["account", "create", "--asset", "EUR", "--id", id]);
+    }
+    // Each is two cents short of 2^128; modulo 2^128 their sum would show as a negative balance does.
+    let amount = "3402823669209384634633746074317682114.54";
+    node.done(&["pay", "1", "2", amount, "--id", "10"]);
+    node.done(&["pay", "3", "4", amount, "--id", "11"]);
+    let books = node.done(&["books"]);
+    assert!(
+        books.contains("6805647338418769269267492148635364229.08") && books.contains("balanced"),
+        "{books}"
+    );
+    let books = json(&node.done(&["books", "-o", "json"]));
+    let sum = Value::from("680564733841876926926749214863536422908");
+    let totals = &books["ledgers"][0]["balances"];
+    assert_eq!((&totals["debits_posted"], &totals["credits_posted"]), (&sum, &sum));
+    assert_eq!(books["balanced"], Value::from(true));
+}
