@@ -93,7 +93,8 @@ mod tests {
         for (name, example) in requests().into_iter().chain(replies()) {
             assert_eq!(shapes[name]["examples"][0], example, "{name}");
         }
-        for name in shapes.keys().filter(|name| name.ends_with("Body")) {
+        let bodies = shapes.keys().filter(|name| name.ends_with("Body") && !name.contains('_'));
+        for name in bodies {
             assert!(shapes[name]["examples"].is_array() || shapes[name]["enum"].is_array(), "{name}");
         }
     }
