@@ -30,10 +30,12 @@ mod stop;
 mod transfer;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use exit::Failure;
@@ -146,11 +148,24 @@ fn command() -> clap::Command {
     })
 }
 
+impl Cli {
+    /// What the words of a command line say.
+    fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.global.is_server_named = is_named(&matches, "server");
+        Ok(cli)
+    }
+}
+
+/// True when the option is on the command line, before or after a command, and not only in the environment.
+fn is_named(matches: &ArgMatches, option: &str) -> bool {
+    matches.value_source(option) == Some(ValueSource::CommandLine)
+        || matches.subcommand().is_some_and(|(_, matches)| is_named(matches, option))
+}
+
 fn main() -> ExitCode {
-    let cli = match Cli::from_arg_matches(&command().get_matches()) {
-        Ok(cli) => cli,
-        Err(error) => error.format(&mut command()).exit(),
-    };
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let filter = log_filter(std::env::var("BEZANT_LOG").ok().as_deref());
     let has_colours = io::stderr().is_terminal() && !output::is_plain();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr).init();
@@ -198,7 +213,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cluster(command) => command.run(&global).await?,
         Command::Demo(args) => return demo::run(&args).await,
         Command::Sim(args) => return sim::run(&args, global.output),
-        Command::Bench(args) => return Ok(bench::run(args, global.server).await?),
+        Command::Bench(args) => {
+            let server = global.server.filter(|_| global.is_server_named);
+            return Ok(bench::run(args, server).await?);
+        }
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "bezant", &mut io::stdout());
         }
@@ -273,6 +291,16 @@ mod tests {
     #[test]
     fn the_version_begins_with_that_of_the_package() {
         assert!(env!("BEZANT_VERSION").starts_with(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn a_server_is_named_by_the_command_line_alone() {
+        let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).unwrap().global;
+        for line in ["bezant bench --server a:7070", "bezant --server a:7070 bench"] {
+            let global = read(line);
+            assert!(global.is_server_named && global.server.as_deref() == Some("a:7070"), "{line}");
+        }
+        assert!(!read("bezant bench").is_server_named);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
+use crate::start::is_address;
 
 /// Where a server listens unless it is told otherwise.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
@@ -23,10 +24,14 @@ pub(crate) struct Global {
         help = "Server to talk to, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
         env = "BEZANT_SERVER",
         value_name = "URL",
+        value_parser = parse_servers,
         global = true,
         help_heading = "Connection"
     )]
     pub(crate) server: Option<String>,
+    /// True when the command line names the server, whatever the environment says.
+    #[arg(skip)]
+    pub(crate) is_server_named: bool,
     /// How long to try before giving up: 500ms, 10s, 2m
     #[arg(
         long,
@@ -186,6 +191,23 @@ pub(crate) fn addresses(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|server| !server.is_empty()).map(with_scheme).collect()
 }
 
+/// Checks a list of servers as it was written: what is no address is said to be none, before anything is asked.
+fn parse_servers(list: &str) -> Result<String, String> {
+    for server in list.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+        if server.contains("://") || is_address(server) {
+            continue;
+        }
+        return Err(if server.bytes().all(|letter| letter.is_ascii_digit()) {
+            format!("{server} is a port without a host: write 127.0.0.1:{server}")
+        } else if server.contains(':') {
+            format!("{server} is no address: write it as HOST:PORT")
+        } else {
+            format!("{server} has no port: write {server}:7070")
+        });
+    }
+    Ok(list.to_owned())
+}
+
 /// The id that `text` is; `None` = a name.
 pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure> {
     if text.is_empty() {
@@ -252,6 +274,16 @@ mod tests {
     #[test]
     fn servers_are_separated_by_commas() {
         assert_eq!(addresses("a:1, https://b:2,"), ["http://a:1", "https://b:2"]);
+    }
+
+    #[test]
+    fn a_server_is_a_host_and_a_port() {
+        for list in ["127.0.0.1:7070", "a.example:1,b.example:2", "http://localhost", "[::1]:7070"] {
+            assert_eq!(parse_servers(list).as_deref(), Ok(list));
+        }
+        assert!(parse_servers("18000").unwrap_err().contains("write 127.0.0.1:18000"));
+        assert!(parse_servers("localhost").unwrap_err().contains("write localhost:7070"));
+        assert!(parse_servers("localhost:http").unwrap_err().contains("HOST:PORT"));
     }
 
     #[test]

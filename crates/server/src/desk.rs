@@ -293,9 +293,14 @@ impl Desk {
         if let Some(asset) = known.named(code) {
             return Ok(asset.ledger);
         }
-        let ledger = self.assets(deadline).await?.named(code).map(|asset: &Asset| asset.ledger);
+        let assets = self.assets(deadline).await?;
+        let ledger = assets.named(code).map(|asset: &Asset| asset.ledger);
         ledger.ok_or_else(|| {
-            let detail = format!("no ledger has an asset '{code}': register it, or use its ledger number");
+            let upper = code.to_ascii_uppercase();
+            let detail = match assets.named(&upper) {
+                Some(_) => format!("no ledger has an asset '{code}': codes are in upper case, write {upper}"),
+                None => format!("no ledger has an asset '{code}': register it, or use its ledger number"),
+            };
             Failure::new(ErrorCode::AssetNotFound, detail)
         })
     }

@@ -182,6 +182,11 @@ async fn lists_are_read_in_pages() {
     );
     assert_eq!(server.get("/v1/transfers?cursor=abc").await.code(), "invalid_cursor");
     assert_eq!(server.get("/v1/transfers?colour=red").await.code(), "invalid_query");
+    let lower = server.get("/v1/accounts?asset=eur").await.json();
+    assert_eq!(lower["code"], "asset_not_found");
+    assert!(lower["detail"].as_str().unwrap().contains("write EUR"), "{lower}");
+    let bytes = server.get("/v1/accounts/%ff").await.json();
+    assert!(bytes["detail"].as_str().unwrap().contains("/v1/accounts/%ff are not UTF-8"), "{bytes}");
     let accounts = server.get("/v1/accounts?asset=EUR").await.json();
     assert_eq!(accounts["items"].as_array().map(Vec::len), Some(2));
     server.stop().await;

@@ -5,6 +5,7 @@
 
 use bezant_codec::{account_filter_to_bytes, query_filter_to_bytes};
 use bezant_types::{AccountFilter, AccountFilterFlags, AccountId, LedgerNumber, Nanos, QueryFilter};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
@@ -115,6 +116,10 @@ pub struct EventsQuery {
 
 /// Reads the parameters of a list.
 pub fn parse_query<Query: DeserializeOwned>(text: &str) -> Result<Query, Failure> {
+    if let Some(pair) = text.split('&').find(|pair| percent_decode_str(pair).decode_utf8().is_err()) {
+        let detail = format!("{pair}: the bytes are not UTF-8, as every parameter is");
+        return Err(Failure::new(ErrorCode::InvalidQuery, detail));
+    }
     serde_urlencoded::from_str(text).map_err(|error| {
         // The reader does not say where it was: every parameter may stand alone, so that one is found which fails.
         let wrong =
@@ -186,7 +191,7 @@ impl AccountsQuery {
             limit: 1,
             reversed: self.reversed,
         };
-        check_range(filter.is_valid())?;
+        check_range(self.timestamp_min, self.timestamp_max, filter.is_valid())?;
         let fingerprint = Fingerprint::of(list, &[&query_filter_to_bytes(&filter)]);
         let limit = limit(self.limit)?;
         filter.limit = limit + 1;
@@ -216,7 +221,7 @@ impl HistoryQuery {
                 reversed: self.reversed,
             },
         };
-        check_range(filter.is_valid())?;
+        check_range(self.timestamp_min, self.timestamp_max, filter.is_valid())?;
         let fingerprint = Fingerprint::of(list, &[&account_filter_to_bytes(&filter)]);
         let limit = limit(self.limit)?;
         filter.limit = limit + 1;
@@ -271,9 +276,36 @@ fn row_count(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-fn check_range(is_valid: bool) -> Result<(), Failure> {
-    let detail = "timestamp_min is above timestamp_max: nothing lies between them";
-    if is_valid { Ok(()) } else { Err(Failure::new(ErrorCode::InvalidQuery, detail)) }
+/// Says what is wrong with a range of timestamps; `is_valid` is the filter's own word on it.
+fn check_range(min: Text64, max: Text64, is_valid: bool) -> Result<(), Failure> {
+    let refuse = |detail: String| Err(Failure::new(ErrorCode::InvalidQuery, detail));
+    for (name, timestamp) in [("timestamp_min", min.0), ("timestamp_max", max.0)] {
+        if timestamp == u64::MAX {
+            return refuse(format!("{name} is 2^64 - 1, which no timestamp is: leave it out for no limit"));
+        }
+        if let Some((unit, factor)) = other_unit(timestamp) {
+            let nanos = timestamp.saturating_mul(factor);
+            return refuse(format!(
+                "{name}={timestamp} looks like {unit}: timestamps are nanoseconds since the Unix epoch, {nanos}"
+            ));
+        }
+    }
+    if max.0 != 0 && min > max {
+        return refuse("timestamp_min is above timestamp_max: nothing lies between them".to_owned());
+    }
+    if is_valid { Ok(()) } else { refuse("no timestamp lies in that range".to_owned()) }
+}
+
+/// The unit in which a timestamp was meant, and its nanoseconds, when it lies in the years 2000 to 2100 in that unit.
+/// In nanoseconds it would be one of the first weeks of 1970.
+fn other_unit(timestamp: u64) -> Option<(&'static str, u64)> {
+    const YEARS: std::ops::Range<u64> = 946_684_800..4_102_444_800;
+    [("seconds", 1_000_000_000), ("milliseconds", 1_000_000), ("microseconds", 1_000)].into_iter().find(
+        |(_, factor)| {
+            let seconds = u128::from(timestamp) * u128::from(*factor) / 1_000_000_000;
+            u64::try_from(seconds).is_ok_and(|seconds| YEARS.contains(&seconds))
+        },
+    )
 }
 
 /// Narrows the range of timestamps to what the pages before did not show.
@@ -364,5 +396,32 @@ mod tests {
         let query =
             HistoryQuery { timestamp_min: Text64(2), timestamp_max: Text64(1), ..HistoryQuery::default() };
         assert_eq!(query.paged("history", AccountId(1)).unwrap_err().code, ErrorCode::InvalidQuery);
+        let refused = |min, max| {
+            let query = AccountsQuery {
+                timestamp_min: Text64(min),
+                timestamp_max: Text64(max),
+                ..AccountsQuery::default()
+            };
+            query.paged("accounts", LedgerNumber(0)).unwrap_err().detail
+        };
+        assert!(refused(2, 1).contains("timestamp_min is above"));
+        assert!(refused(0, u64::MAX).contains("timestamp_max is 2^64 - 1"));
+        for (min, unit) in [
+            (1_763_683_200, "seconds"),
+            (1_763_683_200_000, "milliseconds"),
+            (1_763_683_200_000_000, "microseconds"),
+        ] {
+            let detail = refused(min, 0);
+            assert!(detail.contains(&format!("={min} looks like {unit}")), "{detail}");
+            assert!(detail.ends_with("1763683200000000000"), "{detail}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_said_to_be_none() {
+        let failure = parse_query::<AccountsQuery>("limit=1&asset=%ff").unwrap_err();
+        assert_eq!(failure.code, ErrorCode::InvalidQuery);
+        assert!(failure.detail.starts_with("asset=%ff: the bytes are not UTF-8"), "{}", failure.detail);
+        assert!(parse_query::<AccountsQuery>("asset=%E2%82%AC").is_ok());
     }
 }

@@ -20,6 +20,7 @@ pub struct Page<Row: ToSchema> {
     /// In the order that was asked for.
     pub items: Vec<Row>,
     /// Send it as `cursor`, with all other parameters as they were, for the next page; null = the end.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
@@ -65,8 +66,10 @@ impl BalancesReply {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BoundsReply {
     /// Least balance.
+    #[schema(required = true)]
     pub minimum: Option<SignedAmount>,
     /// Greatest balance.
+    #[schema(required = true)]
     pub maximum: Option<SignedAmount>,
 }
 
@@ -100,10 +103,12 @@ pub struct AccountReply {
     /// Its id.
     pub id: Amount,
     /// Its unique name; null = none.
+    #[schema(required = true)]
     pub name: Option<String>,
     /// Which asset.
     pub ledger: u32,
     /// The asset's code; null = the ledger has none.
+    #[schema(required = true)]
     pub asset: Option<String>,
     /// The client's category.
     pub code: u16,
@@ -313,6 +318,7 @@ pub struct LedgerReply {
     /// Which.
     pub ledger: u32,
     /// The asset's code; null = the ledger has none.
+    #[schema(required = true)]
     pub asset: Option<String>,
     /// How many accounts.
     pub accounts: u64,

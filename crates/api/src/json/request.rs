@@ -32,6 +32,7 @@ pub struct AccountBody {
     /// Which asset, by its code; instead of `ledger`.
     pub asset: Option<String>,
     /// The client's category, 1 to 65535.
+    #[schema(required = true)]
     pub code: u16,
     /// Names of flags: `linked`, `debits_must_not_exceed_credits`, `credits_must_not_exceed_debits`,
     /// `history`, `imported`, `closed`.

@@ -287,20 +287,12 @@ impl<'global> Work<'global> {
         Ok(cluster.nodes.into_iter().find(|member| member.node == node))
     }
 
-    /// Until a new node has come. How far behind it is is told when it is to vote.
+    /// Until a new node has come; says how to start it. How far behind it is is told when it is to vote.
     async fn wait_for(&mut self, node: u64) -> Result<(), Failure> {
-        let begun = Instant::now();
         while !self.node(node).await?.is_some_and(|node| node.connected) {
-            if begun.elapsed() > PATIENCE {
-                let addresses = self.look().await?.nodes;
-                let others: Vec<_> = addresses
-                    .iter()
-                    .filter(|other| other.node != node && other.part == "voter")
-                    .map(|other| other.address.as_str())
-                    .collect();
+            if let Some(line) = start_line(&self.look().await?.nodes, node) {
                 self.say(&format!(
-                    "waits for node {node}: start it on an empty folder with --node {node} --join {}",
-                    others.join(",")
+                    "waits for node {node}: start it on its machine, on an empty folder, with the token of the cluster:\n  {line}"
                 ));
             }
             self.pause(&format!("node {node} has not come yet")).await?;
@@ -319,6 +311,24 @@ impl<'global> Work<'global> {
         let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         output::line(&format!("node {node} {outcome}; nodes {list} vote, and node {} leads", cluster.leader))
     }
+}
+
+/// The whole line that starts a new member; `None` while the one that answers does not know it.
+fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
+    let address = &members.iter().find(|member| member.node == node)?.address;
+    let (host, port) = address.rsplit_once(':')?;
+    let others: Vec<_> = members
+        .iter()
+        .filter(|other| other.node != node && other.part == "voter")
+        .map(|other| other.address.as_str())
+        .collect();
+    let listen = if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
+        // Beside the others on one machine: a folder and a port of its own.
+        format!("--peer-listen {address} --listen {host}:0 --data-dir ./bezant-data-{node}")
+    } else {
+        format!("--peer-listen 0.0.0.0:{port} --listen 0.0.0.0:7070")
+    };
+    Some(format!("bezant start --node {node} --join {} {listen} --token-file token", others.join(",")))
 }
 
 pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> {
@@ -397,6 +407,28 @@ pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_to_start_a_member_is_whole() {
+        let member = |node, address: &str, part: &str| ClusterNode {
+            node,
+            address: address.to_owned(),
+            part: part.to_owned(),
+            ..ClusterNode::default()
+        };
+        let mut members =
+            vec![member(1, "a:7071", "voter"), member(2, "b:7071", "voter"), member(4, "d:7075", "learner")];
+        let line = "bezant start --node 4 --join a:7071,b:7071 --peer-listen 0.0.0.0:7075 --listen 0.0.0.0:7070 \
+                    --token-file token";
+        assert_eq!(start_line(&members, 4).as_deref(), Some(line));
+        assert_eq!(start_line(&members, 5), None);
+        members.push(member(5, "127.0.0.1:7075", "learner"));
+        let line = start_line(&members, 5).unwrap();
+        assert!(
+            line.contains("--peer-listen 127.0.0.1:7075 --listen 127.0.0.1:0 --data-dir ./bezant-data-5"),
+            "{line}"
+        );
+    }
 
     #[test]
     fn a_member_is_a_number_and_an_address() {

@@ -137,6 +137,13 @@ fn what_goes_wrong_is_one_line_and_a_code() {
     says(1, &["account", "name", "tokyo", "alice"], &["name_"]);
     says(1, &["asset", "register", "EURO", "978"], &["ledger_taken"]);
     says(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
+    let port = Answer::new(program().args(["books", "--server", "18000"]).output());
+    assert_eq!(port.code, 2, "{}", port.stderr);
+    assert!(port.stderr.contains("write 127.0.0.1:18000"), "{}", port.stderr);
+    // A server that the command line names is measured, also when the environment names it too.
+    let bench = ["bench", "--transfers", "1", "--server", "http://127.0.0.1:1"];
+    let bench = Answer::new(program().args(bench).env("BEZANT_SERVER", "http://127.0.0.1:1").output());
+    assert!(bench.code != 0 && bench.stderr.contains("127.0.0.1:1"), "{}{}", bench.stdout, bench.stderr);
     let unknown = Answer::new(program().arg("fly").output());
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
 

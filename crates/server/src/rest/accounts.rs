@@ -24,7 +24,7 @@ type Answer = Result<Response, Refused>;
 ///
 /// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
 /// each. With an `Idempotency-Key`, accounts without an id get one that follows from the key.
-#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts",
+#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_accounts",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AccountBody>, description = "One account, or an array of up to 8189"),
     responses(
@@ -54,7 +54,7 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
 }
 
 /// Show an account, by id or by name
-#[utoipa::path(get, path = "/v1/accounts/{account}", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}", tag = "Accounts", operation_id = "get_account",
     params(("account" = String, Path, description = "Id or name")),
     responses(
         (status = 200, description = "The account", body = AccountReply),
@@ -71,7 +71,7 @@ pub(super) async fn show(context: Context, Account(account): Account) -> Answer 
 }
 
 /// List accounts by what they carry
-#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", params(AccountsQuery),
+#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts", params(AccountsQuery),
     responses(
         (status = 200, description = "A page", body = Page<AccountReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -109,7 +109,7 @@ async fn page(
 }
 
 /// List the transfers of an account
-#[utoipa::path(get, path = "/v1/accounts/{account}/transfers", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/transfers", tag = "Accounts", operation_id = "list_account_transfers",
     params(("account" = String, Path, description = "Id or name"), HistoryQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
@@ -134,7 +134,7 @@ pub(super) async fn transfers(
 /// List the balances of an account after each of its transfers
 ///
 /// The account needs the flag `history`.
-#[utoipa::path(get, path = "/v1/accounts/{account}/balances", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/balances", tag = "Accounts", operation_id = "list_account_balances",
     params(("account" = String, Path, description = "Id or name"), HistoryQuery),
     responses(
         (status = 200, description = "A page", body = Page<BalanceReply>),
@@ -160,7 +160,7 @@ pub(super) async fn balances(
 }
 
 /// List the transfers of an account with the heads of its chains, for verification
-#[utoipa::path(get, path = "/v1/accounts/{account}/history", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/history", tag = "Accounts", operation_id = "list_account_history",
     params(("account" = String, Path, description = "Id or name"), HistoryQuery),
     responses(
         (status = 200, description = "A page", body = Page<ChangeReply>),
@@ -185,7 +185,7 @@ pub(super) async fn history(
 /// Replace the least and greatest balance of an account
 ///
 /// PUT and PATCH do the same: a side that is left out has no limit afterwards.
-#[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts",
+#[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "set_account_bounds",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsBody,
     responses(
@@ -210,7 +210,7 @@ pub(super) async fn set_bounds(
 }
 
 /// Name an account that has no name
-#[utoipa::path(put, path = "/v1/accounts/{account}/name", tag = "Accounts",
+#[utoipa::path(put, path = "/v1/accounts/{account}/name", tag = "Accounts", operation_id = "set_account_name",
     params(("account" = String, Path, description = "Id")),
     request_body = bezant_api::json::NameBody,
     responses(

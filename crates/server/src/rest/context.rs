@@ -119,7 +119,11 @@ impl FromRequestParts<Arc<Desk>> for Transfer {
 
 async fn path_text(parts: &mut Parts) -> Result<String, Failure> {
     let path = parts.extract::<Path<String>>().await;
-    path.map(|Path(text)| text).map_err(|_| invalid_path(parts.uri.path()))
+    path.map(|Path(text)| text).map_err(|_| {
+        let path = parts.uri.path();
+        let detail = format!("the bytes of {path} are not UTF-8: write a name in UTF-8, percent-encoded");
+        Failure::new(ErrorCode::InvalidField, detail)
+    })
 }
 
 fn invalid_path(text: &str) -> Failure {

@@ -31,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// List change events, in commit order
 ///
 /// With `Accept: text/event-stream` it is the stream of `/v1/events/stream`.
-#[utoipa::path(get, path = "/v1/events", tag = "Events", params(EventsQuery),
+#[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(EventsQuery),
     responses(
         (status = 200, description = "A page", body = EventsPage),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -69,7 +69,7 @@ pub(super) async fn list(
 ///
 /// The id of an event is its position. Resume by `Last-Event-ID` (goes on after it) or `from`; without
 /// either, only what is new is sent.
-#[utoipa::path(get, path = "/v1/events/stream", tag = "Events",
+#[utoipa::path(get, path = "/v1/events/stream", tag = "Events", operation_id = "stream_events",
     params(("from" = Option<u64>, Query, description = "The first position wanted"),
         ("since" = Option<Moment>, Query, description = "The first event at or after this moment, instead of `from`"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last position seen")),

@@ -25,7 +25,7 @@ type Answer = Result<Response, Refused>;
 ///
 /// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
 /// each. With an `Idempotency-Key`, transfers without an id get one that follows from the key.
-#[utoipa::path(post, path = "/v1/transfers", tag = "Transfers",
+#[utoipa::path(post, path = "/v1/transfers", tag = "Transfers", operation_id = "create_transfers",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::TransferBody>, description = "One transfer, or an array of up to 8189"),
     responses(
@@ -58,7 +58,7 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
 }
 
 /// Show a transfer
-#[utoipa::path(get, path = "/v1/transfers/{id}", tag = "Transfers",
+#[utoipa::path(get, path = "/v1/transfers/{id}", tag = "Transfers", operation_id = "get_transfer",
     params(("id" = String, Path, description = "Id")),
     responses(
         (status = 200, description = "The transfer", body = TransferReply),
@@ -78,7 +78,7 @@ pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
 }
 
 /// List transfers by what they carry
-#[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", params(TransfersQuery),
+#[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", operation_id = "list_transfers", params(TransfersQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -97,7 +97,7 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
 }
 
 /// Post a pending transfer: move what it reserved
-#[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers",
+#[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers", operation_id = "post_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = ResolutionBody, description = "May be empty: posts all of it"),
@@ -111,7 +111,7 @@ pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body
 }
 
 /// Void a pending transfer: release what it reserved
-#[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers",
+#[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers", operation_id = "void_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = ResolutionBody, description = "May be empty"),
