@@ -35,5 +35,5 @@ pub mod message;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
-pub use error::{ErrorCode, Failure, Violation};
+pub use error::{ErrorCode, Failure, Scarce, Violation};
 pub use status::status_name;
