@@ -60,6 +60,8 @@ codes! {
     InvalidCursor = "invalid_cursor" 400 InvalidArgument,
     /// The cursor belongs to another query: keep every parameter but the limit.
     CursorOfAnotherQuery = "cursor_of_another_query" 400 InvalidArgument,
+    /// The position is after the end of the change events: the ledger was restored, or the position is another one's.
+    PositionAfterEnd = "position_after_end" 400 OutOfRange,
     /// The records are not a whole number of events of the operation, or the operation is unknown.
     InvalidRecords = "invalid_records" 400 InvalidArgument,
     /// The request has no event.
@@ -211,12 +213,25 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// What ran out, of a call that is refused as overloaded.
     pub scarce: Option<Scarce>,
+    /// Of `position_after_end`: the position of the next event; `None` for every other code.
+    pub end: Option<u64>,
 }
 
 impl Failure {
     /// A failure without fields and without a time to wait.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), violations: Vec::new(), retry_after: None, scarce: None }
+        let (violations, retry_after) = (Vec::new(), None);
+        Self { code, detail: detail.into(), violations, retry_after, scarce: None, end: None }
+    }
+
+    /// Events are asked for from a position that no event had yet when `end` was read.
+    pub fn position_after_end(from: u64, end: u64) -> Self {
+        let detail = format!(
+            "position {from} is after the end, {end}: go on from {end}, or from an earlier position. If you have seen \
+             events up to there, this ledger was restored from an older copy: what it tells from now on is not what \
+             you saw"
+        );
+        Self { end: Some(end), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
     }
 
     /// The server is overloaded: nothing was done.

@@ -2,7 +2,8 @@
 //! are hexadecimal.
 
 use bezant_client::{
-    AccountView, Asset, Balances, Books, Bounds, Chain, Head, Movement, MovementNumber, Nanos, Transfer,
+    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, Movement, MovementNumber, Nanos,
+    Transfer,
 };
 use serde::{Serialize, Serializer};
 
@@ -40,6 +41,25 @@ impl From<Balances> for BalancesJson {
             credits_pending: Text(balances.credits_pending),
             credits_posted: Text(balances.credits_posted),
         }
+    }
+}
+
+/// The balance of an account at a moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct BalanceJson {
+    account: Text<u128>,
+    asset: Option<String>,
+    ledger: u32,
+    balances: BalancesJson,
+    /// What happened before it counts.
+    at: Text<Nanos>,
+}
+
+impl BalanceJson {
+    /// In the unit of its ledger.
+    pub(crate) fn new(account: AccountId, balances: Balances, unit: Unit, at: Nanos) -> Self {
+        let (asset, ledger) = (asset_code(unit), unit.ledger.0);
+        Self { account: Text(account.0), asset, ledger, balances: balances.into(), at: Text(at) }
     }
 }
 

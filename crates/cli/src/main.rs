@@ -20,6 +20,7 @@ mod flags;
 mod frames;
 mod inspect;
 mod json;
+mod listing;
 mod money;
 mod output;
 mod session;
@@ -32,7 +33,7 @@ mod verify;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use exit::Failure;
@@ -42,7 +43,7 @@ use session::{Global, Session};
 #[derive(Debug, Parser)]
 #[command(
     name = "bezant",
-    version,
+    version = env!("BEZANT_VERSION"),
     propagate_version = true,
     arg_required_else_help = true,
     after_help = exit::CODES,
@@ -118,10 +119,40 @@ struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
+/// What tells a command where the server is and how to ask it.
+const CONNECTION: &[&str] = &["server", "timeout", "read", "session"];
+/// Options of all commands that mean nothing to these: their help does not show them.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("start", &["server", "timeout", "read", "session", "output"]),
+    ("demo", &["server", "timeout", "read", "session", "output"]),
+    ("completions", &["server", "timeout", "read", "session", "output"]),
+    ("bench", &["timeout", "read", "session", "output"]),
+    ("inspect", CONNECTION),
+    ("sim", CONNECTION),
+];
+
+/// The command line, with help that shows what each command heeds.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // Hands the options of all commands down to each of them.
+    command.build();
+    WITHOUT.iter().fold(command, |command, (name, options)| {
+        command.mut_subcommand(name, |subcommand| {
+            subcommand.mut_args(|option| {
+                let is_heeded = !options.contains(&option.get_id().as_str());
+                if is_heeded { option } else { option.hide(true) }
+            })
+        })
+    })
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command()).exit(),
+    };
     let filter = EnvFilter::try_from_env("BEZANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let has_colours = io::stderr().is_terminal();
+    let has_colours = io::stderr().is_terminal() && !output::is_plain();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -189,6 +220,28 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_the_options_that_a_command_heeds() {
+        let help = |name: &str| {
+            let mut command = command();
+            command.find_subcommand_mut(name).expect(name).render_long_help().to_string()
+        };
+        for (name, options) in WITHOUT {
+            for option in *options {
+                assert!(!help(name).contains(&format!("--{option} ")), "{name} --help shows --{option}");
+            }
+        }
+        for option in ["--server", "--timeout", "--read", "--session", "--output"] {
+            assert!(help("pay").contains(option), "{option}");
+        }
+        assert!(help("bench").contains("--server"));
+    }
+
+    #[test]
+    fn the_version_begins_with_that_of_the_package() {
+        assert!(env!("BEZANT_VERSION").starts_with(env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

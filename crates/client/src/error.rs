@@ -1,5 +1,6 @@
 //! Why a call has no answer. A refusal by the rules of money is not an error: it is a status in the answer.
 
+use bezant_types::MovementNumber;
 use thiserror::Error;
 use tonic_types::StatusExt;
 
@@ -64,6 +65,15 @@ pub enum ClientError {
         /// The server's words on what to change.
         reason: String,
     },
+    /// Events were asked for from a position after the end: the ledger was restored from an older copy, or the position
+    /// is that of another ledger.
+    #[error("{reason}")]
+    PositionAfterEnd {
+        /// The position of the next event.
+        end: MovementNumber,
+        /// The server's words.
+        reason: String,
+    },
     /// What was asked for does not exist.
     #[error("{reason}")]
     NotFound {
@@ -107,6 +117,9 @@ impl ClientError {
     /// What a status that is not worth another try stands for.
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
         let reason = reason(status);
+        if let Some(end) = end_of(status) {
+            return Self::PositionAfterEnd { end, reason };
+        }
         match status.code() {
             tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Self::Invalid { reason },
             tonic::Code::NotFound => Self::NotFound { reason },
@@ -119,6 +132,14 @@ impl ClientError {
             _ => Self::Server { reason },
         }
     }
+}
+
+/// The end that a status names, when it refuses a position after it.
+fn end_of(status: &tonic::Status) -> Option<MovementNumber> {
+    let info = status.get_details_error_info()?;
+    let is_after_end = info.reason == bezant_api::ErrorCode::PositionAfterEnd.name();
+    let end = info.metadata.get("end").filter(|_| is_after_end)?;
+    end.parse().ok().map(MovementNumber)
 }
 
 /// The words of a status, with what caused it when that is a broken connection.
@@ -136,4 +157,24 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
         cause = error.source();
     }
     if text.is_empty() { status.code().description().to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn a_position_after_the_end_is_told_from_other_ranges() {
+        let status = |code: &str| {
+            let details =
+                ErrorDetails::with_error_info(code, "bezant", [("end".to_owned(), "10".to_owned())]);
+            tonic::Status::with_error_details(tonic::Code::OutOfRange, "no", details)
+        };
+        let error = ClientError::from_status(&status("position_after_end"));
+        assert!(matches!(error, ClientError::PositionAfterEnd { end: MovementNumber(10), .. }), "{error:?}");
+        let error = ClientError::from_status(&status("request_too_large"));
+        assert!(matches!(error, ClientError::Invalid { .. }), "{error:?}");
+    }
 }

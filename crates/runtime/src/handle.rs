@@ -395,14 +395,27 @@ impl<M: Machine> Handle<M> {
         }
     }
 
+    /// How far the history goes, in all that was acknowledged before: what lies after that, no node has told anybody.
+    pub async fn history_end(&self, deadline: Option<Instant>) -> Result<Read<HistoryPosition>, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
+        match by(deadline, self.barrier(Consistency::Linearizable)).await {
+            Some(answer) => answer,
+            None => Err(ReadError::DeadlineExceeded),
+        }
+    }
+
+    async fn barrier(&self, consistency: Consistency) -> Result<Read<HistoryPosition>, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
+        answer.await.map_err(|_| ReadError::Stopping)?
+    }
+
     async fn read_history(
         &self,
         query: HistoryQuery,
         consistency: Consistency,
     ) -> Result<Read<HistoryAnswer>, ReadError> {
-        let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
-        let Read { index, answer: position } = answer.await.map_err(|_| ReadError::Stopping)??;
+        let Read { index, answer: position } = self.barrier(consistency).await?;
         let mut visible = self.shared.visible.subscribe();
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
         let places = Arc::clone(&self.shared.reads);

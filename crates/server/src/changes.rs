@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::stream_place;
-use crate::desk::Desk;
+use crate::desk::{Deadline, Desk};
 use crate::failure;
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
 use crate::share::Taken;
@@ -65,10 +65,11 @@ impl Pages {
 }
 
 /// Change events from a position on, as `write` writes the rows of a page for the client; without a position, only what
-/// is new.
-pub(crate) fn watch<Item, Write, Written>(
+/// is new. A position after the end is refused.
+pub(crate) async fn watch<Item, Write, Written>(
     desk: &Arc<Desk>,
     from: Option<MovementNumber>,
+    deadline: Deadline,
     write: Write,
 ) -> Result<ReceiverStream<Result<Item, Failure>>, Failure>
 where
@@ -76,6 +77,9 @@ where
     Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
+    if let Some(from) = from {
+        desk.check_position(from, deadline).await?;
+    }
     let place = stream_place()?;
     let count = desk.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());

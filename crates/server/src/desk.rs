@@ -14,7 +14,7 @@ use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswe
 use bezant_rsm::SessionRequest;
 use bezant_runtime::{Committed, ExecuteError, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
-use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, limits};
+use bezant_types::{AccountId, AccountView, Asset, Head, LedgerNumber, MovementNumber, limits};
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
 
@@ -309,6 +309,23 @@ impl Desk {
         freshness::note(index);
         reserved.settle(rows.len());
         Ok(rows)
+    }
+
+    /// Refuses a position that is after the end of the change events.
+    ///
+    /// This node may lag behind the one that told the position: its own end says nothing before it has what was
+    /// agreed.
+    pub(crate) async fn check_position(
+        &self,
+        from: MovementNumber,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        if from <= *self.handle.watch_movements().borrow() {
+            return Ok(());
+        }
+        let read = self.handle.history_end(deadline).await.map_err(|error| failure::of_read(&error))?;
+        let end = read.answer.movements;
+        if from.0 <= end { Ok(()) } else { Err(Failure::position_after_end(from.0, end)) }
     }
 
     async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {

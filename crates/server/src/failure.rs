@@ -1,5 +1,7 @@
 //! Failures of calls as both protocols show them, and the node's errors as failures.
 
+use std::collections::HashMap;
+
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::Problem;
 use bezant_api::{ErrorCode, Failure, Scarce};
@@ -59,7 +61,9 @@ pub(crate) fn internal(what: &str) -> Failure {
 
 /// The failure as gRPC tells it, with rich details.
 pub(crate) fn to_status(failure: Failure) -> Status {
-    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, []);
+    let metadata: HashMap<_, _> =
+        failure.end.map(|end| ("end".to_owned(), end.to_string())).into_iter().collect();
+    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, metadata);
     if !failure.violations.is_empty() {
         let fields = failure
             .violations

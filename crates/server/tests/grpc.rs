@@ -109,7 +109,7 @@ async fn typed_calls_reach_everything() {
     let query = v1::QueryFilter { ledger: 978, ..Default::default() };
     assert_eq!(client.query_accounts(query).await.unwrap().into_inner().accounts.len(), 2);
     assert_eq!(client.query_transfers(query).await.unwrap().into_inner().transfers.len(), 1);
-    let all = client.get_movements(v1::GetMovementsRequest { from: 0, limit: 0 }).await.unwrap().into_inner();
+    let all = client.get_movements(v1::GetMovementsRequest::default()).await.unwrap().into_inner();
     assert_eq!(all.positions, [0]);
     let books = client.get_books(v1::GetBooksRequest {}).await.unwrap().into_inner();
     assert_eq!((books.movements, books.refusals, books.accounts), (1, 1, 2));
@@ -180,6 +180,25 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
     server.begin_stop();
     let status = events.message().await.unwrap_err();
     assert_eq!(status.get_details_error_info().unwrap().reason, "stopping");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
+    let page = client.get_movements(v1::GetMovementsRequest { from: 10, limit: 0 }).await.unwrap();
+    assert!(page.into_inner().positions.is_empty());
+    let page = client.get_movements(v1::GetMovementsRequest { from: 11, limit: 0 }).await.unwrap_err();
+    let stream = client.watch_events(v1::WatchEventsRequest { from: Some(5000) }).await.unwrap_err();
+    for status in [page, stream] {
+        assert_eq!(status.code(), Code::OutOfRange, "{status}");
+        let info = status.get_details_error_info().unwrap();
+        let end = info.metadata.get("end").map(String::as_str);
+        assert_eq!((info.reason.as_str(), end), ("position_after_end", Some("10")));
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,6 +200,10 @@ async fn change_events_follow_and_resume() {
         assert_eq!(server.post("/v1/transfers", &transfer(id)).await.status, 201);
     }
     let page = server.get("/v1/events?limit=1").await.json();
+    let since = server.get("/v1/events?since=2100-01-01").await.json();
+    assert_eq!((since["items"].as_array().map(Vec::len), since["next"].as_u64()), (Some(0), Some(2)));
+    let since = server.get("/v1/events?since=2001-01-01").await.json();
+    assert_eq!(since["items"][0], page["items"][0]);
     assert_eq!((page["items"][0]["transfer"]["id"].as_str(), page["next"].as_u64()), (Some("1"), Some(1)));
     let mut stream = server.connect().await;
     let request =
@@ -217,6 +221,43 @@ async fn change_events_follow_and_resume() {
         }
     }
     assert_eq!(ids, ["1", "2"], "what was there after the last one seen, then what is new");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let transfers: Vec<_> = (1..=10)
+        .map(|id| {
+            format!(
+                r#"{{"id":"{id}","debit_account":"1","credit_account":"2","amount":"1","ledger":978,"code":1}}"#
+            )
+        })
+        .collect();
+    let batch = format!("[{}]", transfers.join(","));
+    assert_eq!(server.post("/v1/transfers", &batch).await.json()["created"], 10);
+    let end = server.get("/v1/events?from=10").await.json();
+    assert_eq!((end["items"].as_array().map(Vec::len), end["next"].as_u64()), (Some(0), Some(10)));
+    // A follower that has read to the end goes on after the last event.
+    let mut stream = server.connect().await;
+    let request = "GET /v1/events/stream HTTP/1.1\r\nhost: bezant\r\nlast-event-id: 9\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let status = BufReader::new(stream).lines().next_line().await.unwrap();
+    assert_eq!(status.as_deref(), Some("HTTP/1.1 200 OK"));
+    let cases = [
+        ("/v1/events?from=11", ""),
+        ("/v1/events?from=11", "bezant-read: stale\r\n"),
+        ("/v1/events/stream?from=5000", ""),
+        ("/v1/events/stream", "last-event-id: 10\r\n"),
+        ("/v1/events/stream", "last-event-id: 5000\r\nbezant-read: stale\r\n"),
+        ("/v1/events?from=0", "accept: text/event-stream\r\nlast-event-id: 5000\r\n"),
+    ];
+    for (path, headers) in cases {
+        let answer = server.send("GET", path, headers, "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "position_after_end"), "{path} {headers}");
+        assert_eq!(answer.json()["end"], 10, "{path} {headers}");
+    }
     server.stop().await;
 }
 

@@ -21,7 +21,7 @@ mod time;
 mod transfer;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
-pub use asset::{Asset, AssetCode, AssetError};
+pub use asset::{Asset, AssetCode, AssetError, parse_amount};
 pub use fetch::{
     FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, Refusal, Resolution, RowBatch,
 };

@@ -451,6 +451,9 @@ pub struct Problem {
     /// When it is worth another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Of `position_after_end`: the position of the next event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<u64>,
     /// The fields that cannot be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
@@ -487,6 +490,7 @@ impl From<&Failure> for Problem {
             retry_after_ms: failure
                 .retry_after
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            end: failure.end,
             errors,
             event: None,
         }
@@ -503,6 +507,7 @@ impl From<EventReply> for Problem {
             code: event.status.to_owned(),
             detail: event.detail.clone().unwrap_or_default(),
             retry_after_ms: None,
+            end: None,
             errors: Vec::new(),
             event: Some(event),
         }

@@ -2,6 +2,7 @@
 //! against it.
 
 mod frames;
+mod imports;
 mod node;
 mod retry;
 mod tour;

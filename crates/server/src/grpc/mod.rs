@@ -126,7 +126,7 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                let work = |input, _| std::future::ready(watch::watch_events(&self.desk, input));
+                let work = |input, deadline| watch::watch_events(&self.desk, input, deadline);
                 self.call(Call::WatchEvents, request, work, |_| 0).await
             }
         }

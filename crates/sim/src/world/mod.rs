@@ -34,8 +34,8 @@ pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
 const PATIENCE: u64 = 800 * MILLI;
 /// How long after the faults everybody must have been answered.
 const RECOVERY: u64 = 15 * SECOND;
-/// A write that a client wished for within so long before that moment must have been done. Long, for a client that asks a
-/// node which was removed waits in vain.
+/// Within so long before that moment every client must have had a write done. Long, for a client that asks a node which was
+/// removed waits in vain.
 const LATE: u64 = 7 * SECOND;
 /// How long after that all replicas must stand at the same entry, with nobody asking any more.
 const SETTLING: u64 = 5 * SECOND;
@@ -478,7 +478,7 @@ impl World {
                 return;
             }
             let wanted = self.clients[client].wish(time);
-            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0) });
+            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
         }
         self.try_call(client);
         self.wake_at(time + PATIENCE, client);
@@ -489,15 +489,28 @@ impl World {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         call.ticket = ticket;
+        // As the real client does, it turns to another node than the one that did not answer.
+        let nodes: Vec<NodeId> =
+            self.nodes.iter().copied().filter(|node| Some(*node) != call.asked).collect();
+        let node = self.random.pick(&nodes).copied().unwrap_or(NodeId(1));
+        call.asked = Some(node);
         let call = call.clone();
         self.tickets.insert(ticket, (client, call));
-        let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
         let at = self.time + self.random.between(20_000, MILLI);
         self.at(at, Event::Ask { node, ticket });
     }
 
     fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
-        let Some((_, call)) = self.tickets.get(&ticket) else { return Ok(()) };
+        let Some((client, call)) = self.tickets.get(&ticket) else { return Ok(()) };
+        if self.hosts.get(&node).is_none_or(|host| !host.is_up()) {
+            // Nobody takes the connection: the client hears that at once.
+            let client = *client;
+            if self.clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
+                let at = self.time + self.random.between(MILLI, 10 * MILLI);
+                self.wake_at(at, client);
+            }
+            return Ok(());
+        }
         let input = match &call.wanted {
             Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
             Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
@@ -518,7 +531,7 @@ impl World {
         match (call.wanted, output) {
             (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
                 if is_current {
-                    self.clients[client].handle_results(&command, &results);
+                    self.clients[client].handle_results(&command, &results, at);
                 }
                 self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
                 self.end_call(client, index, is_current);
