@@ -337,6 +337,17 @@ fn a_leader_that_does_not_lead_is_not_asked_in_a_circle() {
 }
 
 #[test]
+fn a_follower_passes_on_that_the_leader_is_overloaded() {
+    let engine = Scripted::new();
+    let mut node = node(&engine);
+    request(&mut node, 7);
+    let number = forwards(&drain(&mut node))[0];
+    let message = PeerMessage::Outcome(number, bezant_node::Outcome::Overloaded);
+    node.handle(NOW, Input::Message { from: TWO, message });
+    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Overloaded)]);
+}
+
+#[test]
 fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
