@@ -36,6 +36,6 @@ mod moment;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
-pub use error::{ErrorCode, Failure, Violation};
+pub use error::{ErrorCode, Failure, Scarce, Violation};
 pub use moment::{MOMENT_FORMS, parse_moment};
 pub use status::status_name;

@@ -62,8 +62,11 @@ pub enum ExecuteError {
         "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
     )]
     NoLeader,
-    /// The leader changed while the command was on its way. It may have been applied: retry with the same ids.
-    #[error("the leader changed before the outcome was known: retry with the same ids")]
+    /// The leader changed while the command was on its way, or did not tell the outcome in time. It may have been applied:
+    /// retry with the same ids.
+    #[error(
+        "the leader changed, or did not answer in time, before the outcome was known: retry with the same ids"
+    )]
     Interrupted,
 }
 

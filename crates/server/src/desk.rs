@@ -20,6 +20,7 @@ use ulid::Generator;
 
 use crate::LedgerHandle;
 use crate::answer;
+use crate::changes::Pages;
 use crate::failure;
 use crate::freshness;
 use crate::guard::Guard;
@@ -42,7 +43,8 @@ pub(crate) struct Desk {
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the server stops.
     pub(crate) stopping: tokio::sync::watch::Sender<bool>,
-    pub(crate) watchers: Arc<tokio::sync::Semaphore>,
+    /// What reads the history for streams of change events.
+    pub(crate) pages: Pages,
     names: RwLock<HashMap<String, AccountId>>,
     assets: RwLock<(Arc<AssetBook>, Option<Instant>)>,
     ids: Mutex<Generator>,
@@ -55,7 +57,7 @@ impl Desk {
         Self {
             handle,
             guard,
-            watchers: Arc::new(tokio::sync::Semaphore::new(limits.watchers_max)),
+            pages: Pages::default(),
             limits,
             metrics: Arc::new(Metrics::new()),
             stopping: tokio::sync::watch::Sender::new(false),
@@ -75,8 +77,7 @@ impl Desk {
     ) -> Result<T, Failure> {
         let begun = Instant::now();
         let result = work.await;
-        let error = result.as_ref().err().map(|failure| failure.code);
-        self.metrics.call(api, call, begun.elapsed(), error);
+        self.metrics.call(api, call, begun.elapsed(), result.as_ref().err());
         result
     }
 

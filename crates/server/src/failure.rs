@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::Problem;
-use bezant_api::{ErrorCode, Failure};
+use bezant_api::{ErrorCode, Failure, Scarce};
 use bezant_codec::DecodeError;
 use bezant_runtime::{ExecuteError, ReadError};
 use http::{HeaderValue, StatusCode, header};
@@ -19,7 +19,8 @@ pub(crate) fn of_write(error: &ExecuteError) -> Failure {
     let detail = error.to_string();
     match error {
         ExecuteError::Overloaded { retry_after } => {
-            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+            let (retry_after, scarce) = (Some(*retry_after), Some(Scarce::Node));
+            Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ExecuteError::ReadOnly { .. } => Failure::new(ErrorCode::ReadOnly, detail),
         ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
@@ -35,7 +36,8 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
     let detail = error.to_string();
     match error {
         ReadError::Overloaded { retry_after } => {
-            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+            let (retry_after, scarce) = (Some(*retry_after), Some(Scarce::Node));
+            Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ReadError::Damaged { .. } => Failure::new(ErrorCode::HistoryDamaged, detail),
         ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),

@@ -188,9 +188,15 @@ async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
     server.two_accounts().await;
     let mut client = server.grpc().await;
     client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
-    let page = client.get_movements(v1::GetMovementsRequest { from: 10, limit: 0 }).await.unwrap();
+    let page = client
+        .get_movements(v1::GetMovementsRequest { from: 10, ..v1::GetMovementsRequest::default() })
+        .await
+        .unwrap();
     assert!(page.into_inner().positions.is_empty());
-    let page = client.get_movements(v1::GetMovementsRequest { from: 11, limit: 0 }).await.unwrap_err();
+    let page = client
+        .get_movements(v1::GetMovementsRequest { from: 11, ..v1::GetMovementsRequest::default() })
+        .await
+        .unwrap_err();
     let stream = client.watch_events(v1::WatchEventsRequest { from: Some(5000) }).await.unwrap_err();
     for status in [page, stream] {
         assert_eq!(status.code(), Code::OutOfRange, "{status}");

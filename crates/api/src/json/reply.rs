@@ -575,7 +575,11 @@ mod tests {
 
     #[test]
     fn problems_have_the_shape_of_the_standard() {
-        let failure = Failure::overloaded("too many requests", core::time::Duration::from_millis(50));
+        let failure = Failure::overloaded(
+            crate::Scarce::Requests,
+            "too many requests",
+            core::time::Duration::from_millis(50),
+        );
         let json = serde_json::to_value(Problem::from(&failure)).unwrap();
         assert_eq!(json["type"], "/docs#overloaded");
         assert_eq!(json["status"], 429);
