@@ -29,9 +29,11 @@ pub mod assets;
 pub mod cursor;
 mod draft;
 mod error;
+pub mod explain;
 pub mod idempotency;
 pub mod json;
 pub mod message;
+pub mod settle;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};

@@ -152,8 +152,11 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let address = address.to_owned();
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
+        let ids = || vec![node.into()];
         let answer = self
-            .call(message, |mut service, request| async move { service.change_cluster(request).await })
+            .call_write(message, ids, |mut service, request| async move {
+                service.change_cluster(request).await
+            })
             .await?;
         Ok(answer.reply.log_index)
     }

@@ -1,5 +1,7 @@
 //! Failures of calls as both protocols show them, and the node's errors as failures.
 
+use std::collections::HashMap;
+
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::Problem;
 use bezant_api::{ErrorCode, Failure};
@@ -11,6 +13,10 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 /// The domain of `reason` in gRPC's `ErrorInfo`.
 const ERROR_DOMAIN: &str = "bezant";
+
+/// Ids that gRPC's `ErrorInfo` names of a write whose outcome is not known: it travels in trailers, which many clients
+/// bound at 8 KiB. The client has given all of them itself.
+const UNKNOWN_IDS_MAX: usize = 64;
 
 /// Why a write has no outcome.
 pub(crate) fn of_write(error: &ExecuteError) -> Failure {
@@ -57,7 +63,11 @@ pub(crate) fn internal(what: &str) -> Failure {
 
 /// The failure as gRPC tells it, with rich details.
 pub(crate) fn to_status(failure: Failure) -> Status {
-    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, []);
+    let ids: Vec<_> = failure.unknown_ids.iter().take(UNKNOWN_IDS_MAX).map(u128::to_string).collect();
+    let metadata = [("ids", ids.join(",")), ("events", failure.unknown_ids.len().to_string())]
+        .map(|(name, value)| (name.to_owned(), value));
+    let metadata = metadata.into_iter().filter(|_| !ids.is_empty()).collect::<HashMap<_, _>>();
+    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, metadata);
     if !failure.violations.is_empty() {
         let fields = failure
             .violations
