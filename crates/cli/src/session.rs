@@ -1,12 +1,14 @@
 //! One command's talk with a server: the connection, the assets, and accounts by id or by name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
 use bezant_client::{AccountId, AccountView, Client, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
+use crate::change::Changes;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
@@ -82,6 +84,8 @@ pub(crate) struct Session {
     pub(crate) output: Format,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
+    /// What the command changes.
+    pub(crate) changes: Arc<Changes>,
     assets: OnceCell<Assets>,
     file: Option<PathBuf>,
 }
@@ -112,7 +116,14 @@ impl Session {
         }
         let client = builder.connect().await?;
         let file = global.session.clone();
-        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new(), file })
+        Ok(Self {
+            client,
+            output: global.output,
+            ids: IdGenerator::new(),
+            changes: Arc::default(),
+            assets: OnceCell::new(),
+            file,
+        })
     }
 
     /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use crate::batch;
 use crate::event::{AccountOutcome, NewAccount, NewTransfer, Outcome, TransferOutcome};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, convert};
 
 /// What the server answered to a raw submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,45 @@ impl Client {
             all.append(&mut batch_outcomes);
         }
         Ok(all)
+    }
+
+    /// Creates one transfer; of a refusal also the server's words on the case: which account, which rule, what there is.
+    /// Empty where it has none. Slower than [`Self::create_transfers`]: for people, not for many.
+    pub async fn create_transfer_explained(
+        &self,
+        new: &NewTransfer,
+    ) -> Result<(TransferOutcome, String), ClientError> {
+        let transfers = vec![convert::transfer_input(new)];
+        let ids = || vec![new.transfer.id.0];
+        let answer = self
+            .call_write(v1::CreateTransfersRequest { transfers }, ids, |mut service, request| async move {
+                service.create_transfers(request).await
+            })
+            .await?;
+        let (mut outcome, detail) = explained(&answer.reply, CreateTransferStatus::from_number)?;
+        if answer.attempts > 1 && outcome.status == CreateTransferStatus::Exists {
+            outcome.status = CreateTransferStatus::Created;
+        }
+        Ok((outcome, detail))
+    }
+
+    /// The same for an account.
+    pub async fn create_account_explained(
+        &self,
+        new: &NewAccount,
+    ) -> Result<(AccountOutcome, String), ClientError> {
+        let accounts = vec![convert::account_input(new)];
+        let ids = || vec![new.account.id.0];
+        let answer = self
+            .call_write(v1::CreateAccountsRequest { accounts }, ids, |mut service, request| async move {
+                service.create_accounts(request).await
+            })
+            .await?;
+        let (mut outcome, detail) = explained(&answer.reply, CreateAccountStatus::from_number)?;
+        if answer.attempts > 1 && outcome.status == CreateAccountStatus::Exists {
+            outcome.status = CreateAccountStatus::Created;
+        }
+        Ok((outcome, detail))
     }
 
     /// Sets the least and greatest balance of an account from now on, in minor units.
@@ -172,6 +211,17 @@ impl Client {
         }
         Ok(results)
     }
+}
+
+/// The one outcome of a typed call, and the words on it.
+fn explained<Status>(
+    reply: &v1::EventsReply,
+    from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
+) -> Result<(Outcome<Status>, String), ClientError> {
+    let protocol = |reason: String| ClientError::Protocol { reason };
+    let [result] = &*reply.results else { return Err(protocol("an answer without its one result".to_owned())) };
+    let status = from_number(result.status).map_err(|error| protocol(error.to_string()))?;
+    Ok((Outcome { status, timestamp: bezant_types::Nanos(result.timestamp) }, result.detail.clone()))
 }
 
 /// A write that was answered, and whose answer cannot be read: its outcome is not known.

@@ -3,5 +3,6 @@
 
 mod frames;
 mod node;
+mod outcome;
 mod retry;
 mod tour;
