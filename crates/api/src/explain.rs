@@ -5,9 +5,10 @@
 
 use core::fmt::Write;
 
+use bezant_ledger::{ExtendedAccount, name_from_bytes};
 use bezant_types::{
-    AccountFlags, AccountId, AccountView, CreateTransferStatus as Status, LedgerNumber, Nanos, Refusal, Transfer,
-    TransferFlags,
+    AccountFlags, AccountId, AccountView, Bounds, CreateAccountStatus, CreateTransferStatus as Status,
+    LedgerNumber, Nanos, Refusal, Transfer, TransferFlags,
 };
 
 use crate::assets::AssetBook;
@@ -59,7 +60,8 @@ pub fn explain_transfer(
         Status::DebitAccountAlreadyClosed => Some(format!("{} is closed.", whose(debit?))),
         Status::CreditAccountAlreadyClosed => Some(format!("{} is closed.", whose(credit?))),
         Status::AccountsMustHaveTheSameLedger | Status::TransferMustHaveTheSameLedgerAsAccounts => {
-            let holds = |view: &AccountView| format!("{} holds {}", whose(view), unit(view.account.ledger, assets));
+            let holds =
+                |view: &AccountView| format!("{} holds {}", whose(view), unit(view.account.ledger, assets));
             let asked = unit(sent.ledger, assets);
             Some(format!("{}, {}, the transfer says {asked}.", holds(debit?), holds(credit?)))
         }
@@ -71,9 +73,58 @@ pub fn explain_transfer(
             Some(format!("The head of the spends of {} is {} as of now.", whose(debit), debit.spends.head))
         }
         Status::LedgerMustNotBeZero => Some("The asset or ledger is missing.".to_owned()),
-        Status::CodeMustNotBeZero => Some("The code is 0 or missing: it is your category, 1 to 65535.".to_owned()),
+        Status::CodeMustNotBeZero => {
+            Some("The code is 0 or missing: it is your category, 1 to 65535.".to_owned())
+        }
         _ => None,
     }
+}
+
+/// Which case the refusal of an account is; `existing` has its id or its name already.
+pub fn explain_account(
+    status: CreateAccountStatus,
+    sent: &ExtendedAccount,
+    existing: &AccountView,
+    assets: &AssetBook,
+) -> Option<String> {
+    let (is, says) = (&existing.account, &sent.account);
+    let names = |flags: AccountFlags| {
+        let names: Vec<_> = flags.names().collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let bounds = |bounds: &Bounds| {
+        let show = |bound: i128| {
+            let is_none = bound == i128::MIN || bound == i128::MAX;
+            if is_none { "none".to_owned() } else { signed(is.ledger, bound, assets) }
+        };
+        format!("{} to {}", show(bounds.minimum), show(bounds.maximum))
+    };
+    let name = || name_from_bytes(&sent.name).unwrap_or_default().to_owned();
+    let (field, is, says) = match status {
+        CreateAccountStatus::NameTaken => {
+            return Some(format!("The name {} is that of account {}.", existing.name, is.id));
+        }
+        CreateAccountStatus::ExistsWithDifferentFlags => ("flags", names(is.flags), names(says.flags)),
+        CreateAccountStatus::ExistsWithDifferentUserData128 => {
+            ("user_data_128", is.user_data_128.to_string(), says.user_data_128.to_string())
+        }
+        CreateAccountStatus::ExistsWithDifferentUserData64 => {
+            ("user_data_64", is.user_data_64.to_string(), says.user_data_64.to_string())
+        }
+        CreateAccountStatus::ExistsWithDifferentUserData32 => {
+            ("user_data_32", is.user_data_32.to_string(), says.user_data_32.to_string())
+        }
+        CreateAccountStatus::ExistsWithDifferentLedger => {
+            ("ledger", unit(is.ledger, assets), unit(says.ledger, assets))
+        }
+        CreateAccountStatus::ExistsWithDifferentCode => ("code", is.code.to_string(), says.code.to_string()),
+        CreateAccountStatus::ExistsWithDifferentName => ("name", existing.name.clone(), name()),
+        CreateAccountStatus::ExistsWithDifferentBounds => {
+            ("bounds", bounds(&existing.bounds), bounds(&sent.bounds))
+        }
+        _ => return None,
+    };
+    Some(format!("The {field} of {}: {is} as of now, not {says}.", whose(existing)))
 }
 
 fn not_found(id: AccountId) -> String {
@@ -194,10 +245,16 @@ fn of_pending(status: Status, sent: &Transfer, facts: &TransferFacts, assets: &A
             format!("{reserves} until time {}.", at.0)
         }
         Status::PendingTransferHasDifferentDebitAccountId => {
-            format!("Transfer {id} debits account {}, not {}.", pending.debit_account_id, sent.debit_account_id)
+            format!(
+                "Transfer {id} debits account {}, not {}.",
+                pending.debit_account_id, sent.debit_account_id
+            )
         }
         Status::PendingTransferHasDifferentCreditAccountId => {
-            format!("Transfer {id} credits account {}, not {}.", pending.credit_account_id, sent.credit_account_id)
+            format!(
+                "Transfer {id} credits account {}, not {}.",
+                pending.credit_account_id, sent.credit_account_id
+            )
         }
         Status::PendingTransferHasDifferentLedger => {
             let (has, says) = (unit(pending.ledger, assets), unit(sent.ledger, assets));
@@ -307,10 +364,8 @@ mod tests {
 
     #[test]
     fn an_id_that_is_taken_says_by_what() {
-        let facts = TransferFacts {
-            existing: Some(Transfer { amount: 1050, ..sent() }),
-            ..TransferFacts::default()
-        };
+        let facts =
+            TransferFacts { existing: Some(Transfer { amount: 1050, ..sent() }), ..TransferFacts::default() };
         let text = explain(Status::ExistsWithDifferentAmount, &facts);
         assert_eq!(text, "Transfer 7 was made with amount 10.50 EUR, not 99.00 EUR.");
         let refusal = Refusal { id: TransferId(7), timestamp: Nanos(5), status: Status::ExceedsCredits };

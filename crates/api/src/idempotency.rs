@@ -84,7 +84,11 @@ mod tests {
     fn marks_follow_from_key_and_request() {
         let of = |key, operation, records: &[u8]| marks(IdKind::Transfer, key, operation, records);
         let one = of("order-1", Operation::CreateTransfers, b"ab");
-        assert_eq!(one.guard.0, event_id(IdKind::Transfer, "order-1", 0, 1), "a single event has it as its id");
+        assert_eq!(
+            one.guard.0,
+            event_id(IdKind::Transfer, "order-1", 0, 1),
+            "a single event has it as its id"
+        );
         assert_eq!(one, of("order-1", Operation::CreateTransfers, b"ab"));
         let others = [
             of("order-1", Operation::CreateTransfers, b"abc"),

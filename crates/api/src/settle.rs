@@ -41,17 +41,14 @@ fn candidates(
 ) -> Vec<Range<usize>> {
     let mut chains = chains(results.len(), is_linked);
     chains.retain(|chain| match &results[chain.clone()] {
-        [first, others @ ..] => {
-            first.status == exists && others.iter().all(|other| other.status == failed)
-        }
+        [first, others @ ..] => first.status == exists && others.iter().all(|other| other.status == failed),
         [] => false,
     });
     chains
 }
 
 fn transfer_chains(sent: &[Transfer], results: &[EventResult]) -> Vec<Range<usize>> {
-    let numbers =
-        [CreateTransferStatus::Exists.number(), CreateTransferStatus::LinkedEventFailed.number()];
+    let numbers = [CreateTransferStatus::Exists.number(), CreateTransferStatus::LinkedEventFailed.number()];
     candidates(results, numbers, |at| {
         sent.get(at).is_some_and(|transfer| transfer.flags.contains(TransferFlags::LINKED))
     })
@@ -184,7 +181,11 @@ mod tests {
         let flags = TransferFlags::POST_PENDING.union(TransferFlags::LINKED);
         let post = Transfer { amount: u128::MAX, pending_id: pending.id, flags, ..transfer(1, true) };
         let sent = [post, transfer(2, false)];
-        let found = [recorded(&pending), Transfer { amount: 5, user_data_64: 9, ..recorded(&post) }, recorded(&sent[1])];
+        let found = [
+            recorded(&pending),
+            Transfer { amount: 5, user_data_64: 9, ..recorded(&post) },
+            recorded(&sent[1]),
+        ];
         let mut answer = results(&[EXISTS, FAILED]);
         assert!(transfers_to_read(&sent, &answer).contains(&pending.id));
         settle_transfers(&sent, &mut answer, &found[1..]);

@@ -187,7 +187,10 @@ async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
     session.changes.begin(Change::of("account", id.0));
     let (outcome, detail) = session.client.create_account_explained(&new).await?;
     if !outcome.is_done() {
-        return Err(Failure::refused(outcome.status.name(), &format!("{} {detail}", outcome.status.meaning())));
+        return Err(Failure::refused(
+            outcome.status.name(),
+            &format!("{} {detail}", outcome.status.meaning()),
+        ));
     }
     session.changes.is_made();
     show_one(session, &session.account(&id.to_string()).await?).await
@@ -388,7 +391,9 @@ async fn name(session: &Session, args: &NameArgs) -> Result<(), Failure> {
         return Err(Failure::Usage("a name is not digits only: those are ids".to_owned()));
     }
     let view = session.account(&args.account).await?;
-    session.changes.begin(Change::again(format!("the name of account {}", args.account), vec![view.account.id.0]));
+    session
+        .changes
+        .begin(Change::again(format!("the name of account {}", args.account), vec![view.account.id.0]));
     let outcome = session.client.set_name(view.account.id, &args.name).await?;
     if outcome.status != bezant_client::AccountChangeStatus::Created {
         return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));

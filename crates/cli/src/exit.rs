@@ -218,7 +218,9 @@ impl From<ClientError> for Failure {
             ClientError::OutcomeUnknown { ids, reason, .. } => {
                 let what = match &*ids {
                     [id] => format!("what was asked for (id {id})"),
-                    ids => format!("what was asked for ({} ids from {})", ids.len(), ids.first().unwrap_or(&0)),
+                    ids => {
+                        format!("what was asked for ({} ids from {})", ids.len(), ids.first().unwrap_or(&0))
+                    }
                 };
                 Self::Unknown { reason, what, ids, repeat: None }
             }

@@ -209,7 +209,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 fn watch_signals(session: &Session) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let (changes, format) = (Arc::clone(&session.changes), session.output);
-    #[expect(clippy::exit, reason = "the command itself may wait for its input, which nothing can interrupt")]
+    #[expect(
+        clippy::exit,
+        reason = "the command itself may wait for its input, which nothing can interrupt"
+    )]
     tokio::spawn(async move {
         signals.next().await;
         let failure = changes.stopped();
@@ -246,7 +249,9 @@ mod tests {
     #[test]
     fn json_is_wanted_where_it_was_asked_for() {
         let wants = |line: &str| wants_json(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        for line in ["bezant pay -o json", "bezant --output json pay", "bezant pay --output=json", "bezant -ojson"] {
+        for line in
+            ["bezant pay -o json", "bezant --output json pay", "bezant pay --output=json", "bezant -ojson"]
+        {
             assert!(wants(line), "{line}");
         }
         assert!(!wants("bezant pay json -o table"));

@@ -229,7 +229,10 @@ async fn submit(session: &Session, new: NewTransfer) -> Result<(), Failure> {
     session.changes.begin(Change::of("transfer", new.transfer.id.0));
     let (outcome, detail) = session.client.create_transfer_explained(&new).await?;
     if !outcome.is_done() {
-        return Err(Failure::refused(outcome.status.name(), &format!("{} {detail}", outcome.status.meaning())));
+        return Err(Failure::refused(
+            outcome.status.name(),
+            &format!("{} {detail}", outcome.status.meaning()),
+        ));
     }
     session.changes.is_made();
     show_one(session, &find(session, new.transfer.id).await?).await

@@ -47,7 +47,11 @@ pub(crate) fn transfer_input(new: &NewTransfer) -> v1::TransferInput {
         code: transfer.code.into(),
         flags: transfer.flags.0.into(),
         timestamp: transfer.timestamp.0,
-        prev_hash: if new.prev_hash.is_none() { Bytes::new() } else { Bytes::copy_from_slice(&new.prev_hash.0) },
+        prev_hash: if new.prev_hash.is_none() {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(&new.prev_hash.0)
+        },
     }
 }
 

@@ -219,7 +219,9 @@ fn explained<Status>(
     from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
 ) -> Result<(Outcome<Status>, String), ClientError> {
     let protocol = |reason: String| ClientError::Protocol { reason };
-    let [result] = &*reply.results else { return Err(protocol("an answer without its one result".to_owned())) };
+    let [result] = &*reply.results else {
+        return Err(protocol("an answer without its one result".to_owned()));
+    };
     let status = from_number(result.status).map_err(|error| protocol(error.to_string()))?;
     Ok((Outcome { status, timestamp: bezant_types::Nanos(result.timestamp) }, result.detail.clone()))
 }
@@ -326,7 +328,8 @@ mod tests {
         let id = |id| Transfer { id: bezant_types::TransferId(id), ..Transfer::default() };
         let records = Event::write_all(&[id(7), id(u128::MAX - 1)]);
         assert_eq!(ids_of_records(Operation::CreateTransfers, &records), [7, u128::MAX - 1]);
-        let asset = Asset { ledger: bezant_types::LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
+        let asset =
+            Asset { ledger: bezant_types::LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
         assert_eq!(ids_of_records(Operation::RegisterAssets, &Event::write_all(&[asset])), [700]);
     }
 

@@ -46,7 +46,10 @@ pub enum ClientError {
     },
     /// The call was sent and its outcome did not come back: it may have been done, or may still be done. The same call
     /// with the same ids tells: it is done at most once.
-    #[error("the outcome is not known, after {attempts} tries: {reason}; retry with the same ids: {}", list(ids))]
+    #[error(
+        "the outcome is not known, after {attempts} tries: {reason}; retry with the same ids: {}",
+        list(ids)
+    )]
     OutcomeUnknown {
         /// The ids of the events whose outcome is not known, in their order; of a change of an account its id, of an
         /// asset its ledger. Of a call in several requests: those of the request that has no answer. The events before
@@ -114,10 +117,7 @@ pub enum ClientError {
 impl ClientError {
     /// True when nobody answered in time: the same call may succeed later.
     pub const fn is_unavailable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::DeadlineExceeded { .. } | Self::OutcomeUnknown { .. }
-        )
+        matches!(self, Self::Unreachable { .. } | Self::DeadlineExceeded { .. } | Self::OutcomeUnknown { .. })
     }
 
     /// The ids of the events whose outcome is not known; empty for every error that changed nothing.

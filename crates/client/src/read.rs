@@ -153,8 +153,8 @@ impl Client {
         let address = address.to_owned();
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
         let ids = || vec![node.into()];
-        let answer = self
-            .call_write(message, ids, |mut service, request| async move {
+        let answer =
+            self.call_write(message, ids, |mut service, request| async move {
                 service.change_cluster(request).await
             })
             .await?;

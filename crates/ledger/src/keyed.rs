@@ -103,8 +103,9 @@ impl Ledger {
     /// Works off a request with a key; `first` is the timestamp of its first event.
     pub(crate) fn apply_keyed(&mut self, body: &[u8], first: Nanos, found: &Found) -> Bytes {
         let Ok((head, events)) = KeyedHead::decode(body) else { return Bytes::new() };
-        let is_known =
-            |id| self.window.find(id).is_some() || (id <= self.window.id_max() && found.transfer(id).is_some());
+        let is_known = |id| {
+            self.window.find(id).is_some() || (id <= self.window.id_max() && found.transfer(id).is_some())
+        };
         match (is_known(head.guard), is_known(head.witness)) {
             (true, true) => {}
             // The first event of an account's request that had no marks has the guard as its id.

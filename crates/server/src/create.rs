@@ -208,6 +208,7 @@ fn bytes_of<E: Event>(events: &[E]) -> Bytes {
 
 /// The write was done, and what it came to cannot be read.
 fn unread(failure: &Failure) -> Failure {
-    let detail = format!("what became of a linked chain cannot be read ({}): retry with the same ids", failure.detail);
+    let detail =
+        format!("what became of a linked chain cannot be read ({}): retry with the same ids", failure.detail);
     Failure::new(ErrorCode::Interrupted, detail)
 }

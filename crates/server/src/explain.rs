@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bezant_api::explain::{TransferFacts, explain_transfer};
+use bezant_api::explain::{TransferFacts, explain_account, explain_transfer};
 use bezant_ledger::{ExtendedAccount, ExtendedTransfer, LedgerQuery};
 use bezant_types::{
     AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, FetchedTransfer, Transfer, TransferId,
@@ -39,8 +39,7 @@ impl Desk {
         let deadline = soon(deadline);
         let transfers = self.known_transfers(&refused, deadline).await;
         let accounts = self.known_accounts(&refused, &transfers, deadline).await;
-        let assets =
-            self.assets_for(accounts.values().map(|view| view.account.ledger), deadline).await;
+        let assets = self.assets_for(accounts.values().map(|view| view.account.ledger), deadline).await;
         for (at, transfer, status) in refused {
             let facts = facts_of(&transfer, &transfers, &accounts);
             if let Some(detail) = explain_transfer(status, &transfer, &facts, &assets) {
@@ -56,23 +55,24 @@ impl Desk {
         outcomes: &mut Outcomes,
         deadline: Deadline,
     ) {
-        let is_taken = |status: u32| status == CreateAccountStatus::NameTaken.number();
-        let names: Vec<_> = sent
-            .iter()
-            .zip(&outcomes.results)
-            .enumerate()
-            .filter(|(_, (_, result))| is_taken(result.status))
-            .filter_map(|(at, (event, _))| Some((at, bezant_ledger::name_from_bytes(&event.name)?.to_owned())))
-            .take(EXPLAINED_MAX)
-            .collect();
-        if names.is_empty() {
-            return;
-        }
-        let query = LedgerQuery::AccountsByName(names.iter().map(|(_, name)| name.clone()).collect());
-        for view in self.own_accounts(query, soon(deadline)).await.unwrap_or_default() {
-            for (at, _) in names.iter().filter(|(_, name)| *name == view.name) {
-                let detail = format!("The name {} is that of account {}.", view.name, view.account.id);
-                outcomes.details.push((*at, detail));
+        let refused = sent.iter().zip(&outcomes.results).enumerate().filter_map(|(at, (event, result))| {
+            let status = CreateAccountStatus::from_number(result.status).ok()?;
+            let is_other = status.name().starts_with("exists_with_different_");
+            (is_other || status == CreateAccountStatus::NameTaken).then_some((at, event, status))
+        });
+        let deadline = soon(deadline);
+        for (at, event, status) in refused.take(EXPLAINED_MAX) {
+            let query = if status == CreateAccountStatus::NameTaken {
+                let name = bezant_ledger::name_from_bytes(&event.name).unwrap_or_default();
+                LedgerQuery::AccountsByName(vec![name.to_owned()])
+            } else {
+                LedgerQuery::Accounts(vec![event.account.id])
+            };
+            let Ok(found) = self.own_accounts(query, deadline).await else { return };
+            let Some(existing) = found.first() else { continue };
+            let assets = self.assets_for([existing.account.ledger].into_iter(), deadline).await;
+            if let Some(detail) = explain_account(status, event, existing, &assets) {
+                outcomes.details.push((at, detail));
             }
         }
     }

@@ -70,7 +70,9 @@ impl Desk {
         let found: HashMap<TransferId, FetchedTransfer> =
             read.map_err(|error| failure::of_read(&error))?.into_iter().map(|it| (id_of(&it), it)).collect();
         let results: Option<Vec<_>> = earlier.iter().map(|event| result_of(event, &found)).collect();
-        results.map(|results| of_earlier(operation, results)).ok_or_else(|| reused(key, "it was not this one"))
+        results
+            .map(|results| of_earlier(operation, results))
+            .ok_or_else(|| reused(key, "it was not this one"))
     }
 
     /// The same for accounts.
@@ -115,8 +117,7 @@ fn result_of(event: &Transfer, found: &HashMap<TransferId, FetchedTransfer>) -> 
             }),
         FetchedTransfer::Applied(_, movement) => {
             let pending = if event.pending_id.0 == 0 { None } else { Some(recorded(&event.pending_id)?) };
-            let status =
-                compare_transfers(event, &movement.transfer, |_| pending.unwrap_or_default());
+            let status = compare_transfers(event, &movement.transfer, |_| pending.unwrap_or_default());
             (status == CreateTransferStatus::Exists)
                 .then_some(EventResult { timestamp: movement.timestamp, status: status.number() })
         }

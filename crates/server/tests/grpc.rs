@@ -3,8 +3,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bezant_api::v1;
 use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, result_from_bytes, transfer_to_bytes};
+use bezant_server::Limits;
 use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, TransferId};
 use bytes::Bytes;
 use common::Server;
@@ -206,12 +209,12 @@ async fn health_and_reflection_are_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_names_the_ids() {
-    let server = Server::start().await;
+    let limits = Limits { deadline_max: Duration::ZERO, ..Limits::default() };
+    let server = Server::start_with(limits).await;
     server.two_accounts().await;
     let mut client = server.grpc().await;
     let operation = v1::Operation::CreateTransfers.into();
-    let mut request = Request::new(v1::SubmitRequest { operation, records: records(70..=71) });
-    request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
+    let request = v1::SubmitRequest { operation, records: records(70..=71) };
     let status = client.submit(request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     let info = status.get_details_error_info().expect("the server's own answer");
@@ -225,8 +228,7 @@ async fn an_unknown_outcome_names_the_ids() {
         code: 1,
         ..Default::default()
     };
-    let mut request = Request::new(v1::CreateTransfersRequest { transfers: vec![input] });
-    request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
+    let request = v1::CreateTransfersRequest { transfers: vec![input] };
     let status = client.create_transfers(request).await.unwrap_err();
     let info = status.get_details_error_info().expect("the server's own answer");
     assert_eq!(info.metadata.get("ids").map(String::as_str), Some("72"));

@@ -321,15 +321,19 @@ async fn a_key_of_version_0_1_finds_its_outcomes() {
     let server = Server::start().await;
     server.two_accounts().await;
     let event = |amount: u32, id: &str| {
-        format!(r#"{{{id}"debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1}}"#)
+        format!(
+            r#"{{{id}"debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1}}"#
+        )
     };
     // Version 0.1 made the ids of all events in this way.
     let id = |at| format!(r#""id":"{}","#, event_id(IdKind::Transfer, "old", at, 1));
     let made = format!("[{},{}]", event(1, &id(0)), event(20, &id(1)));
     assert_eq!(server.post("/v1/transfers", &made).await.json()["created"], 2);
-    let send = async |body: String| server.send("POST", "/v1/transfers", "idempotency-key: old\r\n", &body).await;
+    let send =
+        async |body: String| server.send("POST", "/v1/transfers", "idempotency-key: old\r\n", &body).await;
     let again = send(format!("[{},{}]", event(1, ""), event(20, ""))).await.json();
-    let statuses: Vec<_> = again["results"].as_array().unwrap().iter().map(|it| it["status"].clone()).collect();
+    let statuses: Vec<_> =
+        again["results"].as_array().unwrap().iter().map(|it| it["status"].clone()).collect();
     assert_eq!(statuses, ["exists", "exists"]);
     let other = send(format!("[{},{},{}]", event(300, ""), event(1, ""), event(20, ""))).await;
     assert_eq!((other.status, other.code().as_str()), (409, "idempotency_key_reused"));
@@ -361,7 +365,8 @@ async fn a_linked_chain_that_is_sent_again_exists() {
             r#"{{"id":"{id}","debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1,"flags":[{flags}]}}"#
         )
     };
-    let chain = |last: &str| format!("[{},{},{last}]", event(1, 10, r#""linked""#), event(2, 20, r#""linked""#));
+    let chain =
+        |last: &str| format!("[{},{},{last}]", event(1, 10, r#""linked""#), event(2, 20, r#""linked""#));
     let first = server.post("/v1/transfers", &chain(&event(3, 30, ""))).await.json();
     assert_eq!(first["created"], 3);
     let again = server.post("/v1/transfers", &chain(&event(3, 30, ""))).await.json();
@@ -376,7 +381,8 @@ async fn a_linked_chain_that_is_sent_again_exists() {
         assert_eq!(answer["results"][0]["status"], "exists");
     }
     assert_eq!(spent(&server).await, "60");
-    let accounts = r#"[{"id":"7","asset":"EUR","code":1,"flags":["linked"]},{"id":"8","asset":"EUR","code":1}]"#;
+    let accounts =
+        r#"[{"id":"7","asset":"EUR","code":1,"flags":["linked"]},{"id":"8","asset":"EUR","code":1}]"#;
     assert_eq!(server.post("/v1/accounts", accounts).await.json()["created"], 2);
     assert_eq!(server.post("/v1/accounts", accounts).await.json()["refused"], 0);
     server.stop().await;
@@ -389,7 +395,9 @@ async fn a_refusal_names_its_case() {
     let floor = server.send("PUT", "/v1/accounts/alice/bounds", "", r#"{"minimum":"-500"}"#).await;
     assert_eq!(floor.status, 200, "{}", floor.body);
     let pay = |id: u32, amount: u32| {
-        format!(r#"{{"id":"{id}","debit_account":"alice","credit_account":"bob","amount":"{amount}","asset":"EUR","code":1}}"#)
+        format!(
+            r#"{{"id":"{id}","debit_account":"alice","credit_account":"bob","amount":"{amount}","asset":"EUR","code":1}}"#
+        )
     };
     let reserve = pay(1, 100).replace('}', r#","flags":["pending"]}"#);
     assert_eq!(server.post("/v1/transfers", &reserve).await.status, 201);
@@ -410,10 +418,17 @@ async fn a_refusal_names_its_case() {
     assert!(again.contains("refused first with balance_out_of_bounds"), "{again}");
     let different = detail("/v1/transfers", &pay(1, 200).replace('}', r#","flags":["pending"]}"#), 409).await;
     assert!(different.contains("amount 1.00 EUR, not 2.00 EUR"), "{different}");
-    assert!(detail("/v1/transfers/1/post", r#"{"amount":"150"}"#, 422).await.contains("reserved 1.00 EUR, 1.50 EUR"));
+    assert!(
+        detail("/v1/transfers/1/post", r#"{"amount":"150"}"#, 422)
+            .await
+            .contains("reserved 1.00 EUR, 1.50 EUR")
+    );
     assert!(detail("/v1/transfers/99/post", "", 422).await.contains("There is no transfer 99"));
     let name = detail("/v1/accounts", r#"{"id":"9","name":"bob","asset":"EUR","code":1}"#, 409).await;
     assert!(name.contains("is that of account 2"), "{name}");
+    let account = r#"{"id":"2","name":"bob","asset":"JPY","code":1,"flags":["history"]}"#;
+    let ledger = detail("/v1/accounts", account, 409).await;
+    assert!(ledger.contains("EUR as of now, not JPY"), "{ledger}");
     for (body, field) in [
         (pay(5, 1).replace(r#","code":1"#, ""), "code"),
         (pay(5, 1).replace(r#","asset":"EUR""#, ""), "asset"),
@@ -439,7 +454,10 @@ async fn an_unknown_outcome_names_the_ids_that_the_server_made() {
     assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
     let problem = answer.json();
     let id = problem["ids"][0].as_str().expect("it names the id").to_owned();
-    assert_eq!((&problem["event"]["id"], &problem["event"]["status"]), (&id.clone().into(), &"unknown".into()));
+    assert_eq!(
+        (&problem["event"]["id"], &problem["event"]["status"]),
+        (&id.clone().into(), &"unknown".into())
+    );
     let several = late(&format!("[{event},{event},{event}]")).await.json();
     assert_eq!(several["ids"].as_array().map(Vec::len), Some(3), "{several}");
     // The same request with that id tells, and is done once.

@@ -293,8 +293,7 @@ fn account(body: AccountBody) -> Result<AccountDraft, Violation> {
 fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
     let flags = flags(&body.flags, TransferFlags::from_name, TransferFlags::union, TransferFlags::NAMES)?;
     // A post or void takes over what it leaves out.
-    let is_whole =
-        !flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));
+    let is_whole = !flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));
     if is_whole {
         account_is_given("debit_account", &body.debit_account)?;
         account_is_given("credit_account", &body.credit_account)?;

@@ -308,9 +308,14 @@ impl<'global> Work<'global> {
             output::json(&Done { node, outcome, members_index, voters, leader })
         } else {
             let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-            output::line(&format!("node {node} {outcome}; nodes {list} vote, and node {} leads", cluster.leader))
+            output::line(&format!(
+                "node {node} {outcome}; nodes {list} vote, and node {} leads",
+                cluster.leader
+            ))
         };
-        shown.map_err(|failure| failure.after(format!("the change (node {node} {outcome})"), vec![node.into()]))
+        shown.map_err(|failure| {
+            failure.after(format!("the change (node {node} {outcome})"), vec![node.into()])
+        })
     }
 }
 

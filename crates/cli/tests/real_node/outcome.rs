@@ -86,7 +86,8 @@ fn with_accounts(folder: &std::path::Path) -> Node {
 }
 
 fn received(node: &Node) -> Value {
-    let bob: Value = serde_json::from_str(&node.done(&["account", "show", "bob", "-o", "json"])).expect("JSON");
+    let bob: Value =
+        serde_json::from_str(&node.done(&["account", "show", "bob", "-o", "json"])).expect("JSON");
     bob["balances"]["credits_posted"].clone()
 }
 
@@ -177,7 +178,10 @@ fn what_was_done_and_cannot_be_shown_says_so() {
     }
     let json = full(&["pay", "alice", "bob", "1", "EUR", "--id", "80", "-o", "json"]);
     let error: Value = serde_json::from_str(&json.stderr).expect("JSON");
-    assert_eq!((&error["error"]["code"], &error["error"]["ids"][0]), (&"made_not_shown".into(), &"80".into()));
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["ids"][0]),
+        (&"made_not_shown".into(), &"80".into())
+    );
     for arguments in [&["completions", "bash"][..], &["account", "list"], &["books"]] {
         let answer = full(arguments);
         assert_eq!((answer.code, answer.stderr.lines().count()), (1, 1), "{arguments:?}: {}", answer.stderr);
@@ -197,10 +201,14 @@ fn errors_are_json_where_json_was_asked_for() {
     };
     let refused = code(&["pay", "alice", "bob", "99", "EUR"]);
     assert_eq!((&refused["code"], &refused["status"]), (&"refused".into(), &"balance_out_of_bounds".into()));
-    assert!(refused["detail"].as_str().is_some_and(|text| text.contains("0.00 EUR is available")), "{refused}");
+    assert!(
+        refused["detail"].as_str().is_some_and(|text| text.contains("0.00 EUR is available")),
+        "{refused}"
+    );
     assert_eq!(code(&["account", "show", "nobody"])["code"], "not_found");
     assert_eq!(code(&["pay", "alice", "bob", "x"])["code"], "usage");
     assert_eq!(code(&["pay", "alice"])["code"], "usage", "what clap refuses, too");
-    let alice: Value = serde_json::from_str(&node.done(&["account", "show", "alice", "-o", "json"])).expect("JSON");
+    let alice: Value =
+        serde_json::from_str(&node.done(&["account", "show", "alice", "-o", "json"])).expect("JSON");
     assert_eq!(alice["available"], "0");
 }

@@ -141,7 +141,10 @@ async fn a_chain_that_an_earlier_call_made_exists() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());
     let client = Client::connect(&node.url).await.expect("the node answers");
-    client.create_accounts(&[1, 2].map(|id| NewAccount::new(AccountId(id), EURO, 1))).await.expect("accounts");
+    client
+        .create_accounts(&[1, 2].map(|id| NewAccount::new(AccountId(id), EURO, 1)))
+        .await
+        .expect("accounts");
     let chain: Vec<NewTransfer> = (0..EVENTS)
         .map(|index| {
             let flags = if linked(index) { TransferFlags::LINKED } else { TransferFlags::NONE };

@@ -64,7 +64,9 @@ impl Bench {
     fn spent(&self) -> u128 {
         let query = LedgerQuery::Accounts(vec![AccountId(1)]);
         match self.ledger.query(query) {
-            LedgerAnswer::Accounts(found) => found.first().map_or(0, |view: &AccountView| view.account.debits_posted),
+            LedgerAnswer::Accounts(found) => {
+                found.first().map_or(0, |view: &AccountView| view.account.debits_posted)
+            }
             _ => panic!("the answer to another question"),
         }
     }
@@ -109,8 +111,11 @@ fn a_retry_finds_its_outcomes_and_another_request_does_nothing() {
             bench.restore();
         }
         assert_eq!(statuses(&bench.apply(keyed(900, 901, &[a, b]))), [EXISTS, EXISTS]);
-        let others =
-            [vec![transfer(101, 30), transfer(102, 10), transfer(103, 20)], vec![a], vec![a, b, transfer(103, 1)]];
+        let others = [
+            vec![transfer(101, 30), transfer(102, 10), transfer(103, 20)],
+            vec![a],
+            vec![a, b, transfer(103, 1)],
+        ];
         for (witness, other) in (902..).zip(others) {
             assert!(bench.apply(keyed(900, witness, &other)).is_empty(), "{witness}");
             assert!(bench.apply(keyed(900, witness, &other)).is_empty(), "a second time neither: {witness}");
@@ -150,7 +155,8 @@ fn a_refused_request_keeps_its_key() {
 #[test]
 fn accounts_have_keys_too() {
     let mut bench = Bench::with_accounts();
-    let account = |id, code| Account { id: AccountId(id), ledger: LedgerNumber(1), code, ..Account::default() };
+    let account =
+        |id, code| Account { id: AccountId(id), ledger: LedgerNumber(1), code, ..Account::default() };
     let operation = Operation::CreateAccounts;
     let command = |witness, events: &[Account]| {
         let head = KeyedHead { guard: TransferId(500), witness: TransferId(witness), operation };

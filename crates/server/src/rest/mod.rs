@@ -77,7 +77,8 @@ fn event_reply(id: u128, at: usize, outcomes: &Outcomes) -> Option<EventReply> {
 
 /// What became of an array of events: always 200, with a status each.
 fn batch_reply(ids: &[u128], outcomes: &Outcomes) -> Result<Response, Failure> {
-    let results: Vec<_> = ids.iter().enumerate().filter_map(|(at, id)| event_reply(*id, at, outcomes)).collect();
+    let results: Vec<_> =
+        ids.iter().enumerate().filter_map(|(at, id)| event_reply(*id, at, outcomes)).collect();
     let reply = BatchReply {
         log_index: outcomes.index.0,
         timestamp: Text64(outcomes.time.0),
