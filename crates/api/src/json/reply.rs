@@ -116,6 +116,12 @@ pub struct AccountReply {
     pub flags: Vec<&'static str>,
     /// What it owes and owns.
     pub balances: BalancesReply,
+    /// The most that one debit may take now, in minor units: bounds, flags and what is reserved counted; null = no rule
+    /// of this account limits it.
+    pub available: Option<Amount>,
+    /// The same as people read it, `10.50 EUR`; left out where nothing limits it, or the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_display: Option<String>,
     /// Least and greatest balance.
     pub bounds: BoundsReply,
     /// The client's own key.
@@ -136,8 +142,11 @@ impl AccountReply {
     /// An account as JSON.
     pub fn new(view: AccountView, assets: &AssetBook) -> Self {
         let account = view.account;
+        let available = view.available();
         Self {
             id: Amount(account.id.0),
+            available: available.map(Amount),
+            available_display: available.and_then(|amount| assets.display(account.ledger, amount)),
             name: Some(view.name).filter(|name| !name.is_empty()),
             ledger: account.ledger.0,
             asset: assets.of(account.ledger).map(|asset| asset.code.to_string()),
@@ -390,9 +399,9 @@ fn difference(totals: &LedgerTotals, assets: &AssetBook) -> Option<String> {
 pub struct EventReply {
     /// The event's id; of an asset, its ledger.
     pub id: Amount,
-    /// The status: `created`, `exists`, `exceeds_credits`, ...
+    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not known.
     pub status: &'static str,
-    /// The number of the status; 4294967295 = created.
+    /// The number of the status; 4294967295 = created, 0 = unknown.
     pub status_code: u32,
     /// Of `created`: its own. Of `exists`: the first one. Nanoseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -405,8 +414,8 @@ pub struct EventReply {
 const CREATED: u32 = u32::MAX;
 
 impl EventReply {
-    /// The outcome of an event of `operation`.
-    pub fn new(operation: Operation, id: u128, result: EventResult) -> Self {
+    /// The outcome of an event of `operation`; `case` says which case a refusal is, where that is known.
+    pub fn new(operation: Operation, id: u128, result: EventResult, case: Option<&str>) -> Self {
         let (status, meaning) = status_of(operation, result.status);
         let is_refused = !matches!(status, "created" | "exists");
         Self {
@@ -414,8 +423,16 @@ impl EventReply {
             status,
             status_code: result.status,
             timestamp: (!is_refused).then_some(Text64(result.timestamp.0)),
-            detail: is_refused.then(|| format!("{meaning} {}", advice(operation, result.status))),
+            detail: is_refused.then(|| {
+                let case = case.map(|case| format!("{case} ")).unwrap_or_default();
+                format!("{meaning} {case}{}", advice(operation, result.status))
+            }),
         }
+    }
+
+    /// Of an event whose outcome is not known.
+    fn unknown(id: u128) -> Self {
+        Self { id: Amount(id), status: "unknown", status_code: 0, timestamp: None, detail: None }
     }
 
     /// True for `created`.
@@ -493,9 +510,12 @@ pub struct Problem {
     /// The fields that cannot be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
-    /// What became of the event that was refused.
+    /// What became of the event that was refused, or of the one event whose outcome is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventReply>,
+    /// Of a write whose outcome is not known: the ids of its events, in order. The same request with these ids tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Amount>,
 }
 
 /// A field that cannot be taken.
@@ -528,7 +548,11 @@ impl From<&Failure> for Problem {
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             end: failure.end,
             errors,
-            event: None,
+            event: match &*failure.unknown_ids {
+                [id] => Some(EventReply::unknown(*id)),
+                _ => None,
+            },
+            ids: failure.unknown_ids.iter().copied().map(Amount).collect(),
         }
     }
 }
@@ -546,6 +570,7 @@ impl From<EventReply> for Problem {
             end: None,
             errors: Vec::new(),
             event: Some(event),
+            ids: Vec::new(),
         }
     }
 }
@@ -558,7 +583,7 @@ mod tests {
 
     fn reply(status: CreateTransferStatus) -> EventReply {
         let result = EventResult { timestamp: Nanos(5), status: status.number() };
-        EventReply::new(Operation::CreateTransfers, 7, result)
+        EventReply::new(Operation::CreateTransfers, 7, result, None)
     }
 
     #[test]
