@@ -179,6 +179,8 @@ pub(crate) struct Shared {
     /// Commands handed to the node and not answered, and the bytes of their bodies.
     commands: AtomicUsize,
     bytes: AtomicUsize,
+    /// Rows of the history that have no room on the disk.
+    rows_without_room: AtomicUsize,
     /// Reads without an answer, over all handles.
     reads_waiting: AtomicUsize,
     /// Places for reads of the history, which each hold a thread.
@@ -194,6 +196,8 @@ const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
 const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;
 /// Reads of the history at the same time: each holds a thread and a few pages.
 const READS_MAX: usize = 16;
+/// Rows that may wait in memory for room on the disk; past it nothing more is written to the log. 336 bytes each.
+const ROWS_WITHOUT_ROOM_MAX: usize = 1 << 18;
 /// Reads without an answer; more are refused.
 const READS_WAITING_MAX: usize = 4096;
 /// After so long, what waited is likely to be done.
@@ -211,6 +215,7 @@ impl Shared {
             reader,
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            rows_without_room: AtomicUsize::new(0),
             reads_waiting: AtomicUsize::new(0),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             damage: Mutex::new(None),
@@ -225,6 +230,16 @@ impl Shared {
     /// The node has ended: a handle that outlives it does not hold the folder.
     pub(crate) fn let_go_of_disk(&self) {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// So many rows of the history have no room on the disk.
+    pub(crate) fn set_rows_without_room(&self, count: usize) {
+        self.rows_without_room.store(count, Ordering::Relaxed);
+    }
+
+    /// True while more of them would fill the memory.
+    pub(crate) fn lacks_rows_room(&self) -> bool {
+        self.rows_without_room.load(Ordering::Relaxed) > ROWS_WITHOUT_ROOM_MAX
     }
 
     /// Commands without an answer.
