@@ -577,7 +577,7 @@ impl From<EventReply> for Problem {
 
 #[cfg(test)]
 mod tests {
-    use bezant_types::Nanos;
+    use bezant_types::{Nanos, Total};
 
     use super::*;
 
@@ -596,6 +596,30 @@ mod tests {
         assert_eq!((problem.status, problem.code.as_str()), (422, "exceeds_credits"));
         assert!(problem.detail.contains("with a new id"), "{}", problem.detail);
         assert_eq!(Problem::from(reply(CreateTransferStatus::ExistsWithDifferentAmount)).status, 409);
+    }
+
+    #[test]
+    fn books_hold_sums_of_more_than_128_bits() {
+        let sum = Total::from(u128::MAX).plus(u128::MAX);
+        let totals = LedgerTotals {
+            ledger: LedgerNumber(978),
+            accounts: 4,
+            debits_posted: sum,
+            credits_posted: sum,
+            ..LedgerTotals::default()
+        };
+        let json = |totals| {
+            let books = Books { ledgers: vec![totals], ..Books::default() };
+            serde_json::to_value(BooksReply::new(&books, &AssetBook::default())).unwrap()
+        };
+        let balances = json(totals)["ledgers"][0]["balances"].clone();
+        assert_eq!(balances["debits_posted"], "680564733841876926926749214863536422910");
+        assert_eq!((&balances["debits_pending"], &balances["display"]), (&"0".into(), &"0.00 EUR".into()));
+        assert_eq!(json(totals)["balanced"], true);
+        let wrapped = LedgerTotals { credits_posted: Total::from(sum.low), ..totals };
+        assert_eq!(json(wrapped)["balanced"], false, "equal modulo 2^128 alone");
+        let message = crate::v1::LedgerTotals::from(totals);
+        assert!(message.carries.is_some(), "gRPC carries what 128 bits do not hold");
     }
 
     #[test]
