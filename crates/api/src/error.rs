@@ -70,6 +70,16 @@ codes! {
     TooManyEvents = "too_many_events" 400 InvalidArgument,
     /// The gRPC message cannot be read as the type that the call takes.
     InvalidMessage = "invalid_message" 400 InvalidArgument,
+    /// The head of the request is not what HTTP allows.
+    InvalidRequest = "invalid_request" 400 InvalidArgument,
+    /// The request expects something that the server does not do.
+    ExpectationFailed = "expectation_failed" 417 InvalidArgument,
+    /// A web page of another origin sent the request.
+    ForbiddenOrigin = "forbidden_origin" 403 PermissionDenied,
+    /// The request names a host that this listener does not answer for: see `--allowed-hosts`.
+    MisdirectedRequest = "misdirected_request" 421 PermissionDenied,
+    /// On a listener that other machines can reach, a change of the cluster needs the cluster's token.
+    TokenRequired = "token_required" 401 Unauthenticated,
     /// There is no such account.
     AccountNotFound = "account_not_found" 404 NotFound,
     /// There is no such transfer.
@@ -84,7 +94,7 @@ codes! {
     RouteNotFound = "route_not_found" 404 Unimplemented,
     /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed" 405 Unimplemented,
-    /// The body must be JSON.
+    /// A write needs the content type `application/json`, also when its body is empty.
     UnsupportedMediaType = "unsupported_media_type" 415 InvalidArgument,
     /// The request is larger than 1 MiB.
     RequestTooLarge = "request_too_large" 413 OutOfRange,

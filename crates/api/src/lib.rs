@@ -32,8 +32,10 @@ mod error;
 pub mod idempotency;
 pub mod json;
 pub mod message;
+mod moment;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
 pub use error::{ErrorCode, Failure, Violation};
+pub use moment::{MOMENT_FORMS, parse_moment};
 pub use status::status_name;

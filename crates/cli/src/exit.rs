@@ -48,6 +48,14 @@ pub(crate) enum Failure {
     /// Whoever read the output has read enough.
     #[error("the output was closed")]
     OutputClosed,
+    /// A failure with what it left behind and how to go on.
+    #[error("{source}. {state}")]
+    Stopped {
+        /// Why.
+        source: Box<Self>,
+        /// What is done, what is not, and what to do.
+        state: String,
+    },
     /// Everything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
@@ -63,7 +71,13 @@ impl Failure {
             Self::Unavailable(_) => ExitCode::from(3),
             Self::NotFound(_) => ExitCode::from(4),
             Self::Verification(_) | Self::Damaged(_) => ExitCode::from(5),
+            Self::Stopped { source, .. } => source.exit_code(),
         }
+    }
+
+    /// The same failure, said with the state that it leaves behind.
+    pub(crate) fn and(self, state: &str) -> Self {
+        Self::Stopped { source: Box::new(self), state: state.to_owned() }
     }
 
     /// A refusal in the ledger's own words: the status, then what it means.
@@ -78,6 +92,8 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Address { .. }
             | ClientError::Scheme { .. }
+            | ClientError::Token
+            | ClientError::Denied { .. }
             | ClientError::Invalid { .. }
             | ClientError::FailedPrecondition { .. }
             | ClientError::PositionAfterEnd { .. }

@@ -20,6 +20,7 @@ mod flags;
 mod frames;
 mod inspect;
 mod json;
+mod listing;
 mod money;
 mod output;
 mod session;
@@ -44,7 +45,7 @@ use session::{Global, Session};
 #[derive(Debug, Parser)]
 #[command(
     name = "bezant",
-    version,
+    version = env!("BEZANT_VERSION"),
     propagate_version = true,
     arg_required_else_help = true,
     after_help = exit::CODES,
@@ -120,10 +121,37 @@ struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
+/// What tells a command where the server is and how to ask it.
+const CONNECTION: &[&str] = &["server", "timeout", "read", "session"];
+/// Options of all commands that mean nothing to these: their help does not show them.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("start", &["server", "timeout", "read", "session", "output"]),
+    ("demo", &["server", "timeout", "read", "session", "output"]),
+    ("completions", &["server", "timeout", "read", "session", "output"]),
+    ("bench", &["timeout", "read", "session", "output"]),
+    ("inspect", CONNECTION),
+    ("sim", CONNECTION),
+];
+
+/// The command line, with help that shows what each command heeds.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // Hands the options of all commands down to each of them.
+    command.build();
+    WITHOUT.iter().fold(command, |command, (name, options)| {
+        command.mut_subcommand(name, |subcommand| {
+            subcommand.mut_args(|option| {
+                let is_heeded = !options.contains(&option.get_id().as_str());
+                if is_heeded { option } else { option.hide(true) }
+            })
+        })
+    })
+}
+
 impl Cli {
     /// What the words of a command line say.
     fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(words)?;
+        let matches = command().try_get_matches_from(words)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.global.is_server_named = is_named(&matches, "server");
         Ok(cli)
@@ -138,8 +166,8 @@ fn is_named(matches: &ArgMatches, option: &str) -> bool {
 
 fn main() -> ExitCode {
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let filter = EnvFilter::try_from_env("BEZANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let has_colours = io::stderr().is_terminal();
+    let filter = log_filter(std::env::var("BEZANT_LOG").ok().as_deref());
+    let has_colours = io::stderr().is_terminal() && !output::is_plain();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -151,6 +179,20 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => report(&failure),
+    }
+}
+
+/// What goes to the log: warnings, or what `BEZANT_LOG` says.
+///
+/// The crate `h2` warns of every connection that misbehaves, as often as an attacker likes; the server itself says so
+/// once a second. It is heard when it is asked for by name.
+fn log_filter(setting: Option<&str>) -> EnvFilter {
+    let wanted = setting.and_then(|setting| EnvFilter::try_new(setting).ok());
+    let names_it = wanted.is_some() && setting.is_some_and(|setting| setting.contains("h2"));
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new("warn"));
+    match "h2=error".parse() {
+        Ok(directive) if !names_it => filter.add_directive(directive),
+        _ => filter,
     }
 }
 
@@ -208,8 +250,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_crate_of_http_2_is_heard_only_when_it_is_named() {
+        for (setting, is_heard, hears_own) in [
+            (None, false, true),
+            (Some("debug"), false, true),
+            (Some("h2=warn"), true, false),
+            (Some("("), false, true),
+        ] {
+            let subscriber = tracing_subscriber::fmt().with_env_filter(log_filter(setting)).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let heard = tracing::enabled!(target: "h2::proto::streams::recv", tracing::Level::WARN);
+                let own = tracing::enabled!(target: "bezant_server::connection", tracing::Level::WARN);
+                assert_eq!((heard, own), (is_heard, hears_own), "{setting:?}");
+            });
+        }
+    }
+
+    #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_the_options_that_a_command_heeds() {
+        let help = |name: &str| {
+            let mut command = command();
+            command.find_subcommand_mut(name).expect(name).render_long_help().to_string()
+        };
+        for (name, options) in WITHOUT {
+            for option in *options {
+                assert!(!help(name).contains(&format!("--{option} ")), "{name} --help shows --{option}");
+            }
+        }
+        for option in ["--server", "--timeout", "--read", "--session", "--output"] {
+            assert!(help("pay").contains(option), "{option}");
+        }
+        assert!(help("bench").contains("--server"));
+    }
+
+    #[test]
+    fn the_version_begins_with_that_of_the_package() {
+        assert!(env!("BEZANT_VERSION").starts_with(env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountId, AccountView, Client, LedgerNumber, Reads};
+use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
 use crate::exit::Failure;
@@ -85,6 +85,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// How answers are printed.
     pub(crate) output: Format,
+    /// How long an answer may take.
+    pub(crate) timeout: Duration,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
     assets: OnceCell<Assets>,
@@ -94,12 +96,26 @@ pub(crate) struct Session {
 impl Session {
     /// Connects.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
+        let client = Self::builder(global)?.connect().await?;
+        let file = global.session.clone();
+        Ok(Self {
+            client,
+            output: global.output,
+            timeout: global.timeout,
+            ids: IdGenerator::new(),
+            assets: OnceCell::new(),
+            file,
+        })
+    }
+
+    /// The settings of a connection.
+    pub(crate) fn builder(global: &Global) -> Result<ClientBuilder, Failure> {
         let server = global.server.as_deref().unwrap_or(SERVER_DEFAULT);
         let addresses = addresses(server);
         let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut builder = addresses
             .into_iter()
-            .fold(Client::builder(), bezant_client::ClientBuilder::address)
+            .fold(Client::builder(), ClientBuilder::address)
             .reads(match global.read {
                 None if global.session.is_some() => Reads::Session,
                 None | Some(ReadArg::Linearizable) => Reads::Linearizable,
@@ -115,9 +131,7 @@ impl Session {
         if let Some(file) = &global.session {
             builder = builder.seen(read_session(file)?);
         }
-        let client = builder.connect().await?;
-        let file = global.session.clone();
-        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new(), file })
+        Ok(builder)
     }
 
     /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.
@@ -209,22 +223,39 @@ pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure>
 
 /// Reads an id or a key of 128 bits; the error names the range.
 pub(crate) fn parse_u128(text: &str) -> Result<u128, String> {
-    text.parse().map_err(|_| format!("it is no integer from 0 to {}", u128::MAX))
+    let is_digits = text.bytes().all(|letter| letter.is_ascii_digit());
+    let integer = text.parse().ok().filter(|_| is_digits);
+    integer.ok_or_else(|| format!("it is no integer from 0 to {}", u128::MAX))
 }
 
-/// Reads `500ms`, `10s`, `2m`; a bare number is seconds.
+/// Reads `500ms`, `10s`, `2m`, `1h`, `7d`; a bare number is seconds. The length is not 0.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let millis = parse_millis(text).filter(|millis| *millis > 0);
+    let wrong = || format!("{text:?} is no length of time: write it as 500ms, 10s, 2m, 1h or 7d");
+    millis.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads a length of whole seconds that fits in 32 bits: `90`, `15m`, `1h`, `7d`; 0 = none.
+pub(crate) fn parse_seconds(text: &str) -> Result<u32, String> {
+    let wrong = || format!("{text:?} is no length of whole seconds: write it as 90, 15m, 1h or 7d");
+    let millis = parse_millis(text).filter(|millis| millis % 1_000 == 0).ok_or_else(wrong)?;
+    u32::try_from(millis / 1_000)
+        .map_err(|_| format!("{text:?} is longer than {} seconds, the longest there is", u32::MAX))
+}
+
+/// Milliseconds of a number and its unit.
+fn parse_millis(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let wrong = || format!("{text:?} is no length of time: write it as 500ms, 10s or 2m");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "" | "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        _ => None,
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
     };
-    millis.filter(|millis| *millis > 0).map(Duration::from_millis).ok_or_else(wrong)
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 #[cfg(test)]
@@ -237,6 +268,7 @@ mod tests {
         assert_eq!(parse_account_id("users:42").unwrap(), None);
         assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
         assert!(parse_account_id("").is_err());
+        assert!(parse_u128("+7").is_err(), "an id has no sign");
     }
 
     #[test]
@@ -259,8 +291,20 @@ mod tests {
         assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
-        for wrong in ["", "s", "1h", "-1s", "0", "99999999999999999999"] {
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_hours(1)));
+        for wrong in ["", "s", "1w", "-1s", "0", "1.5h", "99999999999999999999"] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_in_whole_seconds() {
+        let cases = [("0", 0), ("3600", 3600), ("1h", 3600), ("7d", 604_800), ("2000ms", 2)];
+        for (text, seconds) in cases {
+            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
+        }
+        for wrong in ["", "1500ms", "-1", "1.5h", "50000d", "h"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bezant_api::v1::ledger_client::LedgerClient;
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -53,6 +53,8 @@ struct Shared {
     seen: AtomicU64,
     /// Of the oldest answer to a stale read since somebody asked for it.
     age: Mutex<Option<Duration>>,
+    /// What changes of the cluster are sent with.
+    token: Option<MetadataValue<Ascii>>,
     settings: Settings,
 }
 
@@ -80,7 +82,13 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(channels: Vec<Channel>, current: usize, seen: u64, settings: Settings) -> Self {
+    pub(crate) fn new(
+        channels: Vec<Channel>,
+        current: usize,
+        seen: u64,
+        token: Option<MetadataValue<Ascii>>,
+        settings: Settings,
+    ) -> Self {
         let services = channels
             .into_iter()
             .map(|channel| {
@@ -95,6 +103,7 @@ impl Client {
                 current: AtomicUsize::new(current),
                 seen: AtomicU64::new(seen),
                 age: Mutex::new(None),
+                token,
                 settings,
             }),
         }
@@ -102,6 +111,11 @@ impl Client {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// The header that proves that the caller knows the cluster's token.
+    pub(crate) fn token(&self) -> Option<&MetadataValue<Ascii>> {
+        self.shared.token.as_ref()
     }
 
     /// The service that answered last, and its index.

@@ -9,7 +9,7 @@ use bezant_ledger::{Books, LedgerTotals};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
     Chain, Head, HistoryPosition, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
-    Transfer, TransferFlags, TransferId,
+    Total, Transfer, TransferFlags, TransferId,
 };
 
 use crate::ClientError;
@@ -133,14 +133,16 @@ pub(crate) fn asset(asset: &v1::Asset) -> Result<Asset> {
 /// The books.
 pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
     let totals = |totals: &v1::LedgerTotals| {
-        let balances = balances_of(totals.balances.as_ref());
+        let low = balances_of(totals.balances.as_ref());
+        let high = balances_of(totals.carries.as_ref());
+        let total = |high: u128, low| Total { high: u64::try_from(high).unwrap_or(u64::MAX), low };
         LedgerTotals {
             ledger: LedgerNumber(totals.ledger),
             accounts: totals.accounts,
-            debits_pending: balances.debits_pending,
-            debits_posted: balances.debits_posted,
-            credits_pending: balances.credits_pending,
-            credits_posted: balances.credits_posted,
+            debits_pending: total(high.debits_pending, low.debits_pending),
+            debits_posted: total(high.debits_posted, low.debits_posted),
+            credits_pending: total(high.credits_pending, low.credits_pending),
+            credits_posted: total(high.credits_posted, low.credits_posted),
         }
     };
     Books {

@@ -25,6 +25,9 @@ pub enum ClientError {
         /// As it was given.
         address: String,
     },
+    /// A cluster's token with characters that no header can hold.
+    #[error("the cluster's token has characters other than those of ASCII that can be seen")]
+    Token,
     /// No address was given.
     #[error("no address was given: name at least one, such as http://127.0.0.1:7070")]
     NoAddress,
@@ -72,6 +75,14 @@ pub enum ClientError {
         /// The position of the next event.
         end: MovementNumber,
         /// The server's words.
+        reason: String,
+    },
+    /// The server does not let this caller do it.
+    #[error("the server does not allow this: {reason}")]
+    Denied {
+        /// The stable name of the reason, such as `token_required`; empty when the server gave none.
+        code: String,
+        /// The server's words on what it asks for.
         reason: String,
     },
     /// What was asked for does not exist.
@@ -126,6 +137,10 @@ impl ClientError {
             tonic::Code::FailedPrecondition | tonic::Code::AlreadyExists => {
                 let code = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
                 Self::FailedPrecondition { code, reason }
+            }
+            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => {
+                let code = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+                Self::Denied { code, reason }
             }
             tonic::Code::DataLoss => Self::Damaged { reason },
             tonic::Code::Unimplemented => Self::Protocol { reason },

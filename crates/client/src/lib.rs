@@ -67,8 +67,8 @@ pub use bezant_ledger::{Books, LedgerTotals, Operation};
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,
     AccountView, Asset, AssetCode, AssetStatus, Balances, Bounds, Chain, CreateAccountStatus,
-    CreateTransferStatus, Head, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
-    Transfer, TransferFlags, TransferId,
+    CreateTransferStatus, Head, LedgerNumber, Movement, MovementFilter, MovementKind, MovementNumber, Nanos,
+    QueryFilter, Transfer, TransferFlags, TransferId,
 };
 pub use client::Client;
 pub use config::{ClientBuilder, Reads};

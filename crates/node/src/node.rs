@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{
-    Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, WriteNumber,
+    Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
@@ -53,11 +53,19 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) digests: Digests,
     pub(crate) install: Option<Install>,
     /// What is being made durable, and becomes the state then.
-    pub(crate) installing: Option<(M, ChunkHead, Members)>,
+    pub(crate) installing: Option<(M, ChunkHead, Members, Terms)>,
     /// A command of the node's own is in the queue or in flight.
     pub(crate) own_command_waits: bool,
     /// Why no writes are taken, for good.
     pub(crate) failed: Option<String>,
+    /// What the others contradict: it has stopped.
+    pub(crate) conflict: Option<Conflict>,
+    /// The last entry that the disk said to be committed when the node began.
+    pub(crate) floor: LogIndex,
+    /// The terms of what is applied.
+    pub(crate) terms: Terms,
+    /// They changed since they were handed out last.
+    pub(crate) has_new_terms: bool,
     /// Its state is wrong: nothing of it is shown to anybody.
     pub(crate) has_diverged: bool,
     /// Why no writes are taken, for now.
@@ -77,7 +85,7 @@ pub struct Node<M: StateMachine, E> {
 impl<M: StateMachine, E: Engine> Node<M, E> {
     /// A node that goes on from there; the engine was made from the same log.
     pub fn new(restored: Restored<M, M::Found>, engine: E, options: NodeOptions) -> Self {
-        let Restored { machine, applied, checkpoint, log_bytes, pipeline } = restored;
+        let Restored { machine, applied, checkpoint, log_bytes, pipeline, floor, terms } = restored;
         let mut checkpoints = Checkpoints::new(checkpoint, options.checkpoint_interval_bytes);
         checkpoints.log_bytes = log_bytes;
         let mut node = Self {
@@ -97,6 +105,10 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             installing: None,
             own_command_waits: false,
             failed: None,
+            conflict: None,
+            floor,
+            terms,
+            has_new_terms: true,
             has_diverged: false,
             pressure: None,
             queries: VecDeque::new(),
@@ -207,6 +219,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Installed => self.handle_installed(),
             Input::InstallFailed => self.handle_install_failed(),
             Input::Failed { reason } => self.handle_failed(reason),
+            Input::Stopped(conflict) => self.stop_for(conflict),
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Admit => self.tell_engine(EngineInput::Admit),
             Input::HandOver => {
@@ -229,6 +242,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             PeerMessage::Pull(pull) => self.outputs.push_back(Output::Serve { to: from, pull }),
             PeerMessage::Chunk(chunk) => self.handle_chunk(from, chunk),
             PeerMessage::Digest { index, digest } => self.handle_digest(from, index, digest),
+            PeerMessage::Stopped(conflict) => self.outputs.push_back(Output::PeerStopped { from, conflict }),
             PeerMessage::Clock(_) => {}
         }
     }
@@ -388,6 +402,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 EngineOutput::Install { from, index } => self.begin_install(from, index),
                 EngineOutput::Members(members) => self.outputs.push_back(Output::Members(members)),
                 EngineOutput::CaughtUp => self.outputs.push_back(Output::CaughtUp),
+                EngineOutput::Conflict { conflict, entries } => self.handle_conflict(conflict, &entries),
             }
         }
         self.note_leader();
@@ -460,6 +475,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.tell_engine(EngineInput::Tick);
         }
         self.tick_install();
+        self.tick_conflict();
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
             // Nobody could take the lead when it was offered first, or it has come back.
@@ -521,6 +537,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             let Some(entry) = &first.entry else {
                 let Some(done) = self.pipeline.pop() else { return };
                 self.applied = done.index;
+                self.note_term(done.term, done.index);
                 for origin in done.origins {
                     self.answer_change(origin, Ok(()));
                 }
@@ -535,6 +552,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             };
             let Some(done) = self.pipeline.pop() else { return };
             self.applied = done.index;
+            self.note_term(done.term, done.index);
             self.checkpoints.log_bytes += done.size;
             self.outputs.push_back(Output::Rows(applied.rows));
             self.answer(&done, applied.results);

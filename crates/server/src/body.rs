@@ -13,12 +13,12 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::answer::Hold;
 use crate::connection::OpenRequest;
 use crate::limits::Limits;
+use crate::upload::Upload;
 
 /// What all requests of the server share: how many there are and how many bytes their bodies hold.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ fn too_large(limits: &Limits) -> Failure {
 /// A body on its way in.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    body: Incoming,
+    body: Upload,
     admission: Arc<Admission>,
     limits: Arc<Limits>,
     /// Set when the body is first waited for: most are there at once.
@@ -84,11 +84,7 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     /// An error at once when the head already announces too much.
-    pub(crate) fn new(
-        body: Incoming,
-        admission: Arc<Admission>,
-        limits: Arc<Limits>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(body: Upload, admission: Arc<Admission>, limits: Arc<Limits>) -> Result<Self, Failure> {
         let announced = body.size_hint().lower();
         if usize::try_from(announced).map_or(true, |size| size > limits.body_size_max) {
             return Err(too_large(&limits));

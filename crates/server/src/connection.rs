@@ -3,7 +3,9 @@
 //! hyper reads and writes; this file looks at the clocks, a few times a minute, and never for each request:
 //! a head that does not come, a connection without requests, a peer that is gone or takes nothing.
 
+use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::door::Door;
+use crate::http1::Strict;
 use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
 
 /// What the requests of a connection tell its clocks.
@@ -228,11 +231,13 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
         return;
     }
     let activity = Arc::clone(&door.activity);
+    let peer = stream.peer_addr().ok();
     let socket = Socket { stream, activity: Arc::clone(&activity), has_read: false };
+    let socket = Strict::new(socket, limits.linger_timeout);
     let (leave, leaves) = oneshot::channel();
     let mut leave = Some(leave);
     let mut serving = JoinSet::new();
-    serving.spawn(drive(socket, builder, door, leaves));
+    serving.spawn(drive(socket, peer, builder, door, leaves));
     let mut stopping = desk.stopping.subscribe();
     let mut clocks = Clocks::new(Instant::now());
     let mut ticks = interval(limits.check_interval);
@@ -253,7 +258,14 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
 }
 
 /// Reads and writes, until the connection ends; told to leave, it finishes what is open.
-async fn drive(socket: Socket, builder: Builder<TokioExecutor>, door: Door, leaves: oneshot::Receiver<()>) {
+async fn drive(
+    socket: Strict<Socket>,
+    peer: Option<SocketAddr>,
+    builder: Builder<TokioExecutor>,
+    door: Door,
+    leaves: oneshot::Receiver<()>,
+) {
+    let broken = Arc::clone(&door.broken);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
     let ended = tokio::select! {
         biased;
@@ -264,8 +276,23 @@ async fn drive(socket: Socket, builder: Builder<TokioExecutor>, door: Door, leav
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, ?peer, "a connection broke off");
+        if is_against_the_rules(&*error) && broken.may_speak() {
+            tracing::warn!(?peer, "a client broke the rules of HTTP/2, and was cut off");
+        }
     }
+}
+
+/// True where this end closed the connection because of what came, such as streams that are begun and reset at once.
+fn is_against_the_rules(error: &(dyn Error + 'static)) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

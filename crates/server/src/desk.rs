@@ -22,6 +22,7 @@ use crate::LedgerHandle;
 use crate::answer;
 use crate::failure;
 use crate::freshness;
+use crate::guard::Guard;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
@@ -36,6 +37,8 @@ pub(crate) type Deadline = Option<Instant>;
 pub(crate) struct Desk {
     pub(crate) handle: LedgerHandle,
     pub(crate) limits: Limits,
+    /// What may ask at the listener for gRPC and REST.
+    pub(crate) guard: Guard,
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the server stops.
     pub(crate) stopping: tokio::sync::watch::Sender<bool>,
@@ -48,9 +51,10 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(handle: LedgerHandle, limits: Limits) -> Self {
+    pub(crate) fn new(handle: LedgerHandle, limits: Limits, guard: Guard) -> Self {
         Self {
             handle,
+            guard,
             watchers: Arc::new(tokio::sync::Semaphore::new(limits.watchers_max)),
             limits,
             metrics: Arc::new(Metrics::new()),

@@ -1,4 +1,4 @@
-//! The door that every request comes through: admits it or not, and shows it to gRPC or to REST.
+//! The door that every request comes through: has it checked by the guard, admits it or not, and shows it to gRPC or to REST.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use axum::Router;
 use axum::response::IntoResponse;
 use bezant_api::Failure;
 use bezant_api::v1::ledger_server::LedgerServer;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -26,6 +26,8 @@ use crate::freshness::Freshness;
 use crate::grpc::{self, Service};
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
+use crate::seldom::Seldom;
+use crate::upload::Upload;
 
 /// The path of every call of the ledger's service.
 const LEDGER_PATH: &str = "/bezant.v1.Ledger/";
@@ -43,6 +45,8 @@ const STREAMS: [&str; 4] = [
 pub(crate) struct Door {
     pub(crate) desk: Arc<Desk>,
     pub(crate) activity: Arc<Activity>,
+    /// Clients that break the rules of HTTP/2 are told of once a second.
+    pub(crate) broken: Arc<Seldom>,
     budget: Arc<Budget>,
     answers: Arc<answer::Budget>,
     limits: Arc<Limits>,
@@ -55,6 +59,7 @@ impl Door {
     pub(crate) fn new(desk: Arc<Desk>, standard: Routes, rest: Router) -> Self {
         Self {
             activity: Arc::default(),
+            broken: Arc::default(),
             budget: Arc::default(),
             answers: Arc::default(),
             limits: Arc::new(desk.limits.clone()),
@@ -95,6 +100,18 @@ impl HyperService<Request<Incoming>> for Door {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut open = OpenRequest::new(&self.activity);
         let is_grpc = grpc::is_grpc(request.headers());
+        let version = request.version();
+        let checked = self.desk.guard.check(&request, is_grpc);
+        let (head, body) = request.into_parts();
+        let body = Upload::new(body, &head.headers, &self.activity, self.limits.linger_timeout);
+        let request = Request::from_parts(head, body);
+        if let Err(failure) = checked {
+            let mut response = self.refuse(failure, is_grpc, open);
+            if version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Box::pin(std::future::ready(Ok(response)));
+        }
         let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
         let cost = if is_stream { STREAM_COST } else { ANSWER_COST };
         let admitted = Admission::new(&self.budget, &self.limits).and_then(|admission| {
@@ -130,7 +147,7 @@ impl HyperService<Request<Incoming>> for Door {
                 Ok(response.map(|body| Outbound::rest(body, open).held(hold)))
             });
         }
-        if request.uri().path() == grpc::fast::PATH {
+        if request.uri().path() == grpc::fast::PATH && !grpc::is_compressed(request.headers()) {
             let (head, body) = request.into_parts();
             let answer = grpc::fast::submit(Arc::clone(&self.desk), head.headers, body, open);
             return Box::pin(async move {

@@ -83,6 +83,11 @@ pub(crate) fn with_reason(
     path: &str,
 ) -> http::Response<tonic::body::Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    if response.headers().contains_key("grpc-accept-encoding") && status.code() == tonic::Code::Unimplemented
+    {
+        // An unknown compression: the answer has to stay what the protocol asks for.
+        return response;
+    }
     let is_standard = path.starts_with("/grpc.");
     let has_reason = status.code() == tonic::Code::Ok || !status.details().is_empty();
     let failure = match status.code() {
@@ -92,7 +97,10 @@ pub(crate) fn with_reason(
                 format!("there is no call {path}: ask the reflection service, or see bezant.v1.Ledger");
             Failure::new(ErrorCode::RouteNotFound, detail)
         }
-        tonic::Code::OutOfRange if !is_standard => Failure::new(ErrorCode::RequestTooLarge, status.message()),
+        // The latter of a message that is too large once it is decompressed.
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted if !is_standard => {
+            Failure::new(ErrorCode::RequestTooLarge, status.message())
+        }
         // What could not be decoded: a fault of our own would have come with its code.
         tonic::Code::Internal | tonic::Code::Unimplemented if !is_standard => {
             let detail = format!("the message cannot be read: {}", status.message());
@@ -116,6 +124,9 @@ impl<Error: Into<Failure>> From<Error> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = problem(&Problem::from(&self.0));
+        if self.0.code == ErrorCode::TokenRequired {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait) = self.0.retry_after {
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

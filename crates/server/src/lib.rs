@@ -19,12 +19,15 @@ mod door;
 mod failure;
 mod freshness;
 mod grpc;
+mod guard;
+mod http1;
 mod limits;
 mod metrics;
 mod rest;
 mod seldom;
 mod shared;
 mod tigerbeetle;
+mod upload;
 
 use std::io;
 use std::sync::Arc;
@@ -36,6 +39,8 @@ use tokio::net::TcpListener;
 
 use crate::desk::Desk;
 use crate::door::Door;
+use crate::guard::Guard;
+pub use crate::guard::{ClusterToken, HostName, HostNameError};
 pub use crate::limits::Limits;
 
 /// The door to a node that keeps a ledger.
@@ -46,6 +51,11 @@ pub type LedgerHandle = bezant_runtime::Handle<Ledger>;
 pub struct ServerOptions {
     /// What clients can make grow or wait.
     pub limits: Limits,
+    /// Hosts that requests may name. A listener on loopback answers for the names and addresses of loopback and for
+    /// these; another one for any host, until there is one here.
+    pub allowed_hosts: Vec<HostName>,
+    /// What a change of the cluster needs on a listener that other machines reach; `None` on a node that is alone.
+    pub token: Option<ClusterToken>,
 }
 
 /// Where a server listens.
@@ -86,7 +96,8 @@ pub async fn serve(
     let address = http.local_addr().map_err(ServeError::Listener)?;
     let mut registry = Registry::default();
     handle.register_metrics(&mut registry);
-    let desk = Arc::new(Desk::new(handle, options.limits));
+    let guard = Guard::new(address, options.allowed_hosts, options.token);
+    let desk = Arc::new(Desk::new(handle, options.limits, guard));
     desk.metrics.register(&mut registry);
     let door =
         Door::new(Arc::clone(&desk), grpc::standard(Arc::clone(&desk))?, rest::router(&desk, registry));

@@ -55,6 +55,8 @@ pub struct Limits {
     pub deadline_max: Duration,
     /// What is in flight when the server stops has so long to end.
     pub drain_timeout: Duration,
+    /// What a client still sends after its answer is read and dropped for so long, so that it finds the answer.
+    pub linger_timeout: Duration,
     /// When the server itself is overloaded, a retry is worth it after so long.
     pub retry_after: Duration,
 }
@@ -101,6 +103,7 @@ impl Default for Limits {
             deadline_default: Duration::from_secs(30),
             deadline_max: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
+            linger_timeout: Duration::from_secs(5),
             retry_after: Duration::from_millis(100),
         }
     }

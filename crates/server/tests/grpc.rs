@@ -109,7 +109,7 @@ async fn typed_calls_reach_everything() {
     let query = v1::QueryFilter { ledger: 978, ..Default::default() };
     assert_eq!(client.query_accounts(query).await.unwrap().into_inner().accounts.len(), 2);
     assert_eq!(client.query_transfers(query).await.unwrap().into_inner().transfers.len(), 1);
-    let all = client.get_movements(v1::GetMovementsRequest { from: 0, limit: 0 }).await.unwrap().into_inner();
+    let all = client.get_movements(v1::GetMovementsRequest::default()).await.unwrap().into_inner();
     assert_eq!(all.positions, [0]);
     let books = client.get_books(v1::GetBooksRequest {}).await.unwrap().into_inner();
     assert_eq!((books.movements, books.refusals, books.accounts), (1, 1, 2));

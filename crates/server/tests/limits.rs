@@ -25,6 +25,7 @@ fn short() -> Limits {
         head_timeout: Duration::from_millis(300),
         body_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(600),
+        linger_timeout: Duration::from_millis(300),
         stall_timeout: Duration::from_secs(5),
         check_interval: Duration::from_millis(50),
         ..Limits::default()
@@ -77,7 +78,7 @@ async fn a_connection_without_requests_is_closed_after_its_time() {
 
     // A body in a packet of its own is no head that stays away.
     let mut stream = server.connect().await;
-    stream.write_all(b"POST /v1/assets HTTP/1.1\r\nhost: b\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+    stream.write_all(b"POST /v1/assets HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n").await.unwrap();
     while !server.get("/metrics").await.body.contains("bezant_requests_in_flight 2\n") {
         tokio::task::yield_now().await;
     }
@@ -102,13 +103,12 @@ async fn a_connection_without_requests_is_closed_after_its_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_much_is_refused_in_both_protocols() {
-    let server = Server::start().await;
-    let announced =
-        "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
+    let server =
+        Server::start_with(Limits { linger_timeout: short().linger_timeout, ..Limits::default() }).await;
+    let announced = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
     assert_eq!(server.raw(announced).await.code(), "request_too_large");
     let mut stream = server.connect().await;
-    let head =
-        "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let head = "POST /v1/transfers HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("40000\r\n{}\r\n", "x".repeat(0x40000));
     for _ in 0..5 {
@@ -209,7 +209,10 @@ async fn a_stop_lets_what_is_in_flight_end_and_takes_nothing_new() {
     let mut server = Server::start().await;
     let mut stream = server.connect().await;
     let body = r#"{"id":"1","ledger":1,"code":1}"#;
-    let head = format!("POST /v1/accounts HTTP/1.1\r\nhost: b\r\ncontent-length: {}\r\n\r\n{{", body.len());
+    let head = format!(
+        "POST /v1/accounts HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{{",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     // The request is in flight once the server counts it.
     while !server.get("/metrics").await.body.contains("bezant_requests_in_flight 2\n") {

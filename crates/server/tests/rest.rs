@@ -205,6 +205,10 @@ async fn change_events_follow_and_resume() {
         assert_eq!(server.post("/v1/transfers", &transfer(id)).await.status, 201);
     }
     let page = server.get("/v1/events?limit=1").await.json();
+    let since = server.get("/v1/events?since=2100-01-01").await.json();
+    assert_eq!((since["items"].as_array().map(Vec::len), since["next"].as_u64()), (Some(0), Some(2)));
+    let since = server.get("/v1/events?since=2001-01-01").await.json();
+    assert_eq!(since["items"][0], page["items"][0]);
     assert_eq!((page["items"][0]["transfer"]["id"].as_str(), page["next"].as_u64()), (Some("1"), Some(1)));
     let mut stream = server.connect().await;
     let request =

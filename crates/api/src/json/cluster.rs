@@ -19,6 +19,8 @@ pub struct ClusterReply {
     /// Why its folder takes part in nothing (any more); null = it does.
     #[schema(required = true)]
     pub removed: Option<String>,
+    /// Why it has stopped: it knows log entries to be committed that the others lack; null = it has not.
+    pub stopped: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
@@ -98,6 +100,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             role: reply.role,
             may_vote: reply.may_vote,
             removed: (!reply.removed.is_empty()).then_some(reply.removed),
+            stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

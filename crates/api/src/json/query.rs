@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
+use super::moment::Moment;
 use super::number::{Amount, Text64};
 use crate::cursor::{self, CursorError, Fingerprint};
 use crate::error::{ErrorCode, Failure, Violation};
@@ -53,6 +54,10 @@ pub struct AccountsQuery {
     pub timestamp_min: Text64,
     /// Not newer; nanoseconds since the Unix epoch, inclusive.
     pub timestamp_max: Text64,
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    pub since: Option<Moment>,
+    /// Before this moment, exclusive; written as `since`.
+    pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
     /// Rows of a page, 1 to 1000; 100 unless told.
@@ -83,6 +88,10 @@ pub struct HistoryQuery {
     pub timestamp_min: Text64,
     /// Not newer; nanoseconds since the Unix epoch, inclusive.
     pub timestamp_max: Text64,
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    pub since: Option<Moment>,
+    /// Before this moment, exclusive; written as `since`.
+    pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
     /// Rows of a page, 1 to 1000; 100 unless told.
@@ -98,6 +107,9 @@ pub struct HistoryQuery {
 pub struct EventsQuery {
     /// The first position wanted. Left out: a page begins at 0, a stream with what is new.
     pub from: Option<u64>,
+    /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time with an
+    /// offset.
+    pub since: Option<Moment>,
     /// Rows of a page, 1 to 1000; 100 unless told.
     pub limit: Option<u32>,
 }
@@ -166,14 +178,16 @@ impl<Filter> Paged<Filter> {
 impl AccountsQuery {
     /// The filter of one page of `list`; `ledger` is that of the asset, where one is named.
     pub fn paged(&self, list: &str, ledger: LedgerNumber) -> Result<Paged<QueryFilter>, Failure> {
+        let (timestamp_min, timestamp_max) =
+            range((self.timestamp_min, self.timestamp_max), (self.since, self.until))?;
         let mut filter = QueryFilter {
             user_data_128: self.user_data_128.0,
             user_data_64: self.user_data_64.0,
             user_data_32: self.user_data_32,
             ledger,
             code: self.code,
-            timestamp_min: Nanos(self.timestamp_min.0),
-            timestamp_max: Nanos(self.timestamp_max.0),
+            timestamp_min,
+            timestamp_max,
             limit: 1,
             reversed: self.reversed,
         };
@@ -190,14 +204,16 @@ impl AccountsQuery {
 impl HistoryQuery {
     /// The filter of one page of `list`.
     pub fn paged(&self, list: &str, account_id: AccountId) -> Result<Paged<AccountFilter>, Failure> {
+        let (timestamp_min, timestamp_max) =
+            range((self.timestamp_min, self.timestamp_max), (self.since, self.until))?;
         let mut filter = AccountFilter {
             account_id,
             user_data_128: self.user_data_128.0,
             user_data_64: self.user_data_64.0,
             user_data_32: self.user_data_32,
             code: self.code,
-            timestamp_min: Nanos(self.timestamp_min.0),
-            timestamp_max: Nanos(self.timestamp_max.0),
+            timestamp_min,
+            timestamp_max,
             limit: 1,
             flags: AccountFilterFlags {
                 debits: self.side != Side::Credits,
@@ -215,7 +231,41 @@ impl HistoryQuery {
     }
 }
 
+/// First and last timestamp, inclusive, of what may be said in timestamps or in moments, but not in both.
+fn range(
+    (min, max): (Text64, Text64),
+    (since, until): (Option<Moment>, Option<Moment>),
+) -> Result<(Nanos, Nanos), Failure> {
+    let twice = |name: &str, other: &str| {
+        let what = format!("say {name} or {other}, not both");
+        let violations = vec![Violation::new(name, what.clone())];
+        Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) }
+    };
+    let min = match since {
+        Some(_) if min.0 != 0 => return Err(twice("since", "timestamp_min")),
+        Some(since) => since.0,
+        None => Nanos(min.0),
+    };
+    let max = match until {
+        Some(_) if max.0 != 0 => return Err(twice("until", "timestamp_max")),
+        // A moment is never 0, and a maximum of 0 would stand for no end.
+        Some(until) => Nanos(until.0.0 - 1),
+        None => Nanos(max.0),
+    };
+    Ok((min, max))
+}
+
 impl EventsQuery {
+    /// The moment that takes the place of a position; an error where both are said.
+    pub fn since(&self) -> Result<Option<Nanos>, Failure> {
+        if self.from.is_some() && self.since.is_some() {
+            let what = "say from or since, not both";
+            let violations = vec![Violation::new("since", what)];
+            return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
+        }
+        Ok(self.since.map(|since| since.0))
+    }
+
     /// Rows of the page that was asked for.
     pub fn limit(&self) -> Result<u32, Failure> {
         limit(self.limit)
@@ -318,6 +368,25 @@ mod tests {
         assert_eq!(failure.code, ErrorCode::CursorOfAnotherQuery);
         let failure = query.paged("accounts", LedgerNumber(978)).unwrap_err();
         assert_eq!(failure.code, ErrorCode::CursorOfAnotherQuery);
+    }
+
+    #[test]
+    fn a_range_is_said_in_moments_or_in_timestamps() {
+        let query: HistoryQuery =
+            parse_query("since=2026-11-01&until=2026-11-01T01%3A00%3A00%2B01%3A00").unwrap();
+        assert_eq!(query.paged("history", AccountId(1)).unwrap_err().code, ErrorCode::InvalidQuery, "empty");
+        let query: HistoryQuery = parse_query("since=2026-11-01&until=2026-12-01").unwrap();
+        let filter = query.paged("history", AccountId(1)).unwrap().filter;
+        let (november, december) = (1_793_491_200_000_000_000, 1_796_083_200_000_000_000);
+        assert_eq!((filter.timestamp_min, filter.timestamp_max), (Nanos(november), Nanos(december - 1)));
+        let query: AccountsQuery = parse_query("since=2026-11-01&timestamp_min=1").unwrap();
+        let failure = query.paged("accounts", LedgerNumber(0)).unwrap_err();
+        assert_eq!(failure.violations, [Violation::new("since", "say since or timestamp_min, not both")]);
+        let failure = parse_query::<AccountsQuery>("since=01.11.2026").unwrap_err();
+        assert!(failure.detail.contains("2026-11-01T09:30:00Z"), "{}", failure.detail);
+        assert!(parse_query::<EventsQuery>("since=1793491200").is_err(), "seconds are not nanoseconds");
+        let query: EventsQuery = parse_query("since=2026-11-01&from=3").unwrap();
+        assert!(query.since().is_err());
     }
 
     #[test]

@@ -323,24 +323,45 @@ pub struct LedgerReply {
     /// How many accounts.
     pub accounts: u64,
     /// Sums, in minor units.
-    pub balances: BalancesReply,
+    pub balances: TotalsReply,
+}
+
+/// Sums over the accounts of a ledger: each may be more than one account can hold.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TotalsReply {
+    /// Reserved debits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub debits_pending: String,
+    /// Posted debits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub debits_posted: String,
+    /// Reserved credits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub credits_pending: String,
+    /// Posted credits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub credits_posted: String,
+    /// Posted credits minus posted debits, `0.00 EUR`; left out where the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
 }
 
 impl BooksReply {
     /// The books as JSON.
     pub fn new(books: &Books, assets: &AssetBook) -> Self {
         let row = |totals: &LedgerTotals| {
-            let balances = Balances {
-                debits_pending: totals.debits_pending,
-                debits_posted: totals.debits_posted,
-                credits_pending: totals.credits_pending,
-                credits_posted: totals.credits_posted,
+            let balances = TotalsReply {
+                debits_pending: totals.debits_pending.to_string(),
+                debits_posted: totals.debits_posted.to_string(),
+                credits_pending: totals.credits_pending.to_string(),
+                credits_posted: totals.credits_posted.to_string(),
+                display: difference(totals, assets),
             };
             LedgerReply {
                 ledger: totals.ledger.0,
                 asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
                 accounts: totals.accounts,
-                balances: BalancesReply::new(&balances, totals.ledger, assets),
+                balances,
             }
         };
         Self {
@@ -353,6 +374,15 @@ impl BooksReply {
             ledgers: books.ledgers.iter().map(row).collect(),
         }
     }
+}
+
+/// Posted credits minus posted debits of a ledger that has an asset: 0 in books that balance, whatever their size.
+fn difference(totals: &LedgerTotals, assets: &AssetBook) -> Option<String> {
+    let (credits, debits) = (totals.credits_posted, totals.debits_posted);
+    if credits == debits {
+        return assets.display_difference(totals.ledger, 0, 0);
+    }
+    assets.display_difference(totals.ledger, credits.to_u128()?, debits.to_u128()?)
 }
 
 /// What became of one event.

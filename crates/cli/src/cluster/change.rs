@@ -3,6 +3,7 @@
 //! Every command is a few changes, one after the other, each agreed by the cluster before the next is asked for. One
 //! that was interrupted is run again: a step that was made already is passed over.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bezant_client::{Client, ClientError, ClusterChange, ClusterNode, ClusterReply};
@@ -13,7 +14,7 @@ use super::status;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 use crate::session::{Global, Session, parse_duration};
-use crate::start::is_address;
+use crate::start::{find_token, is_address};
 
 /// How often the cluster is looked at while something is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -28,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
   bezant cluster transfer-leader 1 -o json
 
 Any node may be asked. A node that leads hands the lead over before it is removed; a change that would leave too
-few nodes to agree on anything is refused.")]
+few nodes to agree on anything is refused. A node that other machines reach asks for the cluster's token:
+--token-file FILE, or BEZANT_TOKEN.")]
 pub(crate) struct NodeArgs {
     /// Number of the node
     #[arg(value_name = "NODE")]
@@ -40,8 +42,8 @@ pub(crate) struct NodeArgs {
 /// A node, and where it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bezant cluster add 4=d.example:7071
-  bezant cluster add 4=d.example:7071 --learner     a node that never votes
+  bezant cluster add 4=d.example:7071 --token-file token
+  bezant cluster add 4=d.example:7071 --token-file token --learner     a node that never votes
 
 and on the machine of the new node, before or after:
   bezant start --node 4 --join a.example:7071,b.example:7071 \\
@@ -62,8 +64,8 @@ pub(crate) struct AddArgs {
 /// A node, and where it begins anew.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bezant cluster replace 3                          the same address
-  bezant cluster replace 3 --address e.example:7071
+  bezant cluster replace 3 --token-file token                          the same address
+  bezant cluster replace 3 --token-file token --address e.example:7071
 
 and on the machine of the new node, with an empty folder:
   bezant start --node 3 --join a.example:7071,b.example:7071 \\
@@ -81,12 +83,15 @@ pub(crate) struct ReplaceArgs {
     wait: WaitArgs,
 }
 
-/// How long to wait.
-#[derive(Clone, Copy, Debug, Args)]
+/// How long to wait, and what proves that the caller may ask.
+#[derive(Clone, Debug, Args)]
 struct WaitArgs {
     /// How long to wait until the change is complete: 30s, 10m
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     wait: Duration,
+    /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself. A node on loopback does not ask for it
+    #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 fn parse_address(text: &str) -> Result<String, String> {
@@ -144,8 +149,12 @@ impl Wanted {
 }
 
 impl<'global> Work<'global> {
-    async fn begin(global: &'global Global, wait: WaitArgs) -> Result<Self, Failure> {
-        let client = Session::connect(global).await?.client;
+    async fn begin(global: &'global Global, wait: &WaitArgs) -> Result<Self, Failure> {
+        let mut builder = Session::builder(global)?;
+        if let Some(token) = find_token(wait.token_file.as_deref(), None)? {
+            builder = builder.token(token);
+        }
+        let client = builder.connect().await?;
         Ok(Self { global, client, until: Instant::now() + wait.wait, made_at: 0, said: String::new() })
     }
 
@@ -323,7 +332,7 @@ fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
 }
 
 pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     let (node, address) = &args.member;
     if !work.change(ClusterChange::Add, *node, address).await? {
         let known = work.node(*node).await?.map(|node| node.address).unwrap_or_default();
@@ -341,13 +350,13 @@ pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> 
 }
 
 pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     work.change(ClusterChange::Promote, args.node, "").await?;
     work.end(args.node, Wanted::Voter, "votes").await
 }
 
 pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     if work.node(args.node).await?.is_none() {
         return Err(Failure::NotFound(format!("the cluster has no node {}", args.node)));
     }
@@ -356,7 +365,7 @@ pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failu
 }
 
 pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     let node = args.node;
     let known = work.node(node).await?;
     let address = match (&args.address, &known) {
@@ -390,7 +399,7 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
 }
 
 pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     work.lead(args.node).await?;
     work.end(args.node, Wanted::Voter, "leads").await
 }

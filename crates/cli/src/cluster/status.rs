@@ -25,7 +25,8 @@ const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 Every address is asked by itself, and answers of itself. A member that none of those who answer is, is listed with
 the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too.
 It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit
-code 1 when all answer, and one takes part in nothing, does not talk with another because one refuses the other, or
+code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not
+talk with another because one refuses the other, or
 has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
 pub(crate) struct StatusArgs {}
 
@@ -135,6 +136,9 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
     if let Some(reason) = &status.removed {
         troubles.push(format!("node {node} takes part in nothing: {reason}"));
     }
+    if let Some(reason) = &status.stopped {
+        troubles.push(format!("node {node} has stopped: {reason}"));
+    }
     for other in &status.nodes {
         if let Some(reason) = &other.refused {
             troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
@@ -148,7 +152,8 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
 
 /// True for a node that is to vote, and does not.
 fn lacks_vote(status: &ClusterJson) -> bool {
-    status.may_vote == Some(false) && status.removed.is_none() && part(status) == "voter"
+    let takes_part = status.removed.is_none() && status.stopped.is_none();
+    status.may_vote == Some(false) && takes_part && part(status) == "voter"
 }
 
 /// What the node may decide, as it sees it; "removed" for one that takes no part any more.
@@ -169,6 +174,7 @@ fn table(rows: &[Row], others: &[NotAsked]) -> Result<(), Failure> {
             return cells;
         };
         let role = match &status.read_only {
+            Some(_) if status.stopped.is_some() => "stopped".to_owned(),
             Some(_) => format!("{}, takes no writes", status.role),
             None => status.role.clone(),
         };
@@ -278,5 +284,12 @@ mod tests {
             removed.len() == 1 && removed[0].contains("takes part in nothing: another disk"),
             "{removed:?}"
         );
+        let stopped = troubles(&ClusterJson::from(ClusterReply {
+            node: 2,
+            may_vote: Some(false),
+            stopped: "it knows the log up to entry 9".to_owned(),
+            ..ClusterReply::default()
+        }));
+        assert_eq!(stopped, ["node 2 has stopped: it knows the log up to entry 9"]);
     }
 }

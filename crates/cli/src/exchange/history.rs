@@ -150,7 +150,7 @@ pub(super) async fn missing_accounts(
 }
 
 /// The account as it was created: without sums and bounds, and open unless it never was.
-fn imported_account(view: &AccountView) -> NewAccount {
+pub(super) fn imported_account(view: &AccountView) -> NewAccount {
     let flags = view.account.flags.without(AccountFlags::LINKED).union(AccountFlags::IMPORTED);
     let is_unused = view.spends.sequence == 0 && view.receipts.sequence == 0;
     let flags = if is_unused { flags } else { flags.without(AccountFlags::CLOSED) };

@@ -167,13 +167,22 @@ impl Reader {
 
     /// Where the history ends, from the last row on that a session has seen; of a stale one, from some way before.
     async fn end_of_history(&self, mut node: LedgerClient<Channel>) -> Result<Shown, Status> {
-        let last = v1::GetMovementsRequest { from: self.last.payments, limit: 1 };
+        let last = v1::GetMovementsRequest {
+            from: self.last.payments,
+            limit: 1,
+            ..v1::GetMovementsRequest::default()
+        };
         node.get_movements(self.request(last)).await?;
         let before = if self.is_session { 1 } else { 2000 };
         let mut from = self.last.payments.saturating_sub(before);
         loop {
-            let reply =
-                node.get_movements(self.request(v1::GetMovementsRequest { from, limit: 1000 })).await?;
+            let reply = node
+                .get_movements(self.request(v1::GetMovementsRequest {
+                    from,
+                    limit: 1000,
+                    ..v1::GetMovementsRequest::default()
+                }))
+                .await?;
             let index = self.index_of(&reply);
             let rows = reply.get_ref().positions.len() as u64;
             if rows == 0 && !self.is_session && from > 0 {

@@ -129,8 +129,8 @@ pub(super) async fn get_movements(
 ) -> Result<v1::MovementsReply, Failure> {
     let filter = MovementFilter {
         from: MovementNumber(request.from),
-        timestamp_min: Nanos(0),
-        timestamp_max: Nanos(0),
+        timestamp_min: Nanos(request.timestamp_min),
+        timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
     desk.check_position(filter.from, deadline).await?;

@@ -6,7 +6,6 @@ use bezant_ledger::{Operation, SetBounds, SetName};
 use bezant_runtime::Committed;
 use bezant_types::{Bounds, limits};
 
-use crate::cluster;
 use crate::desk::{Deadline, Desk};
 use crate::shared::results_of;
 
@@ -27,14 +26,6 @@ pub(super) async fn submit(
         timestamp: committed.time.0,
         results: committed.results,
     })
-}
-
-pub(super) async fn change_cluster(
-    desk: &Desk,
-    request: v1::ChangeClusterRequest,
-    deadline: Deadline,
-) -> Result<v1::ChangeClusterReply, Failure> {
-    cluster::change_cluster(desk, request, deadline).await
 }
 
 pub(super) async fn create_accounts(

@@ -5,11 +5,11 @@ use bezant_api::json::{
     AssetReply, BooksReply, ChangeClusterReply, ClusterReply, Problem, parse_assets, parse_cluster_change,
 };
 use bezant_ledger::Operation;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::context::{Context, JsonBody};
 use super::{batch_reply, json, single_reply};
-use crate::cluster::{change_cluster, cluster_reply};
+use crate::cluster::{change_cluster, cluster_reply, permit_change};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -83,17 +83,21 @@ pub(super) async fn cluster(context: Context) -> Answer {
 }
 
 /// Change who takes part in the cluster, or who leads it
+///
+/// On a listener that other machines reach, with `Authorization: Bearer TOKEN`, the cluster's token.
 #[utoipa::path(post, path = "/v1/cluster", tag = "Cluster", operation_id = "change_cluster",
+    params(("Authorization" = Option<String>, Header, description = "`Bearer` and the cluster's token")),
     request_body(content = bezant_api::json::ChangeClusterBody, description = "The change"),
     responses(
         (status = 200, description = "It is agreed; one of voters has a second step, which follows by itself", body = ChangeClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn change(context: Context, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn change(context: Context, headers: HeaderMap, JsonBody(body): JsonBody) -> Answer {
     let desk = &context.desk;
     let work = async {
+        let permit = permit_change(desk, &headers)?;
         let change = parse_cluster_change(&body)?;
-        let reply = change_cluster(desk, change.into(), context.deadline).await?;
+        let reply = change_cluster(desk, permit, change.into(), context.deadline).await?;
         json(StatusCode::OK, &ChangeClusterReply { log_index: reply.log_index })
     };
     Ok(desk.observe(Api::Rest, Call::ChangeCluster, work).await?)

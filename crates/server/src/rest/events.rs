@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Problem};
+use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Moment, Problem};
 use bezant_api::{ErrorCode, Failure, Violation};
 use bezant_storage::HistoryQuery as Rows;
 use bezant_types::{MovementFilter, MovementNumber, Nanos};
@@ -19,7 +19,7 @@ use tokio_stream::StreamExt;
 use super::context::{Context, Parameters};
 use super::json;
 use crate::changes::{Change, watch};
-use crate::desk::Desk;
+use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -49,7 +49,7 @@ pub(super) async fn list(
     let desk = &context.desk;
     let work = async {
         let filter = MovementFilter {
-            from: MovementNumber(query.from.unwrap_or(0)),
+            from: MovementNumber(first(desk, &query, context.deadline).await?.unwrap_or(0)),
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
             limit: query.limit()?,
@@ -71,6 +71,7 @@ pub(super) async fn list(
 /// either, only what is new is sent.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "Events", operation_id = "stream_events",
     params(("from" = Option<u64>, Query, description = "The first position wanted"),
+        ("since" = Option<Moment>, Query, description = "The first event at or after this moment, instead of `from`"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last position seen")),
     responses(
         (status = 200, description = "Events named `change`, with a ChangeReply as data", body = ChangeReply, content_type = "text/event-stream"),
@@ -88,15 +89,31 @@ pub(super) async fn stream(
             let violations = vec![Violation::new("limit", what)];
             return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
         }
-        let from = match headers.get("last-event-id") {
-            Some(value) => Some(after(value.as_bytes())?),
-            None => query.from,
+        let mut seen = headers.get_all("last-event-id").iter();
+        let from = match (seen.next(), seen.next()) {
+            (None, _) => first(&desk, &query, context.deadline).await?,
+            (Some(value), None) => Some(after(value.as_bytes())?),
+            (Some(_), Some(_)) => {
+                let what = "the header Last-Event-ID is there more than once";
+                return Err(Failure::new(ErrorCode::InvalidField, what));
+            }
         };
         watch(&desk, from.map(MovementNumber), context.deadline).await
     };
     let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
     let events = changes.then(move |change| event_of(Arc::clone(&context.desk), change));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+/// Position of the first event wanted: of a moment the first one at or after it, or the next one where none is.
+async fn first(desk: &Desk, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
+    let Some(since) = query.since()? else { return Ok(query.from) };
+    let from = MovementNumber(0);
+    let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
+    // Read before the rows: what comes between the two is in the rows.
+    let end = desk.books(deadline).await?.history.movements;
+    let rows = desk.history(Rows::Movements(filter), deadline).await?;
+    Ok(Some(rows.first().map_or(end, |(position, _)| position.0)))
 }
 
 /// The position after the one that the client saw last.

@@ -59,7 +59,10 @@ impl Server {
         let frames = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, tigerbeetle) = (http.local_addr().unwrap(), frames.local_addr().unwrap());
         let (shutdown, stopped) = oneshot::channel::<()>();
-        let (handle, options) = (node.handle(), ServerOptions { limits: limits.clone() });
+        // The names that the requests of these tests say.
+        let allowed_hosts = ["b", "bezant"].map(|host| host.parse().unwrap()).to_vec();
+        let options = ServerOptions { limits: limits.clone(), allowed_hosts, token: None };
+        let handle = node.handle();
         let listeners = Listeners { http, tigerbeetle: Some((frames, 0)) };
         let serving = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
