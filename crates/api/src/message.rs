@@ -216,7 +216,7 @@ impl FromIterator<(MovementNumber, Movement)> for v1::MovementsReply {
                 position.0
             })
             .collect();
-        Self { positions, rows: rows.freeze() }
+        Self { positions, rows: rows.freeze(), has_more: false }
     }
 }
 

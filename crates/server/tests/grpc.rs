@@ -186,6 +186,35 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lists_say_whether_more_exist() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
+    for (limit, has_more) in [(9, true), (10, false), (11, false), (0, false)] {
+        for reversed in [false, true] {
+            let filter =
+                v1::AccountFilter { account: Some(named("bob")), limit, reversed, ..Default::default() };
+            let query = v1::QueryFilter { limit, reversed, ..Default::default() };
+            let found = [
+                client.get_account_transfers(filter.clone()).await.unwrap().into_inner().has_more,
+                client.get_account_balances(filter.clone()).await.unwrap().into_inner().has_more,
+                client.get_account_movements(filter).await.unwrap().into_inner().has_more,
+                client.query_transfers(query).await.unwrap().into_inner().has_more,
+            ];
+            assert_eq!(found, [has_more; 4], "{limit}, reversed: {reversed}");
+        }
+        let rows = client.get_movements(v1::GetMovementsRequest { limit, ..Default::default() }).await;
+        assert_eq!(rows.unwrap().into_inner().has_more, has_more, "{limit}");
+    }
+    for (limit, has_more) in [(1, true), (2, false), (0, false)] {
+        let query = v1::QueryFilter { limit, ..Default::default() };
+        assert_eq!(client.query_accounts(query).await.unwrap().into_inner().has_more, has_more, "{limit}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
     let server = Server::start().await;
     server.two_accounts().await;

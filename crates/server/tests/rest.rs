@@ -170,6 +170,7 @@ async fn lists_are_read_in_pages() {
             let page = server.get(&next).await.json();
             let items = page["items"].as_array().unwrap();
             seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            assert_eq!(page["has_more"], page["next_cursor"].is_string(), "{page}");
             let Some(cursor) = page["next_cursor"].as_str() else { break };
             next = format!("{path}&cursor={cursor}");
         }
@@ -245,6 +246,11 @@ async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
     assert_eq!(server.post("/v1/transfers", &batch).await.json()["created"], 10);
     let end = server.get("/v1/events?from=10").await.json();
     assert_eq!((end["items"].as_array().map(Vec::len), end["next"].as_u64()), (Some(0), Some(10)));
+    for (path, has_more) in [("from=0&limit=9", true), ("from=0&limit=10", false), ("from=9&limit=1", false)]
+    {
+        let page = server.get(&format!("/v1/events?{path}")).await.json();
+        assert_eq!(page["has_more"], has_more, "{path}");
+    }
     // A follower that has read to the end goes on after the last event.
     let mut stream = server.connect().await;
     let request = "GET /v1/events/stream HTTP/1.1\r\nhost: bezant\r\nlast-event-id: 9\r\n\r\n";

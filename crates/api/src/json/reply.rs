@@ -22,6 +22,16 @@ pub struct Page<Row: ToSchema> {
     /// Send it as `cursor`, with all other parameters as they were, for the next page; null = the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
+    /// True when another page follows.
+    pub has_more: bool,
+}
+
+impl<Row: ToSchema> Page<Row> {
+    /// A page, and the cursor of the one that follows; `None` = none does.
+    pub const fn new(items: Vec<Row>, next_cursor: Option<String>) -> Self {
+        let has_more = next_cursor.is_some();
+        Self { items, next_cursor, has_more }
+    }
 }
 
 /// Change events of a stretch of the history.
@@ -31,6 +41,8 @@ pub struct EventsPage {
     pub items: Vec<ChangeReply>,
     /// Send it as `from` to go on: now, or when there is more.
     pub next: u64,
+    /// True when there is more already.
+    pub has_more: bool,
 }
 
 /// The four sums of an account, in minor units.

@@ -90,7 +90,7 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Accoun
         let next_cursor = paged.page(&mut rows, |row| row.account.timestamp);
         let assets = desk.assets_for(rows.iter().map(|row| row.account.ledger), context.deadline).await;
         let items = rows.into_iter().map(|row| AccountReply::new(row, &assets)).collect();
-        json(StatusCode::OK, &Page { items, next_cursor })
+        json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::QueryAccounts, work).await?)
 }
@@ -131,7 +131,7 @@ pub(super) async fn transfers(
         let AccountPage { rows, next_cursor } = page(&context, "transfers", account.id, &query).await?;
         let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
         let items = rows.iter().map(|(_, row)| TransferReply::new(&row.transfer, &assets)).collect();
-        json(StatusCode::OK, &Page { items, next_cursor })
+        json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::GetAccountTransfers, work).await?)
 }
@@ -159,7 +159,7 @@ pub(super) async fn balances(
         let items = balances_of(&rows, account.id)
             .map(|balance| BalanceReply::new(&balance, account.ledger, &assets))
             .collect();
-        json(StatusCode::OK, &Page { items, next_cursor })
+        json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::GetAccountBalances, work).await?)
 }
@@ -182,7 +182,7 @@ pub(super) async fn history(
         let AccountPage { rows, next_cursor } = page(&context, "history", account.id, &query).await?;
         let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
-        json(StatusCode::OK, &Page { items, next_cursor })
+        json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::GetAccountMovements, work).await?)
 }

@@ -95,7 +95,7 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
         let next_cursor = paged.page(&mut rows, |(_, row)| row.timestamp);
         let assets = desk.assets_for(rows.iter().map(|(_, row)| row.transfer.ledger), context.deadline).await;
         let items = rows.iter().map(|(_, row)| TransferReply::new(&row.transfer, &assets)).collect();
-        json(StatusCode::OK, &Page { items, next_cursor })
+        json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::QueryTransfers, work).await?)
 }
