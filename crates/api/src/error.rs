@@ -85,7 +85,7 @@ codes! {
     ExpectationFailed = "expectation_failed" 417 InvalidArgument,
     /// A web page of another origin sent the request.
     ForbiddenOrigin = "forbidden_origin" 403 PermissionDenied,
-    /// The request names a host that this listener does not answer for: see `--allowed-hosts`.
+    /// The request names a host that this listener does not answer for: see --allowed-hosts.
     MisdirectedRequest = "misdirected_request" 421 PermissionDenied,
     /// On a listener that other machines can reach, a change of the cluster needs the cluster's token.
     TokenRequired = "token_required" 401 Unauthenticated,
@@ -103,7 +103,7 @@ codes! {
     RouteNotFound = "route_not_found" 404 Unimplemented,
     /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed" 405 Unimplemented,
-    /// A write needs the content type `application/json`, also when its body is empty.
+    /// A write needs the content type application/json, also when its body is empty.
     UnsupportedMediaType = "unsupported_media_type" 415 InvalidArgument,
     /// The request is larger than 1 MiB.
     RequestTooLarge = "request_too_large" 413 OutOfRange,
