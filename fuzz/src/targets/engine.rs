@@ -86,7 +86,8 @@ fn work(engine: &mut dyn Engine, mut send: impl FnMut(NodeId, Bytes)) {
                 let members = engine.members().clone();
                 engine.handle(Input::Installed { index, term: Term(1), members });
             }
-            Output::Commit(_) | Output::Readable { .. } | Output::Members(_) => {}
+            // A peer that lies may contradict what is committed: the engine says so, and changes nothing.
+            Output::Commit(_) | Output::Readable { .. } | Output::Members(_) | Output::Conflict { .. } => {}
         }
     }
 }

@@ -7,13 +7,14 @@
 
 use bezant_codec::{Reader, put_trailer};
 use bezant_ledger::{
-    Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation, SessionAnswer, SessionHead, SessionOutcome,
+    KeyedHead, Ledger, LedgerAnswer, LedgerQuery, LedgerTotals, Operation, SessionAnswer, SessionHead,
+    SessionOutcome,
 };
 use bezant_rsm::{Command, Entry, SessionRequest, StateMachine};
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE};
 use bezant_types::{
     ClientId, FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, LogIndex, Movement,
-    MovementKind, MovementNumber, Nanos, Refusal, Resolution, SessionNumber,
+    MovementKind, MovementNumber, Nanos, Refusal, Resolution, SessionNumber, TransferId,
 };
 use bytes::Bytes;
 
@@ -30,6 +31,15 @@ const RAW: u8 = 1;
 const SESSION: u8 = 4;
 /// Switch: timestamps are left in the records, as imported events have them.
 const TIMESTAMPS: u8 = 2;
+/// Switch: accounts and transfers come in a request with an idempotency key.
+const KEY: u8 = 8;
+/// What a request with a key may do.
+const CREATES: [Operation; 4] = [
+    Operation::CreateAccounts,
+    Operation::CreateTransfers,
+    Operation::CreateAccountsExtended,
+    Operation::CreateTransfersExtended,
+];
 
 /// One record of 128 bytes; numbers stand for ids, the last is the flags.
 fn record(ids: [u8; 6], timeout: u8, code: u8, flags: u16) -> Vec<u8> {
@@ -80,6 +90,8 @@ fn seeds() -> Vec<Vec<u8>> {
         [
             accounts.clone(),
             command(Operation::CreateTransfers, 3, &two_phase),
+            command(Operation::CreateTransfers, KEY, &payments),
+            command(Operation::CreateTransfers, KEY, &two_phase),
             command(Operation::CreateTransfers, 1, &balancing),
         ]
         .concat(),
@@ -123,7 +135,14 @@ fn run(input: &[u8]) {
         }
         bench.time.0 += u64::from(*seconds) * 1_000_000_000;
         bench.expire();
-        if switches & SESSION != 0 && size == RECORD_SIZE {
+        if switches & KEY != 0 && CREATES.contains(&operation) {
+            // Few keys, and the place of the command as the witness: retries and other requests with the same key.
+            let guard = TransferId(0x100 + u128::from(count >> 5));
+            let witness = TransferId(0x200 + u128::from(count >> 5) * 2 + u128::from(seconds & 1));
+            if let Ok(command) = (KeyedHead { guard, witness, operation }).command(&body) {
+                bench.apply(command);
+            }
+        } else if switches & SESSION != 0 && size == RECORD_SIZE {
             bench.apply_by_session(operation, body);
         } else if let Ok(command) = operation.command(Bytes::from(body)) {
             bench.apply(command);
@@ -142,7 +161,8 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
         | Operation::Expire
         | Operation::OpenSession
         | Operation::SessionCreate
-        | Operation::SessionReply => 0,
+        | Operation::SessionReply
+        | Operation::CreateKeyed => 0,
     };
     for id in record.chunks_exact_mut(16).take(ids) {
         id[1..].fill(0);
