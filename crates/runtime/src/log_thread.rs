@@ -100,12 +100,17 @@ impl<M: Machine> LogThread<M> {
                         is_marked = false;
                     }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) if !is_marked => {
-                    self.until_room(|thread| Ok(thread.log.mark()?))?;
-                    is_marked = true;
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.note_committed();
+                    if !is_marked || self.log.needs_note() {
+                        self.until_room(|thread| Ok(thread.log.mark()?))?;
+                        is_marked = true;
+                    }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(self.log.mark()?),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.note_committed();
+                    return Ok(self.log.mark()?);
+                }
             }
             if Instant::now() >= look_at {
                 self.log.check_place()?;
@@ -113,6 +118,12 @@ impl<M: Machine> LogThread<M> {
                 look_at = Instant::now() + ROOM_INTERVAL;
             }
         }
+    }
+
+    /// What was applied was committed: the next write of the log says so.
+    fn note_committed(&mut self) {
+        let applied = *self.shared.applied.borrow();
+        self.log.note_committed(applied);
     }
 
     /// Does something again and again while there is no room for it, and the node goes on.
@@ -214,6 +225,7 @@ impl<M: Machine> LogThread<M> {
     /// Makes durable what is staged, and tells the node.
     fn flush(&mut self, written: Option<WriteNumber>, start: Instant) -> Result<(), WriteError> {
         if let Some(number) = written {
+            self.note_committed();
             self.until_room(|thread| Ok(thread.log.flush()?))?;
             // What lies where nobody finds it is not durable.
             self.log.check_place()?;

@@ -101,6 +101,9 @@ pub struct Recovered {
     pub last_term: Term,
     /// The torn write that was cut, if there was one: to be told to the operator.
     pub cut: Option<CutTail>,
+    /// The last entry that the newest segment says to be committed; 0 when it says nothing. What the others say comes from
+    /// [`Replay::committed`] once all entries were read.
+    pub committed: LogIndex,
 }
 
 /// The log, open for writing.
@@ -114,6 +117,8 @@ pub struct Log {
     staging: Staging,
     /// Pieces of the group under way that are durable; `None` while no flush waits for room.
     flushing: Option<usize>,
+    /// The committed index that the group under way says; `None` = it says none.
+    saying: Option<LogIndex>,
     preparer: Preparer,
     segment_size: u64,
     payload_size_max: usize,
@@ -121,6 +126,9 @@ pub struct Log {
     last_term: Term,
     durable_index: LogIndex,
     marked_index: LogIndex,
+    /// The last entry that is known to be committed, and what of that the disk says.
+    committed: LogIndex,
+    noted: LogIndex,
     /// Number of the last flush.
     group: u64,
     /// A reset that was noted and is not done.
@@ -180,12 +188,14 @@ impl Log {
             last_index: tail.last_index,
             last_term: tail.last_term,
             cut: tail.cut,
+            committed: tail.committed,
         };
-        let log = Self {
+        let mut log = Self {
             disk,
             file,
             staging: Staging::new(last, tail.offset, options.segment_size),
             flushing: None,
+            saying: None,
             segments: chain.needed,
             preparer,
             segment_size: options.segment_size,
@@ -194,11 +204,14 @@ impl Log {
             last_term: tail.last_term,
             durable_index: tail.last_index,
             marked_index: tail.marked_index,
+            committed: tail.committed,
+            noted: tail.committed,
             group: tail.group,
             planned: None,
             failed: None,
             stats: LogStats::default(),
         };
+        log.staging.committed = log.committed;
         Ok((log, recovered))
     }
 
@@ -216,12 +229,14 @@ impl Log {
             last_index: zero,
             last_term: Term(0),
             cut: None,
+            committed: zero,
         };
         let log = Self {
             disk,
             file,
             staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
             flushing: None,
+            saying: None,
             segments: vec![header],
             preparer,
             segment_size,
@@ -230,6 +245,8 @@ impl Log {
             last_term: Term(0),
             durable_index: zero,
             marked_index: zero,
+            committed: zero,
+            noted: zero,
             group: 0,
             planned: None,
             failed: None,
@@ -302,6 +319,22 @@ impl Log {
         Ok(())
     }
 
+    /// Everything up to here is committed: the next flush says so on the disk, and costs nothing more for it. No I/O.
+    pub fn note_committed(&mut self, index: LogIndex) {
+        self.committed = self.committed.max(index.min(self.last_index));
+        self.staging.committed = self.committed;
+    }
+
+    /// The last entry of which the disk says that it is committed.
+    pub const fn noted(&self) -> LogIndex {
+        self.noted
+    }
+
+    /// True when the disk does not say yet what is known to be committed: [`mark`](Self::mark) says it.
+    pub fn needs_note(&self) -> bool {
+        self.noted < self.committed
+    }
+
     /// Makes everything staged durable; says up to where the log is durable then.
     pub fn flush(&mut self) -> Result<LogIndex, LogError> {
         self.check_failed()?;
@@ -323,7 +356,7 @@ impl Log {
     /// known for damage. For idle moments and a clean stop; does nothing when it was said already.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        if self.marked_index < self.durable_index {
+        if self.marked_index < self.durable_index || self.needs_note() {
             let index = self.durable_index;
             self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
             self.write_staged().map_err(|error| self.fail(error))?;
@@ -362,6 +395,10 @@ impl Log {
         self.last_term = end.last_term;
         self.durable_index = after;
         self.marked_index = end.marked_index;
+        // What said it may have been cut off: the next flush says it again.
+        self.committed = self.committed.min(after);
+        self.staging.committed = self.committed;
+        self.noted = LogIndex(0);
         self.group = end.group;
         Ok(())
     }
@@ -410,6 +447,9 @@ impl Log {
         self.last_term = term;
         self.durable_index = index;
         self.marked_index = index;
+        self.committed = index;
+        self.staging.committed = index;
+        self.noted = index;
         self.group = 0;
         self.planned = None;
         Ok(())
@@ -450,11 +490,15 @@ impl Log {
     }
 
     fn write_staged(&mut self) -> Result<(), LogError> {
-        let begun = self.flushing.unwrap_or_else(|| {
-            self.group += 1;
-            self.staging.close(self.group, self.durable_index);
-            0
-        });
+        let begun = match self.flushing {
+            Some(begun) => begun,
+            None => {
+                self.group += 1;
+                let is_said = self.staging.close(self.group, self.durable_index);
+                self.saying = is_said.then_some(self.committed);
+                0
+            }
+        };
         for number in begun..self.staging.pieces.len() {
             self.flushing = Some(number);
             let piece = self.staging.pieces[number];
@@ -474,6 +518,10 @@ impl Log {
             }
         }
         self.staging.clear();
+        // What was committed when the group was closed: more may be by now, if the disk had no room for a while.
+        if let Some(committed) = self.saying.take() {
+            self.noted = committed;
+        }
         self.flushing = None;
         self.stats.flushes += 1;
         self.stats.entries += self.last_index.0 - self.durable_index.0;
