@@ -277,8 +277,8 @@ impl ClusterStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bezant_storage::MemoryDisk;
     use bezant_storage::disk::OpenMode;
+    use bezant_storage::{FaultPlan, MemoryDisk};
 
     fn options(node: u64, token: &str) -> ClusterOptions {
         ClusterOptions {
@@ -311,6 +311,48 @@ mod tests {
             let error = identify(&disk, options.as_ref()).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    /// What a start writes before the log is opened.
+    fn begin(disk: &MemoryDisk, join: &[String]) -> Result<(), StartError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let options = ClusterOptions { join: join.to_vec(), ..options(1, "token") };
+        let identity = identify(&disk, Some(&options))?.expect("invariant: of a cluster");
+        if first_members(&disk, &options, &identity)?.is_none() {
+            // Whom a node that joins asks has answered.
+            identity.store(&*disk)?;
+            store_members(&*disk, &Members::first(options.nodes))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_first_start_that_was_killed_anywhere_can_begin_again() {
+        for join in [Vec::new(), vec!["a:1".to_owned()]] {
+            let whole = MemoryDisk::new();
+            begin(&whole, &join).unwrap();
+            for crash_at in 1..=whole.counts().total() {
+                let disk = MemoryDisk::new();
+                disk.set_faults(FaultPlan { crash_at: Some(crash_at), ..FaultPlan::default() });
+                assert!(begin(&disk, &join).is_err(), "operation {crash_at}");
+                begin(&disk.restart(), &join).unwrap();
+                for seed in 0..16 {
+                    begin(&disk.crash(seed), &join).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_killed_start_leaves_does_not_hide_what_is_foreign() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        for file in ["node.tmp", "probe.tmp", "log-prepared.tmp", "notes.tmp"] {
+            disk.open(file, OpenMode::Create).unwrap();
+        }
+        let error = identify(&disk, Some(&options(1, "token"))).unwrap_err().to_string();
+        assert!(error.contains("notes.tmp"), "{error}");
+        disk.remove("notes.tmp").unwrap();
+        identify(&disk, Some(&options(1, "token"))).unwrap();
     }
 
     #[test]

@@ -83,7 +83,8 @@ pub(crate) enum RecordKind {
 }
 
 impl RecordKind {
-    const ALL: [Self; 5] = [Self::Vote, Self::Identity, Self::Rewrite, Self::Damage, Self::Members];
+    const ALL: [Self; 7] =
+        [Self::Vote, Self::Identity, Self::Rewrite, Self::Damage, Self::Members, Self::Conflict, Self::Terms];
 
     const fn file_name(self) -> &'static str {
         match self {
