@@ -26,6 +26,12 @@ impl Paxos {
         values: &[LogEntry],
     ) -> bool {
         let Some((first, is_first_exact)) = self.parting(after, values) else { return false };
+        self.stop(from, ballot, first, is_first_exact);
+        true
+    }
+
+    /// What is decided here from that slot on is another value there.
+    pub(crate) fn stop(&mut self, from: NodeId, ballot: Ballot, first: LogIndex, is_first_exact: bool) {
         let (committed, held) = (self.floor(), self.acceptor.values());
         let entries =
             (first.0..=committed.0).filter_map(|slot| held.entry(LogIndex(slot)).cloned()).collect();
@@ -33,7 +39,6 @@ impl Paxos {
         let conflict = Conflict { from, term, first, is_first_exact, committed, last, events: 0 };
         self.is_stopped = true;
         self.outputs.push_back(Output::Conflict { conflict, entries });
-        true
     }
 
     /// The first slot whose decided value is another one there, and whether all before it is known to be equal.

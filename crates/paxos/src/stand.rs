@@ -211,7 +211,17 @@ impl Paxos {
 
     /// The acceptor has another value there: its log and this one part earlier.
     pub(crate) fn learn_earlier(&mut self, from: NodeId, after: LogIndex, hint: Mark) {
-        let guess = self.acceptor.values().last_until(hint).max(self.replica.decided());
+        let decided = self.replica.decided();
+        if let Position::Scouting(scout) = &self.position
+            && after <= decided
+            && scout.asked() == Some((from, after))
+        {
+            // Its log is later, and lacks what is decided.
+            let ballot = scout.ballot();
+            self.stop(from, ballot, after, false);
+            return;
+        }
+        let guess = self.acceptor.values().last_until(hint).max(decided);
         if let Position::Scouting(scout) = &mut self.position
             && guess < after
             && scout.take_answer(from, after)

@@ -11,6 +11,9 @@ use bezant_types::{ClientId, LogIndex, NodeId, SessionNumber, TransferId};
 use crate::random::Random;
 use crate::workload::{Workload, first_accounts};
 
+/// So long, in ns, a client waits for an entry that it has seen before.
+const SESSION_PATIENCE: u64 = 2_000_000_000;
+
 /// What a client wants.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
@@ -124,6 +127,21 @@ impl Client {
         let head = SessionHead { request, view: 0, batches: 1, operation };
         let events = Event::write_all(&self.workload.transfers(&mut self.random));
         SessionHead::create([&head.to_bytes()[..], &events].concat().into()).expect("invariant: one batch")
+    }
+
+    /// What it has seen may be lost, with a disk that went back: then it waits for an entry that never comes, and begins a
+    /// new session after a while, as people do.
+    pub(crate) fn forget_lost(&mut self, now: u64) {
+        let waits_for_seen = |call: &mut Call| {
+            let is_session = matches!(
+                call.wanted,
+                Wanted::Read(Consistency::AtLeast(_)) | Wanted::ReadHistory(Consistency::AtLeast(_), _)
+            );
+            is_session && call.since + SESSION_PATIENCE <= now
+        };
+        if self.call.take_if(waits_for_seen).is_some() {
+            self.seen = LogIndex(0);
+        }
     }
 
     /// The write that it waits for was answered.

@@ -49,7 +49,9 @@ fn check_stopped(net: &mut Net, witness: NodeId, decided: LogIndex) {
     ticks(net, 60);
     let machine = net.machine(witness);
     let [conflict] = machine.conflicts[..] else { panic!("{:?}", machine.conflicts) };
-    assert_eq!((conflict.committed, conflict.entries()), (decided, 3));
+    assert_eq!(conflict.committed, decided);
+    assert!((1..=3).contains(&conflict.entries()), "{conflict}");
+    assert!(conflict.entries() == 3 || !conflict.is_first_exact);
     assert!(machine.disk.durable.iter().any(|entry| entry.payload == "d"), "it keeps what it has");
     for other in NODES.into_iter().filter(|node| *node != witness) {
         assert!(net.machine(other).conflicts.is_empty(), "they know of nothing");
@@ -71,6 +73,10 @@ fn what_was_decided_before_a_restart_is_kept() {
 fn what_was_decided_in_this_life_is_kept() {
     let mut net = Net::new(3, 5);
     let (witness, decided) = go_back(&mut net);
+    // It is noticed when the log of those who go on has grown as far.
+    for payload in ["f", "g", "h", "i"] {
+        agree(&mut net, payload);
+    }
     check_stopped(&mut net, witness, decided);
 }
 

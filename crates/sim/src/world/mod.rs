@@ -501,6 +501,9 @@ impl World {
     /// A client asks for the first time, or asks another node after it waited in vain.
     fn wake(&mut self, client: usize) {
         let time = self.time;
+        if self.has_rewinds {
+            self.clients[client].forget_lost(time);
+        }
         if self.clients[client].call.is_none() {
             if !self.is_asking {
                 return;
