@@ -51,8 +51,9 @@ async function startServer(program, folder) {
 
 async function send(server, method, target, body) {
     const answer = await fetch(server.url + target, { method, headers: JSON_TYPE, body: JSON.stringify(body) });
-    assert.ok(answer.ok, `${method} ${target}: ${answer.status} ${await answer.text()}`);
-    return answer.json();
+    const text = await answer.text();
+    assert.ok(answer.ok, `${method} ${target}: ${answer.status} ${text}`);
+    return JSON.parse(text);
 }
 
 // Everything that a page could have changed.
@@ -225,6 +226,18 @@ class Suite {
         }
     }
 
+    async tooLarge() {
+        await this.check('a page that sends 50 MiB finds the 413', async (page) => {
+            await page.goto(`${this.server.url}/docs`);
+            const status = await page.evaluate(async () => {
+                const headers = { 'content-type': 'application/json' };
+                const body = new Blob([new Uint8Array(50 << 20)]);
+                return (await fetch('/v1/transfers', { method: 'POST', headers, body })).status;
+            });
+            assert.equal(status, 413);
+        });
+    }
+
     async link() {
         await this.check('a link from elsewhere is followed', async (page, answers) => {
             await page.goto(`http://evil.example:${this.attacker.port}/`);
@@ -261,6 +274,7 @@ async function main([program, browser]) {
         }
         await suite.rebinding();
         await suite.ownPage();
+        await suite.tooLarge();
         await suite.link();
         console.log(`${suite.passed} passed, ${suite.failed} failed`);
         process.exitCode = suite.failed === 0 ? 0 : 1;

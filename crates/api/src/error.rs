@@ -41,6 +41,15 @@ macro_rules! codes {
                 match self { $(Self::$code => concat!($($doc),+).trim_ascii(),)+ }
             }
 
+            /// True when a write that ended so may have been done, or may still be done: the same call with the same
+            /// ids tells.
+            pub const fn leaves_outcome_open(self) -> bool {
+                matches!(
+                    self,
+                    Self::DeadlineExceeded | Self::ReadOnly | Self::Stopping | Self::Interrupted | Self::Internal
+                )
+            }
+
             /// The code of that name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().find(|code| code.name() == name).copied()
@@ -76,7 +85,7 @@ codes! {
     ExpectationFailed = "expectation_failed" 417 InvalidArgument,
     /// A web page of another origin sent the request.
     ForbiddenOrigin = "forbidden_origin" 403 PermissionDenied,
-    /// The request names a host that this listener does not answer for: see `--allowed-hosts`.
+    /// The request names a host that this listener does not answer for: see --allowed-hosts.
     MisdirectedRequest = "misdirected_request" 421 PermissionDenied,
     /// On a listener that other machines can reach, a change of the cluster needs the cluster's token.
     TokenRequired = "token_required" 401 Unauthenticated,
@@ -94,7 +103,7 @@ codes! {
     RouteNotFound = "route_not_found" 404 Unimplemented,
     /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed" 405 Unimplemented,
-    /// A write needs the content type `application/json`, also when its body is empty.
+    /// A write needs the content type application/json, also when its body is empty.
     UnsupportedMediaType = "unsupported_media_type" 415 InvalidArgument,
     /// The request is larger than 1 MiB.
     RequestTooLarge = "request_too_large" 413 OutOfRange,
@@ -124,6 +133,8 @@ codes! {
     NodeLeads = "node_leads" 409 FailedPrecondition,
     /// The cluster cannot be changed so.
     ChangeRefused = "change_refused" 409 FailedPrecondition,
+    /// The Idempotency-Key was used by another request: a key belongs to one. Nothing was done.
+    IdempotencyKeyReused = "idempotency_key_reused" 409 AlreadyExists,
     /// The history on disk is damaged and is not served.
     HistoryDamaged = "history_damaged" 500 DataLoss,
     /// A fault of the server; its log says more.
@@ -225,13 +236,31 @@ pub struct Failure {
     pub scarce: Option<Scarce>,
     /// Of `position_after_end`: the position of the next event; `None` for every other code.
     pub end: Option<u64>,
+    /// Of a write whose outcome is not known: the ids of its events, in order. Empty = nothing was done.
+    pub unknown_ids: Vec<u128>,
 }
 
 impl Failure {
     /// A failure without fields and without a time to wait.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        let (violations, retry_after) = (Vec::new(), None);
-        Self { code, detail: detail.into(), violations, retry_after, scarce: None, end: None }
+        Self {
+            code,
+            detail: detail.into(),
+            violations: Vec::new(),
+            retry_after: None,
+            scarce: None,
+            end: None,
+            unknown_ids: Vec::new(),
+        }
+    }
+
+    /// Of a write with these events: names them where its outcome is not known.
+    #[must_use]
+    pub fn of_events(mut self, ids: impl IntoIterator<Item = u128>) -> Self {
+        if self.code.leaves_outcome_open() && self.unknown_ids.is_empty() {
+            self.unknown_ids = ids.into_iter().collect();
+        }
+        self
     }
 
     /// Events are asked for from a position that no event had yet when `end` was read.

@@ -29,10 +29,12 @@ pub mod assets;
 pub mod cursor;
 mod draft;
 mod error;
+pub mod explain;
 pub mod idempotency;
 pub mod json;
 pub mod message;
 mod moment;
+pub mod settle;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};

@@ -1,12 +1,14 @@
 //! One command's talk with a server: the connection, the assets, and accounts by id or by name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
 use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
+use crate::change::Changes;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
@@ -103,6 +105,8 @@ pub(crate) struct Session {
     pub(crate) timeout: Duration,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
+    /// What the command changes.
+    pub(crate) changes: Arc<Changes>,
     assets: OnceCell<Assets>,
     file: Option<PathBuf>,
 }
@@ -117,6 +121,7 @@ impl Session {
             output: global.output,
             timeout: global.timeout(),
             ids: IdGenerator::new(),
+            changes: Arc::default(),
             assets: OnceCell::new(),
             file,
         })

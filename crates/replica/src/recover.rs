@@ -165,9 +165,7 @@ fn read_back<M: Machine>(
         if let Some(rows) = replay(&mut machine, &entry, |prefetch| fetch(&reader, prefetch))? {
             history.append(rows.movements, rows.refusals)?;
         }
-        while let Some(job) = history.next_job() {
-            history.complete(job.run()?)?;
-        }
+        while history.maintain()? {}
         applied = entry.index;
         log_bytes += entry.payload.len();
         entries_replayed += 1;

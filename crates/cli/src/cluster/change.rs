@@ -321,12 +321,19 @@ impl<'global> Work<'global> {
         let cluster = self.settle(node, wanted).await?;
         let is_voter = |node: &&ClusterNode| node.part == "voter";
         let voters: Vec<u64> = cluster.nodes.iter().filter(is_voter).map(|node| node.node).collect();
-        if self.global.output == Format::Json {
+        let shown = if self.global.output == Format::Json {
             let (members_index, leader) = (cluster.members_index, cluster.leader);
-            return output::json(&Done { node, outcome, members_index, voters, leader });
-        }
-        let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        output::line(&format!("node {node} {outcome}; nodes {list} vote, and node {} leads", cluster.leader))
+            output::json(&Done { node, outcome, members_index, voters, leader })
+        } else {
+            let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            output::line(&format!(
+                "node {node} {outcome}; nodes {list} vote, and node {} leads",
+                cluster.leader
+            ))
+        };
+        shown.map_err(|failure| {
+            failure.after(format!("the change (node {node} {outcome})"), vec![node.into()])
+        })
     }
 }
 

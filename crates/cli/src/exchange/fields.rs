@@ -116,7 +116,7 @@ enum Cell {
     Empty,
     Text(String),
     Integer(String),
-    List(Vec<Cell>),
+    List(Vec<Self>),
     /// What no field takes, by its name.
     Other(&'static str),
 }

@@ -162,8 +162,8 @@ async fn read_through<E: Event>(
     }
     if let Some(line) = batches.rule.first_unsaid() {
         output::note(&format!(
-            "amounts without a point are read as minor units, from line {line} on: 10 is 0.10 EUR; --assume minor \
-             says that this is meant, --assume major reads 10.00"
+            "amounts without a point are read as minor units, from line {line} on, such as 10 for 0.10 EUR; \
+             --assume minor says that this is meant, --assume major reads 10 as 10.00"
         ));
     }
     Ok(seals)
@@ -310,8 +310,7 @@ struct Import {
 struct Sent {
     /// The line of the first one of the input.
     first: u64,
-    /// The lines of the last batch whose outcome is known begin before this one, and it is the first of a batch
-    /// whose outcome is not; `None` = all is known.
+    /// The line of the first row whose outcome is not known; `None` = all are known.
     unknown_from: Option<u64>,
     /// The line of the last one.
     last: u64,

@@ -48,19 +48,24 @@ pub(super) async fn list(
     let Parameters(query) = parameters;
     let desk = &context.desk;
     let work = async {
+        let limit = query.limit()?;
         let filter = MovementFilter {
             from: MovementNumber(first(desk, &query, context.deadline).await?.unwrap_or(0)),
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
-            limit: query.limit()?,
+            // One more than the page has: whether there is more is told with it.
+            limit: limit + 1,
         };
         desk.check_position(filter.from, context.deadline).await?;
-        let rows = desk.history(Rows::Movements(filter), context.deadline).await?;
+        let mut rows = desk.history(Rows::Movements(filter), context.deadline).await?;
+        let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = rows.len() > page_size;
+        rows.truncate(page_size);
         let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
         let assets = desk.assets_for(ledgers, context.deadline).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
-        json(StatusCode::OK, &EventsPage { items, next })
+        json(StatusCode::OK, &EventsPage { items, next, has_more })
     };
     Ok(desk.observe(Api::Rest, Call::GetMovements, work).await?)
 }

@@ -10,6 +10,8 @@
 //!   of `rewrite`, which are noted first, and for the same bytes in the same place, at an opening.
 //! - Bytes that were acknowledged are never cut: damage is refused ([`LogError::Damaged`]), and only a
 //!   torn write that nobody was told of is cut, and reported.
+//! - A full disk is no broken one: where there is no room for the next segment, nothing of it was written, and the same
+//!   call goes on when there is ([`LogError::NoRoom`]).
 //! - After a failed write or sync the log is closed for good: every later call answers the same error. It
 //!   never syncs again over a failure, for the system may have forgotten what it could not write. The next process
 //!   may still read it: an opening writes what it relies on again, and syncs that.
@@ -36,7 +38,7 @@ use bezant_consensus::LogEntry;
 use bezant_types::{LogIndex, Term, limits};
 
 use crate::aligned::AlignedBuffer;
-use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 pub use error::LogError;
 pub use frame::FrameKind;
 use frame::{FRAME_HEADER_SIZE, FrameHeader};
@@ -113,6 +115,10 @@ pub struct Log {
     /// Of the last segment.
     file: Arc<dyn DiskFile>,
     staging: Staging,
+    /// Pieces of the group under way that are durable; `None` while no flush waits for room.
+    flushing: Option<usize>,
+    /// The committed index that the group under way says; `None` = it says none.
+    saying: Option<LogIndex>,
     preparer: Preparer,
     segment_size: u64,
     payload_size_max: usize,
@@ -188,6 +194,8 @@ impl Log {
             disk,
             file,
             staging: Staging::new(last, tail.offset, options.segment_size),
+            flushing: None,
+            saying: None,
             segments: chain.needed,
             preparer,
             segment_size: options.segment_size,
@@ -227,6 +235,8 @@ impl Log {
             disk,
             file,
             staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
+            flushing: None,
+            saying: None,
             segments: vec![header],
             preparer,
             segment_size,
@@ -292,9 +302,10 @@ impl Log {
     /// Whoever puts another entry in the place of one that is there calls [`truncate`](Self::truncate) first.
     ///
     /// # Panics
-    /// When the entry does not follow the last one.
+    /// When the entry does not follow the last one, or a flush waits for room: that one is to be ended first.
     pub fn append(&mut self, entry: &LogEntry) -> Result<(), LogError> {
         self.check_failed()?;
+        assert_eq!(self.flushing, None, "a group that is being written takes no more entries");
         assert_eq!(entry.index, self.last_index.next(), "entries have no gaps");
         assert!(entry.term >= self.last_term, "terms never go back");
         if entry.payload.len() > self.payload_size_max {
@@ -331,6 +342,14 @@ impl Log {
             self.write_staged().map_err(|error| self.fail(error))?;
         }
         Ok(self.durable_index)
+    }
+
+    /// An error when the folder or the file that is being written was deleted or replaced: what lies there then is not
+    /// what an opening finds. Closes the log for good.
+    pub fn check_place(&mut self) -> Result<(), LogError> {
+        self.check_failed()?;
+        let checked = self.file.check_place().and_then(|()| self.disk.check_place());
+        checked.map_err(|error| self.fail(error.into()))
     }
 
     /// Writes down that everything appended so far is acknowledged, so that later damage to the last group is
@@ -471,9 +490,17 @@ impl Log {
     }
 
     fn write_staged(&mut self) -> Result<(), LogError> {
-        self.group += 1;
-        let says_committed = self.staging.close(self.group, self.durable_index);
-        for number in 0..self.staging.pieces.len() {
+        let begun = match self.flushing {
+            Some(begun) => begun,
+            None => {
+                self.group += 1;
+                let is_said = self.staging.close(self.group, self.durable_index);
+                self.saying = is_said.then_some(self.committed);
+                0
+            }
+        };
+        for number in begun..self.staging.pieces.len() {
+            self.flushing = Some(number);
             let piece = self.staging.pieces[number];
             let bytes = self.staging.piece_bytes(number);
             self.stats.written_bytes += bytes.len() as u64;
@@ -491,9 +518,11 @@ impl Log {
             }
         }
         self.staging.clear();
-        if says_committed {
-            self.noted = self.committed;
+        // What was committed when the group was closed: more may be by now, if the disk had no room for a while.
+        if let Some(committed) = self.saying.take() {
+            self.noted = committed;
         }
+        self.flushing = None;
         self.stats.flushes += 1;
         self.stats.entries += self.last_index.0 - self.durable_index.0;
         self.durable_index = self.last_index;
@@ -527,9 +556,11 @@ impl Log {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Closes the log for good.
+    /// Closes the log for good, but where nothing was written for want of room.
     fn fail(&mut self, error: LogError) -> LogError {
-        self.failed = Some(error.clone());
+        if !matches!(error, LogError::NoRoom(_)) {
+            self.failed = Some(error.clone());
+        }
         error
     }
 }
@@ -562,15 +593,19 @@ fn create_first(
     Ok((header, file))
 }
 
-/// Makes a segment that begins with `bytes`: durable first, named then.
+/// Makes a segment that begins with `bytes`: durable first, named then. Where there is no room, there is no segment.
 fn begin_segment(
     disk: &dyn Disk,
     preparer: &Preparer,
     header: &SegmentHeader,
     bytes: &[u8],
 ) -> Result<Arc<dyn DiskFile>, LogError> {
-    let prepared = preparer.take()?;
-    prepared.file.write_at(0, bytes)?;
+    let no_room = |error| match error {
+        DiskError::Full { .. } => LogError::NoRoom(error),
+        other => LogError::Disk(other),
+    };
+    let prepared = preparer.take().map_err(no_room)?;
+    prepared.file.write_at(0, bytes).map_err(no_room)?;
     prepared.file.sync()?;
     disk.rename(segment::PREPARED_NAME, &header.name())?;
     drop(prepared);
