@@ -150,8 +150,12 @@ mod tests {
         let rows = ChunkPart::Rows { from, until: position, bytes: Bytes::new() };
         let rows = PeerMessage::Chunk(Chunk { head, part: rows });
         check(&rows, kind, "checkpoint 60: rows from 2 + 0 to 5 + 1");
-        let part =
-            ChunkPart::State { offset: 4096, members: Members::default(), bytes: Bytes::from_static(b"12") };
+        let part = ChunkPart::State {
+            offset: 4096,
+            members: Members::default(),
+            terms: Vec::new(),
+            bytes: Bytes::from_static(b"12"),
+        };
         check(&PeerMessage::Chunk(Chunk { head, part }), kind, "checkpoint 60: 2 bytes from 4096 on");
         let digest = PeerMessage::Digest { index: LogIndex(60), digest: [0xab; 32] };
         check(&digest, MessageKind::Digest, "state behind 60 is ababab..");
