@@ -96,6 +96,7 @@ fn head_bytes(head: &Head) -> Bytes {
 impl From<AccountView> for v1::Account {
     fn from(view: AccountView) -> Self {
         let account = view.account;
+        let available = view.available().map(v1::Uint128::from);
         Self {
             id: Some(account.id.0.into()),
             balances: Some(account.balances().into()),
@@ -110,6 +111,7 @@ impl From<AccountView> for v1::Account {
             bounds: (!view.bounds.is_none()).then(|| view.bounds.into()),
             spends: Some(view.spends.into()),
             receipts: Some(view.receipts.into()),
+            available,
         }
     }
 }

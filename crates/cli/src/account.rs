@@ -6,6 +6,7 @@ use bezant_client::{
 };
 use clap::{Args, Subcommand};
 
+use crate::change::Change;
 use crate::exit::Failure;
 use crate::flags::parse_account_flags;
 use crate::json::{AccountJson, BalanceJson, MovementJson, moment};
@@ -187,10 +188,15 @@ async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
     new.account.user_data_128 = args.user_data_128;
     new.account.user_data_64 = args.user_data_64;
     new.account.user_data_32 = args.user_data_32;
-    let outcomes = session.client.create_accounts(&[new]).await?;
-    if let Some(outcome) = outcomes.first().filter(|outcome| !outcome.is_done()) {
-        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    session.changes.begin(Change::of("account", id.0));
+    let (outcome, detail) = session.client.create_account_explained(&new).await?;
+    if !outcome.is_done() {
+        return Err(Failure::refused(
+            outcome.status.name(),
+            &format!("{} {detail}", outcome.status.meaning()),
+        ));
     }
+    session.changes.is_made();
     show_one(session, &session.account(&id.to_string()).await?).await
 }
 
@@ -251,6 +257,7 @@ async fn show_one(session: &Session, view: &AccountView) -> Result<(), Failure> 
         ("name", or_dash(&view.name)),
         ("asset", unit.label()),
         ("balance", balance),
+        ("available", available(view, unit)),
         (
             "debits",
             format!(
@@ -289,6 +296,11 @@ fn balance(view: &AccountView, unit: Unit) -> String {
     unit.format_difference(view.account.credits_posted, view.account.debits_posted)
 }
 
+/// What one debit may take now.
+fn available(view: &AccountView, unit: Unit) -> String {
+    view.available().map_or_else(|| "no limit".to_owned(), |amount| unit.format(amount))
+}
+
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
@@ -308,6 +320,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
             shown.id(view.account.id.0),
             or_dash(&shown.name(&view.name)),
             balance(&view, unit),
+            available(&view, unit),
             unit.label(),
             view.account.code.to_string(),
             or_dash(&view.account.flags.names().collect::<Vec<_>>().join(",")),
@@ -322,6 +335,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ("ID", Align::Left),
         ("NAME", Align::Left),
         ("BALANCE", Align::Right),
+        ("AVAILABLE", Align::Right),
         ("ASSET", Align::Left),
         ("CODE", Align::Right),
         ("FLAGS", Align::Left),
@@ -402,10 +416,15 @@ async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
     let unit = session.unit(view.account.ledger).await?;
     let bounds = unit.parse_bounds(args.min.as_deref(), args.max.as_deref(), view.bounds)?;
     if args.min.is_some() || args.max.is_some() {
+        session.changes.begin(Change::again(
+            format!("the change of the bounds of account {}", args.account),
+            vec![view.account.id.0],
+        ));
         let outcome = session.client.set_bounds(view.account.id, bounds).await?;
         if outcome.status != bezant_client::AccountChangeStatus::Created {
             return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
         }
+        session.changes.is_made();
     }
     if session.output == Format::Json {
         return output::json(&crate::json::BoundsJson::from(bounds));
@@ -422,9 +441,13 @@ async fn name(session: &Session, args: &NameArgs) -> Result<(), Failure> {
         return Err(Failure::Usage("a name is not digits only: those are ids".to_owned()));
     }
     let view = session.account(&args.account).await?;
+    session
+        .changes
+        .begin(Change::again(format!("the name of account {}", args.account), vec![view.account.id.0]));
     let outcome = session.client.set_name(view.account.id, &args.name).await?;
     if outcome.status != bezant_client::AccountChangeStatus::Created {
         return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
     }
+    session.changes.is_made();
     show_one(session, &session.account(&view.account.id.to_string()).await?).await
 }

@@ -103,6 +103,8 @@ pub(crate) struct AccountJson {
     code: u16,
     flags: Vec<&'static str>,
     balances: BalancesJson,
+    /// What one debit may take now; `null` = nothing limits it.
+    available: Option<Text<u128>>,
     bounds: BoundsJson,
     user_data_128: Text<u128>,
     user_data_64: Text<u64>,
@@ -124,6 +126,7 @@ impl AccountJson {
             code: account.code,
             flags: account.flags.names().collect(),
             balances: account.balances().into(),
+            available: view.available().map(Text),
             bounds: view.bounds.into(),
             user_data_128: Text(account.user_data_128),
             user_data_64: Text(account.user_data_64),

@@ -1,12 +1,14 @@
 //! One command's talk with a server: the connection, the assets, and accounts by id or by name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
 use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
+use crate::change::Changes;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
@@ -32,17 +34,16 @@ pub(crate) struct Global {
     /// True when the command line names the server, whatever the environment says.
     #[arg(skip)]
     pub(crate) is_server_named: bool,
-    /// How long to try before giving up: 500ms, 10s, 2m
+    /// How long to try before giving up: 500ms, 10s, 2m [default: 10s]
     #[arg(
         long,
         env = "BEZANT_TIMEOUT",
-        default_value = "10s",
         value_name = "TIME",
         value_parser = parse_duration,
         global = true,
         help_heading = "Connection"
     )]
-    pub(crate) timeout: Duration,
+    timeout: Option<Duration>,
     /// How fresh answers must be [default: linearizable; with --session: session]
     #[arg(long, env = "BEZANT_READ", global = true, value_enum, help_heading = "Connection")]
     pub(crate) read: Option<ReadArg>,
@@ -59,6 +60,21 @@ pub(crate) struct Global {
     /// How to print answers
     #[arg(short, long, default_value = "table", global = true, value_enum, help_heading = "Output")]
     pub(crate) output: Format,
+}
+
+/// How long a command tries before it gives up, when nobody says.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Global {
+    /// How long to try before giving up.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT_DEFAULT)
+    }
+
+    /// How long to try, where somebody said so.
+    pub(crate) const fn timeout_asked(&self) -> Option<Duration> {
+        self.timeout
+    }
 }
 
 /// How fresh answers must be.
@@ -89,6 +105,8 @@ pub(crate) struct Session {
     pub(crate) timeout: Duration,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
+    /// What the command changes.
+    pub(crate) changes: Arc<Changes>,
     assets: OnceCell<Assets>,
     file: Option<PathBuf>,
 }
@@ -101,8 +119,9 @@ impl Session {
         Ok(Self {
             client,
             output: global.output,
-            timeout: global.timeout,
+            timeout: global.timeout(),
             ids: IdGenerator::new(),
+            changes: Arc::default(),
             assets: OnceCell::new(),
             file,
         })
@@ -122,11 +141,11 @@ impl Session {
                 Some(ReadArg::Session) => Reads::Session,
                 Some(ReadArg::Stale) => Reads::Stale,
             })
-            .deadline(global.timeout)
-            .connect_timeout(global.timeout / share);
+            .deadline(global.timeout())
+            .connect_timeout(global.timeout() / share);
         // Of several, one that does not answer must not take all the time: the client sees to that.
         if share == 1 {
-            builder = builder.attempt_timeout(global.timeout);
+            builder = builder.attempt_timeout(global.timeout());
         }
         if let Some(file) = &global.session {
             builder = builder.seen(read_session(file)?);

@@ -5,6 +5,7 @@ use bezant_client::{
 };
 use clap::{Args, Subcommand};
 
+use crate::change::Change;
 use crate::exit::Failure;
 use crate::flags::parse_transfer_flags;
 use crate::json::{TransferJson, moment};
@@ -225,10 +226,15 @@ fn holds(assets: &Assets, text: &str, view: &AccountView, unit: Unit) -> Result<
 }
 
 async fn submit(session: &Session, new: NewTransfer) -> Result<(), Failure> {
-    let outcomes = session.client.create_transfers(&[new]).await?;
-    if let Some(outcome) = outcomes.first().filter(|outcome| !outcome.is_done()) {
-        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    session.changes.begin(Change::of("transfer", new.transfer.id.0));
+    let (outcome, detail) = session.client.create_transfer_explained(&new).await?;
+    if !outcome.is_done() {
+        return Err(Failure::refused(
+            outcome.status.name(),
+            &format!("{} {detail}", outcome.status.meaning()),
+        ));
     }
+    session.changes.is_made();
     show_one(session, &find(session, new.transfer.id).await?).await
 }
 

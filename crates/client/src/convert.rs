@@ -12,7 +12,9 @@ use bezant_types::{
     Total, Transfer, TransferFlags, TransferId,
 };
 
-use crate::ClientError;
+use bytes::Bytes;
+
+use crate::{ClientError, NewAccount, NewTransfer};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -25,6 +27,49 @@ pub(crate) fn uint128(value: u128) -> v1::Uint128 {
     let bytes = value.to_be_bytes();
     let (high, low) = halves(&bytes);
     v1::Uint128 { high: u64::from_be_bytes(high), low: u64::from_be_bytes(low) }
+}
+
+/// A transfer to create, on its way out.
+pub(crate) fn transfer_input(new: &NewTransfer) -> v1::TransferInput {
+    let transfer = &new.transfer;
+    let account = |id: AccountId| (id.0 != 0).then(|| reference_by_id(id));
+    v1::TransferInput {
+        id: Some(uint128(transfer.id.0)),
+        debit_account: account(transfer.debit_account_id),
+        credit_account: account(transfer.credit_account_id),
+        amount: Some(uint128(transfer.amount)),
+        pending_id: Some(uint128(transfer.pending_id.0)),
+        user_data_128: Some(uint128(transfer.user_data_128)),
+        user_data_64: transfer.user_data_64,
+        user_data_32: transfer.user_data_32,
+        timeout_seconds: transfer.timeout_seconds,
+        ledger: transfer.ledger.0,
+        code: transfer.code.into(),
+        flags: transfer.flags.0.into(),
+        timestamp: transfer.timestamp.0,
+        prev_hash: if new.prev_hash.is_none() {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(&new.prev_hash.0)
+        },
+    }
+}
+
+/// An account to create, on its way out.
+pub(crate) fn account_input(new: &NewAccount) -> v1::AccountInput {
+    let account = &new.account;
+    v1::AccountInput {
+        id: Some(uint128(account.id.0)),
+        user_data_128: Some(uint128(account.user_data_128)),
+        user_data_64: account.user_data_64,
+        user_data_32: account.user_data_32,
+        ledger: account.ledger.0,
+        code: account.code.into(),
+        flags: account.flags.0.into(),
+        timestamp: account.timestamp.0,
+        name: new.name.clone(),
+        bounds: (!new.bounds.is_none()).then(|| new.bounds.into()),
+    }
 }
 
 fn halves(bytes: &[u8; 16]) -> ([u8; 8], [u8; 8]) {

@@ -154,8 +154,9 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let address = address.to_owned();
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
+        let ids = || vec![node.into()];
         let answer = self
-            .call(message, |mut service, mut request| {
+            .call_write(message, ids, |mut service, mut request| {
                 if let Some(token) = self.token() {
                     request.metadata_mut().insert("authorization", token.clone());
                 }

@@ -123,8 +123,8 @@ pub enum Refusal {
     ReadOnly(String),
     /// No replica leads: a majority of them cannot be reached. Nothing was done.
     NoLeader,
-    /// The leader changed while the command was on its way. Whether it was done is not known here: try again
-    /// with the same ids.
+    /// The leader changed while the command was on its way, or its outcome did not come in time. Whether it was done is
+    /// not known here: try again with the same ids.
     Interrupted,
 }
 

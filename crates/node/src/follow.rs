@@ -48,7 +48,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             }
             Outcome::NotDone => {
                 self.forwards.handle_denied(self.ticks);
-                self.queue.push_first(Origin::Client(ticket), forwarded.command);
+                self.queue.push_first(Origin::Client(ticket), forwarded.command, self.ticks);
             }
             Outcome::Overloaded => self.refuse(Origin::Client(ticket), Refusal::Overloaded),
             Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), Refusal::ReadOnly(reason)),

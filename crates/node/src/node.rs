@@ -29,6 +29,8 @@ const LEADERLESS_TICKS: u64 = 100;
 const SILENT_TICKS: u64 = 100;
 /// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
 const PRESSURE_TICKS: u64 = 500;
+/// Ticks between two looks at who has waited too long for a place in an entry.
+const QUEUE_TICKS: u64 = 25;
 /// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
 /// others from electing another.
 const WRITE_TICKS_MAX: u64 = 150;
@@ -361,7 +363,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             let payload = entry.encode();
             let Some(index) = self.engine.propose(payload) else {
                 for (origin, command) in origins.into_iter().zip(entry.commands).rev() {
-                    self.queue.push_first(origin, command);
+                    self.queue.push_first(origin, command, self.ticks);
                 }
                 return;
             };
@@ -380,7 +382,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.refuse(origin, refusal);
         } else if self.is_cut_off() {
             self.refuse(origin, Refusal::NoLeader);
-        } else if !self.queue.push(origin, command) {
+        } else if !self.queue.push(origin, command, self.ticks) {
             self.refuse(origin, Refusal::Overloaded);
         }
     }
@@ -484,6 +486,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         }
         let late = self.reads.take_late(self.ticks);
         self.refuse_some(late);
+        if self.ticks.is_multiple_of(QUEUE_TICKS) {
+            for origin in self.queue.take_late(self.ticks) {
+                self.refuse(origin, Refusal::Overloaded);
+            }
+        }
         for ticket in self.forwards.take_late(self.ticks) {
             self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
         }
@@ -499,7 +506,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             && let Some(command) = self.machine.due(cluster_now)
         {
             self.own_command_waits = true;
-            self.queue.push_first(Origin::Own, command);
+            self.queue.push_first(Origin::Own, command, self.ticks);
         }
     }
 

@@ -14,7 +14,9 @@ use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
-use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, limits};
+use bezant_types::{
+    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferId, limits,
+};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -62,8 +64,11 @@ pub enum ExecuteError {
         "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
     )]
     NoLeader,
-    /// The leader changed while the command was on its way. It may have been applied: retry with the same ids.
-    #[error("the leader changed before the outcome was known: retry with the same ids")]
+    /// The leader changed while the command was on its way, or did not tell the outcome in time. It may have been applied:
+    /// retry with the same ids.
+    #[error(
+        "the leader changed, or did not answer in time, before the outcome was known: retry with the same ids"
+    )]
     Interrupted,
 }
 
@@ -407,11 +412,34 @@ impl<M: Machine> Handle<M> {
         answer.await.map_err(|_| ReadError::Stopping)?
     }
 
+    /// What the history holds under ids: transfers, and refusals that used the id up. Absent ones are left out.
+    pub async fn outcomes(
+        &self,
+        ids: &[TransferId],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<FetchedTransfer>, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
+        let keys: Vec<_> = ids.iter().copied().map(FetchKey::Transfer).collect();
+        let read = self.read_rows(Consistency::Linearizable, move |reader, _| {
+            reader.fetch(&keys).map(|fetched| fetched.transfers)
+        });
+        let read = by(deadline, read).await;
+        read.unwrap_or(Err(ReadError::DeadlineExceeded)).map(|read| read.answer)
+    }
+
     async fn read_history(
         &self,
         query: HistoryQuery,
         consistency: Consistency,
     ) -> Result<Read<HistoryAnswer>, ReadError> {
+        self.read_rows(consistency, move |reader, end| reader.read(&query, end)).await
+    }
+
+    async fn read_rows<Answer: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
+    ) -> Result<Read<Answer>, ReadError> {
         let Read { index, answer: position } = self.barrier(consistency).await?;
         let mut visible = self.shared.visible.subscribe();
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
@@ -422,7 +450,7 @@ impl<M: Machine> Handle<M> {
             // Held by the thread, which goes on when nobody waits for its answer any more.
             let _place = place;
             let end = MovementNumber(position.movements);
-            shared.reader.read(&query, end).inspect_err(|error| shared.note_damage(error))
+            read(&shared.reader, end).inspect_err(|error| shared.note_damage(error))
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(answer)) => Ok(Read { index, answer }),

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use bezant_consensus::{Change, Conflict, Members, Role, Standing};
-use bezant_node::{Input, PeerMessage, Pull, change_command};
+use bezant_node::{Input, Outcome, PeerMessage, Pull, change_command};
 use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_types::{LogIndex, Nanos, NodeId};
@@ -120,8 +120,18 @@ impl Member {
         self.status.nodes = members.nodes.iter().map(status).collect();
     }
 
-    pub(crate) fn send(&self, to: NodeId, message: PeerMessage) {
-        self.peers.send(to, message.encode());
+    /// Sends a message. What is not sent on the way from a client to the leader was not done: then that is the outcome, for
+    /// its client should not wait for one that cannot come.
+    pub(crate) fn send(&self, to: NodeId, message: PeerMessage) -> Option<PeerMessage> {
+        let forwarded = match &message {
+            PeerMessage::Forward(number, _) => Some(*number),
+            _ => None,
+        };
+        let is_sent = self.peers.send(to, message.encode());
+        let number = forwarded.filter(|_| !is_sent)?;
+        // Without a connection there may be another leader soon.
+        let is_full = self.peers.is_connected(to);
+        Some(PeerMessage::Outcome(number, if is_full { Outcome::Overloaded } else { Outcome::NotDone }))
     }
 
     pub(crate) fn supply(&self, to: NodeId, pull: Pull) {

@@ -98,7 +98,11 @@ impl Metrics {
         registry.register("log_entries", "Log entries applied", self.entries.clone());
         registry.register("events", "Events applied: accounts, transfers, changes", self.events.clone());
         registry.register("commands", "Commands applied", self.commands.clone());
-        registry.register("overloaded", "Commands refused because too much waited", self.overloaded.clone());
+        registry.register(
+            "node_overloaded",
+            "Commands and reads that the node refused because too much waited, here or at the leader",
+            self.overloaded.clone(),
+        );
         registry.register(
             "commands_waiting",
             "Commands without an answer yet",

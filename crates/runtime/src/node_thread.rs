@@ -333,8 +333,9 @@ impl<M: Machine> NodeThread<M> {
                 send(&self.workers.checkpoint, CheckpointWork::Install(installable));
             }
             Output::Send { to, message } => {
-                if let Some(member) = &self.member {
-                    member.send(to, message);
+                let undelivered = self.member.as_ref().and_then(|member| member.send(to, message));
+                if let Some(message) = undelivered {
+                    self.take_event(Input::Message { from: to, message });
                 }
             }
             Output::Serve { to, pull } => {

@@ -128,6 +128,12 @@ pub struct AccountReply {
     pub flags: Vec<&'static str>,
     /// What it owes and owns.
     pub balances: BalancesReply,
+    /// The most that one debit may take now, in minor units: bounds, flags and what is reserved counted; null = no rule
+    /// of this account limits it.
+    pub available: Option<Amount>,
+    /// The same as people read it, `10.50 EUR`; left out where nothing limits it, or the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_display: Option<String>,
     /// Least and greatest balance.
     pub bounds: BoundsReply,
     /// The client's own key.
@@ -148,8 +154,11 @@ impl AccountReply {
     /// An account as JSON.
     pub fn new(view: AccountView, assets: &AssetBook) -> Self {
         let account = view.account;
+        let available = view.available();
         Self {
             id: Amount(account.id.0),
+            available: available.map(Amount),
+            available_display: available.and_then(|amount| assets.display(account.ledger, amount)),
             name: Some(view.name).filter(|name| !name.is_empty()),
             ledger: account.ledger.0,
             asset: assets.of(account.ledger).map(|asset| asset.code.to_string()),
@@ -402,9 +411,9 @@ fn difference(totals: &LedgerTotals, assets: &AssetBook) -> Option<String> {
 pub struct EventReply {
     /// The event's id; of an asset, its ledger.
     pub id: Amount,
-    /// The status: `created`, `exists`, `exceeds_credits`, ...
+    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not known.
     pub status: &'static str,
-    /// The number of the status; 4294967295 = created.
+    /// The number of the status; 4294967295 = created, 0 = unknown.
     pub status_code: u32,
     /// Of `created`: its own. Of `exists`: the first one. Nanoseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -417,8 +426,8 @@ pub struct EventReply {
 const CREATED: u32 = u32::MAX;
 
 impl EventReply {
-    /// The outcome of an event of `operation`.
-    pub fn new(operation: Operation, id: u128, result: EventResult) -> Self {
+    /// The outcome of an event of `operation`; `case` says which case a refusal is, where that is known.
+    pub fn new(operation: Operation, id: u128, result: EventResult, case: Option<&str>) -> Self {
         let (status, meaning) = status_of(operation, result.status);
         let is_refused = !matches!(status, "created" | "exists");
         Self {
@@ -426,8 +435,16 @@ impl EventReply {
             status,
             status_code: result.status,
             timestamp: (!is_refused).then_some(Text64(result.timestamp.0)),
-            detail: is_refused.then(|| format!("{meaning} {}", advice(operation, result.status))),
+            detail: is_refused.then(|| {
+                let case = case.map(|case| format!("{case} ")).unwrap_or_default();
+                format!("{meaning} {case}{}", advice(operation, result.status))
+            }),
         }
+    }
+
+    /// Of an event whose outcome is not known.
+    fn unknown(id: u128) -> Self {
+        Self { id: Amount(id), status: "unknown", status_code: 0, timestamp: None, detail: None }
     }
 
     /// True for `created`.
@@ -505,9 +522,12 @@ pub struct Problem {
     /// The fields that cannot be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
-    /// What became of the event that was refused.
+    /// What became of the event that was refused, or of the one event whose outcome is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventReply>,
+    /// Of a write whose outcome is not known: the ids of its events, in order. The same request with these ids tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Amount>,
 }
 
 /// A field that cannot be taken.
@@ -540,7 +560,11 @@ impl From<&Failure> for Problem {
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             end: failure.end,
             errors,
-            event: None,
+            event: match &*failure.unknown_ids {
+                [id] => Some(EventReply::unknown(*id)),
+                _ => None,
+            },
+            ids: failure.unknown_ids.iter().copied().map(Amount).collect(),
         }
     }
 }
@@ -558,6 +582,7 @@ impl From<EventReply> for Problem {
             end: None,
             errors: Vec::new(),
             event: Some(event),
+            ids: Vec::new(),
         }
     }
 }
@@ -570,7 +595,7 @@ mod tests {
 
     fn reply(status: CreateTransferStatus) -> EventReply {
         let result = EventResult { timestamp: Nanos(5), status: status.number() };
-        EventReply::new(Operation::CreateTransfers, 7, result)
+        EventReply::new(Operation::CreateTransfers, 7, result, None)
     }
 
     #[test]
@@ -587,7 +612,11 @@ mod tests {
 
     #[test]
     fn problems_have_the_shape_of_the_standard() {
-        let failure = Failure::overloaded("too many requests", core::time::Duration::from_millis(50));
+        let failure = Failure::overloaded(
+            crate::Scarce::Requests,
+            "too many requests",
+            core::time::Duration::from_millis(50),
+        );
         let json = serde_json::to_value(Problem::from(&failure)).unwrap();
         assert_eq!(json["type"], "/docs#overloaded");
         assert_eq!(json["status"], 429);

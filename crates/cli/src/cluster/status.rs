@@ -87,7 +87,7 @@ pub(super) async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply
 }
 
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
-    let timeout = global.timeout.min(PATIENCE_MAX);
+    let timeout = global.timeout().min(PATIENCE_MAX);
     let servers = servers(global);
     let mut rows = Vec::new();
     let mut offsets = Vec::new();

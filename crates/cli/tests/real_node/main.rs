@@ -5,6 +5,7 @@ mod exposed;
 mod frames;
 mod imports;
 mod node;
+mod outcome;
 #[path = "../../src/demo/ports.rs"]
 mod ports;
 mod retry;

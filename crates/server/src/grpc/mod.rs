@@ -110,7 +110,7 @@ impl Service {
         let work = async {
             let reply = work.await?;
             // The message, and the buffer that it is encoded into.
-            answer::raise(answer::ANSWER_COST.saturating_add(size(&reply).saturating_mul(3)));
+            answer::raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
         self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)

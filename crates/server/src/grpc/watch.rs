@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bezant_api::{Failure, v1};
+use bezant_storage::HistoryAnswer;
 use bezant_types::MovementNumber;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
@@ -21,6 +22,8 @@ pub(super) async fn watch_events(
     request: v1::WatchEventsRequest,
     deadline: Deadline,
 ) -> Result<ChangeStream, Failure> {
-    let changes = watch(desk, request.from.map(MovementNumber), deadline).await?;
-    Ok(Box::pin(changes.map(|row| row.map(v1::ChangeEvent::from).map_err(to_status))))
+    let write =
+        |rows: HistoryAnswer| std::future::ready(rows.into_iter().map(v1::ChangeEvent::from).collect());
+    let changes = watch(desk, request.from.map(MovementNumber), deadline, write).await?;
+    Ok(Box::pin(changes.map(|event| event.map_err(to_status))))
 }

@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::context::{Account, Context, JsonBody, Parameters};
 use super::{batch_reply, json, single_reply};
+use crate::create::Outcomes;
 use crate::desk::without_place;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
@@ -36,18 +37,22 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
     let desk = &context.desk;
     let work = async {
         let mut batch = parse_accounts(&body)?;
+        let count = batch.events.len();
+        let mut key = None;
         for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
-            draft.event.account.id = AccountId(context.id(IdKind::Account, at));
+            draft.event.account.id = AccountId(context.id(IdKind::Account, at, count));
+            key = context.key.as_deref();
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.account.id.0).collect();
         let is_array = batch.is_array;
-        let (operation, committed) = desk
-            .create_accounts(batch.events, context.deadline)
+        let outcomes = desk
+            .create_accounts(batch.events, key, context.deadline)
             .await
-            .map_err(|failure| if is_array { failure } else { without_place(failure) })?;
+            .map_err(|failure| if is_array { failure } else { without_place(failure) })
+            .map_err(|failure| failure.of_events(ids.iter().copied()))?;
         match (batch.is_array, ids.first()) {
-            (false, Some(id)) => single_reply(operation, *id, &committed, Some(format!("/v1/accounts/{id}"))),
-            _ => batch_reply(operation, &ids, &committed),
+            (false, Some(id)) => single_reply(*id, &outcomes, Some(format!("/v1/accounts/{id}"))),
+            _ => batch_reply(&ids, &outcomes),
         }
     };
     Ok(desk.observe(Api::Rest, Call::CreateAccounts, work).await?)
@@ -204,7 +209,7 @@ pub(super) async fn set_bounds(
         let operation = Operation::SetBounds;
         let committed =
             desk.write_events(operation, &[SetBounds { account_id, bounds }], context.deadline).await?;
-        single_reply(operation, account_id.0, &committed, None)
+        single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
 }
@@ -229,7 +234,7 @@ pub(super) async fn set_name(
         let operation = Operation::SetName;
         let committed =
             desk.write_events(operation, &[SetName { account_id, name }], context.deadline).await?;
-        single_reply(operation, account_id.0, &committed, None)
+        single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(desk.observe(Api::Rest, Call::SetAccountName, work).await?)
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::context::{Context, JsonBody};
 use super::{batch_reply, json, single_reply};
 use crate::cluster::{change_cluster, cluster_reply, permit_change};
+use crate::create::Outcomes;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -44,10 +45,11 @@ pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answ
         let batch = parse_assets(&body)?;
         let operation = Operation::RegisterAssets;
         let committed = desk.write_events(operation, &batch.events, context.deadline).await?;
+        let outcomes = Outcomes::of(operation, &committed)?;
         let ids: Vec<_> = batch.events.iter().map(|asset| u128::from(asset.ledger.0)).collect();
         match (batch.is_array, ids.first()) {
-            (false, Some(id)) => single_reply(operation, *id, &committed, Some("/v1/assets".to_owned())),
-            _ => batch_reply(operation, &ids, &committed),
+            (false, Some(id)) => single_reply(*id, &outcomes, Some("/v1/assets".to_owned())),
+            _ => batch_reply(&ids, &outcomes),
         }
     };
     Ok(desk.observe(Api::Rest, Call::RegisterAssets, work).await?)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::RequestPartsExt;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use bezant_api::idempotency::{IdKind, KEY_SIZE_MAX, derive_id};
+use bezant_api::idempotency::{IdKind, KEY_SIZE_MAX, event_id};
 use bezant_api::json::parse_query;
 use bezant_api::{AccountReference, ErrorCode, Failure};
 use bezant_types::TransferId;
@@ -33,10 +33,10 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The id of the event at a place of the request that brings none.
-    pub(super) fn id(&self, kind: IdKind, position: usize) -> u128 {
+    /// The id of the event at a place of the request, one of so many, that brings none.
+    pub(super) fn id(&self, kind: IdKind, position: usize, count: usize) -> u128 {
         match &self.key {
-            Some(key) => derive_id(kind, key, position),
+            Some(key) => event_id(kind, key, position, count),
             None => self.desk.fresh_id(),
         }
     }

@@ -11,14 +11,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Moment, Problem};
 use bezant_api::{ErrorCode, Failure, Violation};
-use bezant_storage::HistoryQuery as Rows;
-use bezant_types::{MovementFilter, MovementNumber, Nanos};
+use bezant_storage::{HistoryAnswer, HistoryQuery as Rows};
+use bezant_types::{Movement, MovementFilter, MovementNumber, Nanos};
 use http::{HeaderMap, StatusCode, header};
 use tokio_stream::StreamExt;
 
 use super::context::{Context, Parameters};
 use super::json;
-use crate::changes::{Change, watch};
+use crate::changes::watch;
 use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
@@ -103,10 +103,13 @@ pub(super) async fn stream(
                 return Err(Failure::new(ErrorCode::InvalidField, what));
             }
         };
-        watch(&desk, from.map(MovementNumber), context.deadline).await
+        let assets_of = Arc::clone(&desk);
+        let write = move |rows| events_of(Arc::clone(&assets_of), rows);
+        watch(&desk, from.map(MovementNumber), context.deadline, write).await
     };
     let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
-    let events = changes.then(move |change| event_of(Arc::clone(&context.desk), change));
+    let events =
+        changes.map(|event| Ok::<_, Infallible>(event.unwrap_or_else(|failure| problem_of(&failure))));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
@@ -129,18 +132,21 @@ fn after(text: &[u8]) -> Result<u64, Failure> {
     })
 }
 
-async fn event_of(desk: Arc<Desk>, change: Change) -> Result<Event, Infallible> {
-    Ok(match change {
-        Ok((position, row)) => {
-            let assets = desk.assets_for([row.transfer.ledger].into_iter(), None).await;
-            let data = serde_json::to_string(&ChangeReply::new(position, &row, &assets));
-            Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
-        }
-        Err(failure) => {
-            let data = serde_json::to_string(&Problem::from(&failure));
-            Event::default().event("problem").data(data.unwrap_or_default())
-        }
-    })
+/// The rows of a page as events.
+async fn events_of(desk: Arc<Desk>, rows: HistoryAnswer) -> Vec<Event> {
+    let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
+    let assets = desk.assets_for(ledgers, None).await;
+    let event = |(position, row): &(MovementNumber, Movement)| {
+        let data = serde_json::to_string(&ChangeReply::new(*position, row, &assets));
+        Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
+    };
+    rows.iter().map(event).collect()
+}
+
+/// Why the stream ends.
+fn problem_of(failure: &Failure) -> Event {
+    let data = serde_json::to_string(&Problem::from(failure));
+    Event::default().event("problem").data(data.unwrap_or_default())
 }
 
 #[cfg(test)]

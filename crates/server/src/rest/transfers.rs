@@ -7,7 +7,7 @@ use bezant_api::json::{
     parse_transfers,
 };
 use bezant_api::{AccountReference, ErrorCode, Failure, TransferDraft};
-use bezant_ledger::{ExtendedTransfer, Operation};
+use bezant_ledger::ExtendedTransfer;
 use bezant_storage::HistoryQuery as Rows;
 use bezant_types::{Head, LedgerNumber, Transfer as Record, TransferFlags, TransferId};
 use bytes::Bytes;
@@ -37,21 +37,25 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
     let desk = &context.desk;
     let work = async {
         let mut batch = parse_transfers(&body)?;
+        let count = batch.events.len();
+        let mut key = None;
         for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
-            draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at));
+            draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at, count));
+            key = context.key.as_deref();
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.transfer.id.0).collect();
         let is_array = batch.is_array;
-        let committed = desk
-            .create_transfers(batch.events, context.deadline)
+        let outcomes = desk
+            .create_transfers(batch.events, key, context.deadline)
             .await
-            .map_err(|failure| if is_array { failure } else { without_place(failure) })?;
+            .map_err(|failure| if is_array { failure } else { without_place(failure) })
+            .map_err(|failure| failure.of_events(ids.iter().copied()))?;
         match (batch.is_array, ids.first()) {
             (false, Some(id)) => {
                 let location = Some(format!("/v1/transfers/{id}"));
-                single_reply(Operation::CreateTransfers, *id, &committed, location)
+                single_reply(*id, &outcomes, location)
             }
-            _ => batch_reply(Operation::CreateTransfers, &ids, &committed),
+            _ => batch_reply(&ids, &outcomes),
         }
     };
     Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
@@ -129,7 +133,8 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
     let work = async {
         let body = parse_resolution(&body)?;
         let all = if flags.contains(TransferFlags::POST_PENDING) { u128::MAX } else { 0 };
-        let id = body.id.map_or_else(|| context.id(IdKind::Transfer, 0), |id| id.0);
+        let key = context.key.as_deref().filter(|_| body.id.is_none());
+        let id = body.id.map_or_else(|| context.id(IdKind::Transfer, 0, 1), |id| id.0);
         let transfer = Record {
             id: TransferId(id),
             amount: body.amount.map_or(all, |amount| amount.0),
@@ -147,9 +152,12 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
             asset: None,
             has_id: true,
         };
-        let committed = desk.create_transfers(vec![draft], context.deadline).await.map_err(without_place)?;
+        let outcomes = desk
+            .create_transfers(vec![draft], key, context.deadline)
+            .await
+            .map_err(|failure| without_place(failure).of_events([id]))?;
         let location = Some(format!("/v1/transfers/{id}"));
-        single_reply(Operation::CreateTransfers, id, &committed, location)
+        single_reply(id, &outcomes, location)
     };
     Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
 }

@@ -78,6 +78,7 @@ impl Model {
             Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply => {
                 panic!("the model knows no sessions: see the tests in `session`")
             }
+            Operation::CreateKeyed => panic!("the model knows no keys: see the tests in `keyed`"),
         }
     }
 

@@ -49,6 +49,7 @@ fn replies() -> [(&'static str, Value); 2] {
         Operation::CreateTransfers,
         2_170_294_520_487_723_393_699_621_115_624_408_762,
         result,
+        None,
     );
     let failure = Failure::new(ErrorCode::TransferNotFound, "there is no transfer with the id 7");
     [("EventReply", value(&event)), ("Problem", value(&Problem::from(&failure)))]
