@@ -48,7 +48,7 @@ use super::{accounts, books, events, transfers};
         events::list,
         events::stream,
     ),
-    components(schemas(json::ChangeReply, json::Side, json::Problem, json::ProblemField))
+    components(schemas(json::ChangeReply, json::Moment, json::Side, json::Problem, json::ProblemField))
 )]
 struct Document;
 
