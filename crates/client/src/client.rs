@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Reads, Settings};
-use crate::error::reason;
+use crate::error::{is_nothing_done, reason};
 use crate::retry::{Tries, is_worth_another_try};
 use crate::{ClientBuilder, ClientError};
 
@@ -69,6 +69,16 @@ pub(crate) struct Answer<Reply> {
     pub(crate) reply: Reply,
     /// 1 = the first try succeeded.
     pub(crate) attempts: u32,
+}
+
+/// How a call ended that has no answer.
+struct Ended {
+    error: ClientError,
+    /// What the last try said.
+    reason: String,
+    attempts: u32,
+    /// One of the tries may have been carried out.
+    is_open: bool,
 }
 
 impl Client {
@@ -133,12 +143,41 @@ impl Client {
         }
     }
 
-    /// Sends a request until the server answers for good, or the deadline passes.
+    /// Sends a read until the server answers for good, or the deadline passes.
     pub(crate) async fn call<Message, Reply, Sending>(
         &self,
         message: Message,
         send: impl Fn(Service, Request<Message>) -> Sending,
     ) -> Result<Answer<Reply>, ClientError>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        self.send(message, send).await.map_err(|ended| ended.error)
+    }
+
+    /// The same for a write. When it ends without an outcome, the error has the ids of its events.
+    pub(crate) async fn call_write<Message, Reply, Sending>(
+        &self,
+        message: Message,
+        ids: impl FnOnce() -> Vec<u128>,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answer<Reply>, ClientError>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        self.send(message, send).await.map_err(|ended| {
+            let Ended { error, reason, attempts, is_open } = ended;
+            if is_open { ClientError::OutcomeUnknown { ids: ids(), attempts, reason } } else { error }
+        })
+    }
+
+    async fn send<Message, Reply, Sending>(
+        &self,
+        message: Message,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answer<Reply>, Ended>
     where
         Message: Clone,
         Sending: Future<Output = Result<Response<Reply>, Status>>,
@@ -167,7 +206,11 @@ impl Client {
             if tries.turn_after(&status, is_silence) {
                 self.fail_over(index);
             }
-            self.pause_before_another(tries.count, deadline, &status).await?;
+            tries.is_open |= !is_nothing_done(&status);
+            if let Err(error) = self.pause_before_another(tries.count, deadline, &status).await {
+                let (reason, attempts, is_open) = (reason(&status), tries.count, tries.is_open);
+                return Err(Ended { error, reason, attempts, is_open });
+            }
         }
     }
 

@@ -1,5 +1,20 @@
 //! The Rust client of the Bezant ledger.
 //!
+//! ```no_run
+//! use bezant_client::{Client, NewAccount, NewTransfer, ids::IdGenerator};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), bezant_client::ClientError> {
+//! let client = Client::connect("http://127.0.0.1:7070").await?;
+//! let ids = IdGenerator::new();
+//! let (alice, bob, euro) = (ids.account_id(), ids.account_id(), 978);
+//! client.create_accounts(&[NewAccount::new(alice, euro, 1), NewAccount::new(bob, euro, 1)]).await?;
+//! let outcomes = client.create_transfers(&[NewTransfer::new(ids.transfer_id(), alice, bob, 10_50, euro, 1)]).await?;
+//! println!("{}", outcomes[0].status);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [`Client`] speaks gRPC to one or more servers. Writes go out in batches on the fast path and are tried
 //! again with the same ids until their outcome is known or the deadline passes; since an id exists at most
 //! once, that is always safe. What the rules of money say to an event is a typed status in the answer; an
@@ -8,6 +23,9 @@
 //! What always holds: outcomes stand in the order of the events, a chain of linked events is never torn
 //! apart, amounts are integers in minor units. It never invents an id, never sends an event again under
 //! another one, and never holds more than one connection a server.
+//!
+//! A payer that names the payment before, so that two programs cannot pay from the same balance without knowing of
+//! each other:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), bezant_client::ClientError> {
@@ -49,8 +67,8 @@ pub use bezant_ledger::{Books, LedgerTotals, Operation};
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,
     AccountView, Asset, AssetCode, AssetStatus, Balances, Bounds, Chain, CreateAccountStatus,
-    CreateTransferStatus, Head, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
-    Transfer, TransferFlags, TransferId,
+    CreateTransferStatus, Head, LedgerNumber, Movement, MovementFilter, MovementKind, MovementNumber, Nanos,
+    QueryFilter, Transfer, TransferFlags, TransferId,
 };
 pub use client::Client;
 pub use config::{ClientBuilder, Reads};

@@ -134,32 +134,8 @@ impl Client {
     }
 }
 
-/// Narrows a range of time to what comes behind `last`; `None` when nothing is left of it.
-const fn range_after(min: Nanos, max: Nanos, last: Nanos, is_reversed: bool) -> Option<(Nanos, Nanos)> {
-    if is_reversed {
-        let max = Nanos(last.0.saturating_sub(1));
-        // A maximum of 0 would stand for "to the end".
-        if max.0 == 0 || max.0 < min.0 { None } else { Some((min, max)) }
-    } else {
-        let min = Nanos(last.0.saturating_add(1));
-        if max.0 != 0 && min.0 > max.0 { None } else { Some((min, max)) }
-    }
-}
-
-fn account_filter_after(mut filter: AccountFilter, last: Nanos) -> Option<AccountFilter> {
-    let range = range_after(filter.timestamp_min, filter.timestamp_max, last, filter.flags.reversed)?;
-    (filter.timestamp_min, filter.timestamp_max) = range;
-    Some(filter)
-}
-
-fn query_filter_after(mut filter: QueryFilter, last: Nanos) -> Option<QueryFilter> {
-    let range = range_after(filter.timestamp_min, filter.timestamp_max, last, filter.reversed)?;
-    (filter.timestamp_min, filter.timestamp_max) = range;
-    Some(filter)
-}
-
 macro_rules! paged {
-    ($query:ty, $row:ty, $fetch:ident, $after:ident, $timestamp:expr) => {
+    ($query:ty, $row:ty, $fetch:ident, $timestamp:expr) => {
         impl sealed::Sealed for $query {}
 
         impl PagedQuery for $query {
@@ -171,19 +147,17 @@ macro_rules! paged {
 
             fn after(self, last: &$row) -> Option<Self> {
                 let timestamp: fn(&$row) -> Nanos = $timestamp;
-                $after(self.0, timestamp(last)).map(Self)
+                self.0.after(timestamp(last)).map(Self)
             }
         }
     };
 }
 
-paged!(AccountTransfers, Transfer, account_transfers, account_filter_after, |row| row.timestamp);
-paged!(AccountBalances, AccountBalance, account_balances, account_filter_after, |row| row.timestamp);
-paged!(AccountMovements, (MovementNumber, Movement), account_movements, account_filter_after, |row| row
-    .1
-    .timestamp);
-paged!(Accounts, AccountView, query_accounts, query_filter_after, |row| row.account.timestamp);
-paged!(Transfers, Transfer, query_transfers, query_filter_after, |row| row.timestamp);
+paged!(AccountTransfers, Transfer, account_transfers, |row| row.timestamp);
+paged!(AccountBalances, AccountBalance, account_balances, |row| row.timestamp);
+paged!(AccountMovements, (MovementNumber, Movement), account_movements, |row| row.1.timestamp);
+paged!(Accounts, AccountView, query_accounts, |row| row.account.timestamp);
+paged!(Transfers, Transfer, query_transfers, |row| row.timestamp);
 
 impl sealed::Sealed for Movements {}
 
@@ -196,23 +170,5 @@ impl PagedQuery for Movements {
 
     fn after(self, last: &Self::Row) -> Option<Self> {
         last.0.0.checked_add(1).map(|next| Self(MovementNumber(next)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_page_begins_just_behind_the_last_row() {
-        let range = |min, max, last, is_reversed| {
-            range_after(Nanos(min), Nanos(max), Nanos(last), is_reversed).map(|(min, max)| (min.0, max.0))
-        };
-        assert_eq!(range(0, 0, 7, false), Some((8, 0)));
-        assert_eq!(range(0, 9, 8, false), Some((9, 9)));
-        assert_eq!(range(0, 9, 9, false), None, "the range is used up");
-        assert_eq!(range(0, 0, 7, true), Some((0, 6)));
-        assert_eq!(range(5, 0, 5, true), None, "the range is used up");
-        assert_eq!(range(0, 0, 1, true), None, "0 would stand for the end of time");
     }
 }

@@ -4,8 +4,8 @@ use bezant_api::v1;
 use bezant_ledger::Books;
 use bezant_types::limits::RESULTS_MAX;
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountId, AccountView, Asset, Movement, MovementNumber, QueryFilter,
-    Transfer, TransferId,
+    AccountBalance, AccountFilter, AccountId, AccountView, Asset, Movement, MovementFilter, MovementNumber,
+    Nanos, QueryFilter, Transfer, TransferId,
 };
 
 use crate::{Client, ClientError, convert};
@@ -154,8 +154,9 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let address = address.to_owned();
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
+        let ids = || vec![node.into()];
         let answer = self
-            .call(message, |mut service, mut request| {
+            .call_write(message, ids, |mut service, mut request| {
                 if let Some(token) = self.token() {
                     request.metadata_mut().insert("authorization", token.clone());
                 }
@@ -171,7 +172,22 @@ impl Client {
         from: MovementNumber,
         limit: u32,
     ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
-        let message = v1::GetMovementsRequest { from: from.0, limit };
+        let all = MovementFilter { from, timestamp_min: Nanos(0), timestamp_max: Nanos(0), limit };
+        self.query_movements(&all).await
+    }
+
+    /// One page of the whole history: rows from a position on and within a range of time, both ends inclusive. A
+    /// time of 0 stands for no end, a limit of 0 for 2,730.
+    pub async fn query_movements(
+        &self,
+        filter: &MovementFilter,
+    ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
+        let message = v1::GetMovementsRequest {
+            from: filter.from.0,
+            limit: filter.limit,
+            timestamp_min: filter.timestamp_min.0,
+            timestamp_max: filter.timestamp_max.0,
+        };
         let answer = self
             .call(message, |mut service, request| async move { service.get_movements(request).await })
             .await?;

@@ -13,6 +13,7 @@
 //! | open session | 9 | 0 | see `session`; only doors with sessions send these three |
 //! | session create | 10 | 0 | a head, then accounts or transfers in batches |
 //! | session reply | 11 | 0 | a head, then the reply to a read |
+//! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
 //!
 //! The result of the first seven is 16 bytes an event, see `codec::result_to_bytes`.
 
@@ -60,6 +61,8 @@ pub enum Operation {
     SessionCreate = 10,
     /// Keeps the reply to a read of a client with a session.
     SessionReply = 11,
+    /// Creates accounts or transfers of a request with an idempotency key.
+    CreateKeyed = 12,
 }
 
 impl Operation {
@@ -77,6 +80,7 @@ impl Operation {
             9 => Self::OpenSession,
             10 => Self::SessionCreate,
             11 => Self::SessionReply,
+            12 => Self::CreateKeyed,
             _ => return None,
         })
     }
@@ -95,6 +99,7 @@ impl Operation {
             Self::OpenSession => "open_session",
             Self::SessionCreate => "session_create",
             Self::SessionReply => "session_reply",
+            Self::CreateKeyed => "create_keyed",
         }
     }
 
@@ -107,7 +112,11 @@ impl Operation {
             Self::SetBounds => SET_BOUNDS_SIZE,
             Self::SetName => SET_NAME_SIZE,
             Self::RegisterAssets => ASSET_SIZE,
-            Self::Expire | Self::OpenSession | Self::SessionCreate | Self::SessionReply => 0,
+            Self::Expire
+            | Self::OpenSession
+            | Self::SessionCreate
+            | Self::SessionReply
+            | Self::CreateKeyed => 0,
         }
     }
 

@@ -1,5 +1,38 @@
 //! A node inside your own program: a replica of a program of yours, kept equal to others by consensus.
 //!
+//! ```no_run
+//! use bezant_member::{Member, MemberOptions, state_machine};
+//! use serde::{Deserialize, Serialize};
+//!
+//! state_machine! {
+//!     /// What a counter can be asked.
+//!     trait Counter {
+//!         /// Adds to it; the sum.
+//!         cmd add(by: u64) -> u64;
+//!     }
+//! }
+//!
+//! #[derive(Debug, Default, Serialize, Deserialize)]
+//! struct Sum(u64);
+//!
+//! impl Counter for Sum {
+//!     fn add(&mut self, _: &mut CounterContext<'_>, by: u64) -> u64 {
+//!         self.0 = self.0.wrapping_add(by);
+//!         self.0
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let options = MemberOptions::new("./counter", "127.0.0.1:7101", "a token that only we know");
+//!     let member: Member<CounterMachine<Sum>> = Member::seed(options).await?;
+//!     let counter = CounterHandle::new(member.handle());
+//!     println!("{}", counter.add(5).await?);
+//!     member.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! A [`Service`] is a deterministic program of bytes. [`Member::seed`] begins a cluster that runs it, [`Member::join`]
 //! adds a replica, [`Member::invoke`] puts a command in the common log and returns the agreed answer,
 //! [`Member::query`] reads, [`Member::next_event`] tells what commands emitted, [`Member::shutdown`] hands the lead

@@ -67,7 +67,7 @@ pub(crate) fn first_members(
         };
     }
     // The list is written right after the identity, and before anything else.
-    if disk.list()?.iter().any(|file| !file.starts_with("node.") && !file.starts_with("members.")) {
+    if disk.list()?.iter().any(|file| !is_begun(file) && !file.starts_with("node.")) {
         return Err(StartError::NoMembers { node: cluster.node });
     }
     if !cluster.join.is_empty() {
@@ -109,7 +109,8 @@ pub(crate) fn identify(
             if let Some(file) = files.iter().find(|file| !is_own(file)) {
                 return Err(StartError::Foreign { file: file.clone() });
             }
-            if !files.is_empty() {
+            // A start that was killed before it had said whose the folder is has promised nothing to anybody.
+            if files.iter().any(|file| !is_begun(file)) {
                 return Err(StartError::NotEmpty { node: cluster.node });
             }
             let disk_id = u128::from(draw()) << 64 | u128::from(draw());
@@ -139,13 +140,29 @@ fn is_another(found: &Identity, cluster: &ClusterOptions) -> bool {
 
 /// True for a folder that says whose it is, and nothing else.
 fn is_stamp_alone(disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
-    Ok(disk.list()?.iter().all(|file| file.starts_with("node.")))
+    Ok(disk.list()?.iter().all(|file| is_begun(file) || file.starts_with("node.")))
 }
 
 /// True for the name of a file that a node makes.
 fn is_own(file: &str) -> bool {
-    let begins = ["node.", "members.", "vote.", "damage.", "log-", "checkpoint-", "history-"];
+    let begins = [
+        "node.",
+        "members.",
+        "vote.",
+        "damage.",
+        "conflict.",
+        "terms.",
+        "log-",
+        "checkpoint-",
+        "history-",
+        "probe.",
+    ];
     begins.iter().any(|begin| file.starts_with(begin))
+}
+
+/// True for a file of a node that was begun and never got the name under which it counts.
+fn is_begun(file: &str) -> bool {
+    is_own(file) && file.ends_with(".tmp")
 }
 
 /// What a peer said of itself when it was met.
@@ -188,6 +205,8 @@ pub struct ClusterStatus {
     pub may_vote: bool,
     /// Why this folder takes part in nothing (any more); `None` when it does.
     pub removed: Option<String>,
+    /// Why it has stopped: it knows entries to be committed that the others lack; `None` when it has not.
+    pub stopped: Option<String>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -220,6 +239,7 @@ impl ClusterStatus {
             engine: None,
             may_vote: true,
             removed: None,
+            stopped: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),

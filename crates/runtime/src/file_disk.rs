@@ -2,25 +2,32 @@
 //!
 //! Files that are opened for direct access bypass the page cache where the file system can do that; where it
 //! cannot, they are read and written through the cache, and [`FileDisk::is_direct`] says so. Either way
-//! nothing counts as durable before a sync returned. The folder is locked while it is open: two processes
-//! that write the same log would destroy it. A folder is made with mode 0700 and files with 0600.
+//! nothing counts as durable before a sync returned. A folder is made with mode 0700 and files with 0600.
+//!
+//! Two processes that write the same log would destroy it, so the folder itself is locked while it is open, and
+//! every file of the log that is open for writing ([`claim`](crate::claim)). Files are found through the folder's
+//! descriptor: a folder that is put in the place of this one is never written to, and
+//! [`check_place`](Disk::check_place) tells that it was.
 //!
 //! It never tries again what failed, and never starts a thread.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bezant_storage::AlignedBuffer;
 use bezant_storage::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
-use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::fs::{
+    Advice, AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat, openat, renameat,
+    renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
 
-/// Holds the lock; has no content.
-const LOCK_NAME: &str = "lock";
+use crate::claim::{Claim, Claims, LOCK_NAME, hold_folder};
+
 const PROBE_NAME: &str = "probe.tmp";
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -29,9 +36,11 @@ const FOLDER_MODE: u32 = 0o700;
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
-    folder: File,
+    folder: Arc<File>,
     is_direct: bool,
     is_read_only: bool,
+    /// Files of the log that are held for this process.
+    claims: Claims,
     /// Holds the lock until it is dropped; `None` in a folder without a lock that is only looked at.
     _lock: Option<File>,
 }
@@ -51,17 +60,11 @@ impl FileDisk {
                 synced.map_err(|error| failure("sync the parent", &name, &error))?;
             }
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(FILE_MODE)
-            .open(path.join(LOCK_NAME))
-            .map_err(|error| failure("open the lock", &name, &error))?;
-        hold(lock.try_lock(), &name)?;
         let folder = File::open(&path).map_err(|error| failure("open", &name, &error))?;
-        let is_direct = probe_direct(&path).map_err(|error| failure("write to", &name, &error))?;
-        Ok(Self { path, folder, is_direct, is_read_only: false, _lock: Some(lock) })
+        let lock = hold_folder(&folder, &name, true)?;
+        let is_direct = probe_direct(&folder).map_err(|error| failure("write to", &name, &error))?;
+        let folder = Arc::new(folder);
+        Ok(Self { path, folder, is_direct, is_read_only: false, claims: Claims::default(), _lock: lock })
     }
 
     /// Opens a folder to look at it: nothing in it is made or changed, and every write is refused. Others may
@@ -70,15 +73,16 @@ impl FileDisk {
         let path = path.into();
         let name = path.display().to_string();
         let folder = File::open(&path).map_err(|error| failure("open", &name, &error))?;
-        let lock = match File::open(path.join(LOCK_NAME)) {
-            Ok(lock) => Some(lock),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(failure("open the lock", &name, &error)),
-        };
-        if let Some(lock) = &lock {
-            hold(lock.try_lock_shared(), &name)?;
-        }
-        Ok(Self { path, folder, is_direct: false, is_read_only: true, _lock: lock })
+        let lock = hold_folder(&folder, &name, false)?;
+        let folder = Arc::new(folder);
+        Ok(Self {
+            path,
+            folder,
+            is_direct: false,
+            is_read_only: true,
+            claims: Claims::default(),
+            _lock: lock,
+        })
     }
 
     /// True when the file system reads and writes past the page cache: what is not so is slower.
@@ -107,21 +111,16 @@ impl FileDisk {
     }
 }
 
-fn hold(tried: Result<(), TryLockError>, folder: &str) -> Result<(), DiskError> {
-    tried.map_err(|error| match error {
-        TryLockError::WouldBlock => DiskError::Locked { folder: folder.to_owned() },
-        TryLockError::Error(error) => failure("lock", folder, &error),
-    })
-}
-
 /// Tries a direct write: some file systems refuse the flag, others refuse the write.
-fn probe_direct(folder: &Path) -> io::Result<bool> {
-    let path = folder.join(PROBE_NAME);
-    let opened = options(OpenMode::CreateDirect, true).create_new(false).create(true).open(&path);
-    let written = opened.and_then(|file| file.write_all_at(&AlignedBuffer::zeroed(BLOCK_SIZE), 0));
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+fn probe_direct(folder: &File) -> io::Result<bool> {
+    let flags = (flags(OpenMode::CreateDirect, true) - OFlags::EXCL) | OFlags::CREATE;
+    let opened = openat(folder, PROBE_NAME, flags, Mode::from_raw_mode(FILE_MODE));
+    let written = opened
+        .map_err(io::Error::from)
+        .and_then(|file| File::from(file).write_all_at(&AlignedBuffer::zeroed(BLOCK_SIZE), 0));
+    match unlinkat(folder, PROBE_NAME, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
     }
     match written {
         Ok(()) => Ok(true),
@@ -132,21 +131,16 @@ fn probe_direct(folder: &Path) -> io::Result<bool> {
     }
 }
 
-fn options(mode: OpenMode, is_direct: bool) -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).mode(FILE_MODE);
-    let (writes, creates, direct) = match mode {
-        OpenMode::Read => (false, false, false),
-        OpenMode::Write => (true, false, false),
-        OpenMode::Create => (true, true, false),
-        OpenMode::WriteDirect => (true, false, true),
-        OpenMode::CreateDirect => (true, true, true),
+fn flags(mode: OpenMode, is_direct: bool) -> OFlags {
+    let (access, direct) = match mode {
+        OpenMode::Read => (OFlags::RDONLY, false),
+        OpenMode::Write => (OFlags::RDWR, false),
+        OpenMode::Create => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, false),
+        OpenMode::WriteDirect => (OFlags::RDWR, true),
+        OpenMode::CreateDirect => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, true),
     };
-    options.write(writes).create_new(creates);
-    if direct && is_direct {
-        options.custom_flags(OFlags::DIRECT.bits().cast_signed());
-    }
-    options
+    let direct = if direct && is_direct { OFlags::DIRECT } else { OFlags::empty() };
+    access | direct | OFlags::CLOEXEC
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
@@ -159,7 +153,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// The error in our words.
-fn failure(operation: &'static str, file: &str, error: &io::Error) -> DiskError {
+pub(crate) fn failure(operation: &'static str, file: &str, error: &io::Error) -> DiskError {
     let file = file.to_owned();
     if is_full(error) {
         return DiskError::Full { file };
@@ -170,27 +164,42 @@ fn failure(operation: &'static str, file: &str, error: &io::Error) -> DiskError 
     }
 }
 
+/// The same of an error of a system call.
+fn refused(operation: &'static str, file: &str) -> impl Fn(Errno) -> DiskError {
+    move |error| failure(operation, file, &error.into())
+}
+
+/// True for two names of one file.
+const fn is_same(one: &Stat, other: &Stat) -> bool {
+    one.st_dev == other.st_dev && one.st_ino == other.st_ino
+}
+
 impl Disk for FileDisk {
     fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn DiskFile>, DiskError> {
         if mode != OpenMode::Read {
             self.check_writable("open for writing", name)?;
         }
-        let opened = options(mode, self.is_direct).open(self.path.join(name));
-        let file = opened.map_err(|error| failure("open", name, &error))?;
-        Ok(Arc::new(RealFile { name: name.to_owned(), file }))
+        let flags = flags(mode, self.is_direct);
+        let opened = openat(&self.folder, name, flags, Mode::from_raw_mode(FILE_MODE));
+        let file = File::from(opened.map_err(refused("open", name))?);
+        let claim = self.claims.claim(&self.folder, name, &file, mode != OpenMode::Read, self.is_read_only);
+        let claim = claim.map_err(|error| self.name_folder(error))?;
+        Ok(Arc::new(RealFile {
+            name: name.to_owned(),
+            file,
+            folder: Arc::clone(&self.folder),
+            _claim: claim,
+        }))
     }
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        let fail = |error: io::Error| failure("list", ".", &error);
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
+        for entry in Dir::read_from(&self.folder).map_err(refused("list", "."))? {
+            let entry = entry.map_err(refused("list", "."))?;
             // Names that are not text are not ours; neither are folders.
-            if let Ok(name) = entry.file_name().into_string()
-                && name != LOCK_NAME
-                && entry.file_type().map_err(fail)?.is_file()
-            {
-                names.push(name);
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name != LOCK_NAME && self.is_file(name, entry.file_type())? {
+                names.push(name.to_owned());
             }
         }
         names.sort_unstable();
@@ -199,13 +208,21 @@ impl Disk for FileDisk {
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
         self.check_writable("remove", name)?;
-        std::fs::remove_file(self.path.join(name)).map_err(|error| failure("remove", name, &error))
+        unlinkat(&self.folder, name, AtFlags::empty()).map_err(refused("remove", name))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.check_writable("rename", from)?;
-        let renamed = std::fs::rename(self.path.join(from), self.path.join(to));
-        renamed.map_err(|error| failure("rename", from, &error))
+        renameat(&self.folder, from, &self.folder, to).map_err(refused("rename", from))
+    }
+
+    fn exchange(&self, one: &str, other: &str) -> Result<bool, DiskError> {
+        self.check_writable("exchange", one)?;
+        match renameat_with(&self.folder, one, &self.folder, other, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(refused("exchange", one)(error)),
+        }
     }
 
     fn sync_folder(&self) -> Result<(), DiskError> {
@@ -215,6 +232,39 @@ impl Disk for FileDisk {
     fn available_bytes(&self) -> Result<u64, DiskError> {
         Self::available_bytes(self)
     }
+
+    fn check_place(&self) -> Result<(), DiskError> {
+        let moved = || DiskError::Moved { file: self.path.display().to_string() };
+        let ours = rustix::fs::fstat(&self.folder).map_err(refused("look at", "."))?;
+        match statat(CWD, &self.path, AtFlags::empty()) {
+            Ok(found) if is_same(&found, &ours) => Ok(()),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(moved()),
+            // One that cannot be looked at is not known to be gone.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl FileDisk {
+    /// Where the list of the folder does not tell what a name is, the file does.
+    fn is_file(&self, name: &str, listed: FileType) -> Result<bool, DiskError> {
+        if listed != FileType::Unknown {
+            return Ok(listed == FileType::RegularFile);
+        }
+        let found =
+            statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("look at", name))?;
+        Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+    }
+
+    /// A file of the log that another process holds: it is the folder that counts for a person.
+    fn name_folder(&self, error: DiskError) -> DiskError {
+        match error {
+            DiskError::Locked { holder, .. } => {
+                DiskError::Locked { folder: self.path.display().to_string(), holder }
+            }
+            other => other,
+        }
+    }
 }
 
 /// An open file of a [`FileDisk`].
@@ -222,6 +272,8 @@ impl Disk for FileDisk {
 struct RealFile {
     name: String,
     file: File,
+    folder: Arc<File>,
+    _claim: Option<Arc<Claim>>,
 }
 
 impl RealFile {
@@ -276,6 +328,15 @@ impl DiskFile for RealFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.file.sync_data().map_err(|error| self.failure("sync", &error))
     }
+
+    fn check_place(&self) -> Result<(), DiskError> {
+        let ours = rustix::fs::fstat(&self.file).map_err(refused("look at", &self.name))?;
+        match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if is_same(&found, &ours) => Ok(()),
+            Ok(_) | Err(Errno::NOENT) => Err(DiskError::Moved { file: self.name.clone() }),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -284,6 +345,7 @@ mod tests {
     use bezant_consensus::LogEntry;
     use bezant_storage::log::{Log, LogOptions};
     use bezant_types::{LogIndex, Term};
+    use std::fs::OpenOptions;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -340,6 +402,86 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_stays_its_process_though_the_lock_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        std::fs::remove_file(folder.path().join(LOCK_NAME)).unwrap();
+        let error = FileDisk::open(folder.path()).unwrap_err();
+        assert!(matches!(error, DiskError::Locked { .. }), "{error}");
+        assert!(matches!(FileDisk::open_read_only(folder.path()), Err(DiskError::Locked { .. })));
+        drop(disk);
+        FileDisk::open_read_only(folder.path()).unwrap();
+        FileDisk::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_names_the_process_that_holds_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let _disk = FileDisk::open(folder.path()).unwrap();
+        let own = Some(std::process::id());
+        for error in [FileDisk::open(folder.path()), FileDisk::open_read_only(folder.path())] {
+            let DiskError::Locked { holder, .. } = error.unwrap_err() else { panic!("it is held") };
+            assert_eq!(holder, own);
+        }
+    }
+
+    #[test]
+    fn the_log_is_held_though_it_lies_in_another_folder_too() {
+        let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let name = "log-0000000000000001.bzl";
+        let disk = FileDisk::open(folder.path()).unwrap();
+        let file = disk.open(name, OpenMode::Create).unwrap();
+        // The process itself opens its files as often as it wants.
+        let again = disk.open(name, OpenMode::Write).unwrap();
+        std::fs::hard_link(folder.path().join(name), copy.path().join(name)).unwrap();
+        let linked = FileDisk::open(copy.path()).unwrap();
+        assert!(matches!(linked.open(name, OpenMode::Write), Err(DiskError::Locked { .. })));
+        drop(linked);
+        let looking = FileDisk::open_read_only(copy.path()).unwrap();
+        assert!(matches!(looking.open(name, OpenMode::Read), Err(DiskError::Locked { .. })));
+        drop(file);
+        assert!(matches!(looking.open(name, OpenMode::Read), Err(DiskError::Locked { .. })), "one is left");
+        drop(again);
+        looking.open(name, OpenMode::Read).unwrap();
+    }
+
+    #[test]
+    fn what_is_deleted_or_replaced_is_noticed_and_never_written_to() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let disk = FileDisk::open(&path).unwrap();
+        let file = disk.open("log-0000000000000001.bzl", OpenMode::Create).unwrap();
+        assert_eq!((disk.check_place(), file.check_place()), (Ok(()), Ok(())));
+        std::fs::rename(&path, parent.path().join("aside")).unwrap();
+        assert!(matches!(disk.check_place(), Err(DiskError::Moved { .. })), "it is gone");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("log-0000000000000001.bzl"), b"of another").unwrap();
+        assert!(matches!(disk.check_place(), Err(DiskError::Moved { .. })), "another is there");
+        disk.open("new", OpenMode::Create).unwrap();
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "the other folder is left alone");
+        assert_eq!(disk.list().unwrap(), ["log-0000000000000001.bzl", "new"]);
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::rename(parent.path().join("aside"), &path).unwrap();
+        assert_eq!((disk.check_place(), file.check_place()), (Ok(()), Ok(())), "it is back");
+        disk.remove("log-0000000000000001.bzl").unwrap();
+        assert!(matches!(file.check_place(), Err(DiskError::Moved { .. })), "its name is gone");
+        disk.open("log-0000000000000001.bzl", OpenMode::Create).unwrap();
+        assert!(matches!(file.check_place(), Err(DiskError::Moved { .. })), "its name is another's");
+    }
+
+    #[test]
+    fn two_files_exchange_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        for name in ["a", "b"] {
+            disk.open(name, OpenMode::Create).unwrap().write_at(0, name.as_bytes()).unwrap();
+        }
+        if disk.exchange("a", "b").unwrap() {
+            assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"b");
+        }
+    }
+
+    #[test]
     fn errors_say_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(folder.path()).unwrap();
@@ -388,7 +530,8 @@ mod tests {
     fn a_full_file_system_is_told_apart() {
         // Every write to this device fails for want of space.
         let Ok(file) = OpenOptions::new().write(true).open("/dev/full") else { return };
-        let file = RealFile { name: "full".to_owned(), file };
+        let folder = Arc::new(File::open("/dev").unwrap());
+        let file = RealFile { name: "full".to_owned(), file, folder, _claim: None };
         assert_eq!(file.write_at(0, b"x"), Err(DiskError::Full { file: "full".to_owned() }));
     }
 }

@@ -14,7 +14,9 @@ use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
-use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, limits};
+use bezant_types::{
+    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferId, limits,
+};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -62,8 +64,11 @@ pub enum ExecuteError {
         "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
     )]
     NoLeader,
-    /// The leader changed while the command was on its way. It may have been applied: retry with the same ids.
-    #[error("the leader changed before the outcome was known: retry with the same ids")]
+    /// The leader changed while the command was on its way, or did not tell the outcome in time. It may have been applied:
+    /// retry with the same ids.
+    #[error(
+        "the leader changed, or did not answer in time, before the outcome was known: retry with the same ids"
+    )]
     Interrupted,
 }
 
@@ -174,6 +179,8 @@ pub(crate) struct Shared {
     /// Commands handed to the node and not answered, and the bytes of their bodies.
     commands: AtomicUsize,
     bytes: AtomicUsize,
+    /// Rows of the history that have no room on the disk.
+    rows_without_room: AtomicUsize,
     /// Reads without an answer, over all handles.
     reads_waiting: AtomicUsize,
     /// Places for reads of the history, which each hold a thread.
@@ -189,6 +196,8 @@ const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
 const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;
 /// Reads of the history at the same time: each holds a thread and a few pages.
 const READS_MAX: usize = 16;
+/// Rows that may wait in memory for room on the disk; past it nothing more is written to the log. 336 bytes each.
+const ROWS_WITHOUT_ROOM_MAX: usize = 1 << 18;
 /// Reads without an answer; more are refused.
 const READS_WAITING_MAX: usize = 4096;
 /// After so long, what waited is likely to be done.
@@ -206,6 +215,7 @@ impl Shared {
             reader,
             commands: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            rows_without_room: AtomicUsize::new(0),
             reads_waiting: AtomicUsize::new(0),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             damage: Mutex::new(None),
@@ -220,6 +230,16 @@ impl Shared {
     /// The node has ended: a handle that outlives it does not hold the folder.
     pub(crate) fn let_go_of_disk(&self) {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// So many rows of the history have no room on the disk.
+    pub(crate) fn set_rows_without_room(&self, count: usize) {
+        self.rows_without_room.store(count, Ordering::Relaxed);
+    }
+
+    /// True while more of them would fill the memory.
+    pub(crate) fn lacks_rows_room(&self) -> bool {
+        self.rows_without_room.load(Ordering::Relaxed) > ROWS_WITHOUT_ROOM_MAX
     }
 
     /// Commands without an answer.
@@ -392,14 +412,50 @@ impl<M: Machine> Handle<M> {
         }
     }
 
+    /// How far the history goes, in all that was acknowledged before: what lies after that, no node has told anybody.
+    pub async fn history_end(&self, deadline: Option<Instant>) -> Result<Read<HistoryPosition>, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
+        match by(deadline, self.barrier(Consistency::Linearizable)).await {
+            Some(answer) => answer,
+            None => Err(ReadError::DeadlineExceeded),
+        }
+    }
+
+    async fn barrier(&self, consistency: Consistency) -> Result<Read<HistoryPosition>, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
+        answer.await.map_err(|_| ReadError::Stopping)?
+    }
+
+    /// What the history holds under ids: transfers, and refusals that used the id up. Absent ones are left out.
+    pub async fn outcomes(
+        &self,
+        ids: &[TransferId],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<FetchedTransfer>, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
+        let keys: Vec<_> = ids.iter().copied().map(FetchKey::Transfer).collect();
+        let read = self.read_rows(Consistency::Linearizable, move |reader, _| {
+            reader.fetch(&keys).map(|fetched| fetched.transfers)
+        });
+        let read = by(deadline, read).await;
+        read.unwrap_or(Err(ReadError::DeadlineExceeded)).map(|read| read.answer)
+    }
+
     async fn read_history(
         &self,
         query: HistoryQuery,
         consistency: Consistency,
     ) -> Result<Read<HistoryAnswer>, ReadError> {
-        let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
-        let Read { index, answer: position } = answer.await.map_err(|_| ReadError::Stopping)??;
+        self.read_rows(consistency, move |reader, end| reader.read(&query, end)).await
+    }
+
+    async fn read_rows<Answer: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
+    ) -> Result<Read<Answer>, ReadError> {
+        let Read { index, answer: position } = self.barrier(consistency).await?;
         let mut visible = self.shared.visible.subscribe();
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
         let places = Arc::clone(&self.shared.reads);
@@ -409,7 +465,7 @@ impl<M: Machine> Handle<M> {
             // Held by the thread, which goes on when nobody waits for its answer any more.
             let _place = place;
             let end = MovementNumber(position.movements);
-            shared.reader.read(&query, end).inspect_err(|error| shared.note_damage(error))
+            read(&shared.reader, end).inspect_err(|error| shared.note_damage(error))
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(answer)) => Ok(Read { index, answer }),

@@ -11,6 +11,7 @@ use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
 use bytes::Bytes;
 
 use crate::handle::{Message, Shared};
+use crate::log_thread::ROOM_RETRY;
 use crate::metrics::gauge;
 
 /// What the history is told.
@@ -35,6 +36,23 @@ pub(crate) enum HistoryWork {
     Stop,
 }
 
+/// What found no room on the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// Rows that readers see and that are not written.
+    rows: usize,
+    /// Who waits for a flush.
+    flushes: Vec<mpsc::Sender<HistoryPosition>>,
+    /// A run was not built.
+    has_job: bool,
+}
+
+impl Waiting {
+    const fn is_empty(&self) -> bool {
+        self.rows == 0 && self.flushes.is_empty() && !self.has_job
+    }
+}
+
 pub(crate) struct HistoryThread<M: Machine> {
     pub(crate) history: History,
     pub(crate) shared: Arc<Shared>,
@@ -42,6 +60,8 @@ pub(crate) struct HistoryThread<M: Machine> {
     pub(crate) jobs: mpsc::Sender<Job>,
     /// No index is built: merging runs takes as much room as they have until a checkpoint has passed them.
     pub(crate) is_pressed: bool,
+    /// Tried again until there is room.
+    pub(crate) waiting: Waiting,
 }
 
 impl<M: Machine> HistoryThread<M> {
@@ -50,18 +70,20 @@ impl<M: Machine> HistoryThread<M> {
     pub(crate) fn run(mut self, work: &mpsc::Receiver<HistoryWork>) {
         let mut has_failed = false;
         self.hand_out_jobs();
-        for work in work {
-            if matches!(work, HistoryWork::Stop) {
-                return;
-            }
-            if has_failed && !matches!(work, HistoryWork::Rows(_)) {
+        loop {
+            let taken = match self.next(work) {
+                Ok(HistoryWork::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 // Who waits for a flush hears that there is none.
-                continue;
-            }
-            if let Err(error) = self.take(work)
+                Ok(work) if has_failed && !matches!(work, HistoryWork::Rows(_)) => continue,
+                Ok(work) => self.take(work),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.try_again(),
+            };
+            if let Err(error) = taken
                 && !has_failed
             {
                 has_failed = true;
+                self.waiting = Waiting::default();
+                self.shared.set_rows_without_room(0);
                 self.shared.note_damage(&error);
                 let reason =
                     format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
@@ -71,32 +93,77 @@ impl<M: Machine> HistoryThread<M> {
         }
     }
 
+    /// What comes next; a timeout when it is time to try again what found no room.
+    fn next(&self, work: &mpsc::Receiver<HistoryWork>) -> Result<HistoryWork, mpsc::RecvTimeoutError> {
+        if self.waiting.is_empty() {
+            return work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected);
+        }
+        work.recv_timeout(ROOM_RETRY)
+    }
+
+    /// Looks whether there is room for what waits.
+    fn try_again(&mut self) -> Result<(), HistoryError> {
+        let written = self.history.write_waiting().map(drop);
+        self.note_written(written, 0)?;
+        for reply in std::mem::take(&mut self.waiting.flushes) {
+            self.flush(reply)?;
+        }
+        self.waiting.has_job = false;
+        self.hand_out_jobs();
+        Ok(())
+    }
+
+    /// Rows were written, with all that waited before; or they wait, too.
+    fn note_written(&mut self, written: Result<(), HistoryError>, count: usize) -> Result<(), HistoryError> {
+        let rows = self.waiting.rows + count;
+        let lacks_room = matches!(written, Err(HistoryError::NoRoom(_)));
+        self.waiting.rows = if lacks_room { rows } else { 0 };
+        self.shared.set_rows_without_room(self.waiting.rows);
+        if lacks_room {
+            return Ok(());
+        }
+        self.shared.metrics.history_backlog.dec_by(gauge(rows as u64));
+        written
+    }
+
+    fn flush(&mut self, reply: mpsc::Sender<HistoryPosition>) -> Result<(), HistoryError> {
+        match self.history.flush() {
+            Ok(position) => {
+                if reply.send(position).is_err() {
+                    tracing::debug!("nobody waits for the flushed history: the node is being stopped");
+                }
+                Ok(())
+            }
+            Err(HistoryError::NoRoom(_)) => {
+                self.waiting.flushes.push(reply);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn take(&mut self, work: HistoryWork) -> Result<(), HistoryError> {
         let metrics = &self.shared.metrics;
         match work {
             HistoryWork::Rows(rows) => {
-                let count = gauge((rows.movements.len() + rows.refusals.len()) as u64);
-                let appended = self.history.append(rows.movements, rows.refusals);
+                let count = rows.movements.len() + rows.refusals.len();
+                let appended = self.history.append(rows.movements, rows.refusals).map(drop);
                 // Readers see the rows even when they could not be written.
                 let position = self.shared.reader.position();
-                metrics.history_backlog.dec_by(count);
                 metrics.history_movements.set(gauge(position.movements));
                 self.shared.visible.send_replace(MovementNumber(position.movements));
-                appended?;
+                self.note_written(appended, count)?;
             }
             HistoryWork::Install { from, until, bytes } => {
                 let input = self.install(from, until, &bytes)?;
                 drop(self.node.send(Message::Event(input)));
             }
-            HistoryWork::Flush(reply) => {
-                let position = self.history.flush()?;
-                if reply.send(position).is_err() {
-                    tracing::debug!("nobody waits for the flushed history: the node is being stopped");
-                }
-            }
+            HistoryWork::Flush(reply) => self.flush(reply)?,
             HistoryWork::Checkpointed(position) => self.history.handle_checkpointed(position)?,
             HistoryWork::Built(finished) => {
-                self.history.complete(finished?)?;
+                let finished = finished?;
+                self.waiting.has_job = finished.lacks_room();
+                self.history.complete(finished)?;
                 metrics.index_jobs.inc();
                 metrics.index_jobs_waiting.dec();
             }
@@ -131,7 +198,11 @@ impl<M: Machine> HistoryThread<M> {
         if chunk.from != from || end != until || self.shared.reader.position() != from {
             return failed("the rows belong to another place");
         }
-        self.history.append(chunk.movements, chunk.refusals)?;
+        match self.history.append(chunk.movements, chunk.refusals) {
+            // They are written before anything that builds on them is.
+            Err(HistoryError::NoRoom(_)) => self.waiting.has_job = true,
+            appended => drop(appended?),
+        }
         // Readers are told with the state that these belong to: see the node thread.
         self.shared.metrics.history_movements.set(gauge(end.movements));
         Ok(Input::RowsInstalled)
@@ -139,6 +210,7 @@ impl<M: Machine> HistoryThread<M> {
 
     fn hand_out_jobs(&mut self) {
         while !self.is_pressed
+            && !self.waiting.has_job
             && let Some(job) = self.history.next_job()
         {
             self.shared.metrics.index_jobs_waiting.inc();
@@ -194,7 +266,14 @@ pub(crate) mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (to_index, jobs) = mpsc::channel();
         let node = mpsc::channel().0;
-        let mut thread = HistoryThread::<Ledger> { history, shared, node, jobs: to_index, is_pressed: false };
+        let mut thread = HistoryThread::<Ledger> {
+            history,
+            shared,
+            node,
+            jobs: to_index,
+            is_pressed: false,
+            waiting: Waiting::default(),
+        };
         thread.take(HistoryWork::Pressure(true)).unwrap();
         // A full run's worth.
         thread.take(rows(0..98_304)).unwrap();
@@ -210,8 +289,14 @@ pub(crate) mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let (node, events) = mpsc::channel();
         let (jobs, _no_index) = mpsc::channel();
-        let thread =
-            HistoryThread::<Ledger> { history, shared: Arc::clone(&shared), node, jobs, is_pressed: false };
+        let thread = HistoryThread::<Ledger> {
+            history,
+            shared: Arc::clone(&shared),
+            node,
+            jobs,
+            is_pressed: false,
+            waiting: Waiting::default(),
+        };
         let (to_thread, work) = mpsc::channel();
         let (reply, flushed) = mpsc::channel();
         // More than one write's worth, and an entry that was applied before the node heard of the failure.

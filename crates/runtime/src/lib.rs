@@ -8,6 +8,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod checkpoint_thread;
+mod claim;
 mod cluster;
 mod directory;
 mod fetch_thread;
@@ -29,4 +30,4 @@ pub use bezant_replica::Machine;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, Read, ReadError};
-pub use start::{Options, Running, StartError, StartReport, start, start_member, start_on};
+pub use start::{Options, Running, StartError, StartReport, start, start_member, start_member_on, start_on};

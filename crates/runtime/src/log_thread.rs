@@ -1,4 +1,7 @@
 //! The thread that owns the write-ahead log: everything that waits is written and fsync'd together.
+//!
+//! Where there is no room for something, nothing of it was written: the thread waits until there is, as it would for a
+//! disk that hangs, and goes on. Among others the node is silent meanwhile.
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -12,7 +15,7 @@ use bezant_storage::record::{RecordError, VoteStore};
 use bezant_types::{LogIndex, Term};
 use thiserror::Error;
 
-use crate::handle::{Message, Shared};
+use crate::handle::{Health, Message, Shared};
 use crate::metrics::gauge;
 use crate::node_thread::observe;
 
@@ -20,9 +23,8 @@ use crate::node_thread::observe;
 const IDLE: Duration = Duration::from_millis(50);
 /// How often the room on the disk is looked at.
 const ROOM_INTERVAL: Duration = Duration::from_millis(500);
-/// With less room than this the node takes no writes, before the disk is really full: enough for the
-/// entries in flight, their rows, a checkpoint of a million accounts and a new segment.
-const ROOM_RESERVE: u64 = 512 << 20;
+/// How often something is tried again that found no room.
+pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(100);
 
 /// What the log is told.
 #[derive(Debug)]
@@ -46,6 +48,13 @@ enum WriteError {
     Vote(#[from] RecordError),
 }
 
+impl WriteError {
+    /// True when nothing was written, and the same can be done when there is room.
+    const fn lacks_room(&self) -> bool {
+        matches!(self, Self::Log(LogError::NoRoom(_)) | Self::Vote(RecordError::NoRoom(_)))
+    }
+}
+
 pub(crate) struct LogThread<M: Machine> {
     pub(crate) log: Log,
     pub(crate) votes: VoteStore,
@@ -54,6 +63,10 @@ pub(crate) struct LogThread<M: Machine> {
     pub(crate) node: mpsc::Sender<Message<M>>,
     /// Wakes the thread that makes the next segment ready.
     pub(crate) prepare: mpsc::SyncSender<()>,
+    /// See [`Options`](crate::Options).
+    pub(crate) room_kept: u64,
+    /// The node was told that the disk is nearly full.
+    pub(crate) is_pressed: bool,
 }
 
 /// Makes segments ready off the way of the payments, until nobody can ask any more.
@@ -78,7 +91,6 @@ impl<M: Machine> LogThread<M> {
 
     fn serve(&mut self, work: &mpsc::Receiver<LogWork>) -> Result<(), WriteError> {
         let mut is_marked = true;
-        let mut is_pressed = false;
         let mut look_at = Instant::now();
         loop {
             match work.recv_timeout(IDLE) {
@@ -88,22 +100,72 @@ impl<M: Machine> LogThread<M> {
                         is_marked = false;
                     }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) if !is_marked => {
-                    self.log.mark()?;
-                    is_marked = true;
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.note_committed();
+                    if !is_marked || self.log.needs_note() {
+                        self.until_room(|thread| Ok(thread.log.mark()?))?;
+                        is_marked = true;
+                    }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(self.log.mark()?),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.note_committed();
+                    return Ok(self.log.mark()?);
+                }
             }
             if Instant::now() >= look_at {
-                self.look_at_room(&mut is_pressed);
+                self.log.check_place()?;
+                self.look_at_room();
                 look_at = Instant::now() + ROOM_INTERVAL;
             }
         }
     }
 
+    /// What was applied was committed: the next write of the log says so.
+    fn note_committed(&mut self) {
+        let applied = *self.shared.applied.borrow();
+        self.log.note_committed(applied);
+    }
+
+    /// Does something again and again while there is no room for it, and the node goes on.
+    fn until_room<T>(
+        &mut self,
+        mut step: impl FnMut(&mut Self) -> Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
+        let mut has_waited = false;
+        loop {
+            match step(self) {
+                Err(error) if error.lacks_room() && !self.is_stopping() => {
+                    self.press(Some(format!("the disk is full: {error}; make room, and writes go on")));
+                    has_waited = true;
+                    std::thread::sleep(ROOM_RETRY);
+                }
+                done => {
+                    if has_waited {
+                        self.look_at_room();
+                    }
+                    return done;
+                }
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.shared.health.borrow() == Health::Stopping
+    }
+
+    /// The rows of what was written before have no room: what comes would only fill the memory.
+    fn wait_for_history(&mut self) {
+        while self.shared.lacks_rows_room() && !self.is_stopping() {
+            self.press(Some(
+                "the disk is full: the history has no room; make some, and writes go on".to_owned(),
+            ));
+            std::thread::sleep(ROOM_RETRY);
+        }
+    }
+
     /// True when entries were written.
     fn write(&mut self, work: impl Iterator<Item = LogWork>) -> Result<bool, WriteError> {
+        self.wait_for_history();
         let mut written = None;
         let (mut entries, mut bytes) = (0, 0);
         let mut release = None;
@@ -118,13 +180,13 @@ impl<M: Machine> LogThread<M> {
                 LogWork::Release(index) => release = Some(index),
                 LogWork::PlanReset(index, term, reply) => {
                     self.flush(written.take(), start)?;
-                    self.log.plan_reset(index, term)?;
+                    self.until_room(|thread| Ok(thread.log.plan_reset(index, term)?))?;
                     confirm(&reply);
                 }
                 LogWork::CancelReset => self.log.cancel_reset()?,
                 LogWork::Reset(index, term, reply) => {
                     self.flush(written.take(), start)?;
-                    self.log.reset(index, term)?;
+                    self.until_room(|thread| Ok(thread.log.reset(index, term)?))?;
                     release = None;
                     confirm(&reply);
                 }
@@ -146,12 +208,13 @@ impl<M: Machine> LogThread<M> {
     /// Saves the vote, and lays the entries ready for the next flush.
     fn stage(&mut self, write: &Write) -> Result<WriteNumber, WriteError> {
         if let Some(vote) = write.vote {
-            self.votes.save(vote)?;
+            self.until_room(|thread| Ok(thread.votes.save(vote)?))?;
         }
         if let Some(first) = write.entries.first()
             && first.index <= self.log.last_index()
         {
-            self.log.truncate(LogIndex(first.index.0 - 1))?;
+            let after = LogIndex(first.index.0 - 1);
+            self.until_room(|thread| Ok(thread.log.truncate(after)?))?;
         }
         for entry in &write.entries {
             self.log.append(entry)?;
@@ -162,7 +225,10 @@ impl<M: Machine> LogThread<M> {
     /// Makes durable what is staged, and tells the node.
     fn flush(&mut self, written: Option<WriteNumber>, start: Instant) -> Result<(), WriteError> {
         if let Some(number) = written {
-            self.log.flush()?;
+            self.note_committed();
+            self.until_room(|thread| Ok(thread.log.flush()?))?;
+            // What lies where nobody finds it is not durable.
+            self.log.check_place()?;
             drop(self.node.send(Message::Event(Input::Persisted(number))));
             observe(&self.shared.metrics.fsync_seconds, start);
         }
@@ -170,27 +236,26 @@ impl<M: Machine> LogThread<M> {
     }
 
     /// Tells the node when the disk is nearly full, and when it has room again.
-    fn look_at_room(&self, is_pressed: &mut bool) {
+    fn look_at_room(&mut self) {
         let Ok(available) = self.disk.available_bytes() else { return };
         self.shared.metrics.disk_available.set(gauge(available));
-        let presses = available < ROOM_RESERVE;
-        if presses != *is_pressed {
-            *is_pressed = presses;
-            let reason = presses.then(|| {
-                format!(
-                    "the disk is nearly full: {} MiB are left and {} MiB are kept free; make room, and writes go on",
-                    available >> 20,
-                    ROOM_RESERVE >> 20
-                )
-            });
-            tracing::warn!(
-                available,
-                reserve = ROOM_RESERVE,
-                "room on the disk: {}",
-                if presses { "low" } else { "enough again" }
-            );
-            drop(self.node.send(Message::Event(Input::Pressure(reason))));
+        let kept = self.room_kept;
+        self.press((available < kept).then(|| {
+            format!(
+                "the disk is nearly full: {} MiB are left and {} MiB are kept free; make room, and writes go on",
+                available >> 20,
+                kept >> 20
+            )
+        }));
+    }
+
+    fn press(&mut self, reason: Option<String>) {
+        if reason.is_some() == self.is_pressed {
+            return;
         }
+        self.is_pressed = reason.is_some();
+        tracing::warn!("room on the disk: {}", reason.as_deref().unwrap_or("enough again"));
+        drop(self.node.send(Message::Event(Input::Pressure(reason))));
     }
 }
 

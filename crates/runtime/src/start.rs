@@ -10,7 +10,7 @@ use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_replica::{Machine, Mode, RecoverError, Recovered, Repair, Supplier, recover};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::{Identity, RecordError, VoteStore, store_members};
+use bezant_storage::record::{Identity, RecordError, VoteStore, keep_room, store_members};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
 use crate::handle::{Handle, Message, Shared};
-use crate::history_thread::{HistoryThread, run_jobs};
+use crate::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::log_thread::{LogThread, run_preparer};
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -39,7 +39,12 @@ pub struct Options {
     pub node: NodeOptions,
     /// Of the log.
     pub log: LogOptions,
+    /// With less room on the disk than so many bytes the node takes no writes, before it is really full.
+    pub room_kept: u64,
 }
+
+/// Enough for the entries in flight, their rows, a checkpoint of a million accounts and a new segment.
+const ROOM_KEPT: u64 = 512 << 20;
 
 /// Why a node does not start. Nothing that was acknowledged was changed; the start can be tried again.
 #[derive(Debug, Error)]
@@ -153,7 +158,12 @@ pub enum StartError {
 impl Options {
     /// The defaults, in that folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), node: NodeOptions::default(), log: LogOptions::default() }
+        Self {
+            data_dir: data_dir.into(),
+            node: NodeOptions::default(),
+            log: LogOptions::default(),
+            room_kept: ROOM_KEPT,
+        }
     }
 }
 
@@ -253,6 +263,15 @@ pub fn start_on<M: Machine>(disk: Arc<dyn Disk>, options: &Options) -> Result<Ru
     start_with(disk, options, None)
 }
 
+/// Starts one node of a cluster on any disk; the folder of the options is not looked at.
+pub fn start_member_on<M: Machine>(
+    disk: Arc<dyn Disk>,
+    options: &Options,
+    cluster: ClusterOptions,
+) -> Result<Running<M>, StartError> {
+    start_with(disk, options, Some(cluster))
+}
+
 fn start_with<M: Machine>(
     disk: Arc<dyn Disk>,
     options: &Options,
@@ -265,6 +284,9 @@ fn start_with<M: Machine>(
         _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
+    if cluster.is_some() && !keep_room(&*disk)? {
+        tracing::warn!("the disk is full: no room can be kept for votes and lists of members");
+    }
     let recovered: Recovered<M> = recover(&disk, options.log, mode)?;
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
@@ -429,15 +451,21 @@ fn make_node<M: Machine>(
         return Ok(Node::new(restored, engine, options.node.clone()));
     };
     let entries = std::mem::take(&mut recovered.entries);
+    let restored = restored.with_floor(recovered.committed, std::mem::take(&mut recovered.terms));
     let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
     let life = draw();
     let (node, directory) = (link.cluster.node, &link.directory);
     let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), life);
-    let state = EngineState { vote: recovered.vote, checkpoint, entries };
+    let state = EngineState { vote: recovered.vote, checkpoint, entries, committed: recovered.committed };
     let engine = bezant_engines::begin(directory.engine(), &engine_options, state);
     let engine = engine.ok_or(StartError::Entries)?;
     let node_options = NodeOptions { node, is_alone: false, life, ..options.node.clone() };
-    Ok(Node::new(restored, engine, node_options))
+    let mut node = Node::new(restored, engine, node_options);
+    if let Some(conflict) = recovered.conflict {
+        node.handle(now(), Input::Stopped(conflict));
+        tracing::error!("{}", node.read_only_reason().unwrap_or_default());
+    }
+    Ok(node)
 }
 
 fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> {
@@ -457,16 +485,29 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let preparer = log.preparer();
     let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
 
-    let log = LogThread { log, votes, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
+    let for_terms = Arc::clone(&disk);
+    let log = LogThread {
+        log,
+        votes,
+        disk,
+        shared: Arc::clone(&shared),
+        node: to_node.clone(),
+        prepare,
+        room_kept: options.room_kept,
+        is_pressed: false,
+    };
     let history = HistoryThread {
         history,
         shared: Arc::clone(&shared),
         node: to_node.clone(),
         jobs: to_jobs,
         is_pressed: false,
+        waiting: Waiting::default(),
     };
     let checkpoint = CheckpointThread {
         store,
+        disk: for_terms,
+        terms: None,
         shared: Arc::clone(&shared),
         node: to_node.clone(),
         history: to_history.clone(),
@@ -494,6 +535,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     });
     let for_supply = Arc::clone(&shared);
     let node = NodeThread::new(node, member, shared, workers);
+    node.tell_health();
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,

@@ -55,6 +55,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
         may_vote: Some(status.may_vote),
         removed: status.removed.unwrap_or_default(),
+        stopped: status.stopped.unwrap_or_default(),
     }
 }
 

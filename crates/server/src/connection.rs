@@ -23,13 +23,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::door::Door;
 use crate::http1::Strict;
 use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
+use crate::place::{Place, Usage};
 
 /// What the requests of a connection tell its clocks.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    /// Requests whose answers are not sent in full.
-    open: AtomicUsize,
-    /// Those of them that are streams, which may be silent for long.
+    usage: Arc<Usage>,
+    /// The open requests that are streams, which may be silent for long.
     streams: AtomicUsize,
     /// The peer takes no more bytes for now.
     blocked: AtomicBool,
@@ -37,10 +37,14 @@ pub(crate) struct Activity {
     moved: AtomicBool,
     /// Bytes came, and no request has come out of them yet.
     unanswered: AtomicBool,
-    /// Something was answered since the clocks were last looked at.
-    served: AtomicBool,
     /// The first bytes were those of HTTP/2.
     is_http2: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new(usage: Arc<Usage>) -> Self {
+        Self { usage, ..Self::default() }
+    }
 }
 
 /// A request whose answer is not sent in full; tells its connection when dropped.
@@ -52,7 +56,7 @@ pub(crate) struct OpenRequest {
 
 impl OpenRequest {
     pub(crate) fn new(activity: &Arc<Activity>) -> Self {
-        activity.open.fetch_add(1, Relaxed);
+        activity.usage.open.fetch_add(1, Relaxed);
         activity.unanswered.store(false, Relaxed);
         Self { activity: Arc::clone(activity), is_stream: false }
     }
@@ -68,11 +72,11 @@ impl OpenRequest {
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.activity.served.store(true, Relaxed);
+        self.activity.usage.served.store(true, Relaxed);
         if self.is_stream {
             self.activity.streams.fetch_sub(1, Relaxed);
         }
-        self.activity.open.fetch_sub(1, Relaxed);
+        self.activity.usage.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -101,7 +105,7 @@ impl AsyncRead for Socket {
             }
             self.activity.moved.store(true, Relaxed);
             // While a request is open, bytes are its body: they are no head that has to come to an end.
-            if self.activity.open.load(Relaxed) == 0 {
+            if self.activity.usage.open.load(Relaxed) == 0 {
                 self.activity.unanswered.store(true, Relaxed);
             }
         }
@@ -186,32 +190,38 @@ enum Verdict {
 /// The clocks of one connection.
 #[derive(Debug)]
 struct Clocks {
+    begun_at: Instant,
     moved_at: Instant,
     used_at: Instant,
     waits_since: Option<Instant>,
+    /// A request has come.
+    has_asked: bool,
 }
 
 impl Clocks {
     fn new(now: Instant) -> Self {
-        Self { moved_at: now, used_at: now, waits_since: None }
+        Self { begun_at: now, moved_at: now, used_at: now, waits_since: None, has_asked: false }
     }
 
     fn look(&mut self, now: Instant, activity: &Activity, limits: &Limits) -> Verdict {
         if activity.moved.swap(false, Relaxed) {
             self.moved_at = now;
         }
-        let open = activity.open.load(Relaxed);
+        let open = activity.usage.open.load(Relaxed);
         let is_used = open > 0;
         let owes_bytes = open > activity.streams.load(Relaxed) || activity.blocked.load(Relaxed);
-        if is_used || activity.served.swap(false, Relaxed) {
+        if is_used || activity.usage.served.swap(false, Relaxed) {
             self.used_at = now;
+            self.has_asked = true;
+            activity.usage.touch();
         }
         // Over HTTP/2, bytes without a request are normal: settings, pings.
         let is_head = !is_used && !activity.is_http2.load(Relaxed) && activity.unanswered.load(Relaxed);
         self.waits_since = is_head.then(|| self.waits_since.unwrap_or(now));
         let is_late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
+        let is_silent = !self.has_asked && is_late(self.begun_at, limits.head_timeout);
         let has_no_head = self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout));
-        if has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
+        if is_silent || has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
             Verdict::Cut
         } else if !is_used && is_late(self.used_at, limits.idle_timeout) {
             Verdict::Leave
@@ -224,10 +234,14 @@ impl Clocks {
 /// Serves a connection until it ends, by itself or by a clock, or the server stops.
 ///
 /// hyper's part is a task of its own, so that looking at clocks costs a request nothing.
-pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door) {
-    let desk = Arc::clone(&door.desk);
+pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door, place: &Place) {
+    let desk = Arc::clone(door.desk());
     let limits = &desk.limits;
-    if timeout(limits.head_timeout, stream.readable()).await.is_err() {
+    let begins = tokio::select! {
+        begins = timeout(limits.head_timeout, stream.readable()) => begins.is_ok(),
+        () = place.lost() => false,
+    };
+    if !begins {
         return;
     }
     let activity = Arc::clone(&door.activity);
@@ -247,6 +261,7 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
             _ = serving.join_next() => return,
             _ = stopping.wait_for(|stopping| *stopping), if leave.is_some() => Verdict::Leave,
             now = ticks.tick() => clocks.look(now, &activity, limits),
+            () = place.lost() => Verdict::Cut,
         };
         match verdict {
             Verdict::Stay => {}
@@ -265,7 +280,7 @@ async fn drive(
     door: Door,
     leaves: oneshot::Receiver<()>,
 ) {
-    let broken = Arc::clone(&door.broken);
+    let broken = Arc::clone(door.broken());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
     let ended = tokio::select! {
         biased;
@@ -309,9 +324,25 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_does_not_end_is_cut() {
-        let (activity, start) = (Activity::default(), Instant::now());
+    fn a_connection_that_never_asks_is_cut_whatever_it_sends() {
+        let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
+        activity.is_http2.store(true, Relaxed);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
+        let mut clocks = Clocks::new(start);
+        drop(OpenRequest::new(&activity));
+        assert_eq!(clocks.look(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.look(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_cut() {
+        let (activity, start) = (Arc::new(Activity::default()), Instant::now());
+        let mut clocks = Clocks::new(start);
+        drop(OpenRequest::new(&activity));
         activity.unanswered.store(true, Relaxed);
         assert_eq!(clocks.look(start, &activity, &limits()), Verdict::Stay);
         activity.moved.store(true, Relaxed);

@@ -1,8 +1,10 @@
 //! Failures of calls as both protocols show them, and the node's errors as failures.
 
+use std::collections::HashMap;
+
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::Problem;
-use bezant_api::{ErrorCode, Failure};
+use bezant_api::{ErrorCode, Failure, Scarce};
 use bezant_codec::DecodeError;
 use bezant_runtime::{ExecuteError, ReadError};
 use http::{HeaderValue, StatusCode, header};
@@ -12,12 +14,17 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 /// The domain of `reason` in gRPC's `ErrorInfo`.
 const ERROR_DOMAIN: &str = "bezant";
 
+/// Ids that gRPC's `ErrorInfo` names of a write whose outcome is not known: it travels in trailers, which many clients
+/// bound at 8 KiB. The client has given all of them itself.
+const UNKNOWN_IDS_MAX: usize = 64;
+
 /// Why a write has no outcome.
 pub(crate) fn of_write(error: &ExecuteError) -> Failure {
     let detail = error.to_string();
     match error {
         ExecuteError::Overloaded { retry_after } => {
-            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+            let (retry_after, scarce) = (Some(*retry_after), Some(Scarce::Node));
+            Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ExecuteError::ReadOnly { .. } => Failure::new(ErrorCode::ReadOnly, detail),
         ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
@@ -33,7 +40,8 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
     let detail = error.to_string();
     match error {
         ReadError::Overloaded { retry_after } => {
-            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+            let (retry_after, scarce) = (Some(*retry_after), Some(Scarce::Node));
+            Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ReadError::Damaged { .. } => Failure::new(ErrorCode::HistoryDamaged, detail),
         ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
@@ -57,7 +65,13 @@ pub(crate) fn internal(what: &str) -> Failure {
 
 /// The failure as gRPC tells it, with rich details.
 pub(crate) fn to_status(failure: Failure) -> Status {
-    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, []);
+    let ids: Vec<_> = failure.unknown_ids.iter().take(UNKNOWN_IDS_MAX).map(u128::to_string).collect();
+    let of_unknown = [("ids", ids.join(",")), ("events", failure.unknown_ids.len().to_string())];
+    let of_unknown = of_unknown.into_iter().filter(|_| !ids.is_empty());
+    let of_end = failure.end.map(|end| ("end", end.to_string()));
+    let metadata: HashMap<_, _> =
+        of_unknown.chain(of_end).map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, metadata);
     if !failure.violations.is_empty() {
         let fields = failure
             .violations

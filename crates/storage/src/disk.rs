@@ -23,17 +23,28 @@ pub enum DiskError {
         /// Its name.
         file: String,
     },
-    /// No space is left; free some and start again.
+    /// No space is left.
     #[error("no space left on the disk while writing {file}")]
     Full {
         /// Its name.
         file: String,
     },
     /// Another process works in the folder; stop it first.
-    #[error("{folder} is in use by another process: stop that one first, or choose another folder")]
+    #[error("{folder} is in use by {}: stop that one first, or choose another folder", name_holder(*.holder))]
     Locked {
         /// The folder's path.
         folder: String,
+        /// The process that holds it, where it has said so.
+        holder: Option<u32>,
+    },
+    /// The folder, or a file of it that is open, was deleted or replaced.
+    #[error(
+        "{file} was deleted, renamed or replaced while this process uses it: nothing more is written. Put back what was \
+         there, and start again; until this process ends, files that were deleted can be copied from /proc/PID/fd"
+    )]
+    Moved {
+        /// Its name.
+        file: String,
     },
     /// The file ends before the bytes that were asked for.
     #[error("{file} ends before offset {offset}")]
@@ -53,6 +64,10 @@ pub enum DiskError {
         /// The system's words.
         reason: String,
     },
+}
+
+fn name_holder(holder: Option<u32>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |process| format!("another process ({process})"))
 }
 
 /// How a file is opened.
@@ -84,12 +99,23 @@ pub trait Disk: Send + Sync + Debug {
     /// Gives a file another name, replacing what had it; durable after [`sync_folder`](Self::sync_folder).
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError>;
 
+    /// Lets two files exchange their names at once; durable after [`sync_folder`](Self::sync_folder). False where
+    /// that cannot be done, and nothing was.
+    fn exchange(&self, _one: &str, _other: &str) -> Result<bool, DiskError> {
+        Ok(false)
+    }
+
     /// Makes what was created, removed and renamed durable.
     fn sync_folder(&self) -> Result<(), DiskError>;
 
     /// Bytes that can still be allocated; `u64::MAX` when the disk does not know.
     fn available_bytes(&self) -> Result<u64, DiskError> {
         Ok(u64::MAX)
+    }
+
+    /// An error when the folder is not where it was opened any more: what is written would be lost to everybody else.
+    fn check_place(&self) -> Result<(), DiskError> {
+        Ok(())
     }
 }
 
@@ -119,4 +145,9 @@ pub trait DiskFile: Send + Sync + Debug {
 
     /// Returns when all that was written is durable.
     fn sync(&self) -> Result<(), DiskError>;
+
+    /// An error when its name is gone, or another file's.
+    fn check_place(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
 }

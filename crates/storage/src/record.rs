@@ -1,8 +1,9 @@
 //! Small records that are replaced as a whole: the vote, who the node is, who the others are, a change of the log
-//! under way, damage.
+//! under way, damage, what is known to be committed and contradicted, the terms of the committed log.
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
-//! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
+//! and given the name: a crash leaves the old record or the new one. The two files exchange their names, so that the
+//! next record is written over the one before the last, and needs no room on the disk ([`keep_room`]). One that is not what was written is an
 //! error and never taken for none: a forgotten vote could elect two leaders. What a process has read is durable:
 //! the one that wrote it may have been killed before it was.
 //!
@@ -10,7 +11,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic "BZNTREC" and a zero |
 //! | 8 | 4 | format version |
-//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history, 5 members |
+//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history, 5 members, 6 conflict, 7 terms |
 //! | 16 | 4 | bytes of content |
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
@@ -18,11 +19,11 @@
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
-use bezant_consensus::{EngineKind, Members, Vote};
+use bezant_consensus::{Conflict, EngineKind, Members, Terms, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 use thiserror::Error;
 
-use crate::disk::{BLOCK_SIZE, Disk, DiskError, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
 const MAGIC: [u8; 8] = *b"BZNTREC\0";
 const FORMAT_VERSION: u32 = 1;
@@ -60,6 +61,9 @@ pub enum RecordError {
         /// Ours.
         known: u32,
     },
+    /// There is no room. Nothing was changed: it can be tried again when there is.
+    #[error(transparent)]
+    NoRoom(DiskError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -74,9 +78,13 @@ pub(crate) enum RecordKind {
     Rewrite = 3,
     Damage = 4,
     Members = 5,
+    Conflict = 6,
+    Terms = 7,
 }
 
 impl RecordKind {
+    const ALL: [Self; 5] = [Self::Vote, Self::Identity, Self::Rewrite, Self::Damage, Self::Members];
+
     const fn file_name(self) -> &'static str {
         match self {
             Self::Vote => "vote.bzv",
@@ -84,6 +92,8 @@ impl RecordKind {
             Self::Rewrite => "log-rewrite.bzr",
             Self::Damage => "damage.bzr",
             Self::Members => "members.bzm",
+            Self::Conflict => "conflict.bzr",
+            Self::Terms => "terms.bzr",
         }
     }
 
@@ -94,6 +104,8 @@ impl RecordKind {
             Self::Rewrite => "log-rewrite.tmp",
             Self::Damage => "damage.tmp",
             Self::Members => "members.tmp",
+            Self::Conflict => "conflict.tmp",
+            Self::Terms => "terms.tmp",
         }
     }
 }
@@ -137,7 +149,7 @@ pub(crate) fn load(disk: &dyn Disk, kind: RecordKind) -> Result<Option<Vec<u8>>,
     Ok(Some(block[HEAD_SIZE..HEAD_SIZE + size].to_vec()))
 }
 
-/// Replaces a record; it is durable on return.
+/// Replaces a record; it is durable on return. After [`RecordError::NoRoom`] the old one is what it was.
 pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
     assert!(content.len() <= CONTENT_SIZE_MAX, "a record is small");
     let size = u32::try_from(content.len()).expect("invariant: a record is small");
@@ -149,20 +161,64 @@ pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result
     block[HEAD_SIZE..HEAD_SIZE + content.len()].copy_from_slice(content);
     let checksum = checksum_seeded(kind as u64, &block[..CHECKSUM_OFFSET]);
     block[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
-    if exists(disk, kind.unfinished_name())? {
-        disk.remove(kind.unfinished_name())?;
+    write_twin(disk, kind, &block)?.sync()?;
+    let has_older = exists(disk, kind.file_name())?;
+    if has_older && disk.exchange(kind.unfinished_name(), kind.file_name())? {
+        return Ok(disk.sync_folder()?);
     }
-    let file = disk.open(kind.unfinished_name(), OpenMode::Create)?;
-    file.write_at(0, &block)?;
-    file.sync()?;
     disk.rename(kind.unfinished_name(), kind.file_name())?;
-    Ok(disk.sync_folder()?)
+    disk.sync_folder()?;
+    match write_twin(disk, kind, &[0; BLOCK_SIZE]) {
+        Err(error) if !matches!(error, RecordError::NoRoom(_)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
-/// Removes a record; it is gone for good on return.
+/// Writes a block to the file beside a record. One that is there has its room on the disk; a piece of one gives way.
+fn write_twin(
+    disk: &dyn Disk,
+    kind: RecordKind,
+    block: &[u8; BLOCK_SIZE],
+) -> Result<Arc<dyn DiskFile>, RecordError> {
+    let no_room = |error| match error {
+        DiskError::Full { .. } => RecordError::NoRoom(error),
+        other => RecordError::Disk(other),
+    };
+    let name = kind.unfinished_name();
+    let file = match disk.open(name, OpenMode::Write) {
+        Err(DiskError::NotFound { .. }) => disk.open(name, OpenMode::Create).map_err(no_room)?,
+        Ok(file) if file.size()? != BLOCK_SIZE as u64 => {
+            disk.remove(name)?;
+            disk.open(name, OpenMode::Create).map_err(no_room)?
+        }
+        other => other?,
+    };
+    file.write_at(0, block).map_err(no_room)?;
+    Ok(file)
+}
+
+/// Takes the room for every record of one of several replicas, now or earlier: a disk that is full takes votes and
+/// lists of members all the same. True when all of it is there.
+pub fn keep_room(disk: &dyn Disk) -> Result<bool, RecordError> {
+    let mut has_all = true;
+    for kind in RecordKind::ALL {
+        if exists(disk, kind.unfinished_name())? {
+            continue;
+        }
+        match write_twin(disk, kind, &[0; BLOCK_SIZE]) {
+            Ok(file) => file.sync()?,
+            Err(RecordError::NoRoom(_)) => has_all = false,
+            Err(error) => return Err(error),
+        }
+    }
+    disk.sync_folder()?;
+    Ok(has_all)
+}
+
+/// Removes a record; it is gone for good on return. Its room is kept for the next one.
 pub(crate) fn remove(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
     if exists(disk, kind.file_name())? {
-        disk.remove(kind.file_name())?;
+        disk.rename(kind.file_name(), kind.unfinished_name())?;
         disk.sync_folder()?;
     }
     Ok(())
@@ -184,7 +240,7 @@ impl VoteStore {
         Ok((Self { disk, failed: None }, vote))
     }
 
-    /// Keeps this one instead; it is durable on return.
+    /// Keeps this one instead; it is durable on return. Where there is no room, it can be tried again.
     pub fn save(&mut self, vote: Vote) -> Result<(), RecordError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -192,7 +248,11 @@ impl VoteStore {
         let mut content = [0; 16];
         content[..8].copy_from_slice(&vote.term.0.to_le_bytes());
         content[8..].copy_from_slice(&vote.voted_for.0.to_le_bytes());
-        store(&*self.disk, RecordKind::Vote, &content).inspect_err(|error| self.failed = Some(error.clone()))
+        store(&*self.disk, RecordKind::Vote, &content).inspect_err(|error| {
+            if !matches!(error, RecordError::NoRoom(_)) {
+                self.failed = Some(error.clone());
+            }
+        })
     }
 }
 
@@ -246,6 +306,31 @@ pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
 /// Replaces who takes part in the cluster; it is durable on return.
 pub fn store_members(disk: &dyn Disk, members: &Members) -> Result<(), RecordError> {
     store(disk, RecordKind::Members, &members.encode())
+}
+
+/// Reads why this replica has stopped; `None` when it has not. What is damaged is an error: the replica would take part again.
+pub fn load_conflict(disk: &dyn Disk) -> Result<Option<Conflict>, RecordError> {
+    let Some(content) = load(disk, RecordKind::Conflict)? else { return Ok(None) };
+    let conflict = Conflict::decode(&content);
+    conflict.map(Some).ok_or_else(|| damaged(RecordKind::Conflict, "it is no conflict"))
+}
+
+/// Notes why this replica has stopped: it comes back so. Durable on return.
+pub fn store_conflict(disk: &dyn Disk, conflict: &Conflict) -> Result<(), RecordError> {
+    store(disk, RecordKind::Conflict, &conflict.encode())
+}
+
+/// Reads the terms of the committed log, at least up to the newest checkpoint; empty when nobody has written them yet.
+pub fn load_terms(disk: &dyn Disk) -> Result<Terms, RecordError> {
+    let Some(content) = load(disk, RecordKind::Terms)? else { return Ok(Terms::default()) };
+    let mut rest = content.as_slice();
+    let terms = Terms::decode(&mut rest).filter(|_| rest.is_empty());
+    terms.ok_or_else(|| damaged(RecordKind::Terms, "it is no list of terms"))
+}
+
+/// Replaces the terms of the committed log, before a checkpoint of them is durable; durable on return.
+pub fn store_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), RecordError> {
+    store(disk, RecordKind::Terms, &terms.encode())
 }
 
 impl Identity {
@@ -387,6 +472,31 @@ mod tests {
         assert_eq!(saved(&disk), Ok(None));
         VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(2)).unwrap();
         assert_eq!(saved(&disk), Ok(Some(vote(2))));
+    }
+
+    #[test]
+    fn a_full_disk_takes_records_whose_room_was_kept() {
+        let disk = MemoryDisk::new();
+        assert_eq!(keep_room(&disk), Ok(true));
+        let fill = |disk: &MemoryDisk| {
+            disk.set_faults(FaultPlan { capacity_bytes: Some(disk.used_bytes()), ..FaultPlan::default() });
+        };
+        fill(&disk);
+        let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();
+        // The room for the first of each kind became the record; that for the next is taken when there is some.
+        votes.save(vote(1)).unwrap();
+        assert!(matches!(votes.save(vote(2)), Err(RecordError::NoRoom(_))), "nothing was changed");
+        assert_eq!(saved(&disk), Ok(Some(vote(1))));
+        disk.set_faults(FaultPlan::default());
+        assert_eq!(keep_room(&disk), Ok(true));
+        fill(&disk);
+        for term in 2..20 {
+            votes.save(vote(term)).unwrap();
+            assert_eq!(saved(&disk.crash(term)), Ok(Some(vote(term))));
+            store(&disk, RecordKind::Rewrite, &[1, 2, 3]).unwrap();
+            remove(&disk, RecordKind::Rewrite).unwrap();
+            assert_eq!(load(&disk, RecordKind::Rewrite), Ok(None));
+        }
     }
 
     #[test]

@@ -51,6 +51,13 @@ impl AccountFilter {
     pub fn limit_capped(&self) -> usize {
         limit_capped(self.limit)
     }
+
+    /// The same for what comes after a row of that timestamp; `None` when nothing can.
+    #[must_use]
+    pub fn after(self, last: Nanos) -> Option<Self> {
+        let range = range_after(self.timestamp_min, self.timestamp_max, last, self.flags.reversed);
+        range.map(|(timestamp_min, timestamp_max)| Self { timestamp_min, timestamp_max, ..self })
+    }
 }
 
 /// Accounts or transfers by what they carry.
@@ -86,6 +93,13 @@ impl QueryFilter {
     pub fn limit_capped(&self) -> usize {
         limit_capped(self.limit)
     }
+
+    /// The same for what comes after a row of that timestamp; `None` when nothing can.
+    #[must_use]
+    pub fn after(self, last: Nanos) -> Option<Self> {
+        let range = range_after(self.timestamp_min, self.timestamp_max, last, self.reversed);
+        range.map(|(timestamp_min, timestamp_max)| Self { timestamp_min, timestamp_max, ..self })
+    }
 }
 
 /// Change events in commit order, from a position of the history or from a moment.
@@ -119,4 +133,34 @@ fn limit_capped(limit: u32) -> usize {
 
 fn range_is_valid(min: Nanos, max: Nanos) -> bool {
     min.0 != u64::MAX && max.0 != u64::MAX && (max.0 == 0 || min <= max)
+}
+
+/// Narrows a range of time to what comes after `last`; `None` when nothing is left of it.
+const fn range_after(min: Nanos, max: Nanos, last: Nanos, is_reversed: bool) -> Option<(Nanos, Nanos)> {
+    if is_reversed {
+        let max = Nanos(last.0.saturating_sub(1));
+        // A maximum of 0 would stand for "to the end".
+        if max.0 == 0 || max.0 < min.0 { None } else { Some((min, max)) }
+    } else {
+        let min = Nanos(last.0.saturating_add(1));
+        if max.0 != 0 && min.0 > max.0 { None } else { Some((min, max)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_begins_just_after_the_last_row() {
+        let range = |min, max, last, is_reversed| {
+            range_after(Nanos(min), Nanos(max), Nanos(last), is_reversed).map(|(min, max)| (min.0, max.0))
+        };
+        assert_eq!(range(0, 0, 7, false), Some((8, 0)));
+        assert_eq!(range(0, 9, 8, false), Some((9, 9)));
+        assert_eq!(range(0, 9, 9, false), None, "the range is used up");
+        assert_eq!(range(0, 0, 7, true), Some((0, 6)));
+        assert_eq!(range(5, 0, 5, true), None, "the range is used up");
+        assert_eq!(range(0, 0, 1, true), None, "0 would stand for the end of time");
+    }
 }

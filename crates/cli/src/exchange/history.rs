@@ -12,9 +12,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use bezant_api::idempotency::{IdKind, derive_id};
+use bezant_api::idempotency::{IdKind, event_id};
 use bezant_client::{
     Account, AccountFlags, AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, Movement,
     MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer, TransferFlags,
@@ -64,6 +65,7 @@ struct Rebuilt {
 
 /// Rebuilds it.
 pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
+    let stamp = Stamp::of(&args.file)?;
     let checked = check_file(&args.file, None)?;
     let accounts = accounts_of(&checked)?;
     let total = checked.walk.movements();
@@ -73,6 +75,12 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
         return Err(not_empty(&format!("it holds {before} movements, the export {total}")));
     }
     let mut rows = Rows::open(&args.file)?;
+    if Stamp::of(&args.file)? != stamp {
+        return Err(Failure::Usage(format!(
+            "{} was changed while it was verified: nothing was sent",
+            args.file.display()
+        )));
+    }
     rows.skip_those_there(session, before).await?;
     create_accounts(session, &missing).await?;
     let bar = output::progress(total, "movements");
@@ -150,7 +158,7 @@ pub(super) async fn missing_accounts(
 }
 
 /// The account as it was created: without sums and bounds, and open unless it never was.
-fn imported_account(view: &AccountView) -> NewAccount {
+pub(super) fn imported_account(view: &AccountView) -> NewAccount {
     let flags = view.account.flags.without(AccountFlags::LINKED).union(AccountFlags::IMPORTED);
     let is_unused = view.spends.sequence == 0 && view.receipts.sequence == 0;
     let flags = if is_unused { flags } else { flags.without(AccountFlags::CLOSED) };
@@ -170,7 +178,7 @@ pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
     let transfer = &movement.transfer;
     if movement.kind == MovementKind::Expired {
         let key = format!("bezant export: expiry of {}", transfer.id);
-        let id = TransferId(derive_id(IdKind::Transfer, &key, 0));
+        let id = TransferId(event_id(IdKind::Transfer, &key, 0, 1));
         let void = NewTransfer::void(id, transfer.id);
         let flags = void.transfer.flags.union(TransferFlags::IMPORTED);
         return NewTransfer::from(Transfer { flags, timestamp: movement.timestamp, ..void.transfer });
@@ -218,7 +226,29 @@ fn refused(what: &str, name: &str, meaning: &str) -> Failure {
     Failure::Refused(format!("{what}: {name}: {meaning} Begin again with an empty folder."))
 }
 
-/// The rows of a file that was verified, from the first on.
+/// What changes when a file is written to or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let metadata = std::fs::metadata(path)
+            .map_err(|error| Failure::NotFound(format!("{} cannot be read: {error}", path.display())))?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// The rows of a file that was verified, from the first on. One that is written to meanwhile breaks a seal.
 struct Rows {
     reader: LineReader<BufReader<File>>,
 }
@@ -313,6 +343,19 @@ mod tests {
         assert!(void.flags.contains(TransferFlags::VOID_PENDING.union(TransferFlags::IMPORTED)));
         let reserve = imported_transfer(&Movement { kind: MovementKind::Pending, ..expiry }).transfer;
         assert_eq!((reserve.id, reserve.timestamp, reserve.timeout_seconds), (TransferId(7), Nanos(10), 0));
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("all.jsonl"), folder.path().join("other"));
+        std::fs::write(&path, "same").unwrap();
+        std::fs::write(&other, "same").unwrap();
+        let stamp = Stamp::of(&path).unwrap();
+        assert_eq!(Stamp::of(&path).unwrap(), stamp);
+        std::fs::rename(&other, &path).unwrap();
+        assert_ne!(Stamp::of(&path).unwrap(), stamp);
+        assert!(Stamp::of(&other).is_err());
     }
 
     #[test]

@@ -25,6 +25,9 @@ impl<T: Display> Serialize for Digits<T> {
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Digits<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text.starts_with('+') {
+            return Err(serde::de::Error::custom("an integer has no sign +"));
+        }
         text.parse().map(Self).map_err(serde::de::Error::custom)
     }
 }

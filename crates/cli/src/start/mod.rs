@@ -369,7 +369,8 @@ fn greet(
         let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
         output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
     }
-    if report.checkpoint.0 == 0 && report.entries_replayed == 0 {
+    let is_new = report.checkpoint.0 == 0 && report.entries_replayed == 0;
+    if is_new {
         output::line(&format!("a new ledger, ready in {millis} ms"))?;
     } else {
         let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
@@ -384,7 +385,11 @@ fn greet(
         ))?;
     }
     let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
+    // The end of what a start says, for scripts that wait for it.
     output::line("")?;
+    if !is_new {
+        return Ok(());
+    }
     output::line("Try next, in another terminal:")?;
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
     output::line(&format!("  bezant account create bob --asset EUR{server}"))?;

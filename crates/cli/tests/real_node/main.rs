@@ -3,7 +3,9 @@
 
 mod exposed;
 mod frames;
+mod imports;
 mod node;
+mod outcome;
 #[path = "../../src/demo/ports.rs"]
 mod ports;
 mod retry;

@@ -110,7 +110,7 @@ impl Service {
         let work = async {
             let reply = work.await?;
             // The message, and the buffer that it is encoded into.
-            answer::raise(answer::ANSWER_COST.saturating_add(size(&reply).saturating_mul(3)));
+            answer::raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
         self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
@@ -146,7 +146,7 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                let work = |input, _| std::future::ready(watch::watch_events(&self.desk, input));
+                let work = |input, deadline| watch::watch_events(&self.desk, input, deadline);
                 self.call(Call::WatchEvents, request, work, |_| 0).await
             }
         }

@@ -5,7 +5,8 @@ use bezant_api::{AccountReference, ErrorCode, Failure, v1};
 use bezant_ledger::LedgerQuery;
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{
-    AccountBalance, AccountFilter, MovementFilter, MovementNumber, Nanos, TransferId, limits,
+    AccountBalance, AccountFilter, AccountView, MovementFilter, MovementNumber, Nanos, QueryFilter,
+    TransferId, limits,
 };
 
 use crate::cluster::cluster_reply;
@@ -33,7 +34,7 @@ pub(super) async fn lookup_accounts(
     if !names.is_empty() {
         found.extend(desk.accounts(LedgerQuery::AccountsByName(names), deadline).await?);
     }
-    Ok(v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect() })
+    Ok(accounts_reply(found, false))
 }
 
 pub(super) async fn lookup_transfers(
@@ -43,7 +44,7 @@ pub(super) async fn lookup_transfers(
 ) -> Result<v1::TransfersReply, Failure> {
     check_count(request.ids.len())?;
     let ids = request.ids.into_iter().map(|id| TransferId(number(Some(id)))).collect();
-    Ok(transfers_reply(desk.history(HistoryQuery::Transfers(ids), deadline).await?))
+    Ok(transfers_reply(desk.history(HistoryQuery::Transfers(ids), deadline).await?, false))
 }
 
 pub(super) async fn get_account_transfers(
@@ -52,7 +53,9 @@ pub(super) async fn get_account_transfers(
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = filter_of(desk, request, deadline).await?;
-    Ok(transfers_reply(desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?))
+    let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let has_more = has_more_of_account(desk, &rows, filter, deadline).await?;
+    Ok(transfers_reply(rows, has_more))
 }
 
 pub(super) async fn get_account_balances(
@@ -64,8 +67,9 @@ pub(super) async fn get_account_balances(
     check_keeps_history(&account)?;
     let filter = account_filter(&request, account.id)?;
     let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let has_more = has_more_of_account(desk, &rows, filter, deadline).await?;
     let balances = balances_of(&rows, account.id).map(|balance: AccountBalance| balance.into()).collect();
-    Ok(v1::AccountBalancesReply { balances })
+    Ok(v1::AccountBalancesReply { balances, has_more })
 }
 
 pub(super) async fn get_account_movements(
@@ -76,7 +80,8 @@ pub(super) async fn get_account_movements(
     let mut filter = filter_of(desk, request, deadline).await?;
     filter.limit = capped(filter.limit);
     let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
-    Ok(rows.into_iter().collect())
+    let has_more = has_more_of_account(desk, &rows, filter, deadline).await?;
+    Ok(v1::MovementsReply { has_more, ..rows.into_iter().collect() })
 }
 
 pub(super) async fn query_accounts(
@@ -84,8 +89,17 @@ pub(super) async fn query_accounts(
     request: v1::QueryFilter,
     deadline: Deadline,
 ) -> Result<v1::AccountsReply, Failure> {
-    let found = desk.accounts(LedgerQuery::QueryAccounts(query_filter(&request)?), deadline).await?;
-    Ok(v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect() })
+    let filter = query_filter(&request)?;
+    let found = desk.accounts(LedgerQuery::QueryAccounts(filter), deadline).await?;
+    let last = found.last().filter(|_| found.len() >= filter.limit_capped());
+    let has_more = match last.and_then(|last| filter.after(last.account.timestamp)) {
+        Some(rest) => {
+            let rest = LedgerQuery::QueryAccounts(QueryFilter { limit: 1, ..rest });
+            !desk.accounts(rest, deadline).await?.is_empty()
+        }
+        None => false,
+    };
+    Ok(accounts_reply(found, has_more))
 }
 
 pub(super) async fn query_transfers(
@@ -94,7 +108,16 @@ pub(super) async fn query_transfers(
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = query_filter(&request)?;
-    Ok(transfers_reply(desk.history(HistoryQuery::QueryTransfers(filter), deadline).await?))
+    let rows = desk.history(HistoryQuery::QueryTransfers(filter), deadline).await?;
+    let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
+    let has_more = match last.and_then(|(_, last)| filter.after(last.timestamp)) {
+        Some(rest) => {
+            let rest = HistoryQuery::QueryTransfers(QueryFilter { limit: 1, ..rest });
+            !desk.history(rest, deadline).await?.is_empty()
+        }
+        None => false,
+    };
+    Ok(transfers_reply(rows, has_more))
 }
 
 pub(super) async fn list_assets(
@@ -129,11 +152,22 @@ pub(super) async fn get_movements(
 ) -> Result<v1::MovementsReply, Failure> {
     let filter = MovementFilter {
         from: MovementNumber(request.from),
-        timestamp_min: Nanos(0),
-        timestamp_max: Nanos(0),
+        timestamp_min: Nanos(request.timestamp_min),
+        timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
-    Ok(desk.history(HistoryQuery::Movements(filter), deadline).await?.into_iter().collect())
+    desk.check_position(filter.from, deadline).await?;
+    let rows = desk.history(HistoryQuery::Movements(filter), deadline).await?;
+    let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
+    let has_more = match last {
+        Some((last, _)) => {
+            let from = MovementNumber(last.0.saturating_add(1));
+            let rest = HistoryQuery::Movements(MovementFilter { from, limit: 1, ..filter });
+            !desk.history(rest, deadline).await?.is_empty()
+        }
+        None => false,
+    };
+    Ok(v1::MovementsReply { has_more, ..rows.into_iter().collect() })
 }
 
 async fn filter_of(
@@ -146,8 +180,26 @@ async fn filter_of(
     Ok(account_filter(&request, account_id)?)
 }
 
-fn transfers_reply(rows: HistoryAnswer) -> v1::TransfersReply {
-    v1::TransfersReply { transfers: rows.into_iter().map(|(_, row)| row.transfer.into()).collect() }
+/// True when rows of an account exist after these. That is asked only where the answer is full.
+async fn has_more_of_account(
+    desk: &Desk,
+    rows: &HistoryAnswer,
+    filter: AccountFilter,
+    deadline: Deadline,
+) -> Result<bool, Failure> {
+    let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
+    let Some(rest) = last.and_then(|(_, last)| filter.after(last.timestamp)) else { return Ok(false) };
+    let rest = HistoryQuery::AccountTransfers(AccountFilter { limit: 1, ..rest });
+    Ok(!desk.history(rest, deadline).await?.is_empty())
+}
+
+fn accounts_reply(found: Vec<AccountView>, has_more: bool) -> v1::AccountsReply {
+    v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect(), has_more }
+}
+
+fn transfers_reply(rows: HistoryAnswer, has_more: bool) -> v1::TransfersReply {
+    let transfers = rows.into_iter().map(|(_, row)| row.transfer.into()).collect();
+    v1::TransfersReply { transfers, has_more }
 }
 
 fn check_count(count: usize) -> Result<(), Failure> {

@@ -118,6 +118,16 @@ impl Server {
         self.raw(&format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n")).await
     }
 
+    /// The status of an answer; `None` when the connection found no place.
+    pub(crate) async fn try_get(&self, path: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(self.address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.ok()?;
+        std::str::from_utf8(&head[9..]).ok()?.parse().ok()
+    }
+
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let size = body.len();
         self.raw(&format!(

@@ -18,6 +18,9 @@ pub enum HistoryError {
     /// The disk refused; after a failed write the history takes no more rows.
     #[error("the disk failed under the history: {0}")]
     Disk(#[from] DiskError),
+    /// There is no room. What was to be written waits in memory: it goes on when there is room.
+    #[error(transparent)]
+    NoRoom(DiskError),
     /// The disk holds something else than what was written. Such rows are never served.
     #[error("{file} is damaged at offset {offset}: {advice}")]
     Damaged {

@@ -73,6 +73,8 @@ pub(crate) enum Outcome {
     Merged(Arc<Run>),
     /// An input of the merge is damaged.
     Failed,
+    /// There was no room: the same work comes again.
+    NoRoom,
     RebuildingMovements(Box<Rebuild<Movement>>),
     RebuildingRefusals(Box<Rebuild<Refusal>>),
     /// First runs take the place of a damaged one.
@@ -82,6 +84,14 @@ pub(crate) enum Outcome {
 impl Job {
     /// Does the work. After an error the history builds no index any more; rows and answers stay right.
     pub fn run(self) -> Result<Finished, HistoryError> {
+        match self.work() {
+            // A run has its name when all of it is there: what was written of it is nothing.
+            Err(HistoryError::Disk(DiskError::Full { .. })) => Ok(Finished { outcome: Outcome::NoRoom }),
+            outcome => Ok(Finished { outcome: outcome? }),
+        }
+    }
+
+    fn work(self) -> Result<Outcome, HistoryError> {
         let Self { disk, work } = self;
         let outcome = match work {
             Work::BuildMovements(work) => Outcome::Built(Arc::new(work.run(disk)?)),
@@ -91,7 +101,14 @@ impl Job {
             Work::RebuildMovements(work) => work.run(&disk, Outcome::RebuildingMovements)?,
             Work::RebuildRefusals(work) => work.run(&disk, Outcome::RebuildingRefusals)?,
         };
-        Ok(Finished { outcome })
+        Ok(outcome)
+    }
+}
+
+impl Finished {
+    /// True when there was no room for the work: it comes again, and is better left until there is.
+    pub const fn lacks_room(&self) -> bool {
+        matches!(self.outcome, Outcome::NoRoom)
     }
 }
 

@@ -51,6 +51,7 @@ mod tail_file;
 mod tests;
 mod view;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bezant_types::{HistoryPosition, Movement, Refusal, RowBatch};
@@ -82,6 +83,8 @@ pub struct History {
     movements: RowWriter<Movement>,
     refusals: RowWriter<Refusal>,
     schedule: Schedule,
+    /// Rows that readers see and that have no room on the disk yet.
+    waiting: VecDeque<(RowBatch<Movement>, RowBatch<Refusal>)>,
     /// What was last flushed.
     flushed: HistoryPosition,
     /// Positions that have a tail file.
@@ -114,6 +117,7 @@ impl History {
             shared: Arc::new(Shared::new(state)),
             movements: movement_writer,
             refusals: refusal_writer,
+            waiting: VecDeque::new(),
             flushed: position,
             tails: folder.tails,
             poison: None,
@@ -143,19 +147,32 @@ impl History {
     /// Adds the rows of an entry, in order. Readers see them when this returns; durable after a flush.
     ///
     /// Readers see them after an error too, here or before: whoever was told that a row was applied can read
-    /// it, though nothing more is written. What is appended then stays in memory.
+    /// it, though nothing more is written. What is appended then stays in memory; after [`HistoryError::NoRoom`]
+    /// until [`write_waiting`](Self::write_waiting) finds room.
     pub fn append(
         &mut self,
         movements: RowBatch<Movement>,
         refusals: RowBatch<Refusal>,
     ) -> Result<HistoryPosition, HistoryError> {
-        let (new_movements, new_refusals) = (RowBatch::clone(&movements), RowBatch::clone(&refusals));
+        if self.poison.is_none() {
+            self.waiting.push_back((RowBatch::clone(&movements), RowBatch::clone(&refusals)));
+        }
         self.publish_rows(movements, refusals);
-        self.guarded(|history| history.append_rows(&new_movements, &new_refusals))
+        self.write_waiting()
+    }
+
+    /// Writes what was appended while there was no room; does nothing when nothing waits.
+    pub fn write_waiting(&mut self) -> Result<HistoryPosition, HistoryError> {
+        while let Some((movements, refusals)) = self.waiting.front().cloned() {
+            self.guarded(|history| history.append_rows(&movements, &refusals))?;
+            self.waiting.pop_front();
+        }
+        self.guarded(|history| Ok(history.position()))
     }
 
     /// Makes everything durable that was appended before. Rows were mostly written already.
     pub fn flush(&mut self) -> Result<HistoryPosition, HistoryError> {
+        self.write_waiting()?;
         self.guarded(Self::flush_rows)
     }
 
@@ -178,14 +195,16 @@ impl History {
         self.guarded(|history| Ok(history.schedule.complete(&history.shared, finished.outcome)?))
     }
 
-    /// Does one job here, for programs without a thread to spare. True when more waits.
+    /// Does one job here, for programs without a thread to spare. True when more waits, and there is room for it.
     pub fn maintain(&mut self) -> Result<bool, HistoryError> {
         let Some(job) = self.next_job() else { return Ok(false) };
-        self.guarded(|history| {
+        let lacks_room = self.guarded(|history| {
             let finished = job.run()?;
-            Ok(history.schedule.complete(&history.shared, finished.outcome)?)
+            let lacks_room = finished.lacks_room();
+            history.schedule.complete(&history.shared, finished.outcome)?;
+            Ok(lacks_room)
         })?;
-        Ok(self.schedule.has_work(&self.shared))
+        Ok(!lacks_room && self.schedule.has_work(&self.shared))
     }
 
     /// Does what may write, unless a write failed before; remembers a failure.
@@ -197,7 +216,9 @@ impl History {
             return Err(HistoryError::Poisoned { reason: reason.clone() });
         }
         let result = write(self);
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && !matches!(error, HistoryError::NoRoom(_))
+        {
             self.poison = Some(error.to_string());
         }
         result
@@ -218,6 +239,9 @@ impl History {
         movements: &[Movement],
         refusals: &[Refusal],
     ) -> Result<HistoryPosition, HistoryError> {
+        // Before the first of them is taken: then all of them can be written.
+        self.movements.reserve(movements.len())?;
+        self.refusals.reserve(refusals.len())?;
         self.movements.append(movements)?;
         self.refusals.append(refusals)?;
         self.publish_files()?;

@@ -194,6 +194,23 @@ impl<R: Row> RowWriter<R> {
         self.buffer_page.div_ceil(self.layout.file_pages)
     }
 
+    /// Takes the room on the disk for all pages that so many more rows fill. Where there is none, nothing is written.
+    pub(crate) fn reserve(&mut self, rows: usize) -> Result<(), HistoryError> {
+        let end = (self.next + rows as u64) / R::PER_PAGE;
+        let mut page = self.buffer_page;
+        while page < end {
+            let number = page / self.layout.file_pages;
+            let first = number * self.layout.file_pages;
+            let until = end.min(first + self.layout.file_pages);
+            self.file_for(number, (until - first) * PAGE_SIZE).map_err(|error| match error {
+                HistoryError::Disk(full @ DiskError::Full { .. }) => HistoryError::NoRoom(full),
+                other => other,
+            })?;
+            page = until;
+        }
+        Ok(())
+    }
+
     /// Takes rows; writes the buffer whenever it is full.
     pub(crate) fn append(&mut self, rows: &[R]) -> Result<(), HistoryError> {
         for row in rows {

@@ -74,7 +74,7 @@ impl Schedule {
             }
             Outcome::Begun(merge) => self.merges.push(merge),
             Outcome::Merged(run) => self.put_merged(shared, run)?,
-            Outcome::Failed => {}
+            Outcome::Failed | Outcome::NoRoom => {}
             Outcome::RebuildingMovements(work) => self.rebuild = Some(Work::RebuildMovements(work)),
             Outcome::RebuildingRefusals(work) => self.rebuild = Some(Work::RebuildRefusals(work)),
             Outcome::Rebuilt(damaged, built) => self.put_rebuilt(shared, &damaged, &built)?,

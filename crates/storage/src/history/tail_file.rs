@@ -27,22 +27,27 @@ pub(crate) fn parse(file: &str) -> Option<HistoryPosition> {
     (file_name(position) == file).then_some(position)
 }
 
-/// Makes the begun pages durable.
+/// Makes the begun pages durable. Where there is no room, no earlier file has changed.
 pub(crate) fn write(
     disk: &Arc<dyn Disk>,
     movements: &RowWriter<impl Row>,
     refusals: &RowWriter<impl Row>,
-) -> Result<HistoryPosition, DiskError> {
+) -> Result<HistoryPosition, HistoryError> {
+    let no_room = |error| match error {
+        DiskError::Full { .. } => HistoryError::NoRoom(error),
+        other => HistoryError::Disk(other),
+    };
     let position = HistoryPosition { movements: movements.next(), refusals: refusals.next() };
     let name = file_name(position);
     let file = match disk.open(&name, OpenMode::Write) {
-        Err(DiskError::NotFound { .. }) => disk.open(&name, OpenMode::Create)?,
+        Err(DiskError::NotFound { .. }) => disk.open(&name, OpenMode::Create).map_err(no_room)?,
         // A flush at this position before a crash wrote the same bytes, or some of them.
         other => other?,
     };
     let mut bytes = movements.begun_page().to_vec();
     bytes.extend_from_slice(&refusals.begun_page());
-    file.write_at(0, &bytes)?;
+    // A piece that was written is written over by the next try, or removed as any file that no checkpoint needs.
+    file.write_at(0, &bytes).map_err(no_room)?;
     file.sync()?;
     disk.sync_folder()?;
     Ok(position)

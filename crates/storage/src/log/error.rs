@@ -6,7 +6,8 @@ use thiserror::Error;
 use crate::disk::DiskError;
 use crate::record::RecordError;
 
-/// Why the log was not opened, read or written. After one of these from a write, the log stays closed.
+/// Why the log was not opened, read or written. After one of these from a write, the log stays closed; but for
+/// [`TooLarge`](Self::TooLarge) and [`NoRoom`](Self::NoRoom).
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogError {
@@ -56,12 +57,25 @@ pub enum LogError {
         /// Bytes that a payload may have.
         limit: usize,
     },
+    /// There is no room. Nothing of what was to be done next was written, and the log is open: the same call again goes
+    /// on when there is room.
+    #[error(transparent)]
+    NoRoom(DiskError),
     /// The note of a change under way cannot be read or written.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(RecordError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+impl From<RecordError> for LogError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::NoRoom(error) => Self::NoRoom(error),
+            other => Self::Record(other),
+        }
+    }
 }
 
 /// What helps when a file is damaged or gone.

@@ -204,7 +204,7 @@ fn inspect_segment(
 
 /// Keeps what is wrong with the log; hands back what is wrong with the disk.
 fn note(summary: &mut LogSummary, error: LogError) -> Result<(), LogError> {
-    if matches!(error, LogError::Disk(_) | LogError::Record(RecordError::Disk(_))) {
+    if matches!(error, LogError::Disk(_) | LogError::NoRoom(_) | LogError::Record(RecordError::Disk(_))) {
         return Err(error);
     }
     if !summary.damage.contains(&error) {

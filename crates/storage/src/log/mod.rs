@@ -10,6 +10,8 @@
 //!   of `rewrite`, which are noted first, and for the same bytes in the same place, at an opening.
 //! - Bytes that were acknowledged are never cut: damage is refused ([`LogError::Damaged`]), and only a
 //!   torn write that nobody was told of is cut, and reported.
+//! - A full disk is no broken one: where there is no room for the next segment, nothing of it was written, and the same
+//!   call goes on when there is ([`LogError::NoRoom`]).
 //! - After a failed write or sync the log is closed for good: every later call answers the same error. It
 //!   never syncs again over a failure, for the system may have forgotten what it could not write. The next process
 //!   may still read it: an opening writes what it relies on again, and syncs that.
@@ -36,7 +38,7 @@ use bezant_consensus::LogEntry;
 use bezant_types::{LogIndex, Term, limits};
 
 use crate::aligned::AlignedBuffer;
-use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 pub use error::LogError;
 pub use frame::FrameKind;
 use frame::{FRAME_HEADER_SIZE, FrameHeader};
@@ -99,6 +101,9 @@ pub struct Recovered {
     pub last_term: Term,
     /// The torn write that was cut, if there was one: to be told to the operator.
     pub cut: Option<CutTail>,
+    /// The last entry that the newest segment says to be committed; 0 when it says nothing. What the others say comes from
+    /// [`Replay::committed`] once all entries were read.
+    pub committed: LogIndex,
 }
 
 /// The log, open for writing.
@@ -110,6 +115,10 @@ pub struct Log {
     /// Of the last segment.
     file: Arc<dyn DiskFile>,
     staging: Staging,
+    /// Pieces of the group under way that are durable; `None` while no flush waits for room.
+    flushing: Option<usize>,
+    /// The committed index that the group under way says; `None` = it says none.
+    saying: Option<LogIndex>,
     preparer: Preparer,
     segment_size: u64,
     payload_size_max: usize,
@@ -117,6 +126,9 @@ pub struct Log {
     last_term: Term,
     durable_index: LogIndex,
     marked_index: LogIndex,
+    /// The last entry that is known to be committed, and what of that the disk says.
+    committed: LogIndex,
+    noted: LogIndex,
     /// Number of the last flush.
     group: u64,
     /// A reset that was noted and is not done.
@@ -176,11 +188,14 @@ impl Log {
             last_index: tail.last_index,
             last_term: tail.last_term,
             cut: tail.cut,
+            committed: tail.committed,
         };
-        let log = Self {
+        let mut log = Self {
             disk,
             file,
             staging: Staging::new(last, tail.offset, options.segment_size),
+            flushing: None,
+            saying: None,
             segments: chain.needed,
             preparer,
             segment_size: options.segment_size,
@@ -189,11 +204,14 @@ impl Log {
             last_term: tail.last_term,
             durable_index: tail.last_index,
             marked_index: tail.marked_index,
+            committed: tail.committed,
+            noted: tail.committed,
             group: tail.group,
             planned: None,
             failed: None,
             stats: LogStats::default(),
         };
+        log.staging.committed = log.committed;
         Ok((log, recovered))
     }
 
@@ -211,11 +229,14 @@ impl Log {
             last_index: zero,
             last_term: Term(0),
             cut: None,
+            committed: zero,
         };
         let log = Self {
             disk,
             file,
             staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
+            flushing: None,
+            saying: None,
             segments: vec![header],
             preparer,
             segment_size,
@@ -224,6 +245,8 @@ impl Log {
             last_term: Term(0),
             durable_index: zero,
             marked_index: zero,
+            committed: zero,
+            noted: zero,
             group: 0,
             planned: None,
             failed: None,
@@ -279,9 +302,10 @@ impl Log {
     /// Whoever puts another entry in the place of one that is there calls [`truncate`](Self::truncate) first.
     ///
     /// # Panics
-    /// When the entry does not follow the last one.
+    /// When the entry does not follow the last one, or a flush waits for room: that one is to be ended first.
     pub fn append(&mut self, entry: &LogEntry) -> Result<(), LogError> {
         self.check_failed()?;
+        assert_eq!(self.flushing, None, "a group that is being written takes no more entries");
         assert_eq!(entry.index, self.last_index.next(), "entries have no gaps");
         assert!(entry.term >= self.last_term, "terms never go back");
         if entry.payload.len() > self.payload_size_max {
@@ -295,6 +319,22 @@ impl Log {
         Ok(())
     }
 
+    /// Everything up to here is committed: the next flush says so on the disk, and costs nothing more for it. No I/O.
+    pub fn note_committed(&mut self, index: LogIndex) {
+        self.committed = self.committed.max(index.min(self.last_index));
+        self.staging.committed = self.committed;
+    }
+
+    /// The last entry of which the disk says that it is committed.
+    pub const fn noted(&self) -> LogIndex {
+        self.noted
+    }
+
+    /// True when the disk does not say yet what is known to be committed: [`mark`](Self::mark) says it.
+    pub fn needs_note(&self) -> bool {
+        self.noted < self.committed
+    }
+
     /// Makes everything staged durable; says up to where the log is durable then.
     pub fn flush(&mut self) -> Result<LogIndex, LogError> {
         self.check_failed()?;
@@ -304,11 +344,19 @@ impl Log {
         Ok(self.durable_index)
     }
 
+    /// An error when the folder or the file that is being written was deleted or replaced: what lies there then is not
+    /// what an opening finds. Closes the log for good.
+    pub fn check_place(&mut self) -> Result<(), LogError> {
+        self.check_failed()?;
+        let checked = self.file.check_place().and_then(|()| self.disk.check_place());
+        checked.map_err(|error| self.fail(error.into()))
+    }
+
     /// Writes down that everything appended so far is acknowledged, so that later damage to the last group is
     /// known for damage. For idle moments and a clean stop; does nothing when it was said already.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        if self.marked_index < self.durable_index {
+        if self.marked_index < self.durable_index || self.needs_note() {
             let index = self.durable_index;
             self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
             self.write_staged().map_err(|error| self.fail(error))?;
@@ -347,6 +395,10 @@ impl Log {
         self.last_term = end.last_term;
         self.durable_index = after;
         self.marked_index = end.marked_index;
+        // What said it may have been cut off: the next flush says it again.
+        self.committed = self.committed.min(after);
+        self.staging.committed = self.committed;
+        self.noted = LogIndex(0);
         self.group = end.group;
         Ok(())
     }
@@ -395,6 +447,9 @@ impl Log {
         self.last_term = term;
         self.durable_index = index;
         self.marked_index = index;
+        self.committed = index;
+        self.staging.committed = index;
+        self.noted = index;
         self.group = 0;
         self.planned = None;
         Ok(())
@@ -435,9 +490,17 @@ impl Log {
     }
 
     fn write_staged(&mut self) -> Result<(), LogError> {
-        self.group += 1;
-        self.staging.close(self.group, self.durable_index);
-        for number in 0..self.staging.pieces.len() {
+        let begun = match self.flushing {
+            Some(begun) => begun,
+            None => {
+                self.group += 1;
+                let is_said = self.staging.close(self.group, self.durable_index);
+                self.saying = is_said.then_some(self.committed);
+                0
+            }
+        };
+        for number in begun..self.staging.pieces.len() {
+            self.flushing = Some(number);
             let piece = self.staging.pieces[number];
             let bytes = self.staging.piece_bytes(number);
             self.stats.written_bytes += bytes.len() as u64;
@@ -455,6 +518,11 @@ impl Log {
             }
         }
         self.staging.clear();
+        // What was committed when the group was closed: more may be by now, if the disk had no room for a while.
+        if let Some(committed) = self.saying.take() {
+            self.noted = committed;
+        }
+        self.flushing = None;
         self.stats.flushes += 1;
         self.stats.entries += self.last_index.0 - self.durable_index.0;
         self.durable_index = self.last_index;
@@ -488,9 +556,11 @@ impl Log {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Closes the log for good.
+    /// Closes the log for good, but where nothing was written for want of room.
     fn fail(&mut self, error: LogError) -> LogError {
-        self.failed = Some(error.clone());
+        if !matches!(error, LogError::NoRoom(_)) {
+            self.failed = Some(error.clone());
+        }
         error
     }
 }
@@ -523,15 +593,19 @@ fn create_first(
     Ok((header, file))
 }
 
-/// Makes a segment that begins with `bytes`: durable first, named then.
+/// Makes a segment that begins with `bytes`: durable first, named then. Where there is no room, there is no segment.
 fn begin_segment(
     disk: &dyn Disk,
     preparer: &Preparer,
     header: &SegmentHeader,
     bytes: &[u8],
 ) -> Result<Arc<dyn DiskFile>, LogError> {
-    let prepared = preparer.take()?;
-    prepared.file.write_at(0, bytes)?;
+    let no_room = |error| match error {
+        DiskError::Full { .. } => LogError::NoRoom(error),
+        other => LogError::Disk(other),
+    };
+    let prepared = preparer.take().map_err(no_room)?;
+    prepared.file.write_at(0, bytes).map_err(no_room)?;
     prepared.file.sync()?;
     disk.rename(segment::PREPARED_NAME, &header.name())?;
     drop(prepared);

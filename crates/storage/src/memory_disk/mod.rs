@@ -215,6 +215,16 @@ impl Disk for MemoryDisk {
         })
     }
 
+    fn exchange(&self, one: &str, other: &str) -> Result<bool, DiskError> {
+        self.change(one, "exchange", |state| {
+            state.find(one)?;
+            state.find(other)?;
+            state.exchange(one, other);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
     fn sync_folder(&self) -> Result<(), DiskError> {
         let mut state = self.lock();
         match state.begin(".", "sync folder")? {

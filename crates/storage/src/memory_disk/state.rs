@@ -94,6 +94,7 @@ enum NameChange {
     Put(String, FileNumber),
     Remove(String),
     Rename(String, String, FileNumber),
+    Exchange(String, String),
 }
 
 impl NameChange {
@@ -101,7 +102,7 @@ impl NameChange {
     const fn number(&self) -> Option<FileNumber> {
         match self {
             Self::Put(_, number) | Self::Rename(_, _, number) => Some(*number),
-            Self::Remove(_) => None,
+            Self::Remove(_) | Self::Exchange(..) => None,
         }
     }
 
@@ -116,6 +117,13 @@ impl NameChange {
             Self::Rename(from, to, number) => {
                 names.remove(from);
                 names.insert(to.clone(), *number);
+            }
+            // Only what both names had is exchanged: a crash may have lost one of them before.
+            Self::Exchange(one, other) => {
+                if let (Some(first), Some(second)) = (names.get(one).copied(), names.get(other).copied()) {
+                    names.insert(one.clone(), second);
+                    names.insert(other.clone(), first);
+                }
             }
         }
     }
@@ -162,6 +170,10 @@ impl State {
 
     pub(super) fn rename(&mut self, from: &str, to: &str, number: FileNumber) {
         self.change(NameChange::Rename(from.to_owned(), to.to_owned(), number));
+    }
+
+    pub(super) fn exchange(&mut self, one: &str, other: &str) {
+        self.change(NameChange::Exchange(one.to_owned(), other.to_owned()));
     }
 
     pub(super) fn sync_folder(&mut self) {

@@ -1,0 +1,127 @@
+//! Whose a folder is: locks on the folder itself, on its `lock` file, and on the files of the log.
+//!
+//! The lock that counts is on the folder's own descriptor: there is no name of it that could be deleted. The `lock`
+//! file is held too, for programs older than that, and says which process it is. A file of the log may have another
+//! name in another folder (a copy of hard links); so each that is written is locked itself.
+//!
+//! All are advisory locks of whole files (`flock`), which the system takes back when the process ends, however it does.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bezant_storage::disk::DiskError;
+use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use crate::file_disk::failure;
+
+/// Held by the process that uses the folder, and names it.
+pub(crate) const LOCK_NAME: &str = "lock";
+/// What the names of files begin with that are locked when they are written.
+const CLAIMED: &str = "log-";
+const LOCK_MODE: u32 = 0o600;
+
+/// Holds a folder for this process alone, or for all who only look. What is returned holds the `lock` file until it is
+/// dropped; the folder's own lock belongs to its descriptor.
+pub(crate) fn hold_folder(folder: &File, name: &str, writes: bool) -> Result<Option<File>, DiskError> {
+    let tried = if writes { folder.try_lock() } else { folder.try_lock_shared() };
+    match tried {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(locked(folder, name)),
+        Err(TryLockError::Error(error)) if is_impossible(&error) => {
+            tracing::warn!(
+                "this file system locks no folders: do not delete {name}/{LOCK_NAME} while a node runs"
+            );
+        }
+        Err(TryLockError::Error(error)) => return Err(failure("lock", name, &error)),
+    }
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(LOCK_MODE));
+    let flags = if writes { flags | OFlags::CREATE } else { OFlags::RDONLY | OFlags::CLOEXEC };
+    let lock = match openat(folder, LOCK_NAME, flags, mode) {
+        Ok(lock) => File::from(lock),
+        Err(Errno::NOENT) if !writes => return Ok(None),
+        Err(error) => return Err(failure("open the lock", name, &error.into())),
+    };
+    let tried = if writes { lock.try_lock() } else { lock.try_lock_shared() };
+    tried.map_err(|error| match error {
+        TryLockError::WouldBlock => locked(folder, name),
+        TryLockError::Error(error) => failure("lock", name, &error),
+    })?;
+    if writes {
+        // A full disk takes no word, and the lock holds without it.
+        drop(lock.set_len(0).and_then(|()| lock.write_all_at(std::process::id().to_string().as_bytes(), 0)));
+    }
+    Ok(Some(lock))
+}
+
+fn locked(folder: &File, name: &str) -> DiskError {
+    DiskError::Locked { folder: name.to_owned(), holder: holder(folder) }
+}
+
+/// The process that holds the folder, as it has said; `None` where nothing says it.
+fn holder(folder: &File) -> Option<u32> {
+    let lock = openat(folder, LOCK_NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    File::from(lock).take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Some network file systems do not lock what is open for reading alone, as a folder always is.
+fn is_impossible(error: &io::Error) -> bool {
+    let number = Errno::from_io_error(error);
+    [Errno::BADF, Errno::INVAL, Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::ISDIR]
+        .iter()
+        .any(|known| number == Some(*known))
+        || error.kind() == ErrorKind::Unsupported
+}
+
+/// A locked file; it is free when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    _locked: File,
+}
+
+/// Files of the log that this process holds, by device and number: it opens one as often as it wants.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    held: Mutex<BTreeMap<(u64, u64), Weak<Claim>>>,
+}
+
+impl Claims {
+    /// Holds a file of the log that was opened: for this process alone when it is written, for all who look when the
+    /// folder is only looked at. `None` for other files, and for what a process reads of its own.
+    pub(crate) fn claim(
+        &self,
+        folder: &File,
+        name: &str,
+        file: &File,
+        writes: bool,
+        only_looks: bool,
+    ) -> Result<Option<Arc<Claim>>, DiskError> {
+        if !name.starts_with(CLAIMED) || !(writes || only_looks) {
+            return Ok(None);
+        }
+        let found = fstat(file).map_err(|error| failure("look at", name, &error.into()))?;
+        let key = (found.st_dev, found.st_ino);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(claim) = held.get(&key).and_then(Weak::upgrade) {
+            return Ok(Some(claim));
+        }
+        let copy = file.try_clone().map_err(|error| failure("lock", name, &error))?;
+        let tried = if writes { copy.try_lock() } else { copy.try_lock_shared() };
+        match tried {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(locked(folder, name)),
+            // The folder's lock has told.
+            Err(TryLockError::Error(error)) if is_impossible(&error) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(failure("lock", name, &error)),
+        }
+        held.retain(|_, claim| claim.strong_count() > 0);
+        let claim = Arc::new(Claim { _locked: copy });
+        held.insert(key, Arc::downgrade(&claim));
+        Ok(Some(claim))
+    }
+}

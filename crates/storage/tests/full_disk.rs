@@ -1,0 +1,151 @@
+//! A disk that is full is no broken one: what finds no room goes on where it stood when there is some, and nothing that was
+//! confirmed is lost whenever the power fails.
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod common;
+
+use std::sync::Arc;
+
+use bezant_storage::log::LogError;
+use bezant_storage::{FaultPlan, History, HistoryError, HistoryQuery, MemoryDisk};
+use bezant_types::{
+    Balances, Head, HistoryPosition, LogIndex, Movement, MovementKind, MovementNumber, Nanos, RowBatch, Term,
+    Transfer, TransferId,
+};
+use common::{entry, open, recover};
+
+fn fill(disk: &MemoryDisk) {
+    disk.set_faults(FaultPlan { capacity_bytes: Some(disk.used_bytes()), ..FaultPlan::default() });
+}
+
+fn make_room(disk: &MemoryDisk) {
+    disk.set_faults(FaultPlan::default());
+}
+
+#[test]
+fn a_log_without_room_goes_on_where_it_stood() {
+    for size in [100, 9_000, 40_000] {
+        let disk = MemoryDisk::new();
+        let (mut log, _) = open(&disk).unwrap();
+        fill(&disk);
+        let mut refusals = 0;
+        for index in 1..=40 {
+            log.append(&entry(index, size)).unwrap();
+            while let Err(error) = log.flush() {
+                assert!(matches!(error, LogError::NoRoom(_)), "{error}");
+                assert_eq!(log.durable_index(), LogIndex(index - 1), "nothing more is promised");
+                for seed in 0..4 {
+                    let found = recover(&disk.crash(seed)).unwrap();
+                    assert!(found.len() as u64 >= index - 1, "{} of {}", found.len(), index - 1);
+                }
+                assert!(log.flush().is_err(), "it stays so");
+                make_room(&disk);
+                assert_eq!(log.flush(), Ok(LogIndex(index)), "and goes on");
+                fill(&disk);
+                refusals += 1;
+            }
+            if index % 7 == 0 && log.mark().is_err() {
+                make_room(&disk);
+                log.mark().unwrap();
+                fill(&disk);
+            }
+        }
+        assert!(refusals > 0 || size == 100, "segments were needed");
+        let found = recover(&disk.crash(9)).unwrap();
+        assert_eq!(found, (1..=40).map(|index| entry(index, size)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_group_that_waits_for_room_is_written_once() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    // One flush over three segments, of which the first is there.
+    for index in 1..=4 {
+        log.append(&entry(index, 40_000)).unwrap();
+    }
+    disk.set_faults(FaultPlan {
+        capacity_bytes: Some(disk.used_bytes() + (64 << 10)),
+        ..FaultPlan::default()
+    });
+    assert!(matches!(log.flush(), Err(LogError::NoRoom(_))));
+    make_room(&disk);
+    assert_eq!(log.flush(), Ok(LogIndex(4)));
+    log.append(&entry(5, 100)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(
+        recover(&disk.crash(1)).unwrap(),
+        (1..=5)
+            .map(|index| {
+                let size = if index == 5 { 100 } else { 40_000 };
+                entry(index, size)
+            })
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_log_that_begins_anew_without_room_can_begin_later() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    log.append(&entry(1, 100)).unwrap();
+    log.plan_reset(LogIndex(9), Term(4)).unwrap();
+    disk.set_faults(FaultPlan { capacity_bytes: Some(10_000), ..FaultPlan::default() });
+    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoRoom(_))));
+    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoRoom(_))));
+    make_room(&disk);
+    log.reset(LogIndex(9), Term(4)).unwrap();
+    assert_eq!(log.last_index(), LogIndex(9));
+}
+
+fn rows(numbers: std::ops::Range<u64>) -> RowBatch<Movement> {
+    let movement = |number: u64| Movement {
+        transfer: Transfer { id: TransferId(u128::from(number) + 1), ..Transfer::default() },
+        kind: MovementKind::SinglePhase,
+        timestamp: Nanos(number + 1),
+        debit: Balances::default(),
+        credit: Balances::default(),
+        debit_head: Head::NONE,
+        credit_head: Head::NONE,
+    };
+    RowBatch::new(numbers.map(movement).collect())
+}
+
+#[test]
+fn a_history_without_room_shows_its_rows_and_writes_them_later() {
+    let disk = MemoryDisk::new();
+    let mut history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
+    fill(&disk);
+    let mut waits = false;
+    for number in 0..40 {
+        let appended = history.append(rows(number * 100..(number + 1) * 100), RowBatch::default());
+        waits |= matches!(appended, Err(HistoryError::NoRoom(_)));
+        assert!(appended.is_ok() || waits, "{appended:?}");
+    }
+    assert!(waits, "rows take room");
+    assert!(matches!(history.flush(), Err(HistoryError::NoRoom(_))));
+    let reader = history.reader();
+    let wanted = HistoryQuery::Transfers(vec![TransferId(1), TransferId(4000)]);
+    assert_eq!(reader.read(&wanted, MovementNumber(u64::MAX)).unwrap().len(), 2, "readers see them");
+    make_room(&disk);
+    let flushed = history.flush().unwrap();
+    assert_eq!(flushed, HistoryPosition { movements: 4000, refusals: 0 });
+    let reopened = History::open(Arc::new(disk.crash(3)), flushed).unwrap();
+    assert_eq!(reopened.reader().read(&wanted, MovementNumber(u64::MAX)).unwrap().len(), 2);
+}
+
+#[test]
+fn an_index_without_room_is_built_later() {
+    let disk = MemoryDisk::new();
+    let mut history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
+    history.append(rows(0..98_304), RowBatch::default()).unwrap();
+    fill(&disk);
+    let finished = history.next_job().unwrap().run().unwrap();
+    assert!(finished.lacks_room());
+    history.complete(finished).unwrap();
+    make_room(&disk);
+    let finished = history.next_job().expect("the work comes again").run().unwrap();
+    assert!(!finished.lacks_room());
+    history.complete(finished).unwrap();
+    assert_eq!(history.unindexed_rows().movements, 0);
+}
