@@ -99,26 +99,37 @@ impl Door {
     }
 }
 
+/// The work on an answer.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Outbound>, Infallible>> + Send>>;
+
 impl HyperService<Request<Incoming>> for Door {
     type Response = Response<Outbound>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Outbound>, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut open = OpenRequest::new(&self.activity);
+        let open = OpenRequest::new(&self.activity);
         let is_grpc = grpc::is_grpc(request.headers());
         let version = request.version();
         let checked = self.desk().guard.check(&request, is_grpc);
         let (head, body) = request.into_parts();
         let body = Upload::new(body, &head.headers, &self.activity, self.common.limits.linger_timeout);
-        let request = Request::from_parts(head, body);
-        if let Err(failure) = checked {
-            let mut response = self.refuse(failure, is_grpc, open);
-            if version < Version::HTTP_2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        match checked {
+            Ok(()) => self.answer(Request::from_parts(head, body), is_grpc, open),
+            Err(failure) => {
+                let mut response = self.refuse(failure, is_grpc, open);
+                if version < Version::HTTP_2 {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Box::pin(std::future::ready(Ok(response)))
             }
-            return Box::pin(std::future::ready(Ok(response)));
         }
+    }
+}
+
+impl Door {
+    /// Admits a request that the guard has let through, or not, and shows it to gRPC or to REST.
+    fn answer(&self, request: Request<Upload>, is_grpc: bool, mut open: OpenRequest) -> Answering {
         let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
         let cost = if is_stream { STREAM_COST } else { ANSWER_COST };
         let common = &self.common;

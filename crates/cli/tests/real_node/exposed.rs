@@ -77,6 +77,18 @@ fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
         &["--node", "1", "--nodes", &nodes, "--token-file", token],
     );
     let add = ["cluster", "add", "2=127.0.0.1:1", "--learner", "--wait", "1s"];
+    // To a browser its listener for the other nodes is a connection that ends.
+    let peer = nodes.strip_prefix("1=").expect("an address");
+    let mut stream = TcpStream::connect(peer).expect("it listens");
+    let page = format!(
+        "POST /v1/cluster HTTP/1.1\r\nhost: {peer}\r\ncontent-length: 400\r\n\r\n{}",
+        "x".repeat(400)
+    );
+    stream.write_all(page.as_bytes()).expect("it takes bytes");
+    let mut bytes = Vec::new();
+    // A reset is a way to close, too.
+    drop(stream.read_to_end(&mut bytes));
+    assert!(!bytes.windows(4).any(|part| part == b"HTTP"), "{}", String::from_utf8_lossy(&bytes));
     // Until it leads, which takes a moment, nothing can be changed: the token is asked for before.
     let refused = node.run(&add);
     assert!(refused.code == 2 && refused.stderr.contains("--token-file"), "{}", refused.stderr);

@@ -80,20 +80,17 @@ impl Host<'_> {
 
 /// The host of `HOST` or `HOST:PORT`; `None` when it is neither.
 pub(super) fn host_of(authority: &str) -> Option<Host<'_>> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            let address: Ipv6Addr = address.parse().ok()?;
-            (Host::Address(IpAddr::V6(address).to_canonical()), port)
-        }
-        None => {
-            let colon = authority.find(':').unwrap_or(authority.len());
-            let (name, port) = authority.split_at_checked(colon)?;
-            let name = name.strip_suffix('.').unwrap_or(name);
-            let is_name = !name.is_empty() && name.bytes().all(is_of_name);
-            let host = name.parse().map_or(Host::Name(name), |address| Host::Address(IpAddr::V4(address)));
-            (is_name.then_some(host)?, port)
-        }
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        (Host::Address(IpAddr::V6(address).to_canonical()), port)
+    } else {
+        let colon = authority.find(':').unwrap_or(authority.len());
+        let (name, port) = authority.split_at_checked(colon)?;
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let is_name = !name.is_empty() && name.bytes().all(is_of_name);
+        let host = name.parse().map_or(Host::Name(name), |address| Host::Address(IpAddr::V4(address)));
+        (is_name.then_some(host)?, port)
     };
     let is_port = port.is_empty()
         || port.strip_prefix(':').is_some_and(|port| port.bytes().all(|digit| digit.is_ascii_digit()));
