@@ -13,8 +13,9 @@
 //! | open session | 9 | 0 | see `session`; only doors with sessions send these three |
 //! | session create | 10 | 0 | a head, then accounts or transfers in batches |
 //! | session reply | 11 | 0 | a head, then the reply to a read |
+//! | change bounds | 12 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
 //!
-//! The result of the first seven is 16 bytes an event, see `codec::result_to_bytes`.
+//! The result of the first seven and of the last is 16 bytes an event, see `codec::result_to_bytes`.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_rsm::Command;
@@ -29,6 +30,8 @@ pub const EXTENDED_ACCOUNT_SIZE: usize = 256;
 pub const EXTENDED_TRANSFER_SIZE: usize = 160;
 /// Bytes of a change of bounds.
 pub const SET_BOUNDS_SIZE: usize = 48;
+/// Bytes of a change of one bound or both.
+pub const CHANGE_BOUNDS_SIZE: usize = 64;
 /// Bytes of a change of name.
 pub const SET_NAME_SIZE: usize = 80;
 /// Bytes of an asset.
@@ -60,6 +63,8 @@ pub enum Operation {
     SessionCreate = 10,
     /// Keeps the reply to a read of a client with a session.
     SessionReply = 11,
+    /// Changes one bound of accounts, or both; what is not named stays.
+    ChangeBounds = 12,
 }
 
 impl Operation {
@@ -77,6 +82,7 @@ impl Operation {
             9 => Self::OpenSession,
             10 => Self::SessionCreate,
             11 => Self::SessionReply,
+            12 => Self::ChangeBounds,
             _ => return None,
         })
     }
@@ -95,6 +101,7 @@ impl Operation {
             Self::OpenSession => "open_session",
             Self::SessionCreate => "session_create",
             Self::SessionReply => "session_reply",
+            Self::ChangeBounds => "change_bounds",
         }
     }
 
@@ -105,6 +112,7 @@ impl Operation {
             Self::CreateAccountsExtended => EXTENDED_ACCOUNT_SIZE,
             Self::CreateTransfersExtended => EXTENDED_TRANSFER_SIZE,
             Self::SetBounds => SET_BOUNDS_SIZE,
+            Self::ChangeBounds => CHANGE_BOUNDS_SIZE,
             Self::SetName => SET_NAME_SIZE,
             Self::RegisterAssets => ASSET_SIZE,
             Self::Expire | Self::OpenSession | Self::SessionCreate | Self::SessionReply => 0,
@@ -156,6 +164,17 @@ pub struct SetBounds {
     pub bounds: Bounds,
 }
 
+/// A change of what is named of an account's bounds; the rest stays as it is at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeBounds {
+    /// Whose.
+    pub account_id: AccountId,
+    /// From now on; `i128::MIN` = no limit, `None` = as before.
+    pub minimum: Option<i128>,
+    /// From now on; `i128::MAX` = no limit, `None` = as before.
+    pub maximum: Option<i128>,
+}
+
 /// The name that an account without one gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetName {
@@ -165,9 +184,12 @@ pub struct SetName {
     pub name: [u8; limits::NAME_SIZE_MAX],
 }
 
-/// A name as the 64 bytes of a record; `None` when it is longer.
+/// A name as the 64 bytes of a record; `None` when it is longer, or holds a zero byte: it would be another name there.
 pub fn name_to_bytes(name: &str) -> Option<[u8; limits::NAME_SIZE_MAX]> {
     let mut bytes = [0; limits::NAME_SIZE_MAX];
+    if name.contains('\0') {
+        return None;
+    }
     bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
     Some(bytes)
 }
@@ -265,6 +287,34 @@ impl Event for SetBounds {
         bytes.put_u128_le(self.account_id.0);
         bytes.put_i128_le(self.bounds.minimum);
         bytes.put_i128_le(self.bounds.maximum);
+    }
+}
+
+const CHANGES_MINIMUM: u8 = 1;
+const CHANGES_MAXIMUM: u8 = 2;
+
+impl Event for ChangeBounds {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let account_id = AccountId(reader.u128()?);
+        let (minimum, maximum) = (reader.i128()?, reader.i128()?);
+        let which = reader.u8()?;
+        if which & !(CHANGES_MINIMUM | CHANGES_MAXIMUM) != 0 || reader.array::<15>()? != [0; 15] {
+            return Err(DecodeError::Reserved);
+        }
+        Ok(Self {
+            account_id,
+            minimum: (which & CHANGES_MINIMUM != 0).then_some(minimum),
+            maximum: (which & CHANGES_MAXIMUM != 0).then_some(maximum),
+        })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_u128_le(self.account_id.0);
+        bytes.put_i128_le(self.minimum.unwrap_or(0));
+        bytes.put_i128_le(self.maximum.unwrap_or(0));
+        let minimum = if self.minimum.is_some() { CHANGES_MINIMUM } else { 0 };
+        bytes.put_u8(minimum | if self.maximum.is_some() { CHANGES_MAXIMUM } else { 0 });
+        bytes.put_bytes(0, 15);
     }
 }
 

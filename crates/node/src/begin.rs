@@ -45,7 +45,7 @@ impl<M: StateMachine> Restored<M, M::Found> {
     /// The entries of the log behind `applied`, which may not be agreed yet. `Err` names one that is none.
     pub fn with_entries(mut self, entries: &[LogEntry]) -> Result<Self, LogIndex> {
         for entry in entries {
-            self.pipeline.push(InFlight::new(entry, None).map_err(|_| entry.index)?);
+            self.pipeline.push(InFlight::new(entry, None, M::RULES).map_err(|_| entry.index)?);
         }
         Ok(self)
     }

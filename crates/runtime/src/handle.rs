@@ -14,7 +14,7 @@ use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
-use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, limits};
+use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferView, limits};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -385,18 +385,37 @@ impl<M: Machine> Handle<M> {
         consistency: Consistency,
         deadline: Option<Instant>,
     ) -> Result<Read<HistoryAnswer>, ReadError> {
+        self.read_history(consistency, deadline, move |reader, end| reader.read(&query, end)).await
+    }
+
+    /// The same for transfers, with what has become of those that reserve, as of the same log entry.
+    pub async fn query_transfers_at(
+        &self,
+        query: HistoryQuery,
+        consistency: Consistency,
+        deadline: Option<Instant>,
+    ) -> Result<Read<Vec<TransferView>>, ReadError> {
+        self.read_history(consistency, deadline, move |reader, end| reader.read_transfers(&query, end)).await
+    }
+
+    async fn read_history<Answer: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        deadline: Option<Instant>,
+        read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
+    ) -> Result<Read<Answer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
-        match by(deadline, self.read_history(query, consistency)).await {
+        match by(deadline, self.read_history_at(consistency, read)).await {
             Some(answer) => answer,
             None => Err(ReadError::DeadlineExceeded),
         }
     }
 
-    async fn read_history(
+    async fn read_history_at<Answer: Send + 'static>(
         &self,
-        query: HistoryQuery,
         consistency: Consistency,
-    ) -> Result<Read<HistoryAnswer>, ReadError> {
+        read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
+    ) -> Result<Read<Answer>, ReadError> {
         let (reply, answer) = oneshot::channel();
         self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
         let Read { index, answer: position } = answer.await.map_err(|_| ReadError::Stopping)??;
@@ -409,7 +428,7 @@ impl<M: Machine> Handle<M> {
             // Held by the thread, which goes on when nobody waits for its answer any more.
             let _place = place;
             let end = MovementNumber(position.movements);
-            shared.reader.read(&query, end).inspect_err(|error| shared.note_damage(error))
+            read(&shared.reader, end).inspect_err(|error| shared.note_damage(error))
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(answer)) => Ok(Read { index, answer }),
