@@ -32,6 +32,7 @@ mod error;
 pub mod idempotency;
 pub mod json;
 pub mod message;
+pub mod name;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};

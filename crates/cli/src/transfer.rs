@@ -1,7 +1,8 @@
 //! `bezant transfer` and `bezant pay`: create, show, list, post, void.
 
 use bezant_client::{
-    AccountView, Head, LedgerNumber, NewTransfer, QueryFilter, Transfer, TransferFlags, TransferId,
+    AccountId, AccountView, Head, HoldFilter, HoldState, LedgerNumber, NewTransfer, QueryFilter,
+    TransferFlags, TransferId, TransferView,
 };
 use clap::{Args, Subcommand};
 
@@ -102,10 +103,17 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant transfer list --reverse --limit 10
-  bezant transfer list --asset EUR --code 7 -o json")]
+  bezant transfer list --asset EUR --code 7 -o json
+  bezant transfer list --pending        open holds, the next to expire first")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     query: QueryArgs,
+    /// Only open holds: what is reserved and neither posted, voided nor expired
+    #[arg(
+        long,
+        conflicts_with_all = ["asset", "ledger", "code", "user_data_128", "user_data_64", "user_data_32", "reverse"]
+    )]
+    pending: bool,
 }
 
 /// What records must carry to be listed.
@@ -232,7 +240,7 @@ async fn submit(session: &Session, new: NewTransfer) -> Result<(), Failure> {
     show_one(session, &find(session, new.transfer.id).await?).await
 }
 
-async fn find(session: &Session, id: TransferId) -> Result<Transfer, Failure> {
+async fn find(session: &Session, id: TransferId) -> Result<TransferView, Failure> {
     let found = session.client.lookup_transfers(&[id]).await?;
     found.first().copied().ok_or_else(|| Failure::NotFound(format!("there is no transfer {id}")))
 }
@@ -247,10 +255,11 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure> {
+async fn show_one(session: &Session, view: &TransferView) -> Result<(), Failure> {
+    let transfer = &view.transfer;
     let unit = session.unit(transfer.ledger).await?;
     if session.output == Format::Json {
-        return output::json(&TransferJson::new(transfer, unit));
+        return output::json(&TransferJson::of(view, unit));
     }
     let flags = transfer.flags.names().collect::<Vec<_>>().join(", ");
     let mut fields = vec![
@@ -264,6 +273,18 @@ async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure>
     if transfer.pending_id.0 != 0 {
         fields.push(("pending id", transfer.pending_id.to_string()));
     }
+    if let Some(hold) = &view.hold {
+        fields.push(("state", hold.state.name().to_owned()));
+        if hold.state == HoldState::Posted {
+            fields.push(("captured", format!("{} {}", unit.format(hold.captured), unit.label())));
+        }
+        if hold.resolved_by.0 != 0 {
+            fields.push(("resolved by", hold.resolved_by.to_string()));
+        }
+        if hold.resolved_at.0 != 0 {
+            fields.push(("resolved", moment(hold.resolved_at)));
+        }
+    }
     if let Some(expires_at) = transfer.expires_at() {
         fields.push(("expires", moment(expires_at)));
     }
@@ -275,17 +296,24 @@ async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure>
 
 async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     let assets = session.assets().await?;
+    if args.pending {
+        return list_holds(session, AccountId(0), args.query.limit).await;
+    }
     let mut pages = session.client.query_transfers_paged(args.query.filter(assets)?);
     let mut rows = Vec::new();
     let mut left = args.query.limit;
     while left > 0 {
-        let Some(transfer) = pages.next().await? else { break };
+        let Some(view) = pages.next().await? else { break };
         left -= 1;
+        let transfer = &view.transfer;
         let unit = assets.unit(transfer.ledger);
         if session.output == Format::Json {
-            output::json(&TransferJson::new(&transfer, unit))?;
+            output::json(&TransferJson::of(&view, unit))?;
             continue;
         }
+        // Where a hold stands says more than that it was one.
+        let flags = transfer.flags.names().filter(|flag| *flag != "pending" || view.hold.is_none());
+        let state = view.hold.map(|hold| hold.state.name());
         rows.push(vec![
             moment(transfer.timestamp),
             transfer.id.to_string(),
@@ -293,7 +321,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
             transfer.credit_account_id.to_string(),
             unit.format(transfer.amount),
             unit.label(),
-            transfer.flags.names().collect::<Vec<_>>().join(","),
+            state.into_iter().chain(flags).collect::<Vec<_>>().join(","),
         ]);
     }
     if session.output == Format::Json {
@@ -311,8 +339,47 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     output::table(&headings, &rows, "no transfers")
 }
 
+/// Prints open holds of an account, 0 = everyone's: the next to expire first.
+pub(crate) async fn list_holds(session: &Session, account_id: AccountId, limit: u64) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let filter = HoldFilter { account_id, limit: u32::try_from(limit).unwrap_or(0), ..HoldFilter::default() };
+    let mut pages = session.client.holds_paged(filter);
+    let mut rows = Vec::new();
+    let mut left = limit;
+    while left > 0 {
+        let Some(view) = pages.next().await? else { break };
+        left -= 1;
+        let transfer = &view.transfer;
+        let unit = assets.unit(transfer.ledger);
+        if session.output == Format::Json {
+            output::json(&TransferJson::of(&view, unit))?;
+            continue;
+        }
+        rows.push(vec![
+            transfer.expires_at().map_or_else(|| "never".to_owned(), moment),
+            transfer.id.to_string(),
+            transfer.debit_account_id.to_string(),
+            transfer.credit_account_id.to_string(),
+            unit.format(transfer.amount),
+            unit.label(),
+        ]);
+    }
+    if session.output == Format::Json {
+        return Ok(());
+    }
+    let headings = [
+        ("EXPIRES", Align::Left),
+        ("ID", Align::Left),
+        ("FROM", Align::Left),
+        ("TO", Align::Left),
+        ("AMOUNT", Align::Right),
+        ("ASSET", Align::Left),
+    ];
+    output::table(&headings, &rows, "no open holds")
+}
+
 async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
-    let pending = find(session, TransferId(args.pending_id)).await?;
+    let pending = find(session, TransferId(args.pending_id)).await?.transfer;
     let amount = match &args.amount {
         None => u128::MAX,
         Some(text) => {
@@ -335,7 +402,7 @@ async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
 
 async fn void(session: &Session, args: &VoidArgs) -> Result<(), Failure> {
     // Asked for first, so that a wrong number does not use up an id.
-    let pending = find(session, TransferId(args.pending_id)).await?;
+    let pending = find(session, TransferId(args.pending_id)).await?.transfer;
     let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
     submit(session, NewTransfer::void(id, pending.id)).await
 }

@@ -7,7 +7,9 @@
 
 use bezant_api::v1;
 use bezant_codec::{records, result_from_bytes};
-use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes};
+use bezant_ledger::{
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+};
 use bezant_types::limits::{EVENTS_MAX, NAME_SIZE_MAX, REQUEST_SIZE_MAX, RESULT_SIZE};
 use bezant_types::{
     Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, CreateAccountStatus,
@@ -91,6 +93,18 @@ impl Client {
     ) -> Result<Outcome<AccountChangeStatus>, ClientError> {
         let body = Event::write_all(&[SetBounds { account_id, bounds }]);
         self.submit_one(Operation::SetBounds, body, AccountChangeStatus::from_number).await
+    }
+
+    /// Changes the least balance of an account, the greatest, or both, in minor units; `None` stays as it is, `i128::MIN`
+    /// and `i128::MAX` are no limit.
+    pub async fn change_bounds(
+        &self,
+        account_id: AccountId,
+        minimum: Option<i128>,
+        maximum: Option<i128>,
+    ) -> Result<Outcome<AccountChangeStatus>, ClientError> {
+        let body = Event::write_all(&[ChangeBounds { account_id, minimum, maximum }]);
+        self.submit_one(Operation::ChangeBounds, body, AccountChangeStatus::from_number).await
     }
 
     /// Names an account that has no name.
@@ -178,9 +192,9 @@ impl Client {
             let ids: Vec<_> = batch[range].iter().map(|new| new.transfer.id).collect();
             let found = self.lookup_transfers(&ids).await?;
             if found.len() == ids.len() {
-                for (outcome, transfer) in chain.iter_mut().zip(&found) {
-                    *outcome =
-                        Outcome { status: CreateTransferStatus::Created, timestamp: transfer.timestamp };
+                for (outcome, found) in chain.iter_mut().zip(&found) {
+                    let timestamp = found.transfer.timestamp;
+                    *outcome = Outcome { status: CreateTransferStatus::Created, timestamp };
                 }
             }
         }

@@ -21,6 +21,7 @@ mod freshness;
 mod grpc;
 mod limits;
 mod metrics;
+mod names;
 mod rest;
 mod seldom;
 mod shared;

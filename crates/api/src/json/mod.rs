@@ -12,12 +12,16 @@ mod request;
 
 pub use cluster::{ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterNodeReply, ClusterReply};
 pub use number::{Amount, SignedAmount, Text64};
-pub use query::{AccountsQuery, EventsQuery, HistoryQuery, Paged, Side, TransfersQuery, parse_query};
+pub use query::{
+    AccountsQuery, EventsQuery, HistoryQuery, HoldsQuery, Paged, PagedHolds, Side, TransfersQuery,
+    parse_query,
+};
 pub use reply::{
     AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BooksReply, BoundsReply, ChainReply,
     ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TransferReply,
 };
 pub use request::{
-    AccountBody, AssetBody, Batch, BoundsBody, NameBody, ResolutionBody, TransferBody, parse_accounts,
-    parse_assets, parse_bounds, parse_cluster_change, parse_name, parse_resolution, parse_transfers,
+    AccountBody, AssetBody, Batch, BoundsBody, BoundsChangeBody, NameBody, ResolutionBody, TransferBody,
+    parse_accounts, parse_assets, parse_bounds, parse_bounds_change, parse_cluster_change, parse_name,
+    parse_resolution, parse_transfers,
 };

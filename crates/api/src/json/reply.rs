@@ -3,7 +3,7 @@
 
 use bezant_types::{
     AccountBalance, AccountView, Asset, Balances, Bounds, Chain, CreateTransferStatus, EventResult,
-    LedgerNumber, Movement, MovementNumber, Transfer,
+    HoldState, LedgerNumber, Movement, MovementNumber, Transfer, TransferView,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -182,10 +182,39 @@ pub struct TransferReply {
     pub user_data_32: u32,
     /// When it was accepted: nanoseconds since the Unix epoch.
     pub timestamp: Text64,
+    /// Of a pending transfer, where it stands at the moment of the read: `pending`, `posted`, `voided` or `expired`. Left
+    /// out of others, and of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// Of a pending transfer with a timeout: when it expires, or would have. Nanoseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Text64>,
+    /// Of a pending transfer that has ended: minor units that moved; "0" unless it was posted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captured_amount: Option<Amount>,
+    /// The transfer that posted or voided it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_by: Option<Amount>,
+    /// When it was posted, voided or expired: nanoseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Text64>,
 }
 
 impl TransferReply {
-    /// A transfer as JSON.
+    /// A transfer and what became of it as JSON.
+    pub fn of(view: &TransferView, assets: &AssetBook) -> Self {
+        let hold = view.hold.as_ref();
+        let ended = hold.filter(|hold| hold.state != HoldState::Pending);
+        Self {
+            state: hold.map(|hold| hold.state.name()),
+            captured_amount: ended.map(|hold| Amount(hold.captured)),
+            resolved_by: ended.filter(|hold| hold.resolved_by.0 != 0).map(|hold| Amount(hold.resolved_by.0)),
+            resolved_at: ended.map(|hold| Text64(hold.resolved_at.0)),
+            ..Self::new(&view.transfer, assets)
+        }
+    }
+
+    /// The record of a transfer as JSON.
     pub fn new(transfer: &Transfer, assets: &AssetBook) -> Self {
         Self {
             id: Amount(transfer.id.0),
@@ -202,6 +231,11 @@ impl TransferReply {
             user_data_64: Text64(transfer.user_data_64),
             user_data_32: transfer.user_data_32,
             timestamp: Text64(transfer.timestamp.0),
+            state: None,
+            expires_at: transfer.expires_at().map(|at| Text64(at.0)),
+            captured_amount: None,
+            resolved_by: None,
+            resolved_at: None,
         }
     }
 }
@@ -283,7 +317,7 @@ impl From<&Asset> for AssetReply {
             ledger: asset.ledger.0,
             code: asset.code.to_string(),
             scale: asset.scale,
-            built_in: built_in_of(asset.ledger).is_some(),
+            built_in: built_in_of(asset.ledger).as_ref() == Some(asset),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! against it.
 
 mod frames;
+mod holds;
 mod node;
 mod retry;
 mod tour;

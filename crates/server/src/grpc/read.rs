@@ -1,11 +1,12 @@
 //! Calls that only ask.
 
-use bezant_api::message::{account_filter, account_reference, number, query_filter};
+use bezant_api::message::{account_filter, account_reference, hold_filter, number, query_filter};
 use bezant_api::{AccountReference, ErrorCode, Failure, v1};
 use bezant_ledger::LedgerQuery;
-use bezant_storage::{HistoryAnswer, HistoryQuery};
+use bezant_storage::HistoryQuery;
 use bezant_types::{
-    AccountBalance, AccountFilter, MovementFilter, MovementNumber, Nanos, TransferId, limits,
+    AccountBalance, AccountFilter, AccountId, MovementFilter, MovementNumber, Nanos, TransferId,
+    TransferView, limits,
 };
 
 use crate::cluster::cluster_reply;
@@ -31,7 +32,7 @@ pub(super) async fn lookup_accounts(
         found = desk.accounts(LedgerQuery::Accounts(ids), deadline).await?;
     }
     if !names.is_empty() {
-        found.extend(desk.accounts(LedgerQuery::AccountsByName(names), deadline).await?);
+        found.extend(desk.accounts_named(names, deadline).await?);
     }
     Ok(v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect() })
 }
@@ -43,7 +44,7 @@ pub(super) async fn lookup_transfers(
 ) -> Result<v1::TransfersReply, Failure> {
     check_count(request.ids.len())?;
     let ids = request.ids.into_iter().map(|id| TransferId(number(Some(id)))).collect();
-    Ok(transfers_reply(desk.history(HistoryQuery::Transfers(ids), deadline).await?))
+    Ok(transfers_reply(desk.transfers(HistoryQuery::Transfers(ids), deadline).await?))
 }
 
 pub(super) async fn get_account_transfers(
@@ -52,7 +53,7 @@ pub(super) async fn get_account_transfers(
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = filter_of(desk, request, deadline).await?;
-    Ok(transfers_reply(desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?))
+    Ok(transfers_reply(desk.transfers(HistoryQuery::AccountTransfers(filter), deadline).await?))
 }
 
 pub(super) async fn get_account_balances(
@@ -94,7 +95,20 @@ pub(super) async fn query_transfers(
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = query_filter(&request)?;
-    Ok(transfers_reply(desk.history(HistoryQuery::QueryTransfers(filter), deadline).await?))
+    Ok(transfers_reply(desk.transfers(HistoryQuery::QueryTransfers(filter), deadline).await?))
+}
+
+pub(super) async fn list_holds(
+    desk: &Desk,
+    mut request: v1::ListHoldsRequest,
+    deadline: Deadline,
+) -> Result<v1::TransfersReply, Failure> {
+    let account_id = match account_reference(request.account.take()) {
+        AccountReference::None => AccountId(0),
+        account => desk.account_id(&account, deadline).await?,
+    };
+    let rows = desk.holds(hold_filter(&request, account_id), deadline).await?;
+    Ok(transfers_reply(rows.into_iter().map(TransferView::pending).collect()))
 }
 
 pub(super) async fn list_assets(
@@ -146,8 +160,8 @@ async fn filter_of(
     Ok(account_filter(&request, account_id)?)
 }
 
-fn transfers_reply(rows: HistoryAnswer) -> v1::TransfersReply {
-    v1::TransfersReply { transfers: rows.into_iter().map(|(_, row)| row.transfer.into()).collect() }
+fn transfers_reply(rows: Vec<TransferView>) -> v1::TransfersReply {
+    v1::TransfersReply { transfers: rows.into_iter().map(v1::Transfer::from).collect() }
 }
 
 fn check_count(count: usize) -> Result<(), Failure> {
