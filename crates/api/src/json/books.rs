@@ -1,0 +1,82 @@
+//! The books in JSON: sums over all accounts, a row a ledger.
+
+use bezant_ledger::{Books, LedgerTotals};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::number::Text64;
+use crate::assets::AssetBook;
+
+/// The whole ledger in a few numbers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BooksReply {
+    /// Cluster time of the last entry that was applied.
+    pub time: Text64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Rows of the history: transfers and expiries.
+    pub movements: u64,
+    /// Ids that refused transfers used up.
+    pub refusals: u64,
+    /// Pending transfers without post, void or expiry.
+    pub pending: u64,
+    /// True when debits equal credits in every ledger: always.
+    pub balanced: bool,
+    /// One row a ledger.
+    pub ledgers: Vec<LedgerReply>,
+}
+
+/// Sums over the accounts of one ledger.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LedgerReply {
+    /// Which.
+    pub ledger: u32,
+    /// The asset's code; null = the ledger has none.
+    pub asset: Option<String>,
+    /// How many accounts.
+    pub accounts: u64,
+    /// Sums, in minor units.
+    pub balances: SumsReply,
+}
+
+/// Sums over accounts, in minor units: decimal digits that need not fit in 128 bits.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SumsReply {
+    /// Reserved debits.
+    pub debits_pending: String,
+    /// Posted debits.
+    pub debits_posted: String,
+    /// Reserved credits.
+    pub credits_pending: String,
+    /// Posted credits.
+    pub credits_posted: String,
+}
+
+impl BooksReply {
+    /// The books as JSON.
+    pub fn new(books: &Books, assets: &AssetBook) -> Self {
+        let row = |totals: &LedgerTotals| {
+            let balances = SumsReply {
+                debits_pending: totals.debits_pending.to_string(),
+                debits_posted: totals.debits_posted.to_string(),
+                credits_pending: totals.credits_pending.to_string(),
+                credits_posted: totals.credits_posted.to_string(),
+            };
+            LedgerReply {
+                ledger: totals.ledger.0,
+                asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
+                accounts: totals.accounts,
+                balances,
+            }
+        };
+        Self {
+            time: Text64(books.time.0),
+            accounts: books.accounts,
+            movements: books.history.movements,
+            refusals: books.history.refusals,
+            pending: books.pending,
+            balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
+            ledgers: books.ledgers.iter().map(row).collect(),
+        }
+    }
+}
