@@ -327,7 +327,10 @@ impl Desk {
         if ledgers.all(is_known) {
             return copy.book;
         }
-        self.assets(deadline).await.unwrap_or(copy.book)
+        // Without an answer no amount is shown in a currency that may have given way.
+        self.assets(deadline).await.unwrap_or_else(|_| {
+            Arc::new(copy.book.iter().filter(|asset| copy.is_final(asset.ledger)).copied().collect())
+        })
     }
 
     /// The ledger of an asset's code.

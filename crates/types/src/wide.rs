@@ -55,7 +55,7 @@ impl fmt::Display for WideAmount {
             if text.is_empty() {
                 write!(text, "{group}")?;
             } else {
-                write!(text, "{group:0width$}", width = STEP_DIGITS)?;
+                write!(text, "{group:0STEP_DIGITS$}")?;
             }
         }
         formatter.pad_integral(true, "", &text)
