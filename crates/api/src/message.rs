@@ -10,7 +10,7 @@ use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Asset,
     Balances, Bounds, Chain, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
     MovementKind, MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId, TransferView,
-    WideAmount, limits,
+    limits,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -178,19 +178,13 @@ impl From<Asset> for v1::Asset {
 
 impl From<LedgerTotals> for v1::LedgerTotals {
     fn from(totals: LedgerTotals) -> Self {
-        let part = |part: fn(&WideAmount) -> u128| Balances {
-            debits_pending: part(&totals.debits_pending),
-            debits_posted: part(&totals.debits_posted),
-            credits_pending: part(&totals.credits_pending),
-            credits_posted: part(&totals.credits_posted),
+        let balances = Balances {
+            debits_pending: totals.debits_pending,
+            debits_posted: totals.debits_posted,
+            credits_pending: totals.credits_pending,
+            credits_posted: totals.credits_posted,
         };
-        let overflow = part(|sum| sum.high);
-        Self {
-            ledger: totals.ledger.0,
-            accounts: totals.accounts,
-            balances: Some(part(|sum| sum.low).into()),
-            overflow: (overflow != Balances::default()).then(|| overflow.into()),
-        }
+        Self { ledger: totals.ledger.0, accounts: totals.accounts, balances: Some(balances.into()) }
     }
 }
 

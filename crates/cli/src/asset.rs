@@ -116,10 +116,10 @@ pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
             vec![
                 unit.label(),
                 totals.accounts.to_string(),
-                unit.format_wide(totals.debits_posted),
-                unit.format_wide(totals.credits_posted),
-                unit.format_wide(totals.debits_pending),
-                unit.format_wide(totals.credits_pending),
+                unit.format(totals.debits_posted),
+                unit.format(totals.credits_posted),
+                unit.format(totals.debits_pending),
+                unit.format(totals.credits_pending),
                 if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
             ]
         };

@@ -3,7 +3,7 @@
 
 use bezant_client::{
     AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, Movement, MovementNumber, Nanos,
-    Transfer, TransferView, WideAmount,
+    Transfer, TransferView,
 };
 use serde::{Serialize, Serializer};
 
@@ -248,16 +248,7 @@ pub(crate) struct LedgerTotalsJson {
     ledger: u32,
     asset: Option<String>,
     accounts: u64,
-    balances: SumsJson,
-}
-
-/// Four sums, which need not fit in 128 bits.
-#[derive(Debug, Serialize)]
-struct SumsJson {
-    debits_pending: Text<WideAmount>,
-    debits_posted: Text<WideAmount>,
-    credits_pending: Text<WideAmount>,
-    credits_posted: Text<WideAmount>,
+    balances: BalancesJson,
 }
 
 impl BooksJson {
@@ -267,7 +258,7 @@ impl BooksJson {
             ledger: totals.ledger.0,
             asset: asset_code(assets.unit(totals.ledger)),
             accounts: totals.accounts,
-            balances: SumsJson {
+            balances: BalancesJson {
                 debits_pending: Text(totals.debits_pending),
                 debits_posted: Text(totals.debits_posted),
                 credits_pending: Text(totals.credits_pending),

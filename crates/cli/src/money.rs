@@ -1,6 +1,6 @@
 //! Amounts between people and the ledger: `10.50 EUR` here, 1050 there. Never a float, never rounded.
 
-use bezant_client::{Asset, Bounds, LedgerNumber, WideAmount};
+use bezant_client::{Asset, Bounds, LedgerNumber};
 
 use crate::exit::Failure;
 
@@ -66,11 +66,6 @@ impl Unit {
     /// Minor units as people read them.
     pub(crate) fn format(&self, amount: u128) -> String {
         self.asset.map_or_else(|| amount.to_string(), |asset| asset.format(amount))
-    }
-
-    /// A sum of minor units as people read it.
-    pub(crate) fn format_wide(&self, amount: WideAmount) -> String {
-        self.asset.map_or_else(|| amount.to_string(), |asset| asset.format_wide(amount))
     }
 
     /// A limit as people read it.

@@ -9,7 +9,7 @@ use bezant_ledger::{Books, LedgerTotals};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
     Chain, Head, HistoryPosition, Hold, HoldFilter, HoldState, LedgerNumber, Movement, MovementKind,
-    MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId, TransferView, WideAmount,
+    MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId, TransferView,
 };
 
 use crate::ClientError;
@@ -157,16 +157,14 @@ pub(crate) fn asset(asset: &v1::Asset) -> Result<Asset> {
 /// The books.
 pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
     let totals = |totals: &v1::LedgerTotals| {
-        let low = balances_of(totals.balances.as_ref());
-        let high = balances_of(totals.overflow.as_ref());
-        let sum = |part: fn(&Balances) -> u128| WideAmount { high: part(&high), low: part(&low) };
+        let balances = balances_of(totals.balances.as_ref());
         LedgerTotals {
             ledger: LedgerNumber(totals.ledger),
             accounts: totals.accounts,
-            debits_pending: sum(|balances| balances.debits_pending),
-            debits_posted: sum(|balances| balances.debits_posted),
-            credits_pending: sum(|balances| balances.credits_pending),
-            credits_posted: sum(|balances| balances.credits_posted),
+            debits_pending: balances.debits_pending,
+            debits_posted: balances.debits_posted,
+            credits_pending: balances.credits_pending,
+            credits_posted: balances.credits_posted,
         }
     };
     Books {

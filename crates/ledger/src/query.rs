@@ -14,7 +14,6 @@ use crate::operation::name_to_bytes;
 use crate::session;
 use bezant_types::{
     AccountId, AccountView, Asset, HistoryPosition, HoldFilter, LedgerNumber, Nanos, QueryFilter, Transfer,
-    WideAmount,
 };
 
 /// Accounts that one step of a scan looks at: about a millisecond.
@@ -96,19 +95,19 @@ pub struct LedgerTotals {
     pub ledger: LedgerNumber,
     /// How many accounts.
     pub accounts: u64,
-    /// Reserved debits.
-    pub debits_pending: WideAmount,
+    /// Modulo 2^128, as all sums here: over-full books still balance.
+    pub debits_pending: u128,
     /// Posted debits.
-    pub debits_posted: WideAmount,
+    pub debits_posted: u128,
     /// Reserved credits.
-    pub credits_pending: WideAmount,
+    pub credits_pending: u128,
     /// Posted credits.
-    pub credits_posted: WideAmount,
+    pub credits_posted: u128,
 }
 
 impl LedgerTotals {
     /// True when debits equal credits.
-    pub fn is_balanced(&self) -> bool {
+    pub const fn is_balanced(&self) -> bool {
         self.debits_pending == self.credits_pending && self.debits_posted == self.credits_posted
     }
 }
@@ -178,10 +177,10 @@ impl Ledger {
             let totals = ledgers.entry(account.ledger).or_default();
             totals.ledger = account.ledger;
             totals.accounts += 1;
-            totals.debits_pending += account.debits_pending;
-            totals.debits_posted += account.debits_posted;
-            totals.credits_pending += account.credits_pending;
-            totals.credits_posted += account.credits_posted;
+            totals.debits_pending = totals.debits_pending.wrapping_add(account.debits_pending);
+            totals.debits_posted = totals.debits_posted.wrapping_add(account.debits_posted);
+            totals.credits_pending = totals.credits_pending.wrapping_add(account.credits_pending);
+            totals.credits_posted = totals.credits_posted.wrapping_add(account.credits_posted);
         }
         Books {
             time: self.time,

@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use alloc::string::{String, ToString};
 
-use crate::{LedgerNumber, WideAmount, limits};
+use crate::{LedgerNumber, limits};
 
 /// Code of an asset, such as `EUR` or `POINTS`: 1 to 16 upper-case letters, digits, `_`, `-` or `.`, letter first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,11 +129,6 @@ impl Asset {
 
     /// Writes minor units as people read them: 1050 with scale 2 is `10.50`.
     pub fn format(&self, amount: u128) -> String {
-        self.format_wide(amount.into())
-    }
-
-    /// The same for a sum.
-    pub fn format_wide(&self, amount: WideAmount) -> String {
         let digits = amount.to_string();
         let scale = usize::from(self.scale);
         if scale == 0 {
@@ -171,8 +166,6 @@ mod tests {
         assert_eq!(euro().format(1), "0.01");
         assert_eq!(euro().format(1050), "10.50");
         assert_eq!(euro().format_signed(-50), "-0.50");
-        let wide = WideAmount { high: 1, low: 0 };
-        assert_eq!(euro().format_wide(wide), "3402823669209384634633746074317682114.56");
         assert_eq!(euro().parse(&euro().format(u128::MAX)), Ok(u128::MAX));
     }
 

@@ -20,7 +20,6 @@ mod movement;
 mod status;
 mod time;
 mod transfer;
-mod wide;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
 pub use asset::{Asset, AssetCode, AssetError};
@@ -40,4 +39,3 @@ pub use status::{
 };
 pub use time::Nanos;
 pub use transfer::{Transfer, TransferFlags};
-pub use wide::WideAmount;

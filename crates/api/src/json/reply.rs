@@ -12,7 +12,7 @@ use super::number::{Amount, SignedAmount, Text64};
 use crate::assets::{AssetBook, built_in_of};
 use crate::error::Failure;
 use crate::status::status_of;
-use bezant_ledger::Operation;
+use bezant_ledger::{Books, LedgerTotals, Operation};
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -318,6 +318,67 @@ impl From<&Asset> for AssetReply {
             code: asset.code.to_string(),
             scale: asset.scale,
             built_in: built_in_of(asset.ledger).as_ref() == Some(asset),
+        }
+    }
+}
+
+/// The whole ledger in a few numbers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BooksReply {
+    /// Cluster time of the last entry that was applied.
+    pub time: Text64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Rows of the history: transfers and expiries.
+    pub movements: u64,
+    /// Ids that refused transfers used up.
+    pub refusals: u64,
+    /// Pending transfers without post, void or expiry.
+    pub pending: u64,
+    /// True when debits equal credits in every ledger: always.
+    pub balanced: bool,
+    /// One row a ledger.
+    pub ledgers: Vec<LedgerReply>,
+}
+
+/// Sums over the accounts of one ledger.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LedgerReply {
+    /// Which.
+    pub ledger: u32,
+    /// The asset's code; null = the ledger has none.
+    pub asset: Option<String>,
+    /// How many accounts.
+    pub accounts: u64,
+    /// Sums, in minor units.
+    pub balances: BalancesReply,
+}
+
+impl BooksReply {
+    /// The books as JSON.
+    pub fn new(books: &Books, assets: &AssetBook) -> Self {
+        let row = |totals: &LedgerTotals| {
+            let balances = Balances {
+                debits_pending: totals.debits_pending,
+                debits_posted: totals.debits_posted,
+                credits_pending: totals.credits_pending,
+                credits_posted: totals.credits_posted,
+            };
+            LedgerReply {
+                ledger: totals.ledger.0,
+                asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
+                accounts: totals.accounts,
+                balances: BalancesReply::new(&balances, totals.ledger, assets),
+            }
+        };
+        Self {
+            time: Text64(books.time.0),
+            accounts: books.accounts,
+            movements: books.history.movements,
+            refusals: books.history.refusals,
+            pending: books.pending,
+            balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
+            ledgers: books.ledgers.iter().map(row).collect(),
         }
     }
 }

@@ -156,7 +156,7 @@ impl Model {
                 (&mut totals.credits_pending, account.credits_pending),
                 (&mut totals.credits_posted, account.credits_posted),
             ] {
-                *sum += amount;
+                *sum = sum.wrapping_add(amount);
             }
         }
         Books {
