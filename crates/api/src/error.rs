@@ -41,6 +41,15 @@ macro_rules! codes {
                 match self { $(Self::$code => concat!($($doc),+).trim_ascii(),)+ }
             }
 
+            /// True when a write that ended so may have been done, or may still be done: the same call with the same
+            /// ids tells.
+            pub const fn leaves_outcome_open(self) -> bool {
+                matches!(
+                    self,
+                    Self::DeadlineExceeded | Self::ReadOnly | Self::Stopping | Self::Interrupted | Self::Internal
+                )
+            }
+
             /// The code of that name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().find(|code| code.name() == name).copied()
@@ -60,6 +69,8 @@ codes! {
     InvalidCursor = "invalid_cursor" 400 InvalidArgument,
     /// The cursor belongs to another query: keep every parameter but the limit.
     CursorOfAnotherQuery = "cursor_of_another_query" 400 InvalidArgument,
+    /// The position is after the end of the change events: the ledger was restored, or the position is another one's.
+    PositionAfterEnd = "position_after_end" 400 OutOfRange,
     /// The records are not a whole number of events of the operation, or the operation is unknown.
     InvalidRecords = "invalid_records" 400 InvalidArgument,
     /// The request has no event.
@@ -68,6 +79,16 @@ codes! {
     TooManyEvents = "too_many_events" 400 InvalidArgument,
     /// The gRPC message cannot be read as the type that the call takes.
     InvalidMessage = "invalid_message" 400 InvalidArgument,
+    /// The head of the request is not what HTTP allows.
+    InvalidRequest = "invalid_request" 400 InvalidArgument,
+    /// The request expects something that the server does not do.
+    ExpectationFailed = "expectation_failed" 417 InvalidArgument,
+    /// A web page of another origin sent the request.
+    ForbiddenOrigin = "forbidden_origin" 403 PermissionDenied,
+    /// The request names a host that this listener does not answer for: see `--allowed-hosts`.
+    MisdirectedRequest = "misdirected_request" 421 PermissionDenied,
+    /// On a listener that other machines can reach, a change of the cluster needs the cluster's token.
+    TokenRequired = "token_required" 401 Unauthenticated,
     /// There is no such account.
     AccountNotFound = "account_not_found" 404 NotFound,
     /// There is no such transfer.
@@ -82,7 +103,7 @@ codes! {
     RouteNotFound = "route_not_found" 404 Unimplemented,
     /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed" 405 Unimplemented,
-    /// The body must be JSON.
+    /// A write needs the content type `application/json`, also when its body is empty.
     UnsupportedMediaType = "unsupported_media_type" 415 InvalidArgument,
     /// The request is larger than 1 MiB.
     RequestTooLarge = "request_too_large" 413 OutOfRange,
@@ -98,7 +119,7 @@ codes! {
     Stopping = "stopping" 503 Unavailable,
     /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another node.
     NoLeader = "no_leader" 503 Unavailable,
-    /// The leader changed before the outcome was known; retry a write with the same ids.
+    /// The leader changed, or did not answer in time, before the outcome was known; retry a write with the same ids.
     Interrupted = "interrupted" 503 Unavailable,
     /// The cluster has no such node.
     MemberNotFound = "member_not_found" 404 NotFound,
@@ -112,6 +133,8 @@ codes! {
     NodeLeads = "node_leads" 409 FailedPrecondition,
     /// The cluster cannot be changed so.
     ChangeRefused = "change_refused" 409 FailedPrecondition,
+    /// The Idempotency-Key was used by another request: a key belongs to one. Nothing was done.
+    IdempotencyKeyReused = "idempotency_key_reused" 409 AlreadyExists,
     /// The history on disk is damaged and is not served.
     HistoryDamaged = "history_damaged" 500 DataLoss,
     /// A fault of the server; its log says more.
@@ -148,6 +171,55 @@ impl Violation {
     }
 }
 
+/// What ran out where a call is refused as overloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    /// Places for connections.
+    Connections,
+    /// Places for requests in flight.
+    Requests,
+    /// Memory for their bodies.
+    BodyBytes,
+    /// Memory for answers.
+    AnswerBytes,
+    /// Places for streams without an end.
+    Streams,
+    /// Places for reads that wait.
+    Reads,
+    /// Memory for large frames.
+    Frames,
+    /// The queue of this node, or of the node that leads.
+    Node,
+}
+
+impl Scarce {
+    /// All of them, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::Requests,
+        Self::BodyBytes,
+        Self::AnswerBytes,
+        Self::Streams,
+        Self::Reads,
+        Self::Frames,
+        Self::Node,
+    ];
+
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Requests => "requests",
+            Self::BodyBytes => "body_bytes",
+            Self::AnswerBytes => "answer_bytes",
+            Self::Streams => "streams",
+            Self::Reads => "reads",
+            Self::Frames => "frames",
+            Self::Node => "node",
+        }
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -160,18 +232,52 @@ pub struct Failure {
     pub violations: Vec<Violation>,
     /// When it is worth another try; `None` = a retry as it is will not help, or at once.
     pub retry_after: Option<Duration>,
+    /// What ran out, of a call that is refused as overloaded.
+    pub scarce: Option<Scarce>,
+    /// Of `position_after_end`: the position of the next event; `None` for every other code.
+    pub end: Option<u64>,
+    /// Of a write whose outcome is not known: the ids of its events, in order. Empty = nothing was done.
+    pub unknown_ids: Vec<u128>,
 }
 
 impl Failure {
     /// A failure without fields and without a time to wait.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), violations: Vec::new(), retry_after: None }
+        Self {
+            code,
+            detail: detail.into(),
+            violations: Vec::new(),
+            retry_after: None,
+            scarce: None,
+            end: None,
+            unknown_ids: Vec::new(),
+        }
     }
 
-    /// The server is overloaded.
-    pub fn overloaded(what: &str, retry_after: Duration) -> Self {
+    /// Of a write with these events: names them where its outcome is not known.
+    #[must_use]
+    pub fn of_events(mut self, ids: impl IntoIterator<Item = u128>) -> Self {
+        if self.code.leaves_outcome_open() && self.unknown_ids.is_empty() {
+            self.unknown_ids = ids.into_iter().collect();
+        }
+        self
+    }
+
+    /// Events are asked for from a position that no event had yet when `end` was read.
+    pub fn position_after_end(from: u64, end: u64) -> Self {
+        let detail = format!(
+            "position {from} is after the end, {end}: go on from {end}, or from an earlier position. If you have seen \
+             events up to there, this ledger was restored from an older copy: what it tells from now on is not what \
+             you saw"
+        );
+        Self { end: Some(end), ..Self::new(ErrorCode::PositionAfterEnd, detail) }
+    }
+
+    /// The server is overloaded: nothing was done.
+    pub fn overloaded(scarce: Scarce, what: &str, retry_after: Duration) -> Self {
         let detail = format!("{what}: retry after {} ms", retry_after.as_millis());
-        Self { retry_after: Some(retry_after), ..Self::new(ErrorCode::Overloaded, detail) }
+        let (retry_after, scarce) = (Some(retry_after), Some(scarce));
+        Self { retry_after, scarce, ..Self::new(ErrorCode::Overloaded, detail) }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Ids out of an `Idempotency-Key`: the same key names the same events, whichever server it reaches.
 //!
-//! The ledger already refuses an id twice and answers a repeated request with its first outcome. So a key
-//! needs no table of its own: the id of the event at a place of the request is a hash of the key and the
-//! place. A retry finds the recorded outcome; the same key with another body finds
-//! `exists_with_different_*`.
+//! The ledger refuses an id twice and answers a repeated event with its first outcome. So the id of an event is a hash
+//! of the key and of the event's place in the request: a retry finds what was recorded. What is no retry is refused: a
+//! single transfer by the comparison of its record, everything else by two marks that the ledger keeps, the guard and
+//! the witness (see [`KeyedHead`](bezant_ledger::KeyedHead)).
+//! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
+use bezant_ledger::{KeyedHead, Operation};
+use bezant_types::TransferId;
 use sha2::{Digest, Sha256};
 
 /// What an id is for: an account and a transfer of one key have different ids.
@@ -19,19 +22,42 @@ pub enum IdKind {
 /// Bytes of a key at the most: enough for a UUID and a prefix, too few to hurt.
 pub const KEY_SIZE_MAX: usize = 255;
 
-/// The id of the event at `position` (counted from 0) of the request with that key; never 0 or `u128::MAX`.
-pub fn derive_id(kind: IdKind, key: &str, position: usize) -> u128 {
-    let domain: &[u8] = match kind {
-        IdKind::Account => b"bezant idempotency key v1: account",
-        IdKind::Transfer => b"bezant idempotency key v1: transfer",
-    };
+/// The id of the event at `position` (counted from 0) of the request with that key that brings no id; never 0 or
+/// `u128::MAX`. `count` is the number of events of the request.
+///
+/// The first of several transfers has an id of its own kind: the guard has that of a single one.
+pub fn event_id(kind: IdKind, key: &str, position: usize, count: usize) -> u128 {
+    match kind {
+        IdKind::Account => hash(b"bezant idempotency key v1: account", position, &[key.as_bytes()]),
+        IdKind::Transfer if position == 0 && count > 1 => {
+            hash(b"bezant idempotency key v2: first transfer of several", 0, &[key.as_bytes()])
+        }
+        IdKind::Transfer => hash(b"bezant idempotency key v1: transfer", position, &[key.as_bytes()]),
+    }
+}
+
+/// The marks of a request with that key; `records` are its events as they go into the log.
+pub fn marks(kind: IdKind, key: &str, operation: Operation, records: &[u8]) -> KeyedHead {
+    let number = (operation as u16).to_le_bytes();
+    let size = u8::try_from(key.len()).unwrap_or(u8::MAX).to_le_bytes();
+    let witness = [&size[..], key.as_bytes(), &number, records];
+    KeyedHead {
+        guard: TransferId(event_id(kind, key, 0, 1)),
+        witness: TransferId(hash(b"bezant idempotency key v2: witness", 0, &witness)),
+        operation,
+    }
+}
+
+/// The first 16 bytes, in little-endian, of SHA-256 over attempt, domain, position and parts; of the first attempt that
+/// gives an id.
+fn hash(domain: &[u8], position: usize, parts: &[&[u8]]) -> u128 {
     (0_u8..=u8::MAX)
         .map(|attempt| {
             let mut hash = Sha256::new();
             hash.update([attempt]);
             hash.update(domain);
             hash.update(u64::try_from(position).unwrap_or(u64::MAX).to_le_bytes());
-            hash.update(key);
+            parts.iter().for_each(|part| hash.update(part));
             let digest: [u8; 32] = hash.finalize().into();
             u128::from_le_bytes(digest.first_chunk().copied().unwrap_or_default())
         })
@@ -45,11 +71,31 @@ mod tests {
 
     #[test]
     fn ids_follow_from_key_place_and_kind() {
-        let id = derive_id(IdKind::Transfer, "order-1", 0);
-        assert_eq!(id, derive_id(IdKind::Transfer, "order-1", 0));
-        assert_ne!(id, derive_id(IdKind::Transfer, "order-1", 1));
-        assert_ne!(id, derive_id(IdKind::Transfer, "order-2", 0));
-        assert_ne!(id, derive_id(IdKind::Account, "order-1", 0));
+        let id = event_id(IdKind::Transfer, "order-1", 0, 1);
+        assert_eq!(id, event_id(IdKind::Transfer, "order-1", 0, 1));
+        assert_ne!(id, event_id(IdKind::Transfer, "order-1", 0, 2));
+        assert_ne!(id, event_id(IdKind::Transfer, "order-1", 1, 2));
+        assert_ne!(id, event_id(IdKind::Transfer, "order-2", 0, 1));
+        assert_ne!(id, event_id(IdKind::Account, "order-1", 0, 1));
         assert_eq!(id, 154_723_240_645_339_022_637_191_981_399_069_331_058, "ids of keys never change");
+    }
+
+    #[test]
+    fn marks_follow_from_key_and_request() {
+        let of = |key, operation, records: &[u8]| marks(IdKind::Transfer, key, operation, records);
+        let one = of("order-1", Operation::CreateTransfers, b"ab");
+        assert_eq!(
+            one.guard.0,
+            event_id(IdKind::Transfer, "order-1", 0, 1),
+            "a single event has it as its id"
+        );
+        assert_eq!(one, of("order-1", Operation::CreateTransfers, b"ab"));
+        let others = [
+            of("order-1", Operation::CreateTransfers, b"abc"),
+            of("order-1", Operation::CreateTransfersExtended, b"ab"),
+            of("order-1a", Operation::CreateTransfers, b"b"),
+        ];
+        assert!(others.iter().all(|other| other.witness != one.witness));
+        assert_eq!(others[0].guard, one.guard);
     }
 }

@@ -29,12 +29,16 @@ pub mod assets;
 pub mod cursor;
 mod draft;
 mod error;
+pub mod explain;
 pub mod idempotency;
 pub mod json;
 pub mod message;
+mod moment;
 pub mod name;
+pub mod settle;
 mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
-pub use error::{ErrorCode, Failure, Violation};
+pub use error::{ErrorCode, Failure, Scarce, Violation};
+pub use moment::{MOMENT_FORMS, parse_moment};
 pub use status::status_name;

@@ -9,8 +9,8 @@ use bezant_ledger::{Books, ExtendedAccount, ExtendedTransfer, LedgerTotals, name
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Asset,
     Balances, Bounds, Chain, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
-    MovementKind, MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId, TransferView,
-    limits,
+    MovementKind, MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId,
+    TransferView, limits,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -97,6 +97,7 @@ fn head_bytes(head: &Head) -> Bytes {
 impl From<AccountView> for v1::Account {
     fn from(view: AccountView) -> Self {
         let account = view.account;
+        let available = view.available().map(v1::Uint128::from);
         Self {
             id: Some(account.id.0.into()),
             balances: Some(account.balances().into()),
@@ -111,6 +112,7 @@ impl From<AccountView> for v1::Account {
             bounds: (!view.bounds.is_none()).then(|| view.bounds.into()),
             spends: Some(view.spends.into()),
             receipts: Some(view.receipts.into()),
+            available,
         }
     }
 }
@@ -178,13 +180,19 @@ impl From<Asset> for v1::Asset {
 
 impl From<LedgerTotals> for v1::LedgerTotals {
     fn from(totals: LedgerTotals) -> Self {
-        let balances = Balances {
-            debits_pending: totals.debits_pending,
-            debits_posted: totals.debits_posted,
-            credits_pending: totals.credits_pending,
-            credits_posted: totals.credits_posted,
+        let sums = |part: fn(Total) -> u128| Balances {
+            debits_pending: part(totals.debits_pending),
+            debits_posted: part(totals.debits_posted),
+            credits_pending: part(totals.credits_pending),
+            credits_posted: part(totals.credits_posted),
         };
-        Self { ledger: totals.ledger.0, accounts: totals.accounts, balances: Some(balances.into()) }
+        let carries = sums(|total| total.high.into());
+        Self {
+            ledger: totals.ledger.0,
+            accounts: totals.accounts,
+            balances: Some(sums(|total| total.low).into()),
+            carries: Some(carries).filter(|carries| *carries != Balances::default()).map(Into::into),
+        }
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'s
         | Operation::Expire
         | Operation::OpenSession
         | Operation::SessionCreate
-        | Operation::SessionReply => read!(AssetStatus),
+        | Operation::SessionReply
+        | Operation::CreateKeyed => read!(AssetStatus),
     }
     .unwrap_or(("unknown", "The status is not known to this program."))
 }

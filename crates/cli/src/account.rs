@@ -1,14 +1,16 @@
 //! `bezant account`: create, show, list, history, holds, bounds, name.
 
 use bezant_client::{
-    AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Bounds, LedgerNumber,
-    NewAccount, QueryFilter,
+    AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Bounds, LedgerNumber, Movement,
+    MovementNumber, Nanos, NewAccount, QueryFilter,
 };
 use clap::{Args, Subcommand};
 
+use crate::change::Change;
 use crate::exit::Failure;
 use crate::flags::parse_account_flags;
-use crate::json::{AccountJson, MovementJson, moment};
+use crate::json::{AccountJson, BalanceJson, MovementJson, moment};
+use crate::listing::{LimitArgs, RangeArgs, Shown, parse_time};
 use crate::money::Unit;
 use crate::output::{Align, Format};
 use crate::session::{Session, parse_account_id, parse_u128};
@@ -82,11 +84,15 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant account show alice
-  bezant account show 1001 bob -o json")]
+  bezant account show 1001 bob -o json
+  bezant account show alice --at 2026-11-01        the balance with which the day began")]
 pub(crate) struct ShowArgs {
     /// Ids or names
     #[arg(required = true, value_name = "ACCOUNT")]
     accounts: Vec<String>,
+    /// Only the balance at that moment: 2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    at: Option<Nanos>,
 }
 
 /// Which accounts to list.
@@ -105,6 +111,7 @@ pub(crate) struct ListArgs {
 #[command(after_help = "Examples:
   bezant account history alice
   bezant account history alice --debits --reverse --limit 10
+  bezant account history alice --since 2026-11-01 --until 2026-12-01 --limit 0
   bezant account history 1001 -o json")]
 pub(crate) struct HistoryArgs {
     /// Id or name
@@ -118,12 +125,10 @@ pub(crate) struct HistoryArgs {
     /// Only transfers of that category
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     code: u16,
-    /// At most so many
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    limit: u64,
-    /// Newest first
-    #[arg(long)]
-    reverse: bool,
+    #[command(flatten)]
+    range: RangeArgs,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 /// Whose holds.
@@ -136,9 +141,12 @@ The next to expire comes first; those that never do come last.")]
 pub(crate) struct HoldsArgs {
     /// Id or name
     account: String,
-    /// At most so many
+    /// At most so many; 0 = all
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
+    /// Show whole ids, names and times
+    #[arg(long)]
+    wide: bool,
 }
 
 /// Whose bounds.
@@ -182,7 +190,8 @@ impl AccountCommand {
             Self::History(args) => history(session, &args).await,
             Self::Holds(args) => {
                 let account = session.account(&args.account).await?.account;
-                transfer::list_holds(session, account.id, args.limit).await
+                let limit = LimitArgs { limit: args.limit, reverse: false, wide: args.wide };
+                transfer::list_holds(session, account.id, limit).await
             }
             Self::Bounds(args) => bounds(session, &args).await,
             Self::Name(args) => name(session, &args).await,
@@ -204,10 +213,15 @@ async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
     new.account.user_data_128 = args.user_data_128;
     new.account.user_data_64 = args.user_data_64;
     new.account.user_data_32 = args.user_data_32;
-    let outcomes = session.client.create_accounts(&[new]).await?;
-    if let Some(outcome) = outcomes.first().filter(|outcome| !outcome.is_done()) {
-        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    session.changes.begin(Change::of("account", id.0));
+    let (outcome, detail) = session.client.create_account_explained(&new).await?;
+    if !outcome.is_done() {
+        return Err(Failure::refused(
+            outcome.status.name(),
+            &format!("{} {detail}", outcome.status.meaning()),
+        ));
     }
+    session.changes.is_made();
     show_one(session, &session.account(&id.to_string()).await?).await
 }
 
@@ -216,9 +230,44 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
         if index > 0 && session.output == Format::Table {
             output::line("")?;
         }
-        show_one(session, &session.account(text).await?).await?;
+        let view = session.account(text).await?;
+        match args.at {
+            Some(at) => show_at(session, &view, at).await?,
+            None => show_one(session, &view).await?,
+        }
     }
     Ok(())
+}
+
+/// The balance of an account after its last movement before `at`.
+async fn show_at(session: &Session, view: &AccountView, at: Nanos) -> Result<(), Failure> {
+    let (account, unit) = (&view.account, session.unit(view.account.ledger).await?);
+    if account.timestamp >= at {
+        let (id, created) = (account.id, moment(account.timestamp));
+        return Err(Failure::NotFound(format!("account {id} was created later: {created}")));
+    }
+    let before = AccountFilter {
+        account_id: account.id,
+        timestamp_max: Nanos(at.0 - 1),
+        limit: 1,
+        flags: AccountFilterFlags { debits: true, credits: true, reversed: true },
+        ..AccountFilter::default()
+    };
+    let last = session.client.account_movements(&before).await?.into_iter().next();
+    let balances = last.and_then(|(_, movement)| movement.balances_of(account.id)).unwrap_or_default();
+    if session.output == Format::Json {
+        return output::json(&BalanceJson::new(account.id, balances, unit, at));
+    }
+    let sides = |posted, pending| format!("{} posted, {} pending", unit.format(posted), unit.format(pending));
+    output::fields(&[
+        ("id", account.id.to_string()),
+        ("name", or_dash(&view.name)),
+        ("asset", unit.label()),
+        ("balance", unit.format_difference(balances.credits_posted, balances.debits_posted)),
+        ("debits", sides(balances.debits_posted, balances.debits_pending)),
+        ("credits", sides(balances.credits_posted, balances.credits_pending)),
+        ("at", moment(at)),
+    ])
 }
 
 async fn show_one(session: &Session, view: &AccountView) -> Result<(), Failure> {
@@ -233,6 +282,7 @@ async fn show_one(session: &Session, view: &AccountView) -> Result<(), Failure> 
         ("name", or_dash(&view.name)),
         ("asset", unit.label()),
         ("balance", balance),
+        ("available", available(view, unit)),
         (
             "debits",
             format!(
@@ -271,6 +321,11 @@ fn balance(view: &AccountView, unit: Unit) -> String {
     unit.format_difference(view.account.credits_posted, view.account.debits_posted)
 }
 
+/// What one debit may take now.
+fn available(view: &AccountView, unit: Unit) -> String {
+    view.available().map_or_else(|| "no limit".to_owned(), |amount| unit.format(amount))
+}
+
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
@@ -278,26 +333,26 @@ fn or_dash(text: &str) -> String {
 async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     let assets = session.assets().await?;
     let filter: QueryFilter = args.query.filter(assets)?;
-    let mut pages = session.client.query_accounts_paged(filter);
+    let pages = session.client.query_accounts_paged(filter);
+    let shown = Shown::new(args.query.limit.wide);
     let mut rows = Vec::new();
-    let mut left = args.query.limit;
-    while left > 0 {
-        let Some(view) = pages.next().await? else { break };
-        left -= 1;
+    let each = |view: AccountView| {
         let unit = assets.unit(view.account.ledger);
         if session.output == Format::Json {
-            output::json(&AccountJson::new(&view, unit))?;
-            continue;
+            return output::json(&AccountJson::new(&view, unit));
         }
         rows.push(vec![
-            view.account.id.to_string(),
-            or_dash(&view.name),
+            shown.id(view.account.id.0),
+            or_dash(&shown.name(&view.name)),
             balance(&view, unit),
+            available(&view, unit),
             unit.label(),
             view.account.code.to_string(),
             or_dash(&view.account.flags.names().collect::<Vec<_>>().join(",")),
         ]);
-    }
+        Ok(())
+    };
+    args.query.limit.each(session.output, pages, each).await?;
     if session.output == Format::Json {
         return Ok(());
     }
@@ -305,6 +360,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ("ID", Align::Left),
         ("NAME", Align::Left),
         ("BALANCE", Align::Right),
+        ("AVAILABLE", Align::Right),
         ("ASSET", Align::Left),
         ("CODE", Align::Right),
         ("FLAGS", Align::Left),
@@ -317,46 +373,48 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     let unit = session.unit(view.account.ledger).await?;
     let id = view.account.id;
     let has_side = args.debits || args.credits;
+    let (timestamp_min, timestamp_max) = args.range.timestamps()?;
     let filter = AccountFilter {
         account_id: id,
         code: args.code,
-        limit: u32::try_from(args.limit).unwrap_or(0),
+        timestamp_min,
+        timestamp_max,
+        limit: args.limit.page(),
         flags: AccountFilterFlags {
             debits: args.debits || !has_side,
             credits: args.credits || !has_side,
-            reversed: args.reverse,
+            reversed: args.limit.reverse,
         },
         ..AccountFilter::default()
     };
-    let mut pages = session.client.account_movements_paged(filter);
-    let mut rows = Vec::new();
-    let mut left = args.limit;
-    while left > 0 {
-        let Some((number, movement)) = pages.next().await? else { break };
-        left -= 1;
+    let pages = session.client.account_movements_paged(filter);
+    let mut found: Vec<Movement> = Vec::new();
+    let each = |(number, movement): (MovementNumber, Movement)| {
         if session.output == Format::Json {
-            output::json(&MovementJson::new(number, &movement, unit))?;
-            continue;
+            return output::json(&MovementJson::new(number, &movement, unit));
         }
-        let transfer = &movement.transfer;
-        let (sign, counterpart) = if transfer.debit_account_id == id {
-            ("-", transfer.credit_account_id)
-        } else {
-            ("+", transfer.debit_account_id)
-        };
-        let after = movement.balances_of(id).unwrap_or_default();
-        rows.push(vec![
-            moment(movement.timestamp),
-            transfer.id.to_string(),
-            movement.kind.name().to_owned(),
-            counterpart.to_string(),
-            unit.format_signed(sign, transfer.amount),
-            unit.format_difference(after.credits_posted, after.debits_posted),
-        ]);
-    }
+        found.push(movement);
+        Ok(())
+    };
+    args.limit.each(session.output, pages, each).await?;
     if session.output == Format::Json {
         return Ok(());
     }
+    let mut shown = Shown::new(args.limit.wide);
+    shown.learn(session, found.iter().map(|movement| counterpart(id, movement).1)).await?;
+    let row = |movement: &Movement| {
+        let (sign, other) = counterpart(id, movement);
+        let after = movement.balances_of(id).unwrap_or_default();
+        vec![
+            shown.time(movement.timestamp),
+            shown.id(movement.transfer.id.0),
+            movement.kind.name().trim_start_matches("two_phase_").to_owned(),
+            shown.account(other),
+            unit.format_signed(sign, movement.transfer.amount),
+            unit.format_difference(after.credits_posted, after.debits_posted),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
     let headings = [
         ("TIME", Align::Left),
         ("TRANSFER", Align::Left),
@@ -368,11 +426,25 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     output::table(&headings, &rows, "no transfers")
 }
 
+/// The direction of a movement as `account` sees it, and the other account.
+fn counterpart(account: AccountId, movement: &Movement) -> (&'static str, AccountId) {
+    let transfer = &movement.transfer;
+    if transfer.debit_account_id == account {
+        ("-", transfer.credit_account_id)
+    } else {
+        ("+", transfer.debit_account_id)
+    }
+}
+
 async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
     let view = session.account(&args.account).await?;
     let unit = session.unit(view.account.ledger).await?;
     let mut bounds = view.bounds;
     if args.min.is_some() || args.max.is_some() {
+        session.changes.begin(Change::again(
+            format!("the change of the bounds of account {}", args.account),
+            vec![view.account.id.0],
+        ));
         let wanted = unit.parse_bounds(args.min.as_deref(), args.max.as_deref(), bounds)?;
         let minimum = args.min.is_some().then_some(wanted.minimum);
         let maximum = args.max.is_some().then_some(wanted.maximum);
@@ -380,6 +452,7 @@ async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
         if outcome.status != bezant_client::AccountChangeStatus::Created {
             return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
         }
+        session.changes.is_made();
         // The side that was not given may have been changed by another meanwhile.
         bounds = session.account(&view.account.id.to_string()).await?.bounds;
     }
@@ -398,9 +471,13 @@ async fn name(session: &Session, args: &NameArgs) -> Result<(), Failure> {
         return Err(Failure::Usage("a name is not digits only: those are ids".to_owned()));
     }
     let view = session.account(&args.account).await?;
+    session
+        .changes
+        .begin(Change::again(format!("the name of account {}", args.account), vec![view.account.id.0]));
     let outcome = session.client.set_name(view.account.id, &args.name).await?;
     if outcome.status != bezant_client::AccountChangeStatus::Created {
         return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
     }
+    session.changes.is_made();
     show_one(session, &session.account(&view.account.id.to_string()).await?).await
 }

@@ -3,6 +3,7 @@
 use bezant_client::{Asset, AssetStatus, LedgerNumber, LedgerTotals};
 use clap::{Args, Subcommand};
 
+use crate::change::Change;
 use crate::exit::Failure;
 use crate::json::{AssetJson, BooksJson, moment};
 use crate::output;
@@ -77,10 +78,12 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
 async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
     let code = args.code.parse().map_err(|error| Failure::Usage(format!("{:?}: {error}", args.code)))?;
     let asset = Asset { ledger: LedgerNumber(args.ledger), code, scale: args.scale };
+    session.changes.begin(Change::again(format!("asset {}", asset.code), vec![args.ledger.into()]));
     let outcome = session.client.register_asset(asset).await?;
     if !matches!(outcome.status, AssetStatus::Created | AssetStatus::Exists) {
         return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
     }
+    session.changes.is_made();
     if session.output == Format::Json {
         return output::json(&AssetJson::from(&asset));
     }
@@ -116,10 +119,10 @@ pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
             vec![
                 unit.label(),
                 totals.accounts.to_string(),
-                unit.format(totals.debits_posted),
-                unit.format(totals.credits_posted),
-                unit.format(totals.debits_pending),
-                unit.format(totals.credits_pending),
+                unit.format_total(totals.debits_posted),
+                unit.format_total(totals.credits_posted),
+                unit.format_total(totals.debits_pending),
+                unit.format_total(totals.credits_pending),
                 if totals.is_balanced() { "balanced" } else { "NOT BALANCED" }.to_owned(),
             ]
         };

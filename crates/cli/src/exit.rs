@@ -1,33 +1,51 @@
-//! How a command ends: one clear line on stderr, and a code that scripts can use.
+//! How a command ends: one clear line on stderr, and a code that scripts can use. With `-o json` the line is JSON.
 //!
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
 //! | 1 | refused by the ledger, or a failure without a code of its own |
 //! | 2 | wrong use: an argument, a file or an amount that cannot be read |
-//! | 3 | the server cannot be reached, or does not take this now |
+//! | 3 | the server cannot be reached, or does not take this now; nothing was changed |
 //! | 4 | what was asked for does not exist |
 //! | 5 | verification failed, or data on disk is damaged |
+//! | 6 | the outcome is not known: the change may have been made; stderr says how to learn it |
+//! | 7 | the change was made, and the answer could not be shown |
+//! | 130 | stopped by a signal; nothing was changed |
 
 use std::process::ExitCode;
 
 use bezant_client::ClientError;
+use serde::Serialize;
 use thiserror::Error;
+
+use crate::json::Text;
+use crate::output::{self, Format};
 
 /// The table of codes, for `--help`.
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  done
-  1  refused by the ledger, or a failure without a code of its own
-  2  wrong use: an argument, a file or an amount that cannot be read
-  3  the server cannot be reached, or does not take this now
-  4  what was asked for does not exist
-  5  verification failed, or data on disk is damaged";
+  0    done
+  1    refused by the ledger, or a failure without a code of its own
+  2    wrong use: an argument, a file or an amount that cannot be read
+  3    the server cannot be reached, or does not take this now; nothing was changed
+  4    what was asked for does not exist
+  5    verification failed, or data on disk is damaged
+  6    the outcome is not known: the change may have been made; stderr says how to learn it
+  7    the change was made, and the answer could not be shown
+  130  stopped by a signal; nothing was changed";
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// A status of the ledger that is no success.
+    #[error("refused: {name}: {text}")]
+    Status {
+        /// Its name.
+        name: &'static str,
+        /// What it means, and which case it is.
+        text: String,
+    },
+    /// Another refusal.
     #[error("refused: {0}")]
     Refused(String),
     /// The request makes no sense as it was written.
@@ -45,30 +63,163 @@ pub(crate) enum Failure {
     /// The disk does not hold what was written to it.
     #[error("{0}")]
     Damaged(String),
+    /// A change was sent and its outcome is not known.
+    #[error("the outcome is not known: {reason}. {what} may have been made{}", advice(repeat.as_ref()))]
+    Unknown {
+        /// Why not.
+        reason: String,
+        /// What was asked for: `transfer 77`.
+        what: String,
+        /// The ids of it, as far as they are known.
+        ids: Vec<u128>,
+        /// The command that tells, and changes nothing twice.
+        repeat: Option<String>,
+    },
+    /// A change was made, and what follows it failed.
+    #[error("{what} was made, and the answer cannot be shown: {reason}")]
+    NotShown {
+        /// What was made.
+        what: String,
+        /// Its ids.
+        ids: Vec<u128>,
+        /// Why it cannot be shown.
+        reason: String,
+    },
+    /// A signal came before anything was changed.
+    #[error("stopped: nothing was changed")]
+    Stopped,
     /// Whoever read the output has read enough.
     #[error("the output was closed")]
     OutputClosed,
+    /// A failure with what it left behind and how to go on.
+    #[error("{source}. {state}")]
+    Halted {
+        /// Why.
+        source: Box<Self>,
+        /// What is done, what is not, and what to do.
+        state: String,
+    },
+    /// The output cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(std::io::Error),
     /// Everything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
+fn advice(repeat: Option<&String>) -> String {
+    repeat.map_or_else(String::new, |command| format!("; this tells, and makes it at most once: {command}"))
+}
+
+/// A failure on stderr, as programs read it.
+#[derive(Debug, Serialize)]
+struct ErrorJson<'failure> {
+    error: ErrorFields<'failure>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorFields<'failure> {
+    /// Which kind: `refused`, `outcome_unknown`, ...
+    code: &'static str,
+    exit_code: u8,
+    detail: String,
+    /// Of a refusal: the name of the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ids: Vec<Text<u128>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<&'failure str>,
+}
+
 impl Failure {
     /// The code that the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.number())
+    }
+
+    /// The same as a number.
+    pub(crate) fn number(&self) -> u8 {
         match self {
-            Self::OutputClosed => ExitCode::SUCCESS,
-            Self::Refused(_) | Self::Other(_) => ExitCode::from(1),
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Unavailable(_) => ExitCode::from(3),
-            Self::NotFound(_) => ExitCode::from(4),
-            Self::Verification(_) | Self::Damaged(_) => ExitCode::from(5),
+            Self::OutputClosed => 0,
+            Self::Status { .. } | Self::Refused(_) | Self::Output(_) | Self::Other(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unavailable(_) => 3,
+            Self::NotFound(_) => 4,
+            Self::Verification(_) | Self::Damaged(_) => 5,
+            Self::Unknown { .. } => 6,
+            Self::NotShown { .. } => 7,
+            Self::Stopped => 130,
+            Self::Halted { source, .. } => source.number(),
         }
     }
 
-    /// A refusal in the ledger's own words: the status, then what it means.
-    pub(crate) fn refused(name: &str, meaning: &str) -> Self {
-        Self::Refused(format!("{name}: {meaning}"))
+    /// Its kind, for programs.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Status { .. } | Self::Refused(_) => "refused",
+            Self::Usage(_) => "usage",
+            Self::Unavailable(_) => "unavailable",
+            Self::NotFound(_) => "not_found",
+            Self::Verification(_) => "verification_failed",
+            Self::Damaged(_) => "damaged",
+            Self::Unknown { .. } => "outcome_unknown",
+            Self::NotShown { .. } => "made_not_shown",
+            Self::Stopped => "stopped",
+            Self::OutputClosed | Self::Output(_) => "output",
+            Self::Other(_) => "failed",
+            Self::Halted { source, .. } => source.kind(),
+        }
+    }
+
+    /// The same failure, said with the state that it leaves behind.
+    pub(crate) fn and(self, state: &str) -> Self {
+        Self::Halted { source: Box::new(self), state: state.to_owned() }
+    }
+
+    /// What went wrong, without the state that it leaves behind.
+    fn cause(&self) -> &Self {
+        if let Self::Halted { source, .. } = self { source.cause() } else { self }
+    }
+
+    /// A refusal in the ledger's own words: the status, then what it means, then which case it is.
+    pub(crate) fn refused(name: &'static str, meaning: &str) -> Self {
+        Self::Status { name, text: meaning.trim_end().to_owned() }
+    }
+
+    /// Of what was printed.
+    pub(crate) fn of_output(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::Output(error) }
+    }
+
+    /// True when only the output is to blame.
+    pub(crate) const fn is_of_output(&self) -> bool {
+        matches!(self, Self::OutputClosed | Self::Output(_))
+    }
+
+    /// The same after a change was made.
+    pub(crate) fn after(self, what: impl Into<String>, ids: Vec<u128>) -> Self {
+        Self::NotShown { what: what.into(), ids, reason: self.to_string() }
+    }
+
+    /// Says on stderr what went wrong.
+    pub(crate) fn report(&self, format: Format) {
+        if matches!(self, Self::OutputClosed) {
+            return;
+        }
+        let (status, ids, repeat) = match self.cause() {
+            Self::Status { name, .. } => (Some(*name), &[][..], None),
+            Self::Unknown { ids, repeat, .. } => (None, &ids[..], repeat.as_deref()),
+            Self::NotShown { ids, .. } => (None, &ids[..], None),
+            _ => (None, &[][..], None),
+        };
+        let ids = ids.iter().copied().map(Text).collect();
+        let (code, exit_code, detail) = (self.kind(), self.number(), self.to_string());
+        let error = ErrorFields { code, exit_code, detail, status, ids, repeat };
+        match serde_json::to_string(&ErrorJson { error }) {
+            Ok(json) if format == Format::Json => output::note(&json),
+            _ => output::note(&format!("bezant: {self}")),
+        }
     }
 }
 
@@ -78,12 +229,24 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Address { .. }
             | ClientError::Scheme { .. }
+            | ClientError::Token
+            | ClientError::Denied { .. }
             | ClientError::Invalid { .. }
             | ClientError::FailedPrecondition { .. }
+            | ClientError::PositionAfterEnd { .. }
             | ClientError::NameTooLong { .. }
             | ClientError::ChainTooLong { .. } => Self::Usage(text),
             ClientError::Damaged { .. } => Self::Damaged(text),
             ClientError::NotFound { .. } => Self::NotFound(text),
+            ClientError::OutcomeUnknown { ids, reason, .. } => {
+                let what = match &*ids {
+                    [id] => format!("what was asked for (id {id})"),
+                    ids => {
+                        format!("what was asked for ({} ids from {})", ids.len(), ids.first().unwrap_or(&0))
+                    }
+                };
+                Self::Unknown { reason, what, ids, repeat: None }
+            }
             error if error.is_unavailable() => Self::Unavailable(text),
             error => Self::Other(error.into()),
         }

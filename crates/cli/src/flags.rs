@@ -6,19 +6,19 @@ macro_rules! parser {
     ($(#[$doc:meta])* $function:ident, $flags:ident) => {
         $(#[$doc])*
         pub(crate) fn $function(text: &str) -> Result<$flags, String> {
-            if let Ok(bits) = text.parse() {
+            if text.trim().is_empty() {
+                return Ok($flags::NONE);
+            }
+            if let (true, Ok(bits)) = (text.bytes().all(|letter| letter.is_ascii_digit()), text.parse()) {
                 return Ok($flags(bits));
             }
-            text.split([',', '|']).map(str::trim).filter(|name| !name.is_empty()).try_fold(
-                $flags::NONE,
-                |flags, name| {
-                    let flag = $flags::from_name(name).ok_or_else(|| {
-                        let known: Vec<_> = $flags::NAMES.iter().map(|(_, name)| *name).collect();
-                        format!("there is no flag {name:?}; the flags are {}", known.join(", "))
-                    })?;
-                    Ok(flags.union(flag))
-                },
-            )
+            text.split([',', '|']).map(str::trim).try_fold($flags::NONE, |flags, name| {
+                let flag = $flags::from_name(name).ok_or_else(|| {
+                    let known: Vec<_> = $flags::NAMES.iter().map(|(_, name)| *name).collect();
+                    format!("there is no flag {name:?}; the flags are {}", known.join(", "))
+                })?;
+                Ok(flags.union(flag))
+            })
         }
     };
 }
@@ -44,6 +44,9 @@ mod tests {
         assert_eq!(parse_account_flags("9"), Ok(both));
         assert_eq!(parse_account_flags(""), Ok(AccountFlags::NONE));
         assert_eq!(parse_transfer_flags("pending"), Ok(TransferFlags::PENDING));
+        for wrong in ["+2", "pending,", ",", "pending linked", "65536", "Pending"] {
+            assert!(parse_transfer_flags(wrong).is_err(), "{wrong:?}");
+        }
         let error = parse_account_flags("hidden").unwrap_err();
         assert!(error.contains("history"), "the error names the flags: {error}");
     }

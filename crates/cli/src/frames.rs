@@ -25,16 +25,31 @@ pub(crate) struct Frames {
 impl Frames {
     /// Connects and opens a session; `number` tells the clients of a process apart.
     pub(crate) async fn open(address: &str, cluster: u128, number: u64) -> Result<Self> {
+        Self::open_on(Self::dial(address).await?, cluster, number, PATIENCE).await
+    }
+
+    /// Connects.
+    pub(crate) async fn dial(address: &str) -> Result<TcpStream> {
         let stream =
             TcpStream::connect(address).await.with_context(|| format!("{address} cannot be reached"))?;
         stream.set_nodelay(true).context("the connection cannot be set up")?;
+        Ok(stream)
+    }
+
+    /// Opens a session on a new connection. A server of another cluster does not answer, or ends the connection.
+    pub(crate) async fn open_on(
+        stream: TcpStream,
+        cluster: u128,
+        number: u64,
+        patience: Duration,
+    ) -> Result<Self> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = since.as_nanos() << 48 | u128::from(std::process::id()) << 16 | u128::from(number + 1);
         let mut frames =
             Self { stream, client: Client::new(ClientId(id), cluster, Release::OWN), reply: BytesMut::new() };
         let register = frames.client.register();
         frames.stream.write_all(&register).await.context("the session cannot be opened")?;
-        frames.receive().await.context("the session cannot be opened")?;
+        frames.receive_within(patience).await.context("the session cannot be opened")?;
         Ok(frames)
     }
 
@@ -56,9 +71,13 @@ impl Frames {
 
     /// The body of the reply to the request in flight. An official client would wait for ever.
     async fn receive(&mut self) -> Result<Bytes> {
-        timeout(PATIENCE, self.receive_reply()).await.with_context(|| {
+        self.receive_within(PATIENCE).await
+    }
+
+    async fn receive_within(&mut self, patience: Duration) -> Result<Bytes> {
+        timeout(patience, self.receive_reply()).await.with_context(|| {
             format!(
-                "no answer within {PATIENCE:?}: is this the right cluster, and does this replica lead it?"
+                "no answer within {patience:?}: is this the right cluster, and does this replica lead it?"
             )
         })?
     }

@@ -2,9 +2,10 @@
 //! are hexadecimal.
 
 use bezant_client::{
-    AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, Movement, MovementNumber, Nanos,
-    Transfer, TransferView,
+    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, Movement, MovementNumber,
+    Nanos, Transfer, TransferView,
 };
+use bezant_types::Total;
 use serde::{Serialize, Serializer};
 
 use crate::money::{Assets, Unit};
@@ -41,6 +42,25 @@ impl From<Balances> for BalancesJson {
             credits_pending: Text(balances.credits_pending),
             credits_posted: Text(balances.credits_posted),
         }
+    }
+}
+
+/// The balance of an account at a moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct BalanceJson {
+    account: Text<u128>,
+    asset: Option<String>,
+    ledger: u32,
+    balances: BalancesJson,
+    /// What happened before it counts.
+    at: Text<Nanos>,
+}
+
+impl BalanceJson {
+    /// In the unit of its ledger.
+    pub(crate) fn new(account: AccountId, balances: Balances, unit: Unit, at: Nanos) -> Self {
+        let (asset, ledger) = (asset_code(unit), unit.ledger.0);
+        Self { account: Text(account.0), asset, ledger, balances: balances.into(), at: Text(at) }
     }
 }
 
@@ -83,6 +103,8 @@ pub(crate) struct AccountJson {
     code: u16,
     flags: Vec<&'static str>,
     balances: BalancesJson,
+    /// What one debit may take now; `null` = nothing limits it.
+    available: Option<Text<u128>>,
     bounds: BoundsJson,
     user_data_128: Text<u128>,
     user_data_64: Text<u64>,
@@ -104,6 +126,7 @@ impl AccountJson {
             code: account.code,
             flags: account.flags.names().collect(),
             balances: account.balances().into(),
+            available: view.available().map(Text),
             bounds: view.bounds.into(),
             user_data_128: Text(account.user_data_128),
             user_data_64: Text(account.user_data_64),
@@ -248,7 +271,16 @@ pub(crate) struct LedgerTotalsJson {
     ledger: u32,
     asset: Option<String>,
     accounts: u64,
-    balances: BalancesJson,
+    balances: TotalsJson,
+}
+
+/// Sums over the accounts of a ledger.
+#[derive(Debug, Serialize)]
+pub(crate) struct TotalsJson {
+    debits_pending: Text<Total>,
+    debits_posted: Text<Total>,
+    credits_pending: Text<Total>,
+    credits_posted: Text<Total>,
 }
 
 impl BooksJson {
@@ -258,7 +290,7 @@ impl BooksJson {
             ledger: totals.ledger.0,
             asset: asset_code(assets.unit(totals.ledger)),
             accounts: totals.accounts,
-            balances: BalancesJson {
+            balances: TotalsJson {
                 debits_pending: Text(totals.debits_pending),
                 debits_posted: Text(totals.debits_posted),
                 credits_pending: Text(totals.credits_pending),

@@ -10,6 +10,7 @@
 mod account;
 mod asset;
 mod bench;
+mod change;
 mod child;
 mod cluster;
 mod demo;
@@ -20,6 +21,7 @@ mod flags;
 mod frames;
 mod inspect;
 mod json;
+mod listing;
 mod money;
 mod output;
 mod session;
@@ -29,20 +31,26 @@ mod stop;
 mod transfer;
 mod verify;
 
-use std::io::{self, IsTerminal};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use change::Change;
 use exit::Failure;
+use output::Format;
 use session::{Global, Session};
+use stop::StopSignals;
 
 /// A durable ledger of accounts and transfers
 #[derive(Debug, Parser)]
 #[command(
     name = "bezant",
-    version,
+    version = env!("BEZANT_VERSION"),
     propagate_version = true,
     arg_required_else_help = true,
     after_help = exit::CODES,
@@ -118,30 +126,108 @@ struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
+/// What tells a command where the server is and how to ask it.
+const CONNECTION: &[&str] = &["server", "timeout", "read", "session"];
+/// Options of all commands that mean nothing to these: their help does not show them.
+const WITHOUT: &[(&str, &[&str])] = &[
+    ("start", &["server", "timeout", "read", "session", "output"]),
+    ("demo", &["server", "timeout", "read", "session", "output"]),
+    ("completions", &["server", "timeout", "read", "session", "output"]),
+    ("bench", &["timeout", "read", "session", "output"]),
+    ("inspect", CONNECTION),
+    ("sim", CONNECTION),
+];
+
+/// The command line, with help that shows what each command heeds.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // Hands the options of all commands down to each of them.
+    command.build();
+    WITHOUT.iter().fold(command, |command, (name, options)| {
+        command.mut_subcommand(name, |subcommand| {
+            subcommand.mut_args(|option| {
+                let is_heeded = !options.contains(&option.get_id().as_str());
+                if is_heeded { option } else { option.hide(true) }
+            })
+        })
+    })
+}
+
+impl Cli {
+    /// What the words of a command line say.
+    fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.global.is_server_named = is_named(&matches, "server");
+        Ok(cli)
+    }
+}
+
+/// True when the option is on the command line, before or after a command, and not only in the environment.
+fn is_named(matches: &ArgMatches, option: &str) -> bool {
+    matches.value_source(option) == Some(ValueSource::CommandLine)
+        || matches.subcommand().is_some_and(|(_, matches)| is_named(matches, option))
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("BEZANT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let has_colours = io::stderr().is_terminal();
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
+    let format = cli.global.output;
+    let filter = log_filter(std::env::var("BEZANT_LOG").ok().as_deref());
+    let has_colours = io::stderr().is_terminal() && !output::is_plain();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return report(&Failure::from(error)),
+        Err(error) => return report(&Failure::from(error), format),
     };
     let result = runtime.block_on(Box::pin(run(cli)));
     // Whoever asks twice to stop does not want to wait for what still runs.
     runtime.shutdown_background();
     match result {
         Ok(code) => code,
-        Err(failure) => report(&failure),
+        Err(failure) => report(&failure, format),
+    }
+}
+
+/// What goes to the log: warnings, or what `BEZANT_LOG` says.
+///
+/// The crate `h2` warns of every connection that misbehaves, as often as an attacker likes; the server itself says so
+/// once a second. It is heard when it is asked for by name.
+fn log_filter(setting: Option<&str>) -> EnvFilter {
+    let wanted = setting.and_then(|setting| EnvFilter::try_new(setting).ok());
+    let names_it = wanted.is_some() && setting.is_some_and(|setting| setting.contains("h2"));
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new("warn"));
+    match "h2=error".parse() {
+        Ok(directive) if !names_it => filter.add_directive(directive),
+        _ => filter,
     }
 }
 
 /// Says in one line what went wrong.
-fn report(failure: &Failure) -> ExitCode {
-    if !matches!(failure, Failure::OutputClosed) {
-        output::note(&format!("bezant: {failure}"));
-    }
+fn report(failure: &Failure, format: Format) -> ExitCode {
+    failure.report(format);
     failure.exit_code()
+}
+
+/// Help that was asked for, or arguments that cannot be read.
+fn misread(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<_> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    if error.use_stderr() && wants_json(&arguments) {
+        return report(&Failure::Usage(error.to_string().trim_end().to_owned()), Format::Json);
+    }
+    // Help into a closed pipe was read as far as it was wanted.
+    drop(error.print());
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// True when arguments that cannot be read as a whole ask for JSON all the same.
+fn wants_json(arguments: &[String]) -> bool {
+    let joined = ["-ojson", "-o=json", "--output=json"];
+    let is_pair = |pair: &[String]| matches!(pair, [name, value] if ["-o", "--output"].contains(&&**name) && value == "json");
+    arguments.iter().any(|argument| joined.contains(&&**argument)) || arguments.windows(2).any(is_pair)
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -153,18 +239,50 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cluster(command) => command.run(&global).await?,
         Command::Demo(args) => return demo::run(&args).await,
         Command::Sim(args) => return sim::run(&args, global.output),
-        Command::Bench(args) => return Ok(bench::run(args, global.server).await?),
+        Command::Bench(args) => {
+            let server = global.server.filter(|_| global.is_server_named);
+            return Ok(bench::run(args, server).await?);
+        }
         Command::Completions(args) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), "bezant", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "bezant", &mut script);
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&script).and_then(|()| stdout.flush()).map_err(Failure::of_output)?;
         }
         command => {
             let session = Session::connect(&global).await?;
+            match &command {
+                Command::Events(_) => {}
+                Command::Import(_) => {
+                    let what = "the rows of the import so far";
+                    session.changes.begin(Change::again(what, Vec::new()));
+                    watch_signals(&session)?;
+                }
+                _ => watch_signals(&session)?,
+            }
             let result = talk(command, &session).await;
             let end = session.end();
-            result.and(end)?;
+            result.and(end).map_err(|failure| session.changes.explain(failure))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// From here on a signal ends the command with words about what it has changed.
+fn watch_signals(session: &Session) -> Result<(), Failure> {
+    let mut signals = StopSignals::new()?;
+    let (changes, format) = (Arc::clone(&session.changes), session.output);
+    #[expect(
+        clippy::exit,
+        reason = "the command itself may wait for its input, which nothing can interrupt"
+    )]
+    tokio::spawn(async move {
+        signals.next().await;
+        let failure = changes.stopped();
+        failure.report(format);
+        std::process::exit(failure.number().into())
+    });
+    Ok(())
 }
 
 /// The commands that talk with a server in one session.
@@ -187,8 +305,68 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_crate_of_http_2_is_heard_only_when_it_is_named() {
+        for (setting, is_heard, hears_own) in [
+            (None, false, true),
+            (Some("debug"), false, true),
+            (Some("h2=warn"), true, false),
+            (Some("("), false, true),
+        ] {
+            let subscriber = tracing_subscriber::fmt().with_env_filter(log_filter(setting)).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let heard = tracing::enabled!(target: "h2::proto::streams::recv", tracing::Level::WARN);
+                let own = tracing::enabled!(target: "bezant_server::connection", tracing::Level::WARN);
+                assert_eq!((heard, own), (is_heard, hears_own), "{setting:?}");
+            });
+        }
+    }
+
+    #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_the_options_that_a_command_heeds() {
+        let help = |name: &str| {
+            let mut command = command();
+            command.find_subcommand_mut(name).expect(name).render_long_help().to_string()
+        };
+        for (name, options) in WITHOUT {
+            for option in *options {
+                assert!(!help(name).contains(&format!("--{option} ")), "{name} --help shows --{option}");
+            }
+        }
+        for option in ["--server", "--timeout", "--read", "--session", "--output"] {
+            assert!(help("pay").contains(option), "{option}");
+        }
+        assert!(help("bench").contains("--server"));
+    }
+
+    #[test]
+    fn the_version_begins_with_that_of_the_package() {
+        assert!(env!("BEZANT_VERSION").starts_with(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn a_server_is_named_by_the_command_line_alone() {
+        let read = |line: &str| Cli::read(line.split(' ').map(OsString::from)).unwrap().global;
+        for line in ["bezant bench --server a:7070", "bezant --server a:7070 bench"] {
+            let global = read(line);
+            assert!(global.is_server_named && global.server.as_deref() == Some("a:7070"), "{line}");
+        }
+        assert!(!read("bezant bench").is_server_named);
+    }
+
+    #[test]
+    fn json_is_wanted_where_it_was_asked_for() {
+        let wants = |line: &str| wants_json(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in
+            ["bezant pay -o json", "bezant --output json pay", "bezant pay --output=json", "bezant -ojson"]
+        {
+            assert!(wants(line), "{line}");
+        }
+        assert!(!wants("bezant pay json -o table"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Amounts between people and the ledger: `10.50 EUR` here, 1050 there. Never a float, never rounded.
 
 use bezant_client::{Asset, Bounds, LedgerNumber};
+use bezant_types::{Total, parse_amount};
 
 use crate::exit::Failure;
 
 /// The word that stands for "no limit" in a bound.
-const NO_LIMIT: &str = "none";
+pub(crate) const NO_LIMIT: &str = "none";
 
 /// What the amounts of a ledger are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +25,20 @@ impl Unit {
 
     /// Reads an amount such as `10.50` into minor units.
     pub(crate) fn parse(&self, text: &str) -> Result<u128, Failure> {
-        match &self.asset {
-            Some(asset) => asset.parse(text).map_err(|error| {
-                let (code, scale) = (asset.code, asset.scale);
-                Failure::Usage(format!("{text:?} is no amount: {error}; {code} has {scale} digits there"))
-            }),
-            None => text.parse().map_err(|_| {
-                let ledger = self.ledger;
-                Failure::Usage(format!(
-                    "{text:?} is no amount: ledger {ledger} has no registered asset, so write whole minor units"
-                ))
-            }),
-        }
+        parse_amount(text, self.asset.map_or(0, |asset| asset.scale)).map_err(|error| {
+            let scale = match &self.asset {
+                Some(asset) => format!("{} has {} digits there", asset.code, asset.scale),
+                None => format!(
+                    "ledger {} has no registered asset, so write whole minor units such as 1050",
+                    self.ledger
+                ),
+            };
+            Failure::Usage(format!("{text:?} is no amount: {error}; {scale}"))
+        })
     }
 
     /// Reads a balance that may be negative; `none` is `limit`.
-    fn parse_bound(&self, text: &str, limit: i128) -> Result<i128, Failure> {
+    pub(crate) fn parse_bound(&self, text: &str, limit: i128) -> Result<i128, Failure> {
         if text == NO_LIMIT {
             return Ok(limit);
         }
@@ -66,6 +65,11 @@ impl Unit {
     /// Minor units as people read them.
     pub(crate) fn format(&self, amount: u128) -> String {
         self.asset.map_or_else(|| amount.to_string(), |asset| asset.format(amount))
+    }
+
+    /// A sum as people read it.
+    pub(crate) fn format_total(&self, total: Total) -> String {
+        self.asset.map_or_else(|| total.to_string(), |asset| asset.format_total(total))
     }
 
     /// A limit as people read it.
@@ -119,15 +123,25 @@ impl Assets {
     }
 }
 
-/// Splits `10.50 EUR` into the amount and the asset's code; the code may also be a word of its own.
+/// Splits `10.50 EUR` into the amount and the code: the last word is one when it begins with a letter. What is left is
+/// the amount, even with spaces in it, which its parser then refuses.
+pub(crate) fn split_code(text: &str) -> (&str, Option<&str>) {
+    let text = text.trim();
+    match text.rsplit_once(char::is_whitespace) {
+        Some((amount, code)) if code.starts_with(char::is_alphabetic) => (amount.trim_end(), Some(code)),
+        _ => (text, None),
+    }
+}
+
+/// The amount and the code of its asset, which may also be a word of its own.
 pub(crate) fn split_amount<'text>(
     amount: &'text str,
     asset: Option<&'text str>,
 ) -> Result<(&'text str, Option<&'text str>), Failure> {
-    match (amount.trim().split_once(' '), asset) {
-        (None, asset) => Ok((amount.trim(), asset)),
-        (Some((amount, code)), None) => Ok((amount, Some(code.trim()))),
-        (Some(_), Some(_)) => Err(Failure::Usage(format!("the asset of {amount:?} is given twice"))),
+    match (split_code(amount), asset) {
+        ((amount, None), asset) => Ok((amount, asset)),
+        ((amount, Some(code)), None) => Ok((amount, Some(code))),
+        ((_, Some(_)), Some(_)) => Err(Failure::Usage(format!("the asset of {amount:?} is given twice"))),
     }
 }
 
@@ -150,6 +164,7 @@ mod tests {
         assert_eq!(euro.parse("10.50").unwrap(), 1050);
         assert_eq!(euro.format(1050), "10.50");
         assert!(matches!(euro.parse("10.505"), Err(Failure::Usage(_))), "nothing is rounded");
+        assert!(matches!(euro.parse("3.000"), Err(Failure::Usage(_))), "three, or three thousand");
         assert!(matches!(euro.parse("-1"), Err(Failure::Usage(_))), "amounts have no sign");
         assert!(matches!(assets().by_code("JPY").unwrap().parse("1.5"), Err(Failure::Usage(_))));
         assert!(matches!(assets().by_code("XYZ"), Err(Failure::NotFound(_))));
@@ -160,7 +175,10 @@ mod tests {
         let unit = assets().unit(LedgerNumber(7));
         assert_eq!(unit.label(), "ledger 7");
         assert_eq!(unit.parse("1050").unwrap(), 1050);
-        assert!(unit.parse("10.50").is_err());
+        for wrong in ["10.50", "+5", "1 000", "1,000", "-1", "5.", "1e3"] {
+            let error = unit.parse(wrong).unwrap_err().to_string();
+            assert!(error.contains("minor units"), "{wrong:?}: {error}");
+        }
     }
 
     #[test]
@@ -170,6 +188,9 @@ mod tests {
         assert_eq!(bounds, Bounds { minimum: -50_000, maximum: i128::MAX });
         let bounds = euro.parse_bounds(Some("none"), Some("1"), bounds).unwrap();
         assert_eq!(bounds, Bounds { minimum: i128::MIN, maximum: 100 });
+        for wrong in ["none EUR", "None", "--5", "-+5", "+5", "- 5", "-", "-5.000", "5.000", ""] {
+            assert!(euro.parse_bounds(Some(wrong), None, Bounds::NONE).is_err(), "{wrong:?}");
+        }
         assert_eq!(euro.format_bound(-50_000), "-500.00");
         assert_eq!(euro.format_bound(i128::MAX), "none");
     }
@@ -180,6 +201,8 @@ mod tests {
         assert_eq!(split_amount("10.50", Some("EUR")).unwrap(), ("10.50", Some("EUR")));
         assert_eq!(split_amount("10.50", None).unwrap(), ("10.50", None));
         assert!(split_amount("10.50 EUR", Some("EUR")).is_err());
+        assert_eq!(split_amount("1 000 EUR", None).unwrap(), ("1 000", Some("EUR")));
+        assert_eq!(split_amount("1 000", Some("EUR")).unwrap(), ("1 000", Some("EUR")));
     }
 
     #[test]

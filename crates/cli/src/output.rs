@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 use bezant_api::name::{is_printable, printable};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -34,9 +34,7 @@ pub(crate) enum Align {
 /// Prints one line.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{text}")?;
-    stdout.flush()?;
-    Ok(())
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::of_output)
 }
 
 /// Prints one line beside the answer.
@@ -104,19 +102,33 @@ fn trimmed(table: &Table) -> Result<(), Failure> {
     line(&lines.join("\n"))
 }
 
+/// True when the user asks for no colours (<https://no-color.org>).
+pub(crate) fn is_plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// A bar on a terminal, nothing elsewhere. `length` 0 = unknown.
 pub(crate) fn progress(length: u64, what: &str) -> ProgressBar {
     let target =
         if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let (bar, template) = if length == 0 {
-        (ProgressBar::no_length(), "{spinner} {pos} {msg} {elapsed} {per_sec}")
+        (ProgressBar::no_length(), "{spinner} {human_pos} {msg}, {elapsed}, {rate}")
     } else {
-        (ProgressBar::new(length), "{bar:40} {pos}/{len} {msg} {elapsed} {per_sec}")
+        (
+            ProgressBar::new(length),
+            "{bar:30} {percent:>3} % {human_pos} of {human_len} {msg}, {elapsed}, {rate}",
+        )
     };
     bar.set_draw_target(target);
     bar.set_message(what.to_owned());
     match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
+        Ok(style) => bar.with_style(style.with_key("rate", rate)),
         Err(_) => bar,
     }
+}
+
+/// Steps a second, without a fraction.
+fn rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
+    // A bar that cannot be written is none.
+    write!(text, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }

@@ -1,15 +1,18 @@
 //! One command's talk with a server: the connection, the assets, and accounts by id or by name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_client::ids::IdGenerator;
-use bezant_client::{AccountId, AccountView, Client, LedgerNumber, Reads};
+use bezant_client::{AccountId, AccountView, Client, ClientBuilder, LedgerNumber, Reads};
 use tokio::sync::OnceCell;
 
+use crate::change::Changes;
 use crate::exit::Failure;
 use crate::money::{Assets, Unit};
 use crate::output::{self, Format};
+use crate::start::is_address;
 
 /// Where a server listens unless it is told otherwise.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
@@ -23,21 +26,24 @@ pub(crate) struct Global {
         help = "Server to talk to, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
         env = "BEZANT_SERVER",
         value_name = "URL",
+        value_parser = parse_servers,
         global = true,
         help_heading = "Connection"
     )]
     pub(crate) server: Option<String>,
-    /// How long to try before giving up: 500ms, 10s, 2m
+    /// True when the command line names the server, whatever the environment says.
+    #[arg(skip)]
+    pub(crate) is_server_named: bool,
+    /// How long to try before giving up: 500ms, 10s, 2m [default: 10s]
     #[arg(
         long,
         env = "BEZANT_TIMEOUT",
-        default_value = "10s",
         value_name = "TIME",
         value_parser = parse_duration,
         global = true,
         help_heading = "Connection"
     )]
-    pub(crate) timeout: Duration,
+    timeout: Option<Duration>,
     /// How fresh answers must be [default: linearizable; with --session: session]
     #[arg(long, env = "BEZANT_READ", global = true, value_enum, help_heading = "Connection")]
     pub(crate) read: Option<ReadArg>,
@@ -54,6 +60,21 @@ pub(crate) struct Global {
     /// How to print answers
     #[arg(short, long, default_value = "table", global = true, value_enum, help_heading = "Output")]
     pub(crate) output: Format,
+}
+
+/// How long a command tries before it gives up, when nobody says.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Global {
+    /// How long to try before giving up.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT_DEFAULT)
+    }
+
+    /// How long to try, where somebody said so.
+    pub(crate) const fn timeout_asked(&self) -> Option<Duration> {
+        self.timeout
+    }
 }
 
 /// How fresh answers must be.
@@ -80,8 +101,12 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// How answers are printed.
     pub(crate) output: Format,
+    /// How long an answer may take.
+    pub(crate) timeout: Duration,
     /// Draws ids for what has none.
     pub(crate) ids: IdGenerator,
+    /// What the command changes.
+    pub(crate) changes: Arc<Changes>,
     assets: OnceCell<Assets>,
     file: Option<PathBuf>,
 }
@@ -89,30 +114,43 @@ pub(crate) struct Session {
 impl Session {
     /// Connects.
     pub(crate) async fn connect(global: &Global) -> Result<Self, Failure> {
+        let client = Self::builder(global)?.connect().await?;
+        let file = global.session.clone();
+        Ok(Self {
+            client,
+            output: global.output,
+            timeout: global.timeout(),
+            ids: IdGenerator::new(),
+            changes: Arc::default(),
+            assets: OnceCell::new(),
+            file,
+        })
+    }
+
+    /// The settings of a connection.
+    pub(crate) fn builder(global: &Global) -> Result<ClientBuilder, Failure> {
         let server = global.server.as_deref().unwrap_or(SERVER_DEFAULT);
         let addresses = addresses(server);
         let share = u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut builder = addresses
             .into_iter()
-            .fold(Client::builder(), bezant_client::ClientBuilder::address)
+            .fold(Client::builder(), ClientBuilder::address)
             .reads(match global.read {
                 None if global.session.is_some() => Reads::Session,
                 None | Some(ReadArg::Linearizable) => Reads::Linearizable,
                 Some(ReadArg::Session) => Reads::Session,
                 Some(ReadArg::Stale) => Reads::Stale,
             })
-            .deadline(global.timeout)
-            .connect_timeout(global.timeout / share);
+            .deadline(global.timeout())
+            .connect_timeout(global.timeout() / share);
         // Of several, one that does not answer must not take all the time: the client sees to that.
         if share == 1 {
-            builder = builder.attempt_timeout(global.timeout);
+            builder = builder.attempt_timeout(global.timeout());
         }
         if let Some(file) = &global.session {
             builder = builder.seen(read_session(file)?);
         }
-        let client = builder.connect().await?;
-        let file = global.session.clone();
-        Ok(Self { client, output: global.output, ids: IdGenerator::new(), assets: OnceCell::new(), file })
+        Ok(builder)
     }
 
     /// After the command, whether it went well or not: says how old was what it showed, and keeps its session.
@@ -172,6 +210,23 @@ pub(crate) fn addresses(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|server| !server.is_empty()).map(with_scheme).collect()
 }
 
+/// Checks a list of servers as it was written: what is no address is said to be none, before anything is asked.
+fn parse_servers(list: &str) -> Result<String, String> {
+    for server in list.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+        if server.contains("://") || is_address(server) {
+            continue;
+        }
+        return Err(if server.bytes().all(|letter| letter.is_ascii_digit()) {
+            format!("{server} is a port without a host: write 127.0.0.1:{server}")
+        } else if server.contains(':') {
+            format!("{server} is no address: write it as HOST:PORT")
+        } else {
+            format!("{server} has no port: write {server}:7070")
+        });
+    }
+    Ok(list.to_owned())
+}
+
 /// The id that `text` is; `None` = a name.
 pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure> {
     if text.is_empty() {
@@ -187,22 +242,39 @@ pub(crate) fn parse_account_id(text: &str) -> Result<Option<AccountId>, Failure>
 
 /// Reads an id or a key of 128 bits; the error names the range.
 pub(crate) fn parse_u128(text: &str) -> Result<u128, String> {
-    text.parse().map_err(|_| format!("it is no integer from 0 to {}", u128::MAX))
+    let is_digits = text.bytes().all(|letter| letter.is_ascii_digit());
+    let integer = text.parse().ok().filter(|_| is_digits);
+    integer.ok_or_else(|| format!("it is no integer from 0 to {}", u128::MAX))
 }
 
-/// Reads `500ms`, `10s`, `2m`; a bare number is seconds.
+/// Reads `500ms`, `10s`, `2m`, `1h`, `7d`; a bare number is seconds. The length is not 0.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let millis = parse_millis(text).filter(|millis| *millis > 0);
+    let wrong = || format!("{text:?} is no length of time: write it as 500ms, 10s, 2m, 1h or 7d");
+    millis.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads a length of whole seconds that fits in 32 bits: `90`, `15m`, `1h`, `7d`; 0 = none.
+pub(crate) fn parse_seconds(text: &str) -> Result<u32, String> {
+    let wrong = || format!("{text:?} is no length of whole seconds: write it as 90, 15m, 1h or 7d");
+    let millis = parse_millis(text).filter(|millis| millis % 1_000 == 0).ok_or_else(wrong)?;
+    u32::try_from(millis / 1_000)
+        .map_err(|_| format!("{text:?} is longer than {} seconds, the longest there is", u32::MAX))
+}
+
+/// Milliseconds of a number and its unit.
+fn parse_millis(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let wrong = || format!("{text:?} is no length of time: write it as 500ms, 10s or 2m");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "" | "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        _ => None,
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
     };
-    millis.filter(|millis| *millis > 0).map(Duration::from_millis).ok_or_else(wrong)
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 #[cfg(test)]
@@ -215,6 +287,7 @@ mod tests {
         assert_eq!(parse_account_id("users:42").unwrap(), None);
         assert!(parse_account_id(&"9".repeat(40)).is_err(), "past 128 bits");
         assert!(parse_account_id("").is_err());
+        assert!(parse_u128("+7").is_err(), "an id has no sign");
     }
 
     #[test]
@@ -223,12 +296,34 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_a_host_and_a_port() {
+        for list in ["127.0.0.1:7070", "a.example:1,b.example:2", "http://localhost", "[::1]:7070"] {
+            assert_eq!(parse_servers(list).as_deref(), Ok(list));
+        }
+        assert!(parse_servers("18000").unwrap_err().contains("write 127.0.0.1:18000"));
+        assert!(parse_servers("localhost").unwrap_err().contains("write localhost:7070"));
+        assert!(parse_servers("localhost:http").unwrap_err().contains("HOST:PORT"));
+    }
+
+    #[test]
     fn lengths_of_time_carry_their_unit() {
         assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
-        for wrong in ["", "s", "1h", "-1s", "0", "99999999999999999999"] {
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_hours(1)));
+        for wrong in ["", "s", "1w", "-1s", "0", "1.5h", "99999999999999999999"] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_in_whole_seconds() {
+        let cases = [("0", 0), ("3600", 3600), ("1h", 3600), ("7d", 604_800), ("2000ms", 2)];
+        for (text, seconds) in cases {
+            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
+        }
+        for wrong in ["", "1500ms", "-1", "1.5h", "50000d", "h"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -6,13 +6,15 @@ use bezant_client::{
 };
 use clap::{Args, Subcommand};
 
+use crate::change::Change;
 use crate::exit::Failure;
 use crate::flags::parse_transfer_flags;
 use crate::json::{TransferJson, moment};
+use crate::listing::{LimitArgs, RangeArgs, Shown};
 use crate::money::{Assets, Unit, split_amount};
 use crate::output;
 use crate::output::{Align, Format};
-use crate::session::{Session, parse_u128};
+use crate::session::{Session, parse_seconds, parse_u128};
 
 /// Transfers
 #[derive(Debug, Subcommand)]
@@ -57,7 +59,7 @@ pub(crate) struct PayArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant transfer create alice bob 10.50 EUR
-  bezant transfer create alice bob 10.50 EUR --pending --expires-in 3600
+  bezant transfer create alice bob 10.50 EUR --pending --expires-in 1h
   bezant transfer create alice bob 99999 --flags balancing_debit
   bezant transfer create alice bob 1 --prev-hash HEAD    only if no other spend came first
 
@@ -69,8 +71,8 @@ pub(crate) struct CreateArgs {
     /// Reserve the amount: post or void it later
     #[arg(long)]
     pending: bool,
-    /// Seconds until a pending transfer expires; 0 = never
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    /// Time until a pending transfer expires, in whole seconds: 90, 15m, 1h, 7d; 0 = never
+    #[arg(long, default_value = "0", value_name = "TIME", value_parser = parse_seconds)]
     expires_in: u32,
     /// Kind of the transfer, separated by commas
     #[arg(long, value_name = "FLAGS", value_parser = parse_transfer_flags, default_value = "")]
@@ -103,7 +105,8 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant transfer list --reverse --limit 10
-  bezant transfer list --asset EUR --code 7 -o json
+  bezant transfer list --since 2026-11-01 --until 2026-12-01
+  bezant transfer list --asset EUR --code 7 --limit 0 -o json
   bezant transfer list --pending        open holds, the next to expire first")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -137,12 +140,10 @@ pub(crate) struct QueryArgs {
     /// Only with that key of your own
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     user_data_32: u32,
-    /// At most so many
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub(crate) limit: u64,
-    /// Newest first
-    #[arg(long)]
-    reverse: bool,
+    #[command(flatten)]
+    range: RangeArgs,
+    #[command(flatten)]
+    pub(crate) limit: LimitArgs,
 }
 
 /// Which pending transfer to post.
@@ -233,10 +234,15 @@ fn holds(assets: &Assets, text: &str, view: &AccountView, unit: Unit) -> Result<
 }
 
 async fn submit(session: &Session, new: NewTransfer) -> Result<(), Failure> {
-    let outcomes = session.client.create_transfers(&[new]).await?;
-    if let Some(outcome) = outcomes.first().filter(|outcome| !outcome.is_done()) {
-        return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
+    session.changes.begin(Change::of("transfer", new.transfer.id.0));
+    let (outcome, detail) = session.client.create_transfer_explained(&new).await?;
+    if !outcome.is_done() {
+        return Err(Failure::refused(
+            outcome.status.name(),
+            &format!("{} {detail}", outcome.status.meaning()),
+        ));
     }
+    session.changes.is_made();
     show_one(session, &find(session, new.transfer.id).await?).await
 }
 
@@ -299,34 +305,40 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     if args.pending {
         return list_holds(session, AccountId(0), args.query.limit).await;
     }
-    let mut pages = session.client.query_transfers_paged(args.query.filter(assets)?);
-    let mut rows = Vec::new();
-    let mut left = args.query.limit;
-    while left > 0 {
-        let Some(view) = pages.next().await? else { break };
-        left -= 1;
-        let transfer = &view.transfer;
-        let unit = assets.unit(transfer.ledger);
+    let pages = session.client.query_transfers_paged(args.query.filter(assets)?);
+    let mut found: Vec<TransferView> = Vec::new();
+    let each = |view: TransferView| {
         if session.output == Format::Json {
-            output::json(&TransferJson::of(&view, unit))?;
-            continue;
+            return output::json(&TransferJson::of(&view, assets.unit(view.transfer.ledger)));
         }
-        // Where a hold stands says more than that it was one.
-        let flags = transfer.flags.names().filter(|flag| *flag != "pending" || view.hold.is_none());
-        let state = view.hold.map(|hold| hold.state.name());
-        rows.push(vec![
-            moment(transfer.timestamp),
-            transfer.id.to_string(),
-            transfer.debit_account_id.to_string(),
-            transfer.credit_account_id.to_string(),
-            unit.format(transfer.amount),
-            unit.label(),
-            state.into_iter().chain(flags).collect::<Vec<_>>().join(","),
-        ]);
-    }
+        found.push(view);
+        Ok(())
+    };
+    args.query.limit.each(session.output, pages, each).await?;
     if session.output == Format::Json {
         return Ok(());
     }
+    let mut shown = Shown::new(args.query.limit.wide);
+    let accounts =
+        found.iter().flat_map(|row| [row.transfer.debit_account_id, row.transfer.credit_account_id]);
+    shown.learn(session, accounts).await?;
+    let row = |view: &TransferView| {
+        let transfer = &view.transfer;
+        let unit = assets.unit(transfer.ledger);
+        // Where a hold stands says more than that it was one.
+        let flags = transfer.flags.names().filter(|flag| *flag != "pending" || view.hold.is_none());
+        let state = view.hold.map(|hold| hold.state.name());
+        vec![
+            shown.time(transfer.timestamp),
+            shown.id(transfer.id.0),
+            shown.account(transfer.debit_account_id),
+            shown.account(transfer.credit_account_id),
+            unit.format(transfer.amount),
+            unit.label(),
+            state.into_iter().chain(flags).collect::<Vec<_>>().join(","),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
     let headings = [
         ("TIME", Align::Left),
         ("ID", Align::Left),
@@ -340,33 +352,39 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
 }
 
 /// Prints open holds of an account, 0 = everyone's: the next to expire first.
-pub(crate) async fn list_holds(session: &Session, account_id: AccountId, limit: u64) -> Result<(), Failure> {
+pub(crate) async fn list_holds(
+    session: &Session,
+    account_id: AccountId,
+    limit: LimitArgs,
+) -> Result<(), Failure> {
     let assets = session.assets().await?;
-    let filter = HoldFilter { account_id, limit: u32::try_from(limit).unwrap_or(0), ..HoldFilter::default() };
-    let mut pages = session.client.holds_paged(filter);
-    let mut rows = Vec::new();
-    let mut left = limit;
-    while left > 0 {
-        let Some(view) = pages.next().await? else { break };
-        left -= 1;
-        let transfer = &view.transfer;
-        let unit = assets.unit(transfer.ledger);
+    let filter = HoldFilter { account_id, limit: limit.page(), ..HoldFilter::default() };
+    let mut found: Vec<Transfer> = Vec::new();
+    let each = |view: TransferView| {
         if session.output == Format::Json {
-            output::json(&TransferJson::of(&view, unit))?;
-            continue;
+            return output::json(&TransferJson::of(&view, assets.unit(view.transfer.ledger)));
         }
-        rows.push(vec![
-            transfer.expires_at().map_or_else(|| "never".to_owned(), moment),
-            transfer.id.to_string(),
-            transfer.debit_account_id.to_string(),
-            transfer.credit_account_id.to_string(),
-            unit.format(transfer.amount),
-            unit.label(),
-        ]);
-    }
+        found.push(view.transfer);
+        Ok(())
+    };
+    limit.each(session.output, session.client.holds_paged(filter), each).await?;
     if session.output == Format::Json {
         return Ok(());
     }
+    let mut shown = Shown::new(limit.wide);
+    shown.learn(session, found.iter().flat_map(|row| [row.debit_account_id, row.credit_account_id])).await?;
+    let row = |transfer: &Transfer| {
+        let unit = assets.unit(transfer.ledger);
+        vec![
+            transfer.expires_at().map_or_else(|| "never".to_owned(), |at| shown.time(at)),
+            shown.id(transfer.id.0),
+            shown.account(transfer.debit_account_id),
+            shown.account(transfer.credit_account_id),
+            unit.format(transfer.amount),
+            unit.label(),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
     let headings = [
         ("EXPIRES", Align::Left),
         ("ID", Align::Left),
@@ -415,6 +433,7 @@ fn parse_head(text: &str) -> Result<Head, String> {
 impl QueryArgs {
     /// The filter, with pages no larger than what is wanted.
     pub(crate) fn filter(&self, assets: &Assets) -> Result<QueryFilter, Failure> {
+        let (timestamp_min, timestamp_max) = self.range.timestamps()?;
         let ledger = match &self.asset {
             Some(code) => assets.by_code(code)?.ledger,
             None => LedgerNumber(self.ledger),
@@ -425,9 +444,10 @@ impl QueryArgs {
             user_data_32: self.user_data_32,
             ledger,
             code: self.code,
-            limit: u32::try_from(self.limit).unwrap_or(0),
-            reversed: self.reverse,
-            ..QueryFilter::default()
+            timestamp_min,
+            timestamp_max,
+            limit: self.limit.page(),
+            reversed: self.limit.reverse,
         })
     }
 }

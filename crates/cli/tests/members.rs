@@ -193,6 +193,15 @@ async fn come_and_go(engine: &'static str) {
     tasks.push(tokio::spawn(read(connect(&all).await, Arc::clone(&known))));
     wait_for_progress(&known, "the beginning").await;
 
+    // One that does not come is not waited for past the time that was named; without one it would be ten minutes.
+    let begun = Instant::now();
+    let absent = machines.cluster(&[0, 1, 2], &["add", "9=127.0.0.1:1", "--timeout", "2s"]).await;
+    let words = String::from_utf8_lossy(&absent.stderr);
+    assert_eq!(absent.status.code(), Some(3), "{words}");
+    assert!(words.contains("node 9 has not come yet"), "{words}");
+    assert!(begun.elapsed() < Duration::from_mins(2), "{:?}", begun.elapsed());
+    machines.change(&[0, 1, 2], &["remove", "9"]).await;
+
     // A fourth comes before it was added, and hears what to do.
     machines.start(3, true);
     machines.wait_for_words(3, "cluster add 4").await;

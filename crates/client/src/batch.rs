@@ -41,21 +41,6 @@ pub(crate) fn cut(
     Ok(batches)
 }
 
-/// The chains of length two and more among `count` events, in order.
-pub(crate) fn chains(count: usize, is_linked: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
-    let mut chains = Vec::new();
-    let mut begin = 0;
-    for index in 0..count {
-        if !is_linked(index) || index + 1 == count {
-            if index > begin {
-                chains.push(begin..index + 1);
-            }
-            begin = index + 1;
-        }
-    }
-    chains
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,12 +71,5 @@ mod tests {
     #[test]
     fn a_chain_that_stays_open_is_left_to_the_server() {
         assert_eq!(cut(4, 3, linked(&[0, 0, 1, 1])), Ok(vec![0..2, 2..4]));
-    }
-
-    #[test]
-    fn chains_are_found() {
-        assert_eq!(chains(7, linked(&[0, 1, 0, 1, 1, 0, 0])), vec![1..3, 3..6]);
-        assert_eq!(chains(5, linked(&[1, 0, 0, 1, 1])), vec![0..2, 3..5]);
-        assert_eq!(chains(2, linked(&[0, 0])), vec![]);
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bezant_api::v1::ledger_client::LedgerClient;
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Reads, Settings};
-use crate::error::reason;
+use crate::error::{is_nothing_done, reason};
 use crate::retry::{Tries, is_worth_another_try};
 use crate::{ClientBuilder, ClientError};
 
@@ -53,6 +53,8 @@ struct Shared {
     seen: AtomicU64,
     /// Of the oldest answer to a stale read since somebody asked for it.
     age: Mutex<Option<Duration>>,
+    /// What changes of the cluster are sent with.
+    token: Option<MetadataValue<Ascii>>,
     settings: Settings,
 }
 
@@ -69,6 +71,16 @@ pub(crate) struct Answer<Reply> {
     pub(crate) attempts: u32,
 }
 
+/// How a call ended that has no answer.
+struct Ended {
+    error: ClientError,
+    /// What the last try said.
+    reason: String,
+    attempts: u32,
+    /// One of the tries may have been carried out.
+    is_open: bool,
+}
+
 impl Client {
     /// Connects to the server at `address`, such as `http://127.0.0.1:7070`.
     pub async fn connect(address: impl Into<String>) -> Result<Self, ClientError> {
@@ -80,7 +92,13 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(channels: Vec<Channel>, current: usize, seen: u64, settings: Settings) -> Self {
+    pub(crate) fn new(
+        channels: Vec<Channel>,
+        current: usize,
+        seen: u64,
+        token: Option<MetadataValue<Ascii>>,
+        settings: Settings,
+    ) -> Self {
         let services = channels
             .into_iter()
             .map(|channel| {
@@ -95,6 +113,7 @@ impl Client {
                 current: AtomicUsize::new(current),
                 seen: AtomicU64::new(seen),
                 age: Mutex::new(None),
+                token,
                 settings,
             }),
         }
@@ -102,6 +121,11 @@ impl Client {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// The header that proves that the caller knows the cluster's token.
+    pub(crate) fn token(&self) -> Option<&MetadataValue<Ascii>> {
+        self.shared.token.as_ref()
     }
 
     /// The service that answered last, and its index.
@@ -119,12 +143,41 @@ impl Client {
         }
     }
 
-    /// Sends a request until the server answers for good, or the deadline passes.
+    /// Sends a read until the server answers for good, or the deadline passes.
     pub(crate) async fn call<Message, Reply, Sending>(
         &self,
         message: Message,
         send: impl Fn(Service, Request<Message>) -> Sending,
     ) -> Result<Answer<Reply>, ClientError>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        self.send(message, send).await.map_err(|ended| ended.error)
+    }
+
+    /// The same for a write. When it ends without an outcome, the error has the ids of its events.
+    pub(crate) async fn call_write<Message, Reply, Sending>(
+        &self,
+        message: Message,
+        ids: impl FnOnce() -> Vec<u128>,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answer<Reply>, ClientError>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        self.send(message, send).await.map_err(|ended| {
+            let Ended { error, reason, attempts, is_open } = ended;
+            if is_open { ClientError::OutcomeUnknown { ids: ids(), attempts, reason } } else { error }
+        })
+    }
+
+    async fn send<Message, Reply, Sending>(
+        &self,
+        message: Message,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answer<Reply>, Ended>
     where
         Message: Clone,
         Sending: Future<Output = Result<Response<Reply>, Status>>,
@@ -153,7 +206,11 @@ impl Client {
             if tries.turn_after(&status, is_silence) {
                 self.fail_over(index);
             }
-            self.pause_before_another(tries.count, deadline, &status).await?;
+            tries.is_open |= !is_nothing_done(&status);
+            if let Err(error) = self.pause_before_another(tries.count, deadline, &status).await {
+                let (reason, attempts, is_open) = (reason(&status), tries.count, tries.is_open);
+                return Err(Ended { error, reason, attempts, is_open });
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! What can be set before connecting.
 
+use std::fmt;
 use std::time::Duration;
 
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Endpoint;
 
 use crate::retry::Tries;
@@ -47,6 +49,26 @@ pub struct ClientBuilder {
     answer_size_max: usize,
     reads: Reads,
     seen: u64,
+    token: Option<Token>,
+}
+
+/// A cluster's token; never printed.
+#[derive(Clone)]
+struct Token(String);
+
+impl Token {
+    fn header(&self) -> Result<MetadataValue<Ascii>, ClientError> {
+        let header = format!("Bearer {}", self.0).parse::<MetadataValue<Ascii>>();
+        let mut header = header.map_err(|_| ClientError::Token)?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(..)")
+    }
 }
 
 /// How fresh the answers to questions must be.
@@ -72,6 +94,7 @@ impl Default for ClientBuilder {
             answer_size_max: ANSWER_SIZE_MAX,
             reads: Reads::default(),
             seen: 0,
+            token: None,
         }
     }
 }
@@ -131,6 +154,14 @@ impl ClientBuilder {
         self
     }
 
+    /// The cluster's token, sent with changes of the cluster alone: a server that other machines reach asks for it.
+    /// It travels as it is, like everything else.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token(token.into()));
+        self
+    }
+
     /// Bytes of an answer at the most. 16 MiB unless set.
     #[must_use]
     pub const fn answer_size_max(mut self, size: usize) -> Self {
@@ -142,6 +173,7 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client, ClientError> {
         let endpoints =
             self.addresses.iter().map(|address| self.endpoint(address)).collect::<Result<Vec<_>, _>>()?;
+        let token = self.token.as_ref().map(Token::header).transpose()?;
         let settings = Settings {
             deadline: self.deadline,
             attempts: match self.attempt_timeout {
@@ -165,7 +197,7 @@ impl ClientBuilder {
             Some(reason) => ClientError::Unreachable { addresses: self.addresses.join(", "), reason },
         })?;
         let channels = endpoints.iter().map(Endpoint::connect_lazy).collect();
-        Ok(Client::new(channels, current, self.seen, settings))
+        Ok(Client::new(channels, current, self.seen, token, settings))
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, ClientError> {

@@ -9,10 +9,12 @@ use bezant_ledger::{Books, LedgerTotals};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
     Chain, Head, HistoryPosition, Hold, HoldFilter, HoldState, LedgerNumber, Movement, MovementKind,
-    MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId, TransferView,
+    MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId, TransferView,
 };
 
-use crate::ClientError;
+use bytes::Bytes;
+
+use crate::{ClientError, NewAccount, NewTransfer};
 
 type Result<T> = std::result::Result<T, ClientError>;
 
@@ -25,6 +27,49 @@ pub(crate) fn uint128(value: u128) -> v1::Uint128 {
     let bytes = value.to_be_bytes();
     let (high, low) = halves(&bytes);
     v1::Uint128 { high: u64::from_be_bytes(high), low: u64::from_be_bytes(low) }
+}
+
+/// A transfer to create, on its way out.
+pub(crate) fn transfer_input(new: &NewTransfer) -> v1::TransferInput {
+    let transfer = &new.transfer;
+    let account = |id: AccountId| (id.0 != 0).then(|| reference_by_id(id));
+    v1::TransferInput {
+        id: Some(uint128(transfer.id.0)),
+        debit_account: account(transfer.debit_account_id),
+        credit_account: account(transfer.credit_account_id),
+        amount: Some(uint128(transfer.amount)),
+        pending_id: Some(uint128(transfer.pending_id.0)),
+        user_data_128: Some(uint128(transfer.user_data_128)),
+        user_data_64: transfer.user_data_64,
+        user_data_32: transfer.user_data_32,
+        timeout_seconds: transfer.timeout_seconds,
+        ledger: transfer.ledger.0,
+        code: transfer.code.into(),
+        flags: transfer.flags.0.into(),
+        timestamp: transfer.timestamp.0,
+        prev_hash: if new.prev_hash.is_none() {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(&new.prev_hash.0)
+        },
+    }
+}
+
+/// An account to create, on its way out.
+pub(crate) fn account_input(new: &NewAccount) -> v1::AccountInput {
+    let account = &new.account;
+    v1::AccountInput {
+        id: Some(uint128(account.id.0)),
+        user_data_128: Some(uint128(account.user_data_128)),
+        user_data_64: account.user_data_64,
+        user_data_32: account.user_data_32,
+        ledger: account.ledger.0,
+        code: account.code.into(),
+        flags: account.flags.0.into(),
+        timestamp: account.timestamp.0,
+        name: new.name.clone(),
+        bounds: (!new.bounds.is_none()).then(|| new.bounds.into()),
+    }
 }
 
 fn halves(bytes: &[u8; 16]) -> ([u8; 8], [u8; 8]) {
@@ -157,14 +202,16 @@ pub(crate) fn asset(asset: &v1::Asset) -> Result<Asset> {
 /// The books.
 pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
     let totals = |totals: &v1::LedgerTotals| {
-        let balances = balances_of(totals.balances.as_ref());
+        let low = balances_of(totals.balances.as_ref());
+        let high = balances_of(totals.carries.as_ref());
+        let total = |high: u128, low| Total { high: u64::try_from(high).unwrap_or(u64::MAX), low };
         LedgerTotals {
             ledger: LedgerNumber(totals.ledger),
             accounts: totals.accounts,
-            debits_pending: balances.debits_pending,
-            debits_posted: balances.debits_posted,
-            credits_pending: balances.credits_pending,
-            credits_posted: balances.credits_posted,
+            debits_pending: total(high.debits_pending, low.debits_pending),
+            debits_posted: total(high.debits_posted, low.debits_posted),
+            credits_pending: total(high.credits_pending, low.credits_pending),
+            credits_posted: total(high.credits_posted, low.credits_posted),
         }
     };
     Books {
@@ -277,7 +324,7 @@ mod tests {
         assert!(transfer(&v1::Transfer { code: 65_536, ..Default::default() }).is_err());
         assert!(change_event(&v1::ChangeEvent::default()).is_err(), "an event without a transfer");
         assert!(head_of(&[1; 31], "head").is_err());
-        let reply = v1::MovementsReply { positions: vec![1], rows: bytes::Bytes::new() };
+        let reply = v1::MovementsReply { positions: vec![1], rows: Bytes::new() };
         assert!(movements(&reply).is_err(), "a position without a row");
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! What always holds: outcomes stand in the order of the events; a chain of linked events travels in one
 //! request; an event that an earlier try of the same call created answers `created` with its first
-//! timestamp. When a call fails in the middle, calling again with the same events is safe: what was done
+//! timestamp; a chain that exists already, just as it is sent, answers `exists` for each of its events. When a call fails in the middle, calling again with the same events is safe: what was done
 //! answers `exists`.
 
-use bezant_api::v1;
+use bezant_api::{settle, v1};
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{
     ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::batch;
 use crate::event::{AccountOutcome, NewAccount, NewTransfer, Outcome, TransferOutcome};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, convert};
 
 /// What the server answered to a raw submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,23 +39,27 @@ impl Client {
         let operation =
             if is_extended { Operation::CreateAccountsExtended } else { Operation::CreateAccounts };
         let is_linked = |index: usize| accounts[index].account.flags.contains(AccountFlags::LINKED);
-        let mut outcomes = Vec::with_capacity(accounts.len());
+        let mut all = Vec::with_capacity(accounts.len());
         for range in cut(operation, accounts.len(), is_linked)? {
-            let batch = &accounts[range.clone()];
+            let batch = &accounts[range];
+            let events = batch.iter().map(extended_account).collect::<Result<Vec<_>, _>>()?;
             let body = if is_extended {
-                let extended = batch.iter().map(extended_account).collect::<Result<Vec<_>, _>>()?;
-                Event::write_all(&extended)
+                Event::write_all(&events)
             } else {
                 Event::write_all(&batch.iter().map(|new| new.account).collect::<Vec<Account>>())
             };
             let answer = self.submit_raw(operation, body).await?;
-            let mut batch_outcomes = outcomes_of(&answer, batch.len(), CreateAccountStatus::from_number)?;
-            if answer.attempts > 1 {
-                self.settle_accounts(batch, &mut batch_outcomes).await?;
+            let settled = self.settle_accounts(&events, is_extended, &answer).await;
+            let results = settled.map_err(|error| unknown(error, &answer, || account_ids(&events)))?;
+            let mut batch_outcomes = outcomes(&results, CreateAccountStatus::from_number)?;
+            for outcome in batch_outcomes.iter_mut().filter(|_| answer.attempts > 1) {
+                if outcome.status == CreateAccountStatus::Exists {
+                    outcome.status = CreateAccountStatus::Created;
+                }
             }
-            outcomes.append(&mut batch_outcomes);
+            all.append(&mut batch_outcomes);
         }
-        Ok(outcomes)
+        Ok(all)
     }
 
     /// Creates transfers, in batches where they are many. One outcome a transfer, in order.
@@ -67,22 +71,66 @@ impl Client {
         let operation =
             if is_extended { Operation::CreateTransfersExtended } else { Operation::CreateTransfers };
         let is_linked = |index: usize| transfers[index].transfer.flags.contains(TransferFlags::LINKED);
-        let mut outcomes = Vec::with_capacity(transfers.len());
+        let mut all = Vec::with_capacity(transfers.len());
         for range in cut(operation, transfers.len(), is_linked)? {
-            let batch = &transfers[range.clone()];
+            let batch = &transfers[range];
+            let events: Vec<Transfer> = batch.iter().map(|new| new.transfer).collect();
             let body = if is_extended {
                 Event::write_all(&batch.iter().map(extended_transfer).collect::<Vec<_>>())
             } else {
-                Event::write_all(&batch.iter().map(|new| new.transfer).collect::<Vec<Transfer>>())
+                Event::write_all(&events)
             };
             let answer = self.submit_raw(operation, body).await?;
-            let mut batch_outcomes = outcomes_of(&answer, batch.len(), CreateTransferStatus::from_number)?;
-            if answer.attempts > 1 {
-                self.settle_transfers(batch, &mut batch_outcomes).await?;
+            let settled = self.settle_transfers(&events, &answer).await;
+            let results = settled.map_err(|error| unknown(error, &answer, || transfer_ids(&events)))?;
+            let mut batch_outcomes = outcomes(&results, CreateTransferStatus::from_number)?;
+            for outcome in batch_outcomes.iter_mut().filter(|_| answer.attempts > 1) {
+                if outcome.status == CreateTransferStatus::Exists {
+                    outcome.status = CreateTransferStatus::Created;
+                }
             }
-            outcomes.append(&mut batch_outcomes);
+            all.append(&mut batch_outcomes);
         }
-        Ok(outcomes)
+        Ok(all)
+    }
+
+    /// Creates one transfer; of a refusal also the server's words on the case: which account, which rule, what there is.
+    /// Empty where it has none. Slower than [`Self::create_transfers`]: for people, not for many.
+    pub async fn create_transfer_explained(
+        &self,
+        new: &NewTransfer,
+    ) -> Result<(TransferOutcome, String), ClientError> {
+        let transfers = vec![convert::transfer_input(new)];
+        let ids = || vec![new.transfer.id.0];
+        let answer = self
+            .call_write(v1::CreateTransfersRequest { transfers }, ids, |mut service, request| async move {
+                service.create_transfers(request).await
+            })
+            .await?;
+        let (mut outcome, detail) = explained(&answer.reply, CreateTransferStatus::from_number)?;
+        if answer.attempts > 1 && outcome.status == CreateTransferStatus::Exists {
+            outcome.status = CreateTransferStatus::Created;
+        }
+        Ok((outcome, detail))
+    }
+
+    /// The same for an account.
+    pub async fn create_account_explained(
+        &self,
+        new: &NewAccount,
+    ) -> Result<(AccountOutcome, String), ClientError> {
+        let accounts = vec![convert::account_input(new)];
+        let ids = || vec![new.account.id.0];
+        let answer = self
+            .call_write(v1::CreateAccountsRequest { accounts }, ids, |mut service, request| async move {
+                service.create_accounts(request).await
+            })
+            .await?;
+        let (mut outcome, detail) = explained(&answer.reply, CreateAccountStatus::from_number)?;
+        if answer.attempts > 1 && outcome.status == CreateAccountStatus::Exists {
+            outcome.status = CreateAccountStatus::Created;
+        }
+        Ok((outcome, detail))
     }
 
     /// Sets the least and greatest balance of an account from now on, in minor units.
@@ -126,9 +174,11 @@ impl Client {
     /// Sends events as their bytes, at most 8,189 and 1 MiB, until the outcome is known. The layouts are
     /// those of [`Operation`].
     pub async fn submit_raw(&self, operation: Operation, records: Bytes) -> Result<Submitted, ClientError> {
-        let message = v1::SubmitRequest { operation: i32::from(operation as u16), records };
-        let answer =
-            self.call(message, |mut service, request| async move { service.submit(request).await }).await?;
+        let message = v1::SubmitRequest { operation: i32::from(operation as u16), records: records.clone() };
+        let ids = || ids_of_records(operation, &records);
+        let answer = self
+            .call_write(message, ids, |mut service, request| async move { service.submit(request).await })
+            .await?;
         Ok(Submitted {
             log_index: answer.reply.log_index,
             results: answer.reply.results,
@@ -143,68 +193,75 @@ impl Client {
         from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
     ) -> Result<Outcome<Status>, ClientError> {
         let answer = self.submit_raw(operation, body).await?;
-        let outcome = outcomes_of(&answer, 1, from_number)?.pop();
+        let outcome = outcomes(&results_of(&answer, 1)?, from_number)?.pop();
         outcome.ok_or_else(|| ClientError::Protocol { reason: "an answer without a result".to_owned() })
     }
 
-    /// Makes of `exists` what an earlier try of this call did. A chain that an earlier try created answers
-    /// `exists` for its first event and `linked_event_failed` for the others: they are looked up.
+    /// The results of a request, and of a chain that exists already, what it is: see [`settle`].
     async fn settle_accounts(
         &self,
-        batch: &[NewAccount],
-        outcomes: &mut [AccountOutcome],
-    ) -> Result<(), ClientError> {
-        let is_linked = |index: usize| batch[index].account.flags.contains(AccountFlags::LINKED);
-        for range in batch::chains(batch.len(), is_linked) {
-            let chain = &mut outcomes[range.clone()];
-            if !chain.iter().any(|outcome| outcome.status == CreateAccountStatus::Exists) {
-                continue;
-            }
-            let ids: Vec<AccountId> = batch[range].iter().map(|new| new.account.id).collect();
-            let found = self.lookup_accounts(&ids).await?;
-            if found.len() == ids.len() {
-                for (outcome, view) in chain.iter_mut().zip(&found) {
-                    *outcome =
-                        Outcome { status: CreateAccountStatus::Created, timestamp: view.account.timestamp };
-                }
-            }
+        sent: &[ExtendedAccount],
+        is_extended: bool,
+        answer: &Submitted,
+    ) -> Result<Vec<EventResult>, ClientError> {
+        let mut results = results_of(answer, sent.len())?;
+        let ids = settle::accounts_to_read(sent, &results);
+        if !ids.is_empty() {
+            settle::settle_accounts(sent, is_extended, &mut results, &self.lookup_accounts(&ids).await?);
         }
-        for outcome in outcomes {
-            if outcome.status == CreateAccountStatus::Exists {
-                outcome.status = CreateAccountStatus::Created;
-            }
-        }
-        Ok(())
+        Ok(results)
     }
 
     /// The same for transfers.
     async fn settle_transfers(
         &self,
-        batch: &[NewTransfer],
-        outcomes: &mut [TransferOutcome],
-    ) -> Result<(), ClientError> {
-        let is_linked = |index: usize| batch[index].transfer.flags.contains(TransferFlags::LINKED);
-        for range in batch::chains(batch.len(), is_linked) {
-            let chain = &mut outcomes[range.clone()];
-            if !chain.iter().any(|outcome| outcome.status == CreateTransferStatus::Exists) {
-                continue;
-            }
-            let ids: Vec<_> = batch[range].iter().map(|new| new.transfer.id).collect();
-            let found = self.lookup_transfers(&ids).await?;
-            if found.len() == ids.len() {
-                for (outcome, found) in chain.iter_mut().zip(&found) {
-                    let timestamp = found.transfer.timestamp;
-                    *outcome = Outcome { status: CreateTransferStatus::Created, timestamp };
-                }
-            }
+        sent: &[Transfer],
+        answer: &Submitted,
+    ) -> Result<Vec<EventResult>, ClientError> {
+        let mut results = results_of(answer, sent.len())?;
+        let ids = settle::transfers_to_read(sent, &results);
+        if !ids.is_empty() {
+            let found: Vec<_> = self.lookup_transfers(&ids).await?.iter().map(|view| view.transfer).collect();
+            settle::settle_transfers(sent, &mut results, &found);
         }
-        for outcome in outcomes {
-            if outcome.status == CreateTransferStatus::Exists {
-                outcome.status = CreateTransferStatus::Created;
-            }
-        }
-        Ok(())
+        Ok(results)
     }
+}
+
+/// The one outcome of a typed call, and the words on it.
+fn explained<Status>(
+    reply: &v1::EventsReply,
+    from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
+) -> Result<(Outcome<Status>, String), ClientError> {
+    let protocol = |reason: String| ClientError::Protocol { reason };
+    let [result] = &*reply.results else {
+        return Err(protocol("an answer without its one result".to_owned()));
+    };
+    let status = from_number(result.status).map_err(|error| protocol(error.to_string()))?;
+    Ok((Outcome { status, timestamp: bezant_types::Nanos(result.timestamp) }, result.detail.clone()))
+}
+
+/// A write that was answered, and whose answer cannot be read: its outcome is not known.
+fn unknown(error: ClientError, answer: &Submitted, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
+    ClientError::OutcomeUnknown { ids: ids(), attempts: answer.attempts, reason: error.to_string() }
+}
+
+fn account_ids(events: &[ExtendedAccount]) -> Vec<u128> {
+    events.iter().map(|event| event.account.id.0).collect()
+}
+
+fn transfer_ids(events: &[Transfer]) -> Vec<u128> {
+    events.iter().map(|event| event.id.0).collect()
+}
+
+/// The ids that the events of a request begin with; of assets their ledgers.
+fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
+    let size = operation.event_size().max(1);
+    let id = |event: &[u8]| match operation {
+        Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
+        _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
+    };
+    records.chunks_exact(size).filter_map(id).collect()
 }
 
 /// Events of one request of that operation: at most 8,189 of them, and at most 1 MiB.
@@ -236,21 +293,26 @@ fn name_bytes(name: &str) -> Result<[u8; NAME_SIZE_MAX], ClientError> {
 }
 
 /// Reads the results of a request with `count` events.
-fn outcomes_of<Status>(
-    answer: &Submitted,
-    count: usize,
-    from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
-) -> Result<Vec<Outcome<Status>>, ClientError> {
+fn results_of(answer: &Submitted, count: usize) -> Result<Vec<EventResult>, ClientError> {
     let protocol = |reason: String| ClientError::Protocol { reason };
     let results = records::<RESULT_SIZE>(&answer.results).map_err(|error| protocol(error.to_string()))?;
     if results.len() != count {
         return Err(protocol(format!("{} results for {count} events", results.len())));
     }
-    let outcome = |bytes: &[u8; RESULT_SIZE]| {
-        let EventResult { timestamp, status } = result_from_bytes(bytes);
-        from_number(status).map(|status| Outcome { status, timestamp })
+    Ok(results.iter().map(result_from_bytes).collect())
+}
+
+fn outcomes<Status>(
+    results: &[EventResult],
+    from_number: impl Fn(u32) -> Result<Status, UnknownStatus>,
+) -> Result<Vec<Outcome<Status>>, ClientError> {
+    let outcome = |EventResult { timestamp, status }: &EventResult| {
+        let status = from_number(*status);
+        status
+            .map(|status| Outcome { status, timestamp: *timestamp })
+            .map_err(|error| ClientError::Protocol { reason: error.to_string() })
     };
-    results.iter().map(|bytes| outcome(bytes).map_err(|error| protocol(error.to_string()))).collect()
+    results.iter().map(outcome).collect()
 }
 
 #[cfg(test)]
@@ -270,9 +332,20 @@ mod tests {
         let created = EventResult { timestamp: Nanos(7), status: u32::MAX };
         let results = Bytes::copy_from_slice(&bezant_codec::result_to_bytes(created));
         let answer = Submitted { log_index: 1, results, attempts: 1 };
-        let outcomes = outcomes_of(&answer, 1, CreateTransferStatus::from_number).unwrap();
+        let results = results_of(&answer, 1).unwrap();
+        let outcomes = outcomes(&results, CreateTransferStatus::from_number).unwrap();
         assert_eq!(outcomes, [Outcome { status: CreateTransferStatus::Created, timestamp: Nanos(7) }]);
-        assert!(outcomes_of(&answer, 2, CreateTransferStatus::from_number).is_err(), "one is missing");
+        assert!(results_of(&answer, 2).is_err(), "one is missing");
+    }
+
+    #[test]
+    fn the_ids_of_a_request_are_read_from_its_records() {
+        let id = |id| Transfer { id: bezant_types::TransferId(id), ..Transfer::default() };
+        let records = Event::write_all(&[id(7), id(u128::MAX - 1)]);
+        assert_eq!(ids_of_records(Operation::CreateTransfers, &records), [7, u128::MAX - 1]);
+        let asset =
+            Asset { ledger: bezant_types::LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
+        assert_eq!(ids_of_records(Operation::RegisterAssets, &Event::write_all(&[asset])), [700]);
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl fmt::Debug for Events {
 }
 
 impl Client {
-    /// Change events from position `from` on; `None` = only what happens from now on.
+    /// Change events from position `from` on; `None` = only what happens from now on. A position after the end is
+    /// [`ClientError::PositionAfterEnd`].
     pub async fn events(&self, from: Option<MovementNumber>) -> Result<Events, ClientError> {
         let next = match from {
             Some(from) => from,

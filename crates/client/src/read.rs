@@ -4,8 +4,8 @@ use bezant_api::v1;
 use bezant_ledger::Books;
 use bezant_types::limits::RESULTS_MAX;
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountId, AccountView, Asset, HoldFilter, Movement, MovementNumber,
-    QueryFilter, TransferId, TransferView,
+    AccountBalance, AccountFilter, AccountId, AccountView, Asset, HoldFilter, Movement, MovementFilter,
+    MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
 };
 
 use crate::{Client, ClientError, convert};
@@ -153,6 +153,8 @@ impl Client {
     /// another one is under way. When the answer was lost, the next try may be refused with `member_exists` or
     /// `member_not_found`: then it is so.
     ///
+    /// A server that other machines reach asks for the cluster's token: see [`crate::ClientBuilder::token`].
+    ///
     /// `address` is where its peers reach a node that is added, and empty otherwise.
     pub async fn change_cluster(
         &self,
@@ -162,8 +164,14 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let address = address.to_owned();
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
+        let ids = || vec![node.into()];
         let answer = self
-            .call(message, |mut service, request| async move { service.change_cluster(request).await })
+            .call_write(message, ids, |mut service, mut request| {
+                if let Some(token) = self.token() {
+                    request.metadata_mut().insert("authorization", token.clone());
+                }
+                async move { service.change_cluster(request).await }
+            })
             .await?;
         Ok(answer.reply.log_index)
     }
@@ -174,7 +182,22 @@ impl Client {
         from: MovementNumber,
         limit: u32,
     ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
-        let message = v1::GetMovementsRequest { from: from.0, limit };
+        let all = MovementFilter { from, timestamp_min: Nanos(0), timestamp_max: Nanos(0), limit };
+        self.query_movements(&all).await
+    }
+
+    /// One page of the whole history: rows from a position on and within a range of time, both ends inclusive. A
+    /// time of 0 stands for no end, a limit of 0 for 2,730.
+    pub async fn query_movements(
+        &self,
+        filter: &MovementFilter,
+    ) -> Result<Vec<(MovementNumber, Movement)>, ClientError> {
+        let message = v1::GetMovementsRequest {
+            from: filter.from.0,
+            limit: filter.limit,
+            timestamp_min: filter.timestamp_min.0,
+            timestamp_max: filter.timestamp_max.0,
+        };
         let answer = self
             .call(message, |mut service, request| async move { service.get_movements(request).await })
             .await?;

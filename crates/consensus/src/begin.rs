@@ -46,4 +46,14 @@ pub struct EngineState {
     pub checkpoint: (LogIndex, Term),
     /// The log behind it.
     pub entries: Vec<LogEntry>,
+    /// The last entry that was known to be committed; 0 when nothing is known. It counts no further than the log reaches.
+    pub committed: LogIndex,
+}
+
+impl EngineState {
+    /// The last entry that is known to be committed, of those that are here.
+    pub fn floor(&self) -> LogIndex {
+        let last = self.entries.last().map_or(self.checkpoint.0, |entry| entry.index);
+        self.committed.min(last).max(self.checkpoint.0)
+    }
 }

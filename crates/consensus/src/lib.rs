@@ -8,6 +8,8 @@
 //! - Persist before send: what must be on this disk before a peer may hear of it is a [`Write`], and the
 //!   engine keeps the messages that speak of it until [`Input::Persisted`] has named its number. So an
 //!   [`Output::Send`] may always be sent at once.
+//! - What a replica knows to be committed, from its disk or in this life, is never replaced: a leader that has something else
+//!   there is answered by [`Output::Conflict`], and the engine takes part in nothing from then on.
 //! - A read that was confirmed ([`Output::Readable`]) sees everything that was committed before it was asked for.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
@@ -16,6 +18,7 @@ extern crate alloc;
 
 mod begin;
 mod describe;
+mod floor;
 mod kind;
 mod members;
 mod solo;
@@ -27,6 +30,7 @@ use bytes::Bytes;
 
 pub use begin::{EngineOptions, EngineState};
 pub use describe::{Describe, Description, MessageKind};
+pub use floor::{Conflict, Terms};
 pub use kind::{EngineKind, UnknownEngine};
 pub use members::{Change, ChangeError, Member, Members, Part, decode_outcome, encode_outcome};
 pub use solo::Solo;
@@ -153,6 +157,14 @@ pub enum Output {
     /// This replica, which may not vote yet, has on its disk all that was agreed when it began: note on disk
     /// that it may vote, and answer with [`Input::Admit`].
     CaughtUp,
+    /// Somebody leads who has something else in place of entries that this replica knows to be committed. Nothing else
+    /// comes out from now on.
+    Conflict {
+        /// What contradicts what; its events are not counted yet.
+        conflict: Conflict,
+        /// The entries from its first to its last committed one, as far as they lie in memory.
+        entries: Vec<LogEntry>,
+    },
 }
 
 /// What a replica is.

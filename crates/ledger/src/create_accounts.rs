@@ -1,7 +1,7 @@
 //! Creating accounts: the checks in the contract's order.
 
 use bezant_types::{
-    Account, AccountFlags, Bounds, CreateAccountStatus as Status, Nanos,
+    Account, AccountFlags, AccountView, Bounds, CreateAccountStatus as Status, Nanos,
     limits::{NAME_SIZE_MAX, RECORD_SIZE},
 };
 
@@ -9,7 +9,7 @@ use crate::Ledger;
 use crate::accounts::AccountState;
 use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::found::Found;
-use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes};
+use crate::operation::{EXTENDED_ACCOUNT_SIZE, ExtendedAccount, name_from_bytes, name_to_bytes};
 
 /// What an extended request asks for besides the record.
 struct Extension<'event> {
@@ -130,12 +130,43 @@ fn check_exists(
     extension: Option<&Extension<'_>>,
 ) -> Status {
     let state = ledger.accounts.get(place);
-    let existing = &state.account;
+    let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
+    let status = compare_records(account, &state.account, is_unused);
+    if status != Status::Exists {
+        status
+    } else if extension.is_some_and(|extension| *extension.name != ledger.accounts.name(place)) {
+        Status::ExistsWithDifferentName
+    } else if extension.is_some_and(|extension| extension.bounds != state.bounds) {
+        Status::ExistsWithDifferentBounds
+    } else {
+        Status::Exists
+    }
+}
+
+/// What the contract says of an account whose id exists: the first field in which what is sent differs from what is
+/// recorded, or `exists`. Name and bounds count only where the request is one that can say them.
+pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &AccountView) -> Status {
+    let is_unused = existing.spends.sequence == 0 && existing.receipts.sequence == 0;
+    let status = compare_records(&sent.account, &existing.account, is_unused);
+    if status != Status::Exists || !is_extended {
+        status
+    } else if name_to_bytes(&existing.name) != Some(sent.name) {
+        Status::ExistsWithDifferentName
+    } else if sent.bounds != existing.bounds {
+        Status::ExistsWithDifferentBounds
+    } else {
+        Status::Exists
+    }
+}
+
+/// `is_unused`: the existing account has never taken part in a transfer.
+fn compare_records(account: &Account, existing: &Account, is_unused: bool) -> Status {
     // A transfer may have closed the account since: that is not what the client asked for, then or now.
     // One that was closed from the beginning has never taken part in a transfer.
-    let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
     let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
-    if account.flags != flags {
+    // How an account came here is no difference to a program that creates its accounts at each start.
+    let is_retold = account.flags.union(AccountFlags::IMPORTED) == flags;
+    if account.flags != flags && !is_retold {
         Status::ExistsWithDifferentFlags
     } else if account.user_data_128 != existing.user_data_128 {
         Status::ExistsWithDifferentUserData128
@@ -147,10 +178,6 @@ fn check_exists(
         Status::ExistsWithDifferentLedger
     } else if account.code != existing.code {
         Status::ExistsWithDifferentCode
-    } else if extension.is_some_and(|extension| *extension.name != ledger.accounts.name(place)) {
-        Status::ExistsWithDifferentName
-    } else if extension.is_some_and(|extension| extension.bounds != state.bounds) {
-        Status::ExistsWithDifferentBounds
     } else {
         Status::Exists
     }

@@ -200,9 +200,10 @@ impl Ledger {
             Status::BalanceOutOfBounds => self.status_of_bounds(transfer),
             Status::TooManyPending => Status::OverflowsDebitsPending,
             // A plain transfer on one shard meets none of them.
-            Status::PrevHashMismatch | Status::FencingTokenStale | Status::ShardUnavailable => {
-                Status::LinkedEventFailed
-            }
+            Status::PrevHashMismatch
+            | Status::FencingTokenStale
+            | Status::ShardUnavailable
+            | Status::IdempotencyKeyUsed => Status::LinkedEventFailed,
             status => status,
         }
     }

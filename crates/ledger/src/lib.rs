@@ -24,6 +24,7 @@ mod create_accounts;
 mod create_transfers;
 mod found;
 mod hash;
+mod keyed;
 mod machine;
 mod operation;
 mod pending;
@@ -36,6 +37,8 @@ mod two_phase;
 mod window;
 
 pub use accounts::AccountScan;
+pub use create_accounts::compare_accounts;
+pub use keyed::{KEYED_HEAD_SIZE, KeyedHead};
 pub use machine::Ledger;
 pub use operation::{
     ASSET_SIZE, CHANGE_BOUNDS_SIZE, ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event,
@@ -44,3 +47,4 @@ pub use operation::{
 };
 pub use query::{Books, HoldScan, LedgerAnswer, LedgerQuery, LedgerTotals};
 pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
+pub use two_phase::compare_transfers;

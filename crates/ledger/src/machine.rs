@@ -16,6 +16,7 @@ use crate::assets::Assets;
 use crate::batch::apply_each;
 use crate::checkpoint::Cut;
 use crate::found::Found;
+use crate::keyed::KeyedHead;
 use crate::operation::{
     ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer,
     Operation, SetBounds, SetName, name_from_bytes,
@@ -113,6 +114,7 @@ impl Ledger {
             Some(
                 operation @ (Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply),
             ) => self.apply_session(operation, index, command, first, found),
+            Some(Operation::CreateKeyed) => self.apply_keyed(body, first, found),
             // Written by a version that knows more: the same nothing on every replica.
             None => Bytes::new(),
         }
@@ -183,33 +185,43 @@ impl Ledger {
     }
 
     fn prefetch_command(&self, command: &Command, keys: &mut Vec<FetchKey>) {
-        match Operation::from_number(command.operation) {
+        let operation = Operation::from_number(command.operation);
+        if operation != Some(Operation::CreateKeyed) {
+            self.prefetch_events(operation, &command.body, keys);
+        } else if let Ok((head, events)) = KeyedHead::decode(&command.body) {
+            self.prefetch_marks(&head, keys);
+            self.prefetch_events(Some(head.operation), events, keys);
+        }
+    }
+
+    fn prefetch_events(&self, operation: Option<Operation>, body: &[u8], keys: &mut Vec<FetchKey>) {
+        match operation {
             Some(Operation::CreateTransfers) => {
-                for record in records::<RECORD_SIZE>(&command.body).unwrap_or_default() {
+                for record in records::<RECORD_SIZE>(body).unwrap_or_default() {
                     self.prefetch_transfer(record, keys);
                 }
             }
             Some(Operation::CreateTransfersExtended) => {
-                for extended in records::<EXTENDED_TRANSFER_SIZE>(&command.body).unwrap_or_default() {
+                for extended in records::<EXTENDED_TRANSFER_SIZE>(body).unwrap_or_default() {
                     if let Some(record) = extended.first_chunk() {
                         self.prefetch_transfer(record, keys);
                     }
                 }
             }
             Some(Operation::CreateAccounts) => {
-                for record in records::<RECORD_SIZE>(&command.body).unwrap_or_default() {
+                for record in records::<RECORD_SIZE>(body).unwrap_or_default() {
                     prefetch_account(record, keys);
                 }
             }
             Some(Operation::CreateAccountsExtended) => {
-                for extended in records::<EXTENDED_ACCOUNT_SIZE>(&command.body).unwrap_or_default() {
+                for extended in records::<EXTENDED_ACCOUNT_SIZE>(body).unwrap_or_default() {
                     if let Some(record) = extended.first_chunk() {
                         prefetch_account(record, keys);
                     }
                 }
             }
             Some(Operation::SessionCreate) => {
-                let (operation, records) = session::records_of(&command.body);
+                let (operation, records) = session::records_of(body);
                 if operation == Some(Operation::CreateAccounts) {
                     records.for_each(|record| prefetch_account(record, keys));
                 } else {
@@ -223,7 +235,8 @@ impl Ledger {
                 | Operation::RegisterAssets
                 | Operation::Expire
                 | Operation::OpenSession
-                | Operation::SessionReply,
+                | Operation::SessionReply
+                | Operation::CreateKeyed,
             )
             | None => {}
         }

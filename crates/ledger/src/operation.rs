@@ -13,7 +13,8 @@
 //! | open session | 9 | 0 | see `session`; only doors with sessions send these three |
 //! | session create | 10 | 0 | a head, then accounts or transfers in batches |
 //! | session reply | 11 | 0 | a head, then the reply to a read |
-//! | change bounds | 12 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
+//! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
+//! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
 //!
 //! The result of the first seven and of the last is 16 bytes an event, see `codec::result_to_bytes`.
 
@@ -63,8 +64,10 @@ pub enum Operation {
     SessionCreate = 10,
     /// Keeps the reply to a read of a client with a session.
     SessionReply = 11,
+    /// Creates accounts or transfers of a request with an idempotency key.
+    CreateKeyed = 12,
     /// Changes one bound of accounts, or both; what is not named stays.
-    ChangeBounds = 12,
+    ChangeBounds = 13,
 }
 
 impl Operation {
@@ -82,7 +85,8 @@ impl Operation {
             9 => Self::OpenSession,
             10 => Self::SessionCreate,
             11 => Self::SessionReply,
-            12 => Self::ChangeBounds,
+            12 => Self::CreateKeyed,
+            13 => Self::ChangeBounds,
             _ => return None,
         })
     }
@@ -101,6 +105,7 @@ impl Operation {
             Self::OpenSession => "open_session",
             Self::SessionCreate => "session_create",
             Self::SessionReply => "session_reply",
+            Self::CreateKeyed => "create_keyed",
             Self::ChangeBounds => "change_bounds",
         }
     }
@@ -115,7 +120,11 @@ impl Operation {
             Self::ChangeBounds => CHANGE_BOUNDS_SIZE,
             Self::SetName => SET_NAME_SIZE,
             Self::RegisterAssets => ASSET_SIZE,
-            Self::Expire | Self::OpenSession | Self::SessionCreate | Self::SessionReply => 0,
+            Self::Expire
+            | Self::OpenSession
+            | Self::SessionCreate
+            | Self::SessionReply
+            | Self::CreateKeyed => 0,
         }
     }
 

@@ -13,7 +13,8 @@ use crate::assets::is_built_in;
 use crate::operation::name_to_bytes;
 use crate::session;
 use bezant_types::{
-    AccountId, AccountView, Asset, HistoryPosition, HoldFilter, LedgerNumber, Nanos, QueryFilter, Transfer,
+    AccountId, AccountView, Asset, HistoryPosition, HoldFilter, LedgerNumber, Nanos, QueryFilter, Total,
+    Transfer,
 };
 
 /// Accounts that one step of a scan looks at: about a millisecond.
@@ -95,19 +96,19 @@ pub struct LedgerTotals {
     pub ledger: LedgerNumber,
     /// How many accounts.
     pub accounts: u64,
-    /// Modulo 2^128, as all sums here: over-full books still balance.
-    pub debits_pending: u128,
+    /// Reserved debits.
+    pub debits_pending: Total,
     /// Posted debits.
-    pub debits_posted: u128,
+    pub debits_posted: Total,
     /// Reserved credits.
-    pub credits_pending: u128,
+    pub credits_pending: Total,
     /// Posted credits.
-    pub credits_posted: u128,
+    pub credits_posted: Total,
 }
 
 impl LedgerTotals {
     /// True when debits equal credits.
-    pub const fn is_balanced(&self) -> bool {
+    pub fn is_balanced(&self) -> bool {
         self.debits_pending == self.credits_pending && self.debits_posted == self.credits_posted
     }
 }
@@ -177,10 +178,10 @@ impl Ledger {
             let totals = ledgers.entry(account.ledger).or_default();
             totals.ledger = account.ledger;
             totals.accounts += 1;
-            totals.debits_pending = totals.debits_pending.wrapping_add(account.debits_pending);
-            totals.debits_posted = totals.debits_posted.wrapping_add(account.debits_posted);
-            totals.credits_pending = totals.credits_pending.wrapping_add(account.credits_pending);
-            totals.credits_posted = totals.credits_posted.wrapping_add(account.credits_posted);
+            totals.debits_pending = totals.debits_pending.plus(account.debits_pending);
+            totals.debits_posted = totals.debits_posted.plus(account.debits_posted);
+            totals.credits_pending = totals.credits_pending.plus(account.credits_pending);
+            totals.credits_posted = totals.credits_posted.plus(account.credits_posted);
         }
         Books {
             time: self.time,

@@ -140,47 +140,56 @@ impl Ledger {
 
     /// What the contract says of an id that exists: the first field that differs, or `exists`.
     pub(crate) fn check_exists(&self, transfer: &Transfer, existing: &Transfer, found: &Found) -> Status {
-        let resolves = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
-        if transfer.flags != existing.flags {
-            return Status::ExistsWithDifferentFlags;
-        }
-        if transfer.pending_id != existing.pending_id {
-            return Status::ExistsWithDifferentPendingId;
-        }
-        if transfer.timeout_seconds != existing.timeout_seconds {
-            return Status::ExistsWithDifferentTimeout;
-        }
-        if transfer.flags.intersects(resolves) {
-            let pending = self
-                .find_pending(existing.pending_id, found)
-                .expect("invariant: a posted or voided transfer is in the history");
-            return check_exists_resolved(transfer, existing, &pending);
-        }
-        let balancing = TransferFlags::BALANCING_DEBIT.union(TransferFlags::BALANCING_CREDIT);
-        let amount_differs = if transfer.flags.intersects(balancing) {
-            transfer.amount < existing.amount
-        } else {
-            transfer.amount != existing.amount
-        };
-        if transfer.debit_account_id != existing.debit_account_id {
-            Status::ExistsWithDifferentDebitAccountId
-        } else if transfer.credit_account_id != existing.credit_account_id {
-            Status::ExistsWithDifferentCreditAccountId
-        } else if amount_differs {
-            Status::ExistsWithDifferentAmount
-        } else if transfer.user_data_128 != existing.user_data_128 {
-            Status::ExistsWithDifferentUserData128
-        } else if transfer.user_data_64 != existing.user_data_64 {
-            Status::ExistsWithDifferentUserData64
-        } else if transfer.user_data_32 != existing.user_data_32 {
-            Status::ExistsWithDifferentUserData32
-        } else if transfer.ledger != existing.ledger {
-            Status::ExistsWithDifferentLedger
-        } else if transfer.code != existing.code {
-            Status::ExistsWithDifferentCode
-        } else {
-            Status::Exists
-        }
+        compare_transfers(transfer, existing, |id| {
+            self.find_pending(id, found).expect("invariant: a posted or voided transfer is in the history")
+        })
+    }
+}
+
+/// What the contract says of a transfer whose id exists: the first field in which what is sent differs from what is
+/// recorded, or `exists`. `pending` finds the record of a pending transfer; it is asked for posts and voids.
+pub fn compare_transfers(
+    transfer: &Transfer,
+    existing: &Transfer,
+    pending: impl FnOnce(TransferId) -> Transfer,
+) -> Status {
+    let resolves = TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING);
+    if transfer.flags != existing.flags {
+        return Status::ExistsWithDifferentFlags;
+    }
+    if transfer.pending_id != existing.pending_id {
+        return Status::ExistsWithDifferentPendingId;
+    }
+    if transfer.timeout_seconds != existing.timeout_seconds {
+        return Status::ExistsWithDifferentTimeout;
+    }
+    if transfer.flags.intersects(resolves) {
+        return check_exists_resolved(transfer, existing, &pending(existing.pending_id));
+    }
+    let balancing = TransferFlags::BALANCING_DEBIT.union(TransferFlags::BALANCING_CREDIT);
+    let amount_differs = if transfer.flags.intersects(balancing) {
+        transfer.amount < existing.amount
+    } else {
+        transfer.amount != existing.amount
+    };
+    if transfer.debit_account_id != existing.debit_account_id {
+        Status::ExistsWithDifferentDebitAccountId
+    } else if transfer.credit_account_id != existing.credit_account_id {
+        Status::ExistsWithDifferentCreditAccountId
+    } else if amount_differs {
+        Status::ExistsWithDifferentAmount
+    } else if transfer.user_data_128 != existing.user_data_128 {
+        Status::ExistsWithDifferentUserData128
+    } else if transfer.user_data_64 != existing.user_data_64 {
+        Status::ExistsWithDifferentUserData64
+    } else if transfer.user_data_32 != existing.user_data_32 {
+        Status::ExistsWithDifferentUserData32
+    } else if transfer.ledger != existing.ledger {
+        Status::ExistsWithDifferentLedger
+    } else if transfer.code != existing.code {
+        Status::ExistsWithDifferentCode
+    } else {
+        Status::Exists
     }
 }
 

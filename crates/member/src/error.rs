@@ -207,6 +207,17 @@ pub enum CallError {
     /// The service panicked over a query; its state is as it was.
     #[error("the service panicked over the query: the standard error says where")]
     Panicked,
+    /// No event has that number yet, on any member: the state was restored from an older copy, or the number is that of
+    /// another cluster.
+    #[error(
+        "there is no event {after} yet, the last one is {last}: read the state by a query, and go on after {last}"
+    )]
+    EventNotYet {
+        /// The number that was named.
+        after: u64,
+        /// The newest event, over all streams.
+        last: u64,
+    },
     /// Events of the stream behind the one that was named were forgotten.
     #[error(
         "events up to {last} were forgotten: read the state by a query, and go on behind what it shows, or behind {last}"

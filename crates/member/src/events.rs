@@ -66,6 +66,11 @@ impl Events {
         }
     }
 
+    /// The number of the newest event, over all streams; 0 before the first.
+    pub(crate) const fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The events of a stream behind that number, at most `limit`.
     pub(crate) fn after(&self, stream: u32, after: u64, limit: usize) -> Result<Vec<Event>, Forgotten> {
         let Some(stream) = self.streams.get(&stream) else { return Ok(Vec::new()) };
@@ -146,6 +151,7 @@ mod tests {
         assert_eq!(numbers(&events, 2, 4), [5]);
         assert_eq!(numbers(&events, 3, 0), []);
         assert_eq!(events.after(1, 0, 2).unwrap().len(), 2);
+        assert_eq!(events.last(), 5);
     }
 
     #[test]

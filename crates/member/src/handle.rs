@@ -172,7 +172,7 @@ impl<S: Service + Default> MemberHandle<S> {
             HostedAnswer::Asked(Ok(answer)) => Ok(answer),
             HostedAnswer::Asked(Err(AskError::Unknown(unknown))) => Err(unknown.into()),
             HostedAnswer::Asked(Err(AskError::Panicked)) => Err(CallError::Panicked),
-            HostedAnswer::Events(_) => Err(bezant_rsm::UnknownCall.into()),
+            HostedAnswer::Events(_) | HostedAnswer::LastEvent(_) => Err(bezant_rsm::UnknownCall.into()),
         }
     }
 
@@ -207,14 +207,35 @@ impl<S: Service + Default> MemberHandle<S> {
         }
     }
 
+    /// Refuses a number that no event has yet: whoever waits after it would miss what comes before.
+    ///
+    /// This node may lag behind the one that told the number: its own state says nothing before it has what was agreed.
+    async fn check_number(&self, after: u64) -> Result<(), CallError> {
+        for freshness in [Freshness::Stale, Freshness::Linearizable] {
+            match self.ask(HostedQuery::LastEvent, freshness).await? {
+                HostedAnswer::LastEvent(last) if after <= last => return Ok(()),
+                HostedAnswer::LastEvent(last) if freshness == Freshness::Linearizable => {
+                    return Err(CallError::EventNotYet { after, last });
+                }
+                HostedAnswer::LastEvent(_) => {}
+                HostedAnswer::Asked(_) | HostedAnswer::Events(_) => {
+                    return Err(bezant_rsm::UnknownCall.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The next event of a stream with a number greater than `after`, from this node's state; waits until there is
     /// one. Begin with 0, and go on behind the number of the last.
     ///
     /// # Errors
-    /// Also [`CallError::EventsForgotten`]: about 65,000 events, or 16 MiB of them, are kept.
+    /// Also [`CallError::EventsForgotten`]: about 65,000 events, or 16 MiB of them, are kept. [`CallError::EventNotYet`]
+    /// when no member has an event of the number `after`.
     pub async fn next_event(&self, stream: u32, after: u64) -> Result<Event, CallError> {
         let mut applied = self.shared.node.watch_applied();
         let mut health = self.shared.node.watch_health();
+        let mut is_checked = false;
         loop {
             applied.mark_unchanged();
             health.mark_unchanged();
@@ -226,7 +247,13 @@ impl<S: Service + Default> MemberHandle<S> {
                     }
                 }
                 HostedAnswer::Events(Err(last)) => return Err(CallError::EventsForgotten { last }),
-                HostedAnswer::Asked(_) => return Err(bezant_rsm::UnknownCall.into()),
+                HostedAnswer::Asked(_) | HostedAnswer::LastEvent(_) => {
+                    return Err(bezant_rsm::UnknownCall.into());
+                }
+            }
+            if !is_checked {
+                self.check_number(after).await?;
+                is_checked = true;
             }
             // A node that is stopped applies nothing any more; one whose disk failed neither.
             match self.shared.node.health() {

@@ -71,6 +71,8 @@ pub enum HostedQuery {
         /// At most so many.
         limit: usize,
     },
+    /// The number of the newest event, over all streams.
+    LastEvent,
 }
 
 /// What it answers.
@@ -80,6 +82,8 @@ pub enum HostedAnswer {
     Asked(Result<Bytes, AskError>),
     /// Events of a stream; the number of the last that was forgotten, when one was that was asked for.
     Events(Result<Vec<Event>, u64>),
+    /// The number of the newest event; 0 before the first.
+    LastEvent(u64),
 }
 
 /// Why a service has no answer to a question.
@@ -209,6 +213,7 @@ impl<S: Service> StateMachine for Hosted<S> {
                     Err(_) => Err(AskError::Panicked),
                 })
             }
+            HostedQuery::LastEvent => HostedAnswer::LastEvent(self.events.last()),
             HostedQuery::Events { stream, after, limit } => HostedAnswer::Events(
                 self.events.after(stream, after, limit).map_err(|Forgotten { last }| last),
             ),

@@ -122,6 +122,17 @@ async fn events_come_in_order_from_any_member_and_go_on_behind_a_number() {
     assert_eq!((again.number, number(&again.bytes)), (last, 20), "the same numbers everywhere");
     let none = tokio::time::timeout(Duration::from_millis(200), members[2].next_event(1, last)).await;
     assert!(none.is_err(), "it waits");
+    // It is told at once, and does not miss the events until then.
+    let error = members[2].next_event(1, last + 1).await.unwrap_err();
+    assert_eq!(error, CallError::EventNotYet { after: last + 1, last });
+    // A number that another member told is taken, however far this one lags behind.
+    for _ in 0..50 {
+        let last =
+            members[0].next_event(1, number(&members[0].invoke(b"+\x01").await.unwrap()) - 1).await.unwrap();
+        let wait =
+            tokio::time::timeout(Duration::from_millis(5), members[2].next_event(1, last.number)).await;
+        assert!(wait.is_err(), "it waits: {wait:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,9 @@ impl PeerMessage {
                 let text = format!("state behind {index} is {first:02x}{second:02x}{third:02x}..");
                 Description::new(MessageKind::Digest, text)
             }
+            Self::Stopped(conflict) => {
+                Description::new(MessageKind::Digest, format!("I have stopped: {conflict}"))
+            }
             Self::Clock(wall) => {
                 Description::new(MessageKind::Heartbeat, format!("my clock shows {} ns", wall.0))
             }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::{Members, Write, WriteNumber};
+use bezant_consensus::{Conflict, Members, Terms, Write, WriteNumber};
 use bezant_rsm::{Command, Prefetch, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
@@ -102,6 +102,8 @@ pub enum Input<M: StateMachine> {
         /// What happened, and what helps.
         reason: String,
     },
+    /// This replica had stopped before it began, and the disk says why: see [`Output::Stopped`].
+    Stopped(Conflict),
     /// The disk is nearly full (a reason), or has room again (none).
     Pressure(Option<String>),
     /// It is on disk that this replica may vote.
@@ -121,8 +123,8 @@ pub enum Refusal {
     ReadOnly(String),
     /// No replica leads: a majority of them cannot be reached. Nothing was done.
     NoLeader,
-    /// The leader changed while the command was on its way. Whether it was done is not known here: try again
-    /// with the same ids.
+    /// The leader changed while the command was on its way, or its outcome did not come in time. Whether it was done is
+    /// not known here: try again with the same ids.
     Interrupted,
 }
 
@@ -251,6 +253,18 @@ pub enum Output<M: StateMachine> {
     /// This replica may not vote yet, and has caught up: note on disk that it may, and answer with
     /// [`Input::Admit`].
     CaughtUp,
+    /// The terms of the committed log, up to here: on disk before a checkpoint that begins or is installed later.
+    Terms(Terms),
+    /// Others go on without entries that this replica knows to be committed. It takes part in nothing from now on, answers
+    /// stale reads alone, and changes nothing of what it has: note on disk that it comes back so.
+    Stopped(Conflict),
+    /// A peer says that it has stopped for that.
+    PeerStopped {
+        /// Which.
+        from: NodeId,
+        /// Why.
+        conflict: Conflict,
+    },
     /// The state that a peer sent cannot be read. It is asked for again, after a while, until it can: the peer's disk may be
     /// damaged, or its program a later one.
     Unreadable {

@@ -48,7 +48,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             }
             Outcome::NotDone => {
                 self.forwards.handle_denied(self.ticks);
-                self.queue.push_first(Origin::Client(ticket), forwarded.command);
+                self.queue.push_first(Origin::Client(ticket), forwarded.command, self.ticks);
             }
             Outcome::Overloaded => self.refuse(Origin::Client(ticket), Refusal::Overloaded),
             Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), Refusal::ReadOnly(reason)),
@@ -110,7 +110,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             return;
         }
         let complete = self.install.as_mut().and_then(Install::take_complete);
-        let Some((head, members, bytes)) = complete else { return };
+        let Some((head, members, terms, bytes)) = complete else { return };
+        if let Some(conflict) = self.check_checkpoint(&head, &terms) {
+            self.stop_before_install(conflict);
+            return;
+        }
         match M::restore(&bytes) {
             Ok(machine) => {
                 let known = self.engine.members();
@@ -125,7 +129,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                     // Before the checkpoint: a crash in between must not leave one whose members are not known.
                     self.outputs.push_back(Output::Members(members.clone()));
                 }
-                self.installing = Some((machine, head, members));
+                self.outputs.push_back(Output::Terms(terms.clone()));
+                self.installing = Some((machine, head, members, terms));
                 self.outputs.push_back(Output::InstallCheckpoint(Installable {
                     index: head.index,
                     term: head.term,
@@ -163,7 +168,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// The state goes on behind the checkpoint.
     pub(crate) fn handle_installed(&mut self) {
-        let Some((machine, head, members)) = self.installing.take() else { return };
+        let Some((machine, head, members, terms)) = self.installing.take() else { return };
         self.install = None;
         for entry in self.pipeline.restart(head.index) {
             for origin in entry.origins {
@@ -173,6 +178,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.time = self.time.max(machine.time());
         self.machine = machine;
         self.applied = head.index;
+        self.adopt_terms(&head, &terms);
         self.checkpoints.index = head.index;
         self.checkpoints.log_bytes = 0;
         let (index, term) = (head.index, head.term);
@@ -194,6 +200,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.checkpoints.position = self.machine.position();
         self.checkpoints.log_bytes = 0;
         self.checkpoints.size = 0;
+        self.hand_out_terms();
         self.outputs.push_back(Output::CheckpointBegin { index: self.applied, term: done.term });
         self.cut_pieces();
     }

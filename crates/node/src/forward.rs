@@ -10,7 +10,7 @@ use crate::Ticket;
 use crate::message::ForwardNumber;
 
 /// Ticks after which the outcome of a forwarded command counts as unknown: the message or its answer was lost.
-const TICKS_MAX: u64 = 500;
+pub(crate) const TICKS_MAX: u64 = 500;
 
 /// Ticks for which nothing is sent to a leader that says that it does not lead: it is asked again, and not in a circle.
 const DENIED_TICKS: u64 = 3;

@@ -8,7 +8,7 @@
 //!
 //! While this goes on nothing is applied: rows of entries and rows from the peer would mix.
 
-use bezant_consensus::Members;
+use bezant_consensus::{Members, Terms};
 use bezant_types::{HistoryPosition, LogIndex, NodeId};
 use bytes::{Bytes, BytesMut};
 
@@ -51,6 +51,8 @@ pub(crate) struct Install {
     head: Option<ChunkHead>,
     /// The newest list of members that came with it.
     members: Members,
+    /// The terms of the log that the checkpoint was made of.
+    terms: Terms,
     state: BytesMut,
     stage: Stage,
     /// Times that the piece was asked for in vain.
@@ -74,7 +76,8 @@ impl Install {
     /// Begins at tick `now`; what to ask for.
     pub(crate) fn begin(from: NodeId, index: LogIndex, position: HistoryPosition, now: u64) -> (Self, Pull) {
         let (members, state, stage) = (Members::default(), BytesMut::new(), Stage::Asked(now));
-        let install = Self { from, index, position, head: None, members, state, stage, retries: 0 };
+        let terms = Terms::new();
+        let install = Self { from, index, position, head: None, members, terms, state, stage, retries: 0 };
         let pull = install.pull();
         (install, pull)
     }
@@ -100,7 +103,7 @@ impl Install {
                 self.retries = 0;
                 Step::TakeRows { from, until, bytes }
             }
-            ChunkPart::State { offset, members, bytes } => {
+            ChunkPart::State { offset, members, terms, bytes } => {
                 if head.position != self.position {
                     return Step::Ignore;
                 }
@@ -116,6 +119,7 @@ impl Install {
                 if members.index >= self.members.index {
                     self.members = members;
                 }
+                self.terms = terms;
                 self.retries = 0;
                 if end == head.size {
                     self.stage = Stage::Complete;
@@ -165,13 +169,13 @@ impl Install {
     }
 
     /// The checkpoint, once, when all of it is there.
-    pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Members, Bytes)> {
+    pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Members, Terms, Bytes)> {
         if !matches!(self.stage, Stage::Complete) {
             return None;
         }
         self.stage = Stage::Installing;
         let state = core::mem::take(&mut self.state).freeze();
-        self.head.map(|head| (head, self.members.clone(), state))
+        self.head.map(|head| (head, self.members.clone(), self.terms.clone(), state))
     }
 
     /// What came is of no use: after a while it is fetched anew, from another peer if there is one.
@@ -211,7 +215,10 @@ mod tests {
 
     fn state(head: ChunkHead, offset: u64, bytes: &'static [u8]) -> Chunk {
         let members = Members { index: LogIndex(offset), ..Members::default() };
-        Chunk { head, part: ChunkPart::State { offset, members, bytes: Bytes::from_static(bytes) } }
+        Chunk {
+            head,
+            part: ChunkPart::State { offset, members, terms: Terms::new(), bytes: Bytes::from_static(bytes) },
+        }
     }
 
     fn rows(head: ChunkHead, from: u64, until: u64) -> Chunk {
@@ -233,7 +240,7 @@ mod tests {
         assert!(asks(&install.handle_rows_installed(2), 0, 0, 9));
         assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
         assert_eq!(install.take(PEER, state(head(6, 9), 4, b"more"), 4), Step::Complete);
-        let (head_of, members, bytes) = install.take_complete().unwrap();
+        let (head_of, members, _, bytes) = install.take_complete().unwrap();
         assert_eq!((head_of, &*bytes), (head(6, 9), &b"halfmore"[..]));
         assert_eq!(members.index, LogIndex(4), "the newest that came");
         assert_eq!(install.take_complete(), None, "once");

@@ -25,6 +25,7 @@ extern crate alloc;
 mod begin;
 mod change;
 mod checkpoint;
+mod conflict;
 mod describe;
 mod digests;
 mod event;

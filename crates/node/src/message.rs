@@ -9,14 +9,15 @@
 //! | 2 forward | life u64, number u64, operation u16, events u32, body |
 //! | 3 outcome | life u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown); done: index u64, time u64, results; read-only: the reason in UTF-8 |
 //! | 4 pull | checkpoint u64 (0 = the newest), offset u64, movements u64, refusals u64 |
-//! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), bytes |
+//! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state, 3 state with terms); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), in part 3 terms (see [`Terms::encode`]), bytes. Part 2 is what 0.1 sends |
 //! | 6 digest | index u64, SHA-256 |
 //! | 7 clock | ns since 1970 u64 |
+//! | 8 stopped | see [`Conflict::encode`] |
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::Members;
+use bezant_consensus::{Conflict, Members, Terms};
 use bezant_rsm::Command;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -109,6 +110,8 @@ pub enum ChunkPart {
         offset: u64,
         /// Who takes part, at the checkpoint's entry or a later one.
         members: Members,
+        /// The terms of the sender's committed log, at least up to the checkpoint's entry; none where it knows none.
+        terms: Terms,
         /// What.
         bytes: Bytes,
     },
@@ -136,6 +139,8 @@ pub enum PeerMessage {
     },
     /// What the sender's clock shows. The driver's: a node has no clock, and takes none from others.
     Clock(Nanos),
+    /// The sender has stopped: it knows more than those that go on.
+    Stopped(Conflict),
 }
 
 const ENGINE: u8 = 1;
@@ -145,6 +150,7 @@ const PULL: u8 = 4;
 const CHUNK: u8 = 5;
 const DIGEST: u8 = 6;
 const CLOCK: u8 = 7;
+const STOPPED: u8 = 8;
 
 const DONE: u8 = 1;
 const OVERLOADED: u8 = 2;
@@ -153,7 +159,9 @@ const NOT_DONE: u8 = 4;
 const UNKNOWN: u8 = 5;
 
 const ROWS: u8 = 1;
-const STATE: u8 = 2;
+/// As 0.1 sends it.
+const STATE_WITHOUT_TERMS: u8 = 2;
+const STATE: u8 = 3;
 
 const CHUNK_HEAD_SPARE: usize = 40;
 
@@ -185,6 +193,7 @@ impl PeerMessage {
                 bytes.put_u64_le(wall.0);
                 (bytes, CLOCK)
             }
+            Self::Stopped(conflict) => (BytesMut::from(&*conflict.encode()), STOPPED),
         };
         bytes.put_u8(kind);
         bytes.freeze()
@@ -211,6 +220,7 @@ impl PeerMessage {
             CHUNK => Self::Chunk(decode_chunk(&mut reader)?),
             DIGEST => Self::Digest { index: LogIndex(reader.u64()?), digest: reader.array()? },
             CLOCK => Self::Clock(Nanos(reader.u64()?)),
+            STOPPED => Self::Stopped(Conflict::decode(&reader.rest())?),
             _ => return None,
         };
         reader.0.is_empty().then_some(message)
@@ -287,10 +297,11 @@ fn encode_chunk(chunk: &Chunk) -> BytesMut {
             put_position(&mut bytes, *from);
             put_position(&mut bytes, *until);
         }
-        ChunkPart::State { offset, members, .. } => {
+        ChunkPart::State { offset, members, terms, .. } => {
             bytes.put_u8(STATE);
             bytes.put_u64_le(*offset);
             bytes.put_slice(&members.encode());
+            bytes.put_slice(&terms.encode());
         }
     }
     bytes.put_slice(content);
@@ -311,7 +322,11 @@ fn decode_chunk(reader: &mut Reader) -> Option<Chunk> {
     }
     let part = match reader.u8()? {
         ROWS => ChunkPart::Rows { from: reader.position()?, until: reader.position()?, bytes: reader.rest() },
-        STATE => ChunkPart::State { offset: reader.u64()?, members: reader.members()?, bytes: reader.rest() },
+        part @ (STATE | STATE_WITHOUT_TERMS) => {
+            let (offset, members) = (reader.u64()?, reader.members()?);
+            let terms = if part == STATE { reader.terms()? } else { Terms::new() };
+            ChunkPart::State { offset, members, terms, bytes: reader.rest() }
+        }
         _ => return None,
     };
     Some(Chunk { head, part })
@@ -358,6 +373,13 @@ impl Reader {
         Some(members)
     }
 
+    fn terms(&mut self) -> Option<Terms> {
+        let mut rest = &*self.0;
+        let terms = Terms::decode(&mut rest)?;
+        self.0 = self.0.slice(self.0.len() - rest.len()..);
+        Some(terms)
+    }
+
     fn rest(&mut self) -> Bytes {
         core::mem::take(&mut self.0)
     }
@@ -381,6 +403,17 @@ mod tests {
         };
         let bytes = Bytes::from_static(b"some bytes");
         let members = Members::first([(NodeId(1), String::from("a:1")), (NodeId(7), String::from("b:2"))]);
+        let mut terms = Terms::new();
+        assert!(terms.push(Term(3), LogIndex(1)) && terms.push(Term(5), LogIndex(9)));
+        let conflict = Conflict {
+            from: NodeId(3),
+            term: Term(7),
+            first: LogIndex(5),
+            is_first_exact: true,
+            committed: LogIndex(9),
+            last: LogIndex(11),
+            events: 40,
+        };
         let done = Outcome::Done { index: LogIndex(9), time: Nanos(10), results: bytes.clone() };
         let rows =
             ChunkPart::Rows { from: HistoryPosition::default(), until: position, bytes: bytes.clone() };
@@ -394,7 +427,8 @@ mod tests {
             PeerMessage::Outcome(number, Outcome::Unknown),
             PeerMessage::Pull(Pull { index: LogIndex(1), offset: 2, position }),
             PeerMessage::Chunk(Chunk { head, part: rows }),
-            PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { offset: 6, members, bytes } }),
+            PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { offset: 6, members, terms, bytes } }),
+            PeerMessage::Stopped(conflict),
             PeerMessage::Digest { index: LogIndex(1), digest: [9; 32] },
             PeerMessage::Clock(Nanos(7)),
         ]
@@ -405,6 +439,28 @@ mod tests {
         for message in messages() {
             assert_eq!(PeerMessage::decode(message.clone().encode()), Some(message));
         }
+    }
+
+    #[test]
+    fn a_state_as_0_1_sends_it_has_no_terms() {
+        let chunk = messages().into_iter().find_map(|message| match message {
+            PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { members, bytes, .. } }) => {
+                Some((head, members, bytes))
+            }
+            _ => None,
+        });
+        let (head, members, bytes) = chunk.unwrap();
+        let part = ChunkPart::State { offset: 6, members: members.clone(), terms: Terms::new(), bytes };
+        let message = PeerMessage::Chunk(Chunk { head, part });
+        let mut old = BytesMut::from(&*message.clone().encode());
+        let part_at = 120;
+        assert_eq!(old[part_at], STATE);
+        old[part_at] = STATE_WITHOUT_TERMS;
+        let count_at = part_at + 9 + members.encode().len();
+        let rest = old.split_off(count_at + 2);
+        old.truncate(count_at);
+        old.extend_from_slice(&rest);
+        assert_eq!(PeerMessage::decode(old.freeze()), Some(message));
     }
 
     #[test]

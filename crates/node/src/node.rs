@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{
-    Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, WriteNumber,
+    Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
@@ -29,6 +29,8 @@ const LEADERLESS_TICKS: u64 = 100;
 const SILENT_TICKS: u64 = 100;
 /// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
 const PRESSURE_TICKS: u64 = 500;
+/// Ticks between two looks at who has waited too long for a place in an entry.
+const QUEUE_TICKS: u64 = 25;
 /// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
 /// others from electing another.
 const WRITE_TICKS_MAX: u64 = 150;
@@ -53,11 +55,19 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) digests: Digests,
     pub(crate) install: Option<Install>,
     /// What is being made durable, and becomes the state then.
-    pub(crate) installing: Option<(M, ChunkHead, Members)>,
+    pub(crate) installing: Option<(M, ChunkHead, Members, Terms)>,
     /// A command of the node's own is in the queue or in flight.
     pub(crate) own_command_waits: bool,
     /// Why no writes are taken, for good.
     pub(crate) failed: Option<String>,
+    /// What the others contradict: it has stopped.
+    pub(crate) conflict: Option<Conflict>,
+    /// The last entry that the disk said to be committed when the node began.
+    pub(crate) floor: LogIndex,
+    /// The terms of what is applied.
+    pub(crate) terms: Terms,
+    /// They changed since they were handed out last.
+    pub(crate) has_new_terms: bool,
     /// Its state is wrong: nothing of it is shown to anybody.
     pub(crate) has_diverged: bool,
     /// Why no writes are taken, for now.
@@ -77,7 +87,7 @@ pub struct Node<M: StateMachine, E> {
 impl<M: StateMachine, E: Engine> Node<M, E> {
     /// A node that goes on from there; the engine was made from the same log.
     pub fn new(restored: Restored<M, M::Found>, engine: E, options: NodeOptions) -> Self {
-        let Restored { machine, applied, checkpoint, log_bytes, pipeline } = restored;
+        let Restored { machine, applied, checkpoint, log_bytes, pipeline, floor, terms } = restored;
         let mut checkpoints = Checkpoints::new(checkpoint, options.checkpoint_interval_bytes);
         checkpoints.log_bytes = log_bytes;
         let mut node = Self {
@@ -97,6 +107,10 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             installing: None,
             own_command_waits: false,
             failed: None,
+            conflict: None,
+            floor,
+            terms,
+            has_new_terms: true,
             has_diverged: false,
             pressure: None,
             queries: VecDeque::new(),
@@ -207,6 +221,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Installed => self.handle_installed(),
             Input::InstallFailed => self.handle_install_failed(),
             Input::Failed { reason } => self.handle_failed(reason),
+            Input::Stopped(conflict) => self.stop_for(conflict),
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Admit => self.tell_engine(EngineInput::Admit),
             Input::HandOver => {
@@ -229,6 +244,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             PeerMessage::Pull(pull) => self.outputs.push_back(Output::Serve { to: from, pull }),
             PeerMessage::Chunk(chunk) => self.handle_chunk(from, chunk),
             PeerMessage::Digest { index, digest } => self.handle_digest(from, index, digest),
+            PeerMessage::Stopped(conflict) => self.outputs.push_back(Output::PeerStopped { from, conflict }),
             PeerMessage::Clock(_) => {}
         }
     }
@@ -347,7 +363,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             let payload = entry.encode();
             let Some(index) = self.engine.propose(payload) else {
                 for (origin, command) in origins.into_iter().zip(entry.commands).rev() {
-                    self.queue.push_first(origin, command);
+                    self.queue.push_first(origin, command, self.ticks);
                 }
                 return;
             };
@@ -366,7 +382,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.refuse(origin, refusal);
         } else if self.is_cut_off() {
             self.refuse(origin, Refusal::NoLeader);
-        } else if !self.queue.push(origin, command) {
+        } else if !self.queue.push(origin, command, self.ticks) {
             self.refuse(origin, Refusal::Overloaded);
         }
     }
@@ -388,6 +404,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 EngineOutput::Install { from, index } => self.begin_install(from, index),
                 EngineOutput::Members(members) => self.outputs.push_back(Output::Members(members)),
                 EngineOutput::CaughtUp => self.outputs.push_back(Output::CaughtUp),
+                EngineOutput::Conflict { conflict, entries } => self.handle_conflict(conflict, &entries),
             }
         }
         self.note_leader();
@@ -460,6 +477,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             self.tell_engine(EngineInput::Tick);
         }
         self.tick_install();
+        self.tick_conflict();
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
             // Nobody could take the lead when it was offered first, or it has come back.
@@ -468,6 +486,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         }
         let late = self.reads.take_late(self.ticks);
         self.refuse_some(late);
+        if self.ticks.is_multiple_of(QUEUE_TICKS) {
+            for origin in self.queue.take_late(self.ticks) {
+                self.refuse(origin, Refusal::Overloaded);
+            }
+        }
         for ticket in self.forwards.take_late(self.ticks) {
             self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
         }
@@ -483,7 +506,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             && let Some(command) = self.machine.due(cluster_now)
         {
             self.own_command_waits = true;
-            self.queue.push_first(Origin::Own, command);
+            self.queue.push_first(Origin::Own, command, self.ticks);
         }
     }
 
@@ -521,6 +544,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             let Some(entry) = &first.entry else {
                 let Some(done) = self.pipeline.pop() else { return };
                 self.applied = done.index;
+                self.note_term(done.term, done.index);
                 for origin in done.origins {
                     self.answer_change(origin, Ok(()));
                 }
@@ -535,6 +559,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             };
             let Some(done) = self.pipeline.pop() else { return };
             self.applied = done.index;
+            self.note_term(done.term, done.index);
             self.checkpoints.log_bytes += done.size;
             self.outputs.push_back(Output::Rows(applied.rows));
             self.answer(&done, applied.results);

@@ -64,6 +64,10 @@ impl<Found> Pipeline<Found> {
         self.entries.len()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &InFlight<Found>> {
+        self.entries.iter()
+    }
+
     pub(crate) fn front_mut(&mut self) -> Option<&mut InFlight<Found>> {
         self.entries.front_mut()
     }

@@ -14,6 +14,12 @@ use crate::Ticket;
 use crate::change::CHANGE_OPERATION;
 use crate::message::ForwardNumber;
 
+/// Ticks after which a command that found no place in an entry has waited too long. A command from another node must be
+/// refused before that node gives it up, or its client would not hear that nothing was done.
+const WAIT_TICKS_MAX: u64 = 300;
+
+const _: () = assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader refuses first");
+
 /// Who waits for what becomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -25,11 +31,14 @@ pub(crate) enum Origin {
     Own,
 }
 
+/// A command, who waits for it, and since which tick.
+type Waiting = (Origin, Command, u64);
+
 /// Commands and who waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    commands: VecDeque<(Origin, Command)>,
-    changes: VecDeque<(Origin, Command)>,
+    commands: VecDeque<Waiting>,
+    changes: VecDeque<Waiting>,
     /// Of all of them.
     bytes: usize,
 }
@@ -40,28 +49,28 @@ impl Queue {
         self.commands.is_empty()
     }
 
-    /// False, and nothing changes, when too much waits already.
+    /// Takes a command at tick `now`. False, and nothing changes, when too much waits already.
     #[must_use]
-    pub(crate) fn push(&mut self, origin: Origin, command: Command) -> bool {
+    pub(crate) fn push(&mut self, origin: Origin, command: Command, now: u64) -> bool {
         let size = command.body.len();
         let count = self.commands.len() + self.changes.len();
         if count >= REQUESTS_WAITING_MAX || self.bytes + size > REQUEST_BYTES_WAITING_MAX {
             return false;
         }
         self.bytes += size;
-        self.of(&command).push_back((origin, command));
+        self.of(&command).push_back((origin, command, now));
         true
     }
 
     /// Where such a command waits.
-    fn of(&mut self, command: &Command) -> &mut VecDeque<(Origin, Command)> {
+    fn of(&mut self, command: &Command) -> &mut VecDeque<Waiting> {
         if command.operation == CHANGE_OPERATION { &mut self.changes } else { &mut self.commands }
     }
 
     /// A command that goes first: the node's own, or one that waited before and must wait again.
-    pub(crate) fn push_first(&mut self, origin: Origin, command: Command) {
+    pub(crate) fn push_first(&mut self, origin: Origin, command: Command, now: u64) {
         self.bytes += command.body.len();
-        self.of(&command).push_front((origin, command));
+        self.of(&command).push_front((origin, command, now));
     }
 
     /// The first change or else the first command, for another node.
@@ -71,13 +80,13 @@ impl Queue {
 
     /// The first change of members.
     pub(crate) fn pop_change(&mut self) -> Option<(Origin, Command)> {
-        let (origin, command) = self.changes.pop_front()?;
+        let (origin, command, _) = self.changes.pop_front()?;
         self.bytes -= command.body.len();
         Some((origin, command))
     }
 
     fn pop_command(&mut self) -> Option<(Origin, Command)> {
-        let (origin, command) = self.commands.pop_front()?;
+        let (origin, command, _) = self.commands.pop_front()?;
         self.bytes -= command.body.len();
         Some((origin, command))
     }
@@ -87,7 +96,7 @@ impl Queue {
         let mut origins = Vec::new();
         let mut commands = Vec::new();
         let (mut events, mut size) = (0, 0);
-        while let Some((_, command)) = self.commands.front() {
+        while let Some((_, command, _)) = self.commands.front() {
             events += command.events as usize;
             size += Entry::command_size(command.body.len());
             let fits = events <= ENTRY_EVENTS_MAX
@@ -106,10 +115,19 @@ impl Queue {
 
     /// Takes out everybody of whom that is true; the others stay in their order.
     pub(crate) fn take(&mut self, is_taken: impl Fn(Origin) -> bool) -> Vec<Origin> {
+        self.take_some(|origin, _| is_taken(origin))
+    }
+
+    /// Takes out everybody who has waited too long at tick `now`, except the node itself.
+    pub(crate) fn take_late(&mut self, now: u64) -> Vec<Origin> {
+        self.take_some(|origin, since| origin != Origin::Own && since + WAIT_TICKS_MAX <= now)
+    }
+
+    fn take_some(&mut self, is_taken: impl Fn(Origin, u64) -> bool) -> Vec<Origin> {
         let mut taken = Vec::new();
         for waiting in [&mut self.changes, &mut self.commands] {
-            waiting.retain(|(origin, command)| {
-                let is_taken = is_taken(*origin);
+            waiting.retain(|(origin, command, since)| {
+                let is_taken = is_taken(*origin, *since);
                 if is_taken {
                     taken.push(*origin);
                     self.bytes -= command.body.len();
@@ -134,7 +152,7 @@ mod tests {
     fn small_commands_merge_and_large_ones_stand_alone() {
         let mut queue = Queue::default();
         for (ticket, events) in [(1, 8000), (2, 100), (3, 89), (4, 1), (5, 8189)] {
-            assert!(queue.push(Origin::Client(Ticket(ticket)), command(events)));
+            assert!(queue.push(Origin::Client(Ticket(ticket)), command(events), 0));
         }
         let sizes: Vec<usize> = core::iter::from_fn(|| {
             let (origins, _) = queue.take_entry();
@@ -151,7 +169,7 @@ mod tests {
         let change =
             || Command { operation: CHANGE_OPERATION, events: 0, body: Bytes::from_static(b"change") };
         for (ticket, command) in [(1, command(1)), (2, change()), (3, command(2)), (4, change())] {
-            assert!(queue.push(Origin::Client(Ticket(ticket)), command));
+            assert!(queue.push(Origin::Client(Ticket(ticket)), command, 0));
         }
         let (origins, commands) = queue.take_entry();
         assert_eq!(origins, [1, 3].map(|ticket| Origin::Client(Ticket(ticket))));
@@ -169,10 +187,22 @@ mod tests {
     fn too_much_is_refused_and_nothing_is_lost() {
         let mut queue = Queue::default();
         let taken =
-            (0..9000).filter(|ticket| queue.push(Origin::Client(Ticket(*ticket)), command(1))).count();
+            (0..9000).filter(|ticket| queue.push(Origin::Client(Ticket(*ticket)), command(1), 0)).count();
         assert_eq!(taken, REQUESTS_WAITING_MAX);
         assert_eq!(queue.take(|_| true).len(), taken);
         assert!(queue.is_empty());
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn what_waits_too_long_is_taken_out_and_the_nodes_own_stays() {
+        let mut queue = Queue::default();
+        queue.push_first(Origin::Own, command(1), 0);
+        assert!(queue.push(Origin::Client(Ticket(1)), command(1), 0));
+        assert!(queue.push(Origin::Client(Ticket(2)), command(1), 1));
+        assert_eq!(queue.take_late(WAIT_TICKS_MAX - 1), []);
+        assert_eq!(queue.take_late(WAIT_TICKS_MAX), [Origin::Client(Ticket(1))]);
+        assert_eq!(queue.take_entry().0, [Origin::Own, Origin::Client(Ticket(2))]);
         assert_eq!(queue.bytes, 0);
     }
 }

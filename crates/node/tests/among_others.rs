@@ -337,6 +337,52 @@ fn a_leader_that_does_not_lead_is_not_asked_in_a_circle() {
 }
 
 #[test]
+fn a_follower_passes_on_that_the_leader_is_overloaded() {
+    let engine = Scripted::new();
+    let mut node = node(&engine);
+    request(&mut node, 7);
+    let number = forwards(&drain(&mut node))[0];
+    let message = PeerMessage::Outcome(number, bezant_node::Outcome::Overloaded);
+    node.handle(NOW, Input::Message { from: TWO, message });
+    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Overloaded)]);
+}
+
+#[test]
+fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().leads = true;
+    let mut node = node(&engine);
+    let forward = |number| {
+        let number = bezant_node::ForwardNumber { life: 9, number };
+        let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"x") };
+        Input::Message { from: TWO, message: PeerMessage::Forward(number, command) }
+    };
+    let outcomes = |outputs: &[Output<Counter>]| {
+        let outcome = |output: &Output<Counter>| match output {
+            Output::Send { to: TWO, message: PeerMessage::Outcome(number, outcome) } => {
+                Some((number.number, outcome.clone()))
+            }
+            _ => None,
+        };
+        outputs.iter().filter_map(outcome).collect::<Vec<_>>()
+    };
+    // Nothing is persisted: entries are in flight, each with a command, until there is no room for another.
+    for number in 1..=10 {
+        node.handle(NOW, forward(number));
+        node.propose(NOW);
+    }
+    let mut told = outcomes(&drain(&mut node));
+    assert_eq!(told, [], "the disk may be slow for a moment");
+    for _ in 0..325 {
+        node.handle(NOW, Input::Tick);
+        node.propose(NOW);
+        told.extend(outcomes(&drain(&mut node)));
+    }
+    assert!(!told.is_empty() && told.len() < 10, "those in flight may be done: {told:?}");
+    assert!(told.iter().all(|(_, outcome)| *outcome == bezant_node::Outcome::Overloaded), "{told:?}");
+}
+
+#[test]
 fn a_leader_that_is_silent_for_long_is_none() {
     let engine = Scripted::new();
     let mut node = node(&engine);

@@ -77,12 +77,14 @@ impl Delivery {
         while self.in_flight.pop_front_if(|sent| *sent <= last).is_some() {}
     }
 
-    /// It has not what was sent behind `after`; perhaps what is up to `guess`.
+    /// It has not what was sent behind `after`; perhaps what is up to `guess`. As the answer to the question under way that
+    /// counts though it had more before: its disk may have gone back.
     pub(crate) fn handle_missing(&mut self, after: LogIndex, guess: LogIndex) {
-        let is_late = after <= self.matched || after >= self.next || guess >= after;
+        let is_answer = self.is_probing && after.next() == self.next;
+        let is_late = (after <= self.matched && !is_answer) || after >= self.next || guess >= after;
         if !is_late {
             self.is_quiet = false;
-            self.next = guess.max(self.matched).next();
+            self.next = if is_answer { guess } else { guess.max(self.matched) }.next();
             self.is_probing = true;
             self.in_flight.clear();
         }

@@ -68,6 +68,10 @@ pub struct Paxos {
     pub(crate) round_seen: Term,
     /// Ballots of this replica that were pre-empted since it led or followed somebody.
     pub(crate) pre_emptions: u32,
+    /// The last slot that the disk said to be decided.
+    pub(crate) floor: LogIndex,
+    /// What is decided here is contradicted: it takes part in nothing.
+    pub(crate) is_stopped: bool,
     /// Messages of this replica's roles to each other.
     pub(crate) local: VecDeque<Message>,
     pub(crate) outputs: VecDeque<Output>,
@@ -93,7 +97,7 @@ impl Paxos {
         assert!(options.node.0 != 0, "0 is nobody");
         assert!(options.members.voters().next().is_some(), "somebody votes");
         let mut patience = Patience::new(options.seed, options.election_ticks, options.heartbeat_ticks);
-        let checkpoint = state.checkpoint.0;
+        let (checkpoint, floor) = (state.checkpoint.0, state.floor());
         let seed = Seed::new(options.node, &options.members, state)?;
         let learned = (seed.members.index > options.members.index).then(|| seed.members.clone());
         let waits = seed.stands_in.unwrap_or_else(|| patience.draw());
@@ -113,6 +117,8 @@ impl Paxos {
             announced: LogIndex(0),
             round_seen: Term(0),
             pre_emptions: 0,
+            floor,
+            is_stopped: false,
             local: VecDeque::new(),
             outputs: learned.map(Output::Members).into_iter().collect(),
         })
@@ -150,6 +156,9 @@ impl Paxos {
         loop {
             while let Some(message) = self.local.pop_front() {
                 self.handle_message(self.node, message);
+            }
+            if self.is_stopped {
+                return;
             }
             self.commit();
             self.lead_on();
@@ -265,6 +274,9 @@ impl Engine for Paxos {
     }
 
     fn handle(&mut self, input: Input) {
+        if self.is_stopped {
+            return;
+        }
         match input {
             Input::Persisted(number) => {
                 for (to, message) in self.disk.handle_persisted(number) {
@@ -302,7 +314,8 @@ impl Engine for Paxos {
     }
 
     fn is_leader(&self) -> bool {
-        matches!(&self.position, Position::Leading(leader) if leader.successor.is_none())
+        let leads = matches!(&self.position, Position::Leading(leader) if leader.successor.is_none());
+        leads && !self.is_stopped
     }
 
     fn leader(&self) -> Option<NodeId> {

@@ -14,6 +14,7 @@
 //!
 //! What always holds:
 //! - A value stands behind the value behind which it was proposed, or not at all. A state machine may compute on that.
+//! - What is known to be decided is never replaced: this replica stops instead (`floor`).
 //! - No promise, and no acceptance, leaves before what it speaks of is on this disk.
 //! - Whoever may lead asks first (a canvass), and a leader that hears no quorum for long enough steps down.
 //! - Nothing is drawn but from the generator that the options seed: equal input, equal output.
@@ -37,6 +38,7 @@ mod delivery;
 mod describe;
 mod disk;
 mod engine;
+mod floor;
 mod lead;
 mod leader;
 mod members;

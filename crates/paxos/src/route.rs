@@ -12,6 +12,9 @@ use crate::rounds::Asker;
 impl Paxos {
     /// Takes a message of a peer, or of a role of this replica. One that speaks for somebody else is not listened to.
     pub(crate) fn handle_message(&mut self, from: NodeId, message: Message) {
+        if self.is_stopped {
+            return;
+        }
         match message {
             Message::Canvass { turn, last } => self.handle_canvass(from, turn, last),
             Message::Willing { turn, round } => self.handle_willing(from, turn, round),
@@ -105,6 +108,10 @@ impl Paxos {
         if !self.hear(ballot, decided) || self.installing.is_some() {
             return;
         }
+        let is_own = ballot.node == self.node;
+        if !is_own && self.stops_at(ballot.node, ballot, after, values) {
+            return;
+        }
         let answer = self.acceptor.handle_accept(ballot, after, values, self.replica.decided());
         self.write();
         self.note_decision(decided);
@@ -133,9 +140,15 @@ impl Paxos {
             && scout.ballot() == ballot
             && scout.has_promised(from)
         {
+            if self.stops_at(from, ballot, last, &[]) {
+                return;
+            }
             self.step_down();
             self.install(from, last);
         } else if from == ballot.node && from != self.node && self.hear(ballot, last.slot) {
+            if self.stops_at(from, ballot, last, &[]) {
+                return;
+            }
             if last.slot <= self.replica.decided() || self.acceptor.values().holds(last) {
                 self.handle_accept(ballot, last, &[], last.slot);
             } else {

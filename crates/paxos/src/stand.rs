@@ -200,6 +200,9 @@ impl Paxos {
             && scout.ballot() == ballot
             && scout.take_answer(from, after.slot)
         {
+            if self.stops_at(from, ballot, after, values) {
+                return;
+            }
             self.acceptor.adopt(after, values, self.replica.decided());
             self.write();
             self.scout_on();

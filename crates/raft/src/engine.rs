@@ -68,6 +68,10 @@ pub struct Raft {
     /// Ticks for which one that was heard of counts as active.
     active_ticks: u64,
     admission: Admission,
+    /// The last entry that the disk said to be committed.
+    pub(crate) floor: u64,
+    /// What is committed here is contradicted: it takes part in nothing.
+    pub(crate) is_stopped: bool,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -93,7 +97,7 @@ impl Raft {
         let changes = state.entries.iter().filter_map(|entry| Some((entry.index, change_in(entry)?)));
         let members = options.members.catch_up(changes);
         let learned = (members.index > options.members.index).then(|| Output::Members(members.clone()));
-        let written = state.vote.unwrap_or_default();
+        let (written, floor) = (state.vote.unwrap_or_default(), state.floor().0);
         let (index, term) = state.checkpoint;
         // Whoever holds entries of a term is in it.
         let last_term = state.entries.last().map_or(term, |entry| entry.term);
@@ -135,6 +139,8 @@ impl Raft {
             heard: BTreeMap::new(),
             active_ticks: u64::from(options.election_ticks),
             admission: if options.may_vote { Admission::Admitted } else { Admission::Waiting },
+            floor,
+            is_stopped: false,
             outputs: learned.into_iter().collect(),
         };
         engine.work();
@@ -147,6 +153,9 @@ impl Raft {
             return;
         }
         self.heard.insert(from, self.ticks);
+        if self.stops_at(from, &message) {
+            return;
+        }
         let is_leaders = matches!(
             message.get_msg_type(),
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
@@ -437,6 +446,9 @@ impl Engine for Raft {
     }
 
     fn handle(&mut self, input: Input) {
+        if self.is_stopped {
+            return;
+        }
         match input {
             Input::Persisted(number) => {
                 let freed = self.held.free(number);
@@ -465,7 +477,8 @@ impl Engine for Raft {
     }
 
     fn is_leader(&self) -> bool {
-        self.raw.raft.state == StateRole::Leader && self.raw.raft.lead_transferee.is_none()
+        let raft = &self.raw.raft;
+        raft.state == StateRole::Leader && raft.lead_transferee.is_none() && !self.is_stopped
     }
 
     fn leader(&self) -> Option<NodeId> {

@@ -16,6 +16,7 @@
 //! - Elections ask first whether they would be won (pre-vote, section 9.6), and a leader that hears no majority
 //!   for a whole timeout steps down (check-quorum): a replica that was cut off disturbs nobody.
 //! - Reads are confirmed by a majority (`ReadOnlyOption::Safe`), never by a clock.
+//! - What is known to be committed is never replaced: this replica stops instead (`floor`).
 //! - Timeouts are drawn from the generator that the options seed: equal input, equal output. (What the
 //!   crate draws from the system's randomness is replaced before it can matter.)
 //! - A replica that was not admitted (its disk is new, and may have been wiped under an old id) neither votes
@@ -23,6 +24,7 @@
 
 mod describe;
 mod engine;
+mod floor;
 mod held;
 mod install;
 mod members;

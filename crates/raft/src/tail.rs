@@ -96,6 +96,21 @@ impl Tail {
         self.checkpoint = (index, term);
     }
 
+    /// An entry that is held.
+    pub(crate) fn entry(&self, index: u64) -> Option<&Entry> {
+        self.entries.get(self.at(index).ok()?)
+    }
+
+    /// The term of an entry that is held, or of the one before the first.
+    pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
+        if index == self.before.0 { Some(self.before.1) } else { self.entry(index).map(|entry| entry.term) }
+    }
+
+    /// The entries from `first` to `last` that are held.
+    pub(crate) fn range(&self, first: u64, last: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| (first..=last).contains(&entry.index))
+    }
+
     fn at(&self, index: u64) -> Result<usize> {
         match index.checked_sub(self.before.0 + 1) {
             None => Err(Error::Store(StorageError::Compacted)),

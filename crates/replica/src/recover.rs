@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bezant_consensus::{LogEntry, Vote};
+use bezant_consensus::{Conflict, LogEntry, Terms, Vote};
 use bezant_node::{ReplayError, replay};
 use bezant_rsm::{Prefetch, RestoreError};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
-use bezant_storage::record::{RecordError, VoteStore};
+use bezant_storage::record::{RecordError, VoteStore, load_conflict, load_terms};
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{History, HistoryError, HistoryReader};
 use bezant_types::{FetchKey, Fetched, LogIndex, Term};
@@ -75,6 +75,12 @@ pub struct Recovered<M> {
     pub applied: LogIndex,
     /// What lies in the log behind it.
     pub entries: Vec<LogEntry>,
+    /// The last entry that the disk says to be committed, of those that are here.
+    pub committed: LogIndex,
+    /// The terms of the log, up to `checkpoint` or further.
+    pub terms: Terms,
+    /// Why this replica has stopped, when it has: it comes back so, with all applied that it knows to be committed.
+    pub conflict: Option<Conflict>,
     /// Bytes of the entries between the checkpoint and `applied`.
     pub log_bytes: usize,
     /// How many those are.
@@ -108,7 +114,8 @@ pub fn recover<M: Machine>(
             Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
             Err(error) => error,
         };
-        if mode == Mode::Alone || repairs.len() == REPAIRS_MAX {
+        // One that has stopped may be the only one that has what is left: nothing of it is forgotten.
+        if mode == Mode::Alone || repairs.len() == REPAIRS_MAX || load_conflict(&**disk)?.is_some() {
             return Err(error);
         }
         match repair(disk, checkpoint, &error, repairs.is_empty())? {
@@ -126,7 +133,9 @@ fn read_back<M: Machine>(
     checkpoint: &mut (LogIndex, Term),
 ) -> Result<Recovered<M>, RecoverError> {
     let (votes, vote) = VoteStore::open(Arc::clone(disk))?;
+    let conflict = if mode == Mode::Grouped { load_conflict(&**disk)? } else { None };
     if mode == Mode::Grouped
+        && conflict.is_none()
         && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
     {
         let advice = "it was found when it was read";
@@ -148,8 +157,10 @@ fn read_back<M: Machine>(
     let mut entries = Vec::new();
     while let Some(entry) = recovered.entries.next()? {
         if mode == Mode::Grouped {
-            entries.push(entry);
-            continue;
+            entries.push(entry.clone());
+            if conflict.is_none_or(|conflict| entry.index > conflict.committed) {
+                continue;
+            }
         }
         if let Some(rows) = replay(&mut machine, &entry, |prefetch| fetch(&reader, prefetch))? {
             history.append(rows.movements, rows.refusals)?;
@@ -162,6 +173,15 @@ fn read_back<M: Machine>(
         entries_replayed += 1;
     }
     let cut = recovered.cut;
+    let committed = recovered.committed.max(recovered.entries.committed()).min(log.last_index()).max(applied);
+    // Without them less is compared; what they say of a log that is here is still so.
+    let mut terms = match load_terms(&**disk) {
+        Err(RecordError::Damaged { .. }) => Terms::new(),
+        terms => terms?,
+    };
+    if checkpoint.0 > LogIndex(0) {
+        terms.push(checkpoint.1, checkpoint.0);
+    }
     Ok(Recovered {
         store,
         machine,
@@ -172,6 +192,9 @@ fn read_back<M: Machine>(
         checkpoint,
         applied,
         entries,
+        committed,
+        terms,
+        conflict,
         log_bytes,
         entries_replayed,
         cut,

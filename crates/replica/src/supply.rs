@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bezant_node::{Chunk, ChunkHead, ChunkPart, Installable, Pull};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointReader, CheckpointStore};
 use bezant_storage::disk::Disk;
-use bezant_storage::record::{RecordError, load_members};
+use bezant_storage::record::{RecordError, load_members, load_terms};
 use bezant_storage::{HistoryError, HistoryReader};
 use bezant_types::{HistoryPosition, LogIndex, NodeId};
 use bytes::Bytes;
@@ -78,7 +78,9 @@ impl Supplier {
                 self.readers.remove(&to);
             }
             let members = load_members(&*self.disk)?.unwrap_or_default();
-            ChunkPart::State { offset, members, bytes }
+            // They are never older than a checkpoint on this disk; damaged ones are none.
+            let terms = load_terms(&*self.disk).unwrap_or_default();
+            ChunkPart::State { offset, members, terms, bytes }
         } else {
             let rows = self.history.chunk(pull.position, head.position, PIECE_SIZE)?;
             let until = HistoryPosition {

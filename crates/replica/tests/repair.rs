@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use bezant_consensus::{EntryKind, LogEntry, Vote};
+use bezant_consensus::{Conflict, EntryKind, LogEntry, Vote};
 use bezant_ledger::{Event, Ledger, Operation};
 use bezant_node::replay;
 use bezant_replica::{Mode, RecoverError, Recovered, Repair, fetch, recover};
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_storage::disk::Disk;
 use bezant_storage::log::LogOptions;
-use bezant_storage::record::{Identity, KnownDisk, VoteStore};
+use bezant_storage::record::{Identity, KnownDisk, VoteStore, store_conflict};
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Term, Transfer, TransferId};
@@ -247,4 +247,36 @@ fn what_is_put_aside_does_not_grow() {
     assert_eq!(aside(&disk), 1);
     let (_, vote) = VoteStore::open(Arc::new(disk)).unwrap();
     assert_eq!(vote.unwrap().term, Term(TERM.0 + 2), "each repair leaves a term");
+}
+
+/// One that has stopped, for it knows more than the others, may be the only one that has what is left.
+#[test]
+fn one_that_has_stopped_shows_what_is_committed_and_forgets_nothing() {
+    let disk = folder();
+    let mut replica = open(&disk, Mode::Grouped).unwrap();
+    assert_eq!(replica.applied, CHECKPOINT, "what is behind waits for the group's word");
+    replica.log.note_committed(LogIndex(50));
+    replica.log.mark().unwrap();
+    drop(replica);
+    let replica = open(&disk, Mode::Grouped).unwrap();
+    assert_eq!((replica.committed, replica.conflict), (LogIndex(50), None));
+    drop(replica);
+    let conflict = Conflict {
+        from: NodeId(1),
+        term: Term(9),
+        first: LogIndex(40),
+        is_first_exact: true,
+        committed: LogIndex(50),
+        last: LAST,
+        events: 80,
+    };
+    store_conflict(&disk, &conflict).unwrap();
+    let replica = open(&disk, Mode::Grouped).unwrap();
+    assert_eq!((replica.applied, replica.conflict), (LogIndex(50), Some(conflict)));
+    assert_eq!(replica.entries.last().map(|entry| entry.index), Some(LAST), "all of it stays in the log");
+    drop(replica);
+    // Damage is not repaired with what the others have.
+    let file = disk.list().unwrap().into_iter().rfind(|file| file.starts_with("log-0")).unwrap();
+    disk.flip_bit(&file, 4096 + 100, 3).unwrap();
+    assert!(matches!(open(&disk, Mode::Grouped), Err(RecoverError::Log(_))));
 }

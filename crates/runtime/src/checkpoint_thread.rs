@@ -3,10 +3,12 @@
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
+use bezant_consensus::Terms;
 use bezant_node::{Input, Installable};
 use bezant_replica::{Machine, verify};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
-use bezant_storage::disk::DiskError;
+use bezant_storage::disk::{Disk, DiskError};
+use bezant_storage::record::{RecordError, store_terms};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
 use crate::handle::{Message, Shared};
@@ -18,6 +20,8 @@ use crate::node_thread::observe;
 /// What the checkpoint thread is told.
 #[derive(Debug)]
 pub(crate) enum CheckpointWork {
+    /// On disk before the next checkpoint.
+    Terms(Terms),
     Begin {
         index: LogIndex,
         term: Term,
@@ -34,6 +38,9 @@ pub(crate) enum CheckpointWork {
 
 pub(crate) struct CheckpointThread<M: Machine> {
     pub(crate) store: CheckpointStore,
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Terms that are not on disk yet.
+    pub(crate) terms: Option<Terms>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: mpsc::Sender<Message<M>>,
     pub(crate) history: mpsc::Sender<HistoryWork>,
@@ -55,9 +62,10 @@ impl<M: Machine> CheckpointThread<M> {
         let mut start = Instant::now();
         for work in work {
             match work {
+                CheckpointWork::Terms(terms) => self.terms = Some(terms),
                 CheckpointWork::Begin { index, term } => {
                     start = Instant::now();
-                    writer = self.unless_full(|store| store.begin(index, term))?;
+                    writer = self.begin(index, term)?;
                 }
                 CheckpointWork::Piece(piece) => {
                     if let Some(unfinished) = &mut writer
@@ -95,6 +103,17 @@ impl<M: Machine> CheckpointThread<M> {
         Ok(())
     }
 
+    /// Begins a checkpoint, once the terms of its log are on disk. `None` when there is no room.
+    fn begin(&mut self, index: LogIndex, term: Term) -> Result<Option<CheckpointWriter>, CheckpointError> {
+        if let Some(terms) = &self.terms
+            && self.unless_full(|_| write_terms(&*self.disk, terms))?.is_none()
+        {
+            return Ok(None);
+        }
+        self.terms = None;
+        self.unless_full(|store| store.begin(index, term))
+    }
+
     /// Writes a part of a checkpoint. `None` when there is no room for it: then what was written so far is
     /// removed, nothing is lost, and the log goes on without a checkpoint until there is room.
     fn unless_full<T>(
@@ -115,7 +134,7 @@ impl<M: Machine> CheckpointThread<M> {
     /// Makes the checkpoint of a peer this replica's: the intention is noted in the log, the checkpoint made
     /// durable, and the log begun anew, so that a crash at any point leaves the old state or the new one.
     /// `None` when another thread has ended: it has told why.
-    fn install(&self, installable: &Installable) -> Result<Option<Input<M>>, CheckpointError> {
+    fn install(&mut self, installable: &Installable) -> Result<Option<Input<M>>, CheckpointError> {
         let Installable { index, term, time, position, .. } = *installable;
         let failed = |reason: &str| {
             tracing::warn!(index = index.0, "the checkpoint of another node is fetched anew: {reason}");
@@ -131,11 +150,13 @@ impl<M: Machine> CheckpointThread<M> {
         if self.ask_log(|reply| LogWork::PlanReset(index, term, reply)).is_none() {
             return Ok(None);
         }
-        let written = self.unless_full(|store| {
-            let mut writer = store.begin(index, term)?;
-            writer.write(&installable.bytes)?;
-            writer.finish(position, time)
-        })?;
+        let written = match self.begin(index, term)? {
+            Some(mut writer) => self.unless_full(|_| {
+                writer.write(&installable.bytes)?;
+                writer.finish(position, time)
+            })?,
+            None => None,
+        };
         if written.is_none() {
             drop(self.log.send(LogWork::CancelReset));
             return failed("there is no room for the checkpoint");
@@ -162,4 +183,12 @@ impl<M: Machine> CheckpointThread<M> {
         self.history.send(HistoryWork::Flush(reply)).ok()?;
         answer.recv().ok()
     }
+}
+
+fn write_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), CheckpointError> {
+    store_terms(disk, terms).map_err(|error| match error {
+        RecordError::Disk(error) => CheckpointError::Disk(error),
+        // Writing finds no damage and meets no version.
+        other => unreachable!("a record that is written has no other fault: {other}"),
+    })
 }

@@ -144,7 +144,8 @@ fn is_stamp_alone(disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
 
 /// True for the name of a file that a node makes.
 fn is_own(file: &str) -> bool {
-    let begins = ["node.", "members.", "vote.", "damage.", "log-", "checkpoint-", "history-"];
+    let begins =
+        ["node.", "members.", "vote.", "damage.", "conflict.", "terms.", "log-", "checkpoint-", "history-"];
     begins.iter().any(|begin| file.starts_with(begin))
 }
 
@@ -188,6 +189,8 @@ pub struct ClusterStatus {
     pub may_vote: bool,
     /// Why this folder takes part in nothing (any more); `None` when it does.
     pub removed: Option<String>,
+    /// Why it has stopped: it knows entries to be committed that the others lack; `None` when it has not.
+    pub stopped: Option<String>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -220,6 +223,7 @@ impl ClusterStatus {
             engine: None,
             may_vote: true,
             removed: None,
+            stopped: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),

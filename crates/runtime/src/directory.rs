@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bezant_consensus::{EngineKind, Member, Members};
+use bezant_consensus::{Conflict, EngineKind, Member, Members};
 use bezant_storage::disk::Disk;
-use bezant_storage::record::{Identity, KnownDisk, store_members};
+use bezant_storage::record::{Identity, KnownDisk, store_conflict, store_members};
 use bezant_types::{LogIndex, NodeId};
 
 /// See the module.
@@ -157,6 +157,11 @@ impl Directory {
             state.identity = identity;
         }
         Ok(())
+    }
+
+    /// This replica has stopped, and comes back so; on disk on return.
+    pub(crate) fn note_conflict(&self, conflict: &Conflict) -> Result<(), String> {
+        store_conflict(&*self.disk, conflict).map_err(|error| error.to_string())
     }
 
     /// Takes a list that was agreed; true when it is newer than the one before. It is on disk on return.

@@ -14,7 +14,10 @@ use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
-use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferView, limits};
+use bezant_types::{
+    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferId,
+    TransferView, limits,
+};
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -62,8 +65,11 @@ pub enum ExecuteError {
         "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
     )]
     NoLeader,
-    /// The leader changed while the command was on its way. It may have been applied: retry with the same ids.
-    #[error("the leader changed before the outcome was known: retry with the same ids")]
+    /// The leader changed while the command was on its way, or did not tell the outcome in time. It may have been applied:
+    /// retry with the same ids.
+    #[error(
+        "the leader changed, or did not answer in time, before the outcome was known: retry with the same ids"
+    )]
     Interrupted,
 }
 
@@ -405,20 +411,48 @@ impl<M: Machine> Handle<M> {
         read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
     ) -> Result<Read<Answer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
-        match by(deadline, self.read_history_at(consistency, read)).await {
+        match by(deadline, self.read_rows(consistency, read)).await {
             Some(answer) => answer,
             None => Err(ReadError::DeadlineExceeded),
         }
     }
 
-    async fn read_history_at<Answer: Send + 'static>(
+    /// How far the history goes, in all that was acknowledged before: what lies after that, no node has told anybody.
+    pub async fn history_end(&self, deadline: Option<Instant>) -> Result<Read<HistoryPosition>, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
+        match by(deadline, self.barrier(Consistency::Linearizable)).await {
+            Some(answer) => answer,
+            None => Err(ReadError::DeadlineExceeded),
+        }
+    }
+
+    async fn barrier(&self, consistency: Consistency) -> Result<Read<HistoryPosition>, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
+        answer.await.map_err(|_| ReadError::Stopping)?
+    }
+
+    /// What the history holds under ids: transfers, and refusals that used the id up. Absent ones are left out.
+    pub async fn outcomes(
+        &self,
+        ids: &[TransferId],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<FetchedTransfer>, ReadError> {
+        let _admission = ReadAdmission::new(&self.shared)?;
+        let keys: Vec<_> = ids.iter().copied().map(FetchKey::Transfer).collect();
+        let read = self.read_rows(Consistency::Linearizable, move |reader, _| {
+            reader.fetch(&keys).map(|fetched| fetched.transfers)
+        });
+        let read = by(deadline, read).await;
+        read.unwrap_or(Err(ReadError::DeadlineExceeded)).map(|read| read.answer)
+    }
+
+    async fn read_rows<Answer: Send + 'static>(
         &self,
         consistency: Consistency,
         read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
     ) -> Result<Read<Answer>, ReadError> {
-        let (reply, answer) = oneshot::channel();
-        self.node.send(Message::Barrier { consistency, reply }).map_err(|_| ReadError::Stopping)?;
-        let Read { index, answer: position } = answer.await.map_err(|_| ReadError::Stopping)??;
+        let Read { index, answer: position } = self.barrier(consistency).await?;
         let mut visible = self.shared.visible.subscribe();
         visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
         let places = Arc::clone(&self.shared.reads);

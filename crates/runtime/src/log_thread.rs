@@ -88,18 +88,29 @@ impl<M: Machine> LogThread<M> {
                         is_marked = false;
                     }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) if !is_marked => {
-                    self.log.mark()?;
-                    is_marked = true;
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.note_committed();
+                    if !is_marked || self.log.needs_note() {
+                        self.log.mark()?;
+                        is_marked = true;
+                    }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(self.log.mark()?),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.note_committed();
+                    return Ok(self.log.mark()?);
+                }
             }
             if Instant::now() >= look_at {
                 self.look_at_room(&mut is_pressed);
                 look_at = Instant::now() + ROOM_INTERVAL;
             }
         }
+    }
+
+    /// What was applied was committed: the next write of the log says so.
+    fn note_committed(&mut self) {
+        let applied = *self.shared.applied.borrow();
+        self.log.note_committed(applied);
     }
 
     /// True when entries were written.
@@ -162,6 +173,7 @@ impl<M: Machine> LogThread<M> {
     /// Makes durable what is staged, and tells the node.
     fn flush(&mut self, written: Option<WriteNumber>, start: Instant) -> Result<(), WriteError> {
         if let Some(number) = written {
+            self.note_committed();
             self.log.flush()?;
             drop(self.node.send(Message::Event(Input::Persisted(number))));
             observe(&self.shared.metrics.fsync_seconds, start);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use bezant_consensus::{Change, Members, Role, Standing};
-use bezant_node::{Input, PeerMessage, Pull, change_command};
+use bezant_consensus::{Change, Conflict, Members, Role, Standing};
+use bezant_node::{Input, Outcome, PeerMessage, Pull, change_command};
 use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_types::{LogIndex, Nanos, NodeId};
@@ -43,6 +43,8 @@ pub(crate) struct Member {
     /// It was told that this node was removed.
     is_removed: bool,
     ticks: u64,
+    /// Peers that have stopped, and why.
+    stopped_peers: BTreeMap<NodeId, Conflict>,
     /// `None` where an operator says who takes part.
     growth: Option<Growth>,
 }
@@ -67,6 +69,7 @@ impl Member {
             heard_at: None,
             is_removed: false,
             ticks: 0,
+            stopped_peers: BTreeMap::new(),
             growth,
         };
         member.status.may_vote = member.directory.is_admitted();
@@ -117,8 +120,18 @@ impl Member {
         self.status.nodes = members.nodes.iter().map(status).collect();
     }
 
-    pub(crate) fn send(&self, to: NodeId, message: PeerMessage) {
-        self.peers.send(to, message.encode());
+    /// Sends a message. What is not sent on the way from a client to the leader was not done: then that is the outcome, for
+    /// its client should not wait for one that cannot come.
+    pub(crate) fn send(&self, to: NodeId, message: PeerMessage) -> Option<PeerMessage> {
+        let forwarded = match &message {
+            PeerMessage::Forward(number, _) => Some(*number),
+            _ => None,
+        };
+        let is_sent = self.peers.send(to, message.encode());
+        let number = forwarded.filter(|_| !is_sent)?;
+        // Without a connection there may be another leader soon.
+        let is_full = self.peers.is_connected(to);
+        Some(PeerMessage::Outcome(number, if is_full { Outcome::Overloaded } else { Outcome::NotDone }))
     }
 
     pub(crate) fn supply(&self, to: NodeId, pull: Pull) {
@@ -184,6 +197,26 @@ impl Member {
         Some(change_command(&Change::Meet { node, disk }, member.since))
     }
 
+    /// This replica has stopped: on disk before anything else is done.
+    pub(crate) fn note_conflict(&self, conflict: &Conflict) {
+        match self.directory.note_conflict(conflict) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!("that cannot be noted on disk: {error}. Do not start this node again")
+            }
+        }
+    }
+
+    /// A peer says that it has stopped: told once.
+    pub(crate) fn hear_stopped(&mut self, from: NodeId, conflict: Conflict) {
+        if self.stopped_peers.insert(from, conflict) != Some(conflict) {
+            tracing::error!(
+                node = from.0,
+                "node {from} has stopped: {conflict}. Look at it before anything else is done to it: what it has may have been                  acknowledged, and is nowhere else"
+            );
+        }
+    }
+
     /// Something is about to be written to this disk.
     pub(crate) fn note_write(&self) {
         self.directory.set_used();
@@ -193,6 +226,7 @@ impl Member {
         let (metrics, status) = (&shared.metrics, &self.status);
         metrics.term.set(gauge(status.term.0));
         metrics.may_vote.set(i64::from(status.may_vote));
+        metrics.stopped.set(i64::from(status.stopped.is_some()));
         metrics.leads.set(i64::from(status.role == Role::Leader));
         metrics.committed_index.set(gauge(status.committed.0));
         if is_new_leader && status.leader.is_some() {
@@ -269,6 +303,7 @@ impl Member {
         self.status.install = replica.install_progress();
         self.status.may_vote = replica.may_vote();
         self.status.removed = self.directory.removal();
+        self.status.stopped = stopped(replica);
         let refusals = self.peers.refusals();
         for node in &mut self.status.nodes {
             node.refused = refusals.get(&node.node).cloned();
@@ -285,6 +320,11 @@ impl Member {
             shared.cluster.send_replace(self.status.clone());
         }
     }
+}
+
+/// Why this node has stopped; `None` when it has not.
+pub(crate) fn stopped(replica: &DrivenNode<impl Machine>) -> Option<String> {
+    replica.conflict().and_then(|_| replica.read_only_reason()).map(str::to_owned)
 }
 
 /// True while the others need this node to lead, and one of them could in its place.

@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) read_only: Gauge,
     pub(crate) term: Gauge,
     pub(crate) may_vote: Gauge,
+    pub(crate) stopped: Gauge,
     pub(crate) leads: Gauge,
     pub(crate) committed_index: Gauge,
     pub(crate) leader_changes: Counter,
@@ -79,6 +80,7 @@ impl Metrics {
             read_only: Gauge::default(),
             term: Gauge::default(),
             may_vote: one(),
+            stopped: Gauge::default(),
             leads: Gauge::default(),
             committed_index: Gauge::default(),
             leader_changes: Counter::default(),
@@ -96,7 +98,11 @@ impl Metrics {
         registry.register("log_entries", "Log entries applied", self.entries.clone());
         registry.register("events", "Events applied: accounts, transfers, changes", self.events.clone());
         registry.register("commands", "Commands applied", self.commands.clone());
-        registry.register("overloaded", "Commands refused because too much waited", self.overloaded.clone());
+        registry.register(
+            "node_overloaded",
+            "Commands and reads that the node refused because too much waited, here or at the leader",
+            self.overloaded.clone(),
+        );
         registry.register(
             "commands_waiting",
             "Commands without an answer yet",
@@ -162,6 +168,11 @@ impl Metrics {
     fn register_cluster(&self, registry: &mut Registry) {
         registry.register("term", "The reign, as this node knows it", self.term.clone());
         registry.register("may_vote", "1 while this node may vote", self.may_vote.clone());
+        registry.register(
+            "stopped",
+            "1 for a node that has stopped, for it knows committed entries that the others lack",
+            self.stopped.clone(),
+        );
         registry.register("leads", "1 while this node leads", self.leads.clone());
         registry.register(
             "committed_index",

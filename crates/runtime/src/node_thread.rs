@@ -249,7 +249,7 @@ impl<M: Machine> NodeThread<M> {
         }
     }
 
-    fn tell_health(&self) {
+    pub(crate) fn tell_health(&self) {
         if self.stop_by.is_none() {
             // The node says it, not the message: room on the disk does not mend one that failed.
             let reason = self.node.read_only_reason().map(str::to_owned);
@@ -317,6 +317,7 @@ impl<M: Machine> NodeThread<M> {
                 self.shared.metrics.history_backlog.inc_by(gauge(count as u64));
                 send(&self.workers.history, HistoryWork::Rows(rows));
             }
+            Output::Terms(terms) => send(&self.workers.checkpoint, CheckpointWork::Terms(terms)),
             Output::CheckpointBegin { index, term } => {
                 send(&self.workers.checkpoint, CheckpointWork::Begin { index, term });
             }
@@ -332,8 +333,9 @@ impl<M: Machine> NodeThread<M> {
                 send(&self.workers.checkpoint, CheckpointWork::Install(installable));
             }
             Output::Send { to, message } => {
-                if let Some(member) = &self.member {
-                    member.send(to, message);
+                let undelivered = self.member.as_ref().and_then(|member| member.send(to, message));
+                if let Some(message) = undelivered {
+                    self.take_event(Input::Message { from: to, message });
                 }
             }
             Output::Serve { to, pull } => {
@@ -345,6 +347,18 @@ impl<M: Machine> NodeThread<M> {
             Output::CaughtUp => {
                 if let Some(member) = &self.member {
                     member.admit(&mut self.node);
+                }
+            }
+            Output::Stopped(conflict) => {
+                if let Some(member) = &self.member {
+                    member.note_conflict(&conflict);
+                }
+                tracing::error!("{}", self.node.read_only_reason().unwrap_or_default());
+                self.tell_health();
+            }
+            Output::PeerStopped { from, conflict } => {
+                if let Some(member) = &mut self.member {
+                    member.hear_stopped(from, conflict);
                 }
             }
             Output::Unreadable { .. } | Output::Differs { .. } | Output::Diverged { .. } => {

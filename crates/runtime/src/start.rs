@@ -429,15 +429,21 @@ fn make_node<M: Machine>(
         return Ok(Node::new(restored, engine, options.node.clone()));
     };
     let entries = std::mem::take(&mut recovered.entries);
+    let restored = restored.with_floor(recovered.committed, std::mem::take(&mut recovered.terms));
     let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
     let life = draw();
     let (node, directory) = (link.cluster.node, &link.directory);
     let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), life);
-    let state = EngineState { vote: recovered.vote, checkpoint, entries };
+    let state = EngineState { vote: recovered.vote, checkpoint, entries, committed: recovered.committed };
     let engine = bezant_engines::begin(directory.engine(), &engine_options, state);
     let engine = engine.ok_or(StartError::Entries)?;
     let node_options = NodeOptions { node, is_alone: false, life, ..options.node.clone() };
-    Ok(Node::new(restored, engine, node_options))
+    let mut node = Node::new(restored, engine, node_options);
+    if let Some(conflict) = recovered.conflict {
+        node.handle(now(), Input::Stopped(conflict));
+        tracing::error!("{}", node.read_only_reason().unwrap_or_default());
+    }
+    Ok(node)
 }
 
 fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> {
@@ -457,6 +463,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let preparer = log.preparer();
     let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
 
+    let for_terms = Arc::clone(&disk);
     let log = LogThread { log, votes, disk, shared: Arc::clone(&shared), node: to_node.clone(), prepare };
     let history = HistoryThread {
         history,
@@ -467,6 +474,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     };
     let checkpoint = CheckpointThread {
         store,
+        disk: for_terms,
+        terms: None,
         shared: Arc::clone(&shared),
         node: to_node.clone(),
         history: to_history.clone(),
@@ -494,6 +503,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     });
     let for_supply = Arc::clone(&shared);
     let node = NodeThread::new(node, member, shared, workers);
+    node.tell_health();
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,

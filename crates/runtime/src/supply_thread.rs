@@ -26,7 +26,10 @@ pub(crate) fn run(
 ) {
     for Supply { to, pull } in work {
         match supplier.supply(to, pull) {
-            Ok(Some(chunk)) => peers.send(to, PeerMessage::Chunk(chunk).encode()),
+            Ok(Some(chunk)) => {
+                // One that is lost is asked for again.
+                peers.send(to, PeerMessage::Chunk(chunk).encode());
+            }
             // Who gets no answer asks again.
             Ok(None) => {}
             Err(error) => {

@@ -5,56 +5,62 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use bezant_api::Failure;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
+use crate::metrics::Api;
+use crate::place::{Place, Places};
 use crate::seldom::Seldom;
 
 /// After a failed accept (no file handles left, say) nothing tells when it will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Gives every connection to `serve` until the server stops, then waits for those that are open, within the
-/// limit for it. Past `connections_max` new ones wait in the system's backlog.
+/// Gives every connection that gets a place to `serve` until the server stops, then waits for those that are open,
+/// within the limit for it.
 pub(crate) async fn run<Serving>(
     listener: TcpListener,
     desk: Arc<Desk>,
-    connections_max: usize,
-    serve: impl Fn(TcpStream) -> Serving,
+    places: Arc<Places>,
+    api: Api,
+    serve: impl Fn(TcpStream, Place) -> Serving,
 ) where
     Serving: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     let mut stopping = desk.stopping.subscribe();
     let warnings = Seldom::default();
     loop {
+        while connections.try_join_next().is_some() {}
+        // What was accepted is not lost: only a stop ends this early.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
             accepted = accept(&listener, &places, desk.limits.keep_alive) => accepted,
-            Some(_) = connections.join_next() => continue,
         };
         let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, Ok(place))) => (stream, place),
+            Ok((stream, Err(refused))) => {
+                desk.metrics.shed(api, &refused);
+                drop(stream);
+                continue;
+            }
             Err(error) => {
                 if warnings.may_speak() {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
-                // Not in the select above, where every connection that ends would cut the pause short.
                 tokio::select! {
                     _ = stopping.wait_for(|stopping| *stopping) => break,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
                 }
             }
         };
-        let (serving, metrics) = (serve(stream), Arc::clone(&desk.metrics));
+        let (serving, metrics) = (serve(stream, place), Arc::clone(&desk.metrics));
         connections.spawn(async move {
             metrics.connections.fetch_add(1, Relaxed);
             serving.await;
             metrics.connections.fetch_sub(1, Relaxed);
-            drop(place);
         });
     }
     drop(listener);
@@ -64,14 +70,14 @@ pub(crate) async fn run<Serving>(
     }
 }
 
-/// The next connection, once there is a place for it.
+/// The next connection, and its place or why it has none.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &Arc<Places>,
     keep_alive: Duration,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+) -> io::Result<(TcpStream, Result<Place, Failure>)> {
+    let (stream, peer) = listener.accept().await?;
+    let place = places.admit(peer.ip().into()).await;
     if let Err(error) = prepare(&stream, keep_alive) {
         tracing::debug!(%error, "a connection keeps the system's settings");
     }

@@ -13,57 +13,51 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::answer::Hold;
 use crate::connection::OpenRequest;
 use crate::limits::Limits;
+use crate::share::{Budget, Share};
+use crate::upload::Upload;
 
-/// What all requests of the server share: how many there are and how many bytes their bodies hold.
-#[derive(Debug, Default)]
-pub(crate) struct Budget {
-    requests: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// A request's place in the budget; given back when dropped.
+/// A request's place in the budgets; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    budget: Arc<Budget>,
+    share: Arc<Share>,
     bytes: AtomicUsize,
 }
 
 impl Admission {
     /// A place, where there is one.
-    pub(crate) fn new(budget: &Arc<Budget>, limits: &Limits) -> Result<Self, Failure> {
-        let before = budget.requests.fetch_add(1, Relaxed);
-        let admission = Self { budget: Arc::clone(budget), bytes: AtomicUsize::new(0) };
-        if before < limits.requests_max {
-            Ok(admission)
-        } else {
-            Err(Failure::overloaded("too many requests are in flight", limits.retry_after))
-        }
+    pub(crate) fn new(share: &Arc<Share>) -> Result<Self, Failure> {
+        share.take(Budget::Requests, 1)?;
+        Ok(Self { share: Arc::clone(share), bytes: AtomicUsize::new(0) })
     }
 
-    /// Takes bytes of the shared memory; the sum of this request.
-    fn take(&self, size: usize, limits: &Limits) -> Result<(), Failure> {
-        let own = self.bytes.fetch_add(size, Relaxed) + size;
-        let all = self.budget.bytes.fetch_add(size, Relaxed) + size;
-        if own > limits.body_size_max {
-            Err(too_large(limits))
-        } else if all > limits.body_bytes_max {
-            Err(Failure::overloaded("too many bytes of requests are in flight", limits.retry_after))
-        } else {
-            Ok(())
+    /// Takes bytes of the shared memory.
+    pub(crate) fn take(&self, size: usize) -> Result<(), Failure> {
+        self.share.take(Budget::BodyBytes, size)?;
+        self.bytes.fetch_add(size, Relaxed);
+        Ok(())
+    }
+
+    /// The same for a piece of a body, which has a limit of its own.
+    fn take_piece(&self, size: usize, limits: &Limits) -> Result<(), Failure> {
+        if self.bytes.load(Relaxed).saturating_add(size) > limits.body_size_max {
+            return Err(too_large(limits));
         }
+        self.take(size)
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.budget.requests.fetch_sub(1, Relaxed);
-        self.budget.bytes.fetch_sub(self.bytes.load(Relaxed), Relaxed);
+        self.share.give(Budget::Requests, 1);
+        let bytes = *self.bytes.get_mut();
+        if bytes > 0 {
+            self.share.give(Budget::BodyBytes, bytes);
+        }
     }
 }
 
@@ -75,7 +69,7 @@ fn too_large(limits: &Limits) -> Failure {
 /// A body on its way in.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    body: Incoming,
+    body: Upload,
     admission: Arc<Admission>,
     limits: Arc<Limits>,
     /// Set when the body is first waited for: most are there at once.
@@ -84,11 +78,7 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     /// An error at once when the head already announces too much.
-    pub(crate) fn new(
-        body: Incoming,
-        admission: Arc<Admission>,
-        limits: Arc<Limits>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(body: Upload, admission: Arc<Admission>, limits: Arc<Limits>) -> Result<Self, Failure> {
         let announced = body.size_hint().lower();
         if usize::try_from(announced).map_or(true, |size| size > limits.body_size_max) {
             return Err(too_large(&limits));
@@ -109,7 +99,7 @@ impl Body for Inbound {
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let size = frame.data_ref().map_or(0, Bytes::len);
-                Poll::Ready(Some(this.admission.take(size, &this.limits).map(|()| frame)))
+                Poll::Ready(Some(this.admission.take_piece(size, &this.limits).map(|()| frame)))
             }
             Poll::Ready(Some(Err(error))) => {
                 let failure = Failure::new(ErrorCode::InvalidMessage, format!("the body broke off: {error}"));

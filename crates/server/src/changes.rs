@@ -3,47 +3,107 @@
 //! The task reads when the node says that there is more, never in a loop over nothing. It stops when the
 //! client leaves, when the client takes nothing for too long, and when the server stops; the client goes on
 //! later at the position after the last one that it saw.
+//!
+//! Streams yield to payments: of all of them one at a time reads a page of the history and writes it out in the
+//! client's format ([`Pages`]), once its client has taken the page before; and while the log grows, nobody does
+//! for three times as long as that took. What the rows of a stream show is committed, so no majority is asked.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bezant_api::{ErrorCode, Failure};
-use bezant_storage::HistoryQuery;
-use bezant_types::{Movement, MovementFilter, MovementNumber, Nanos};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use bezant_api::{ErrorCode, Failure, Scarce};
+use bezant_runtime::{Consistency, Read};
+use bezant_storage::{HistoryAnswer, HistoryQuery};
+use bezant_types::{LogIndex, MovementFilter, MovementNumber, Nanos};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::desk::Desk;
+use crate::answer::stream_place;
+use crate::desk::{Deadline, Desk};
+use crate::failure;
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
+use crate::share::Taken;
 
-/// A row and its place, or why the stream ends.
-pub(crate) type Change = Result<(MovementNumber, Movement), Failure>;
+/// While the log grows, pages take one part of the time, and leave so many.
+const LEFT_PARTS: u32 = 3;
+/// A pause that would be shorter is taken later: the system's timer is no finer.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
 
-/// Change events from a position on; without one, only what is new.
-pub(crate) fn watch(
+/// The turns of all streams.
+#[derive(Debug, Default)]
+pub(crate) struct Pages(Mutex<Pace>);
+
+#[derive(Debug, Default)]
+struct Pace {
+    /// The log's end after the last turn.
+    applied: LogIndex,
+    /// For how long no page is to be read.
+    owed: Duration,
+}
+
+impl Pace {
+    /// The pause after a turn that took so long.
+    fn pause_after(&mut self, took: Duration, applied: LogIndex) -> Option<Duration> {
+        let is_busy = self.applied != applied;
+        self.applied = applied;
+        self.owed = if is_busy { self.owed + took * LEFT_PARTS } else { Duration::ZERO };
+        (self.owed >= PAUSE_MIN).then(|| std::mem::take(&mut self.owed))
+    }
+}
+
+impl Pages {
+    /// Does some work when it is its turn.
+    async fn turn<T>(&self, applied: impl Fn() -> LogIndex, work: impl Future<Output = T>) -> T {
+        let mut pace = self.0.lock().await;
+        let begun = Instant::now();
+        let done = work.await;
+        if let Some(pause) = pace.pause_after(begun.elapsed(), applied()) {
+            tokio::time::sleep(pause).await;
+        }
+        done
+    }
+}
+
+/// Change events from a position on, as `write` writes the rows of a page for the client; without a position, only what
+/// is new. A position after the end is refused.
+pub(crate) async fn watch<Item, Write, Written>(
     desk: &Arc<Desk>,
     from: Option<MovementNumber>,
-) -> Result<ReceiverStream<Change>, Failure> {
-    let place = Arc::clone(&desk.watchers)
-        .try_acquire_owned()
-        .map_err(|_| Failure::overloaded("too many streams of change events", desk.limits.retry_after))?;
+    deadline: Deadline,
+    write: Write,
+) -> Result<ReceiverStream<Result<Item, Failure>>, Failure>
+where
+    Item: Send + 'static,
+    Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
+    Written: Future<Output = Vec<Item>> + Send + 'static,
+{
+    if let Some(from) = from {
+        desk.check_position(from, deadline).await?;
+    }
+    let place = stream_place()?;
     let count = desk.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());
     let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
-    let follower = Follower { desk: Arc::clone(desk), next: from, count, sender, place };
+    let follower = Follower { desk: Arc::clone(desk), next: from, count, sender, write, place };
     tokio::spawn(follower.run());
     Ok(ReceiverStream::new(receiver))
 }
 
-struct Follower {
+struct Follower<Item, Write> {
     desk: Arc<Desk>,
     next: MovementNumber,
     count: watch::Receiver<MovementNumber>,
-    sender: mpsc::Sender<Change>,
+    sender: mpsc::Sender<Result<Item, Failure>>,
+    write: Write,
     /// Given back when the stream ends.
-    place: OwnedSemaphorePermit,
+    place: Option<Taken>,
 }
 
-impl Follower {
+impl<Item, Write, Written> Follower<Item, Write>
+where
+    Write: Fn(HistoryAnswer) -> Written,
+    Written: Future<Output = Vec<Item>>,
+{
     async fn run(mut self) {
         let watchers = &Arc::clone(&self.desk.metrics).watchers;
         watchers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -74,28 +134,90 @@ impl Follower {
                 }
                 () = self.sender.closed() => return None,
             }
-            let query = HistoryQuery::Movements(MovementFilter {
-                from: self.next,
-                timestamp_min: Nanos(0),
-                timestamp_max: Nanos(0),
-                limit: WATCH_ROWS,
-            });
-            let rows = match self.desk.history(query, None).await {
-                Ok(rows) => rows,
-                Err(failure) => return Some(failure),
-            };
-            for (position, row) in rows {
-                let sent =
-                    self.sender.send_timeout(Ok((position, row)), self.desk.limits.stall_timeout).await;
-                match sent {
-                    Ok(()) => self.next = MovementNumber(position.0 + 1),
-                    Err(mpsc::error::SendTimeoutError::Closed(_)) => return None,
-                    Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                        let what = "the client takes no change events";
-                        return Some(Failure::overloaded(what, self.desk.limits.retry_after));
-                    }
+            let page = {
+                let handle = &self.desk.handle;
+                let turn = self.desk.pages.turn(|| *handle.watch_applied().borrow(), self.page());
+                tokio::select! {
+                    page = turn => page,
+                    () = self.sender.closed() => return None,
                 }
+            };
+            match page {
+                Ok((next, items)) => {
+                    if let Err(ended) = self.send(items).await {
+                        return ended;
+                    }
+                    self.next = next;
+                }
+                Err(failure) => return Some(failure),
             }
         }
+    }
+
+    /// The next page, and the position after it.
+    async fn page(&self) -> Result<(MovementNumber, Vec<Item>), Failure> {
+        let query = HistoryQuery::Movements(MovementFilter {
+            from: self.next,
+            timestamp_min: Nanos(0),
+            timestamp_max: Nanos(0),
+            limit: WATCH_ROWS,
+        });
+        let read = self.desk.handle.query_history_at(query, Consistency::Stale, None).await;
+        let Read { answer: rows, .. } = read.map_err(|error| failure::of_read(&error))?;
+        let next = rows.last().map_or(self.next, |(position, _)| MovementNumber(position.0 + 1));
+        Ok((next, (self.write)(rows).await))
+    }
+
+    /// Hands a page to the client, and waits until it has taken it; why the stream ends, when it does not.
+    async fn send(&self, items: Vec<Item>) -> Result<(), Option<Failure>> {
+        let patience = self.desk.limits.stall_timeout;
+        let sending = async {
+            let places = self.sender.reserve_many(items.len()).await?;
+            places.zip(items).for_each(|(place, item)| place.send(Ok(item)));
+            self.sender.reserve_many(WATCH_BUFFER).await.map(drop)
+        };
+        match tokio::time::timeout(patience, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(None),
+            Err(_) => {
+                let what = "the client takes no change events: go on after the last position";
+                Err(Some(Failure::overloaded(Scarce::Streams, what, self.desk.limits.retry_after)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_leave_three_parts_of_the_time_while_the_log_grows() {
+        let mut pace = Pace::default();
+        let millis = Duration::from_millis;
+        assert_eq!(pace.pause_after(millis(5), LogIndex(0)), None, "nobody pays");
+        assert_eq!(pace.pause_after(millis(5), LogIndex(1)), Some(millis(15)));
+        let short = Duration::from_micros(500);
+        assert_eq!(pace.pause_after(short, LogIndex(2)), None);
+        assert_eq!(pace.pause_after(short, LogIndex(3)), Some(millis(3)), "short ones are added up");
+        assert_eq!(pace.pause_after(short, LogIndex(4)), None);
+        assert_eq!(pace.pause_after(short, LogIndex(4)), None, "what is owed is forgotten in a quiet moment");
+        assert_eq!(pace.pause_after(short, LogIndex(5)), None);
+    }
+
+    #[tokio::test]
+    async fn one_stream_at_a_time_reads() {
+        let pages = Pages::default();
+        let first = pages.turn(|| LogIndex(0), std::future::pending::<()>());
+        let second = pages.turn(|| LogIndex(0), async { 2 });
+        let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+        tokio::select! {
+            biased;
+            () = first.as_mut() => panic!("it does not end"),
+            _ = second.as_mut() => panic!("it is not its turn"),
+            () = std::future::ready(()) => {}
+        }
+        drop(first);
+        assert_eq!(second.await, 2, "a stream that ended gives its turn on");
     }
 }

@@ -3,9 +3,11 @@
 use bezant_api::{ErrorCode, Failure, Violation, v1};
 use bezant_runtime::{Change, ChangeError, Health, Part, Role};
 use bezant_types::{NodeId, limits};
+use http::HeaderMap;
 
 use crate::desk::{Deadline, Desk};
 use crate::failure;
+use crate::guard::ChangePermit;
 
 /// What the node says of itself.
 pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
@@ -53,12 +55,19 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         engine: status.engine.map_or_else(String::new, |engine| engine.name().to_owned()),
         may_vote: Some(status.may_vote),
         removed: status.removed.unwrap_or_default(),
+        stopped: status.stopped.unwrap_or_default(),
     }
+}
+
+/// Whether a request with these headers may change the cluster.
+pub(crate) fn permit_change(desk: &Desk, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
+    desk.guard.permit_change(headers, desk.handle.cluster().nodes.is_empty())
 }
 
 /// Makes a change; it is agreed on return.
 pub(crate) async fn change_cluster(
     desk: &Desk,
+    _permit: ChangePermit,
     request: v1::ChangeClusterRequest,
     deadline: Deadline,
 ) -> Result<v1::ChangeClusterReply, Failure> {

@@ -3,7 +3,9 @@
 //! hyper reads and writes; this file looks at the clocks, a few times a minute, and never for each request:
 //! a head that does not come, a connection without requests, a peer that is gone or takes nothing.
 
+use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -19,14 +21,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::door::Door;
+use crate::http1::Strict;
 use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
+use crate::place::{Place, Usage};
 
 /// What the requests of a connection tell its clocks.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    /// Requests whose answers are not sent in full.
-    open: AtomicUsize,
-    /// Those of them that are streams, which may be silent for long.
+    usage: Arc<Usage>,
+    /// The open requests that are streams, which may be silent for long.
     streams: AtomicUsize,
     /// The peer takes no more bytes for now.
     blocked: AtomicBool,
@@ -34,10 +37,14 @@ pub(crate) struct Activity {
     moved: AtomicBool,
     /// Bytes came, and no request has come out of them yet.
     unanswered: AtomicBool,
-    /// Something was answered since the clocks were last looked at.
-    served: AtomicBool,
     /// The first bytes were those of HTTP/2.
     is_http2: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new(usage: Arc<Usage>) -> Self {
+        Self { usage, ..Self::default() }
+    }
 }
 
 /// A request whose answer is not sent in full; tells its connection when dropped.
@@ -49,7 +56,7 @@ pub(crate) struct OpenRequest {
 
 impl OpenRequest {
     pub(crate) fn new(activity: &Arc<Activity>) -> Self {
-        activity.open.fetch_add(1, Relaxed);
+        activity.usage.open.fetch_add(1, Relaxed);
         activity.unanswered.store(false, Relaxed);
         Self { activity: Arc::clone(activity), is_stream: false }
     }
@@ -65,11 +72,11 @@ impl OpenRequest {
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.activity.served.store(true, Relaxed);
+        self.activity.usage.served.store(true, Relaxed);
         if self.is_stream {
             self.activity.streams.fetch_sub(1, Relaxed);
         }
-        self.activity.open.fetch_sub(1, Relaxed);
+        self.activity.usage.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -98,7 +105,7 @@ impl AsyncRead for Socket {
             }
             self.activity.moved.store(true, Relaxed);
             // While a request is open, bytes are its body: they are no head that has to come to an end.
-            if self.activity.open.load(Relaxed) == 0 {
+            if self.activity.usage.open.load(Relaxed) == 0 {
                 self.activity.unanswered.store(true, Relaxed);
             }
         }
@@ -183,32 +190,38 @@ enum Verdict {
 /// The clocks of one connection.
 #[derive(Debug)]
 struct Clocks {
+    begun_at: Instant,
     moved_at: Instant,
     used_at: Instant,
     waits_since: Option<Instant>,
+    /// A request has come.
+    has_asked: bool,
 }
 
 impl Clocks {
     fn new(now: Instant) -> Self {
-        Self { moved_at: now, used_at: now, waits_since: None }
+        Self { begun_at: now, moved_at: now, used_at: now, waits_since: None, has_asked: false }
     }
 
     fn look(&mut self, now: Instant, activity: &Activity, limits: &Limits) -> Verdict {
         if activity.moved.swap(false, Relaxed) {
             self.moved_at = now;
         }
-        let open = activity.open.load(Relaxed);
+        let open = activity.usage.open.load(Relaxed);
         let is_used = open > 0;
         let owes_bytes = open > activity.streams.load(Relaxed) || activity.blocked.load(Relaxed);
-        if is_used || activity.served.swap(false, Relaxed) {
+        if is_used || activity.usage.served.swap(false, Relaxed) {
             self.used_at = now;
+            self.has_asked = true;
+            activity.usage.touch();
         }
         // Over HTTP/2, bytes without a request are normal: settings, pings.
         let is_head = !is_used && !activity.is_http2.load(Relaxed) && activity.unanswered.load(Relaxed);
         self.waits_since = is_head.then(|| self.waits_since.unwrap_or(now));
         let is_late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
+        let is_silent = !self.has_asked && is_late(self.begun_at, limits.head_timeout);
         let has_no_head = self.waits_since.is_some_and(|since| is_late(since, limits.head_timeout));
-        if has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
+        if is_silent || has_no_head || (owes_bytes && is_late(self.moved_at, limits.stall_timeout)) {
             Verdict::Cut
         } else if !is_used && is_late(self.used_at, limits.idle_timeout) {
             Verdict::Leave
@@ -221,18 +234,24 @@ impl Clocks {
 /// Serves a connection until it ends, by itself or by a clock, or the server stops.
 ///
 /// hyper's part is a task of its own, so that looking at clocks costs a request nothing.
-pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door) {
-    let desk = Arc::clone(&door.desk);
+pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door, place: &Place) {
+    let desk = Arc::clone(door.desk());
     let limits = &desk.limits;
-    if timeout(limits.head_timeout, stream.readable()).await.is_err() {
+    let begins = tokio::select! {
+        begins = timeout(limits.head_timeout, stream.readable()) => begins.is_ok(),
+        () = place.lost() => false,
+    };
+    if !begins {
         return;
     }
     let activity = Arc::clone(&door.activity);
+    let peer = stream.peer_addr().ok();
     let socket = Socket { stream, activity: Arc::clone(&activity), has_read: false };
+    let socket = Strict::new(socket, limits.linger_timeout);
     let (leave, leaves) = oneshot::channel();
     let mut leave = Some(leave);
     let mut serving = JoinSet::new();
-    serving.spawn(drive(socket, builder, door, leaves));
+    serving.spawn(drive(socket, peer, builder, door, leaves));
     let mut stopping = desk.stopping.subscribe();
     let mut clocks = Clocks::new(Instant::now());
     let mut ticks = interval(limits.check_interval);
@@ -242,6 +261,7 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
             _ = serving.join_next() => return,
             _ = stopping.wait_for(|stopping| *stopping), if leave.is_some() => Verdict::Leave,
             now = ticks.tick() => clocks.look(now, &activity, limits),
+            () = place.lost() => Verdict::Cut,
         };
         match verdict {
             Verdict::Stay => {}
@@ -253,7 +273,14 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
 }
 
 /// Reads and writes, until the connection ends; told to leave, it finishes what is open.
-async fn drive(socket: Socket, builder: Builder<TokioExecutor>, door: Door, leaves: oneshot::Receiver<()>) {
+async fn drive(
+    socket: Strict<Socket>,
+    peer: Option<SocketAddr>,
+    builder: Builder<TokioExecutor>,
+    door: Door,
+    leaves: oneshot::Receiver<()>,
+) {
+    let broken = Arc::clone(door.broken());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
     let ended = tokio::select! {
         biased;
@@ -264,8 +291,23 @@ async fn drive(socket: Socket, builder: Builder<TokioExecutor>, door: Door, leav
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, ?peer, "a connection broke off");
+        if is_against_the_rules(&*error) && broken.may_speak() {
+            tracing::warn!(?peer, "a client broke the rules of HTTP/2, and was cut off");
+        }
     }
+}
+
+/// True where this end closed the connection because of what came, such as streams that are begun and reset at once.
+fn is_against_the_rules(error: &(dyn Error + 'static)) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -282,9 +324,25 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_does_not_end_is_cut() {
-        let (activity, start) = (Activity::default(), Instant::now());
+    fn a_connection_that_never_asks_is_cut_whatever_it_sends() {
+        let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
+        activity.is_http2.store(true, Relaxed);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
+        activity.moved.store(true, Relaxed);
+        assert_eq!(clocks.look(start + Duration::from_secs(5), &activity, &limits()), Verdict::Cut);
+        let mut clocks = Clocks::new(start);
+        drop(OpenRequest::new(&activity));
+        assert_eq!(clocks.look(start + Duration::from_secs(4), &activity, &limits()), Verdict::Stay);
+        assert_eq!(clocks.look(start + Duration::from_secs(9), &activity, &limits()), Verdict::Stay);
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_cut() {
+        let (activity, start) = (Arc::new(Activity::default()), Instant::now());
+        let mut clocks = Clocks::new(start);
+        drop(OpenRequest::new(&activity));
         activity.unanswered.store(true, Relaxed);
         assert_eq!(clocks.look(start, &activity, &limits()), Verdict::Stay);
         activity.moved.store(true, Relaxed);

@@ -9,21 +9,23 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bezant_api::assets::AssetBook;
-use bezant_api::{AccountDraft, AccountReference, ErrorCode, Failure, TransferDraft, Violation};
-use bezant_ledger::{Books, Event, ExtendedAccount, ExtendedTransfer, LedgerAnswer, LedgerQuery, Operation};
-use bezant_rsm::SessionRequest;
+use bezant_api::{AccountReference, ErrorCode, Failure, Violation};
+use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation};
+use bezant_rsm::{Command, SessionRequest};
 use bezant_runtime::{Committed, ExecuteError, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{
-    AccountId, AccountView, Asset, Head, HoldFilter, LedgerNumber, Transfer, TransferView, limits,
+    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView, limits,
 };
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
 
 use crate::LedgerHandle;
 use crate::answer;
+use crate::changes::Pages;
 use crate::failure;
 use crate::freshness;
+use crate::guard::Guard;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
@@ -38,10 +40,13 @@ pub(crate) type Deadline = Option<Instant>;
 pub(crate) struct Desk {
     pub(crate) handle: LedgerHandle,
     pub(crate) limits: Limits,
+    /// What may ask at the listener for gRPC and REST.
+    pub(crate) guard: Guard,
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the server stops.
     pub(crate) stopping: tokio::sync::watch::Sender<bool>,
-    pub(crate) watchers: Arc<tokio::sync::Semaphore>,
+    /// What reads the history for streams of change events.
+    pub(crate) pages: Pages,
     names: RwLock<HashMap<String, AccountId>>,
     assets: RwLock<AssetCopy>,
     ids: Mutex<Generator>,
@@ -73,10 +78,11 @@ impl AssetCopy {
 }
 
 impl Desk {
-    pub(crate) fn new(handle: LedgerHandle, limits: Limits) -> Self {
+    pub(crate) fn new(handle: LedgerHandle, limits: Limits, guard: Guard) -> Self {
         Self {
             handle,
-            watchers: Arc::new(tokio::sync::Semaphore::new(limits.watchers_max)),
+            guard,
+            pages: Pages::default(),
             limits,
             metrics: Arc::new(Metrics::new()),
             stopping: tokio::sync::watch::Sender::new(false),
@@ -96,8 +102,7 @@ impl Desk {
     ) -> Result<T, Failure> {
         let begun = Instant::now();
         let result = work.await;
-        let error = result.as_ref().err().map(|failure| failure.code);
-        self.metrics.call(api, call, begun.elapsed(), error);
+        self.metrics.call(api, call, begun.elapsed(), result.as_ref().err());
         result
     }
 
@@ -108,12 +113,25 @@ impl Desk {
         records: Bytes,
         deadline: Deadline,
     ) -> Result<Committed, Failure> {
+        let command = operation
+            .command(records.clone())
+            .map_err(|error| failure::of_records(error, operation.event_size()))?;
+        self.execute(operation, command, deadline)
+            .await
+            .map_err(|failure| failure.of_events(ids_of_records(operation, &records)))
+    }
+
+    /// Puts a command in the log; its events are those of `operation`.
+    pub(crate) async fn execute(
+        &self,
+        operation: Operation,
+        command: Command,
+        deadline: Deadline,
+    ) -> Result<Committed, Failure> {
         // The node looks at the deadline only once it waits: what is late already is not begun.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(failure::of_write(&ExecuteError::DeadlineExceeded));
         }
-        let command =
-            operation.command(records).map_err(|error| failure::of_records(error, operation.event_size()))?;
         let committed =
             self.handle.execute(command, deadline).await.map_err(|error| failure::of_write(&error))?;
         freshness::note(committed.index);
@@ -131,63 +149,6 @@ impl Desk {
         let mut records = BytesMut::with_capacity(events.len() * operation.event_size());
         events.iter().for_each(|event| event.write(&mut records));
         self.write(operation, records.freeze(), deadline).await
-    }
-
-    /// Creates accounts. The plain records are used where they hold all that is said.
-    pub(crate) async fn create_accounts(
-        &self,
-        drafts: Vec<AccountDraft>,
-        deadline: Deadline,
-    ) -> Result<(Operation, Committed), Failure> {
-        let mut events: Vec<ExtendedAccount> = Vec::with_capacity(drafts.len());
-        let mut ledgers = Ledgers::default();
-        for (at, draft) in drafts.into_iter().enumerate() {
-            let mut event = draft.event;
-            if let Some(code) = draft.asset {
-                let ledger = ledgers.find(self, code, deadline).await;
-                event.account.ledger = ledger.map_err(|error| at_place(error, at))?;
-            }
-            events.push(event);
-        }
-        self.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
-        let is_plain =
-            |event: &ExtendedAccount| event.bounds.is_none() && event.name == [0; limits::NAME_SIZE_MAX];
-        if events.iter().all(is_plain) {
-            let accounts: Vec<_> = events.iter().map(|event| event.account).collect();
-            let operation = Operation::CreateAccounts;
-            return Ok((operation, self.write_events(operation, &accounts, deadline).await?));
-        }
-        let operation = Operation::CreateAccountsExtended;
-        Ok((operation, self.write_events(operation, &events, deadline).await?))
-    }
-
-    /// Creates transfers. The plain records are used where they hold all that is said.
-    pub(crate) async fn create_transfers(
-        &self,
-        drafts: Vec<TransferDraft>,
-        deadline: Deadline,
-    ) -> Result<Committed, Failure> {
-        let references = drafts.iter().flat_map(|draft| [&draft.debit_account, &draft.credit_account]);
-        let names = self.ids_of_names(references, deadline).await?;
-        let mut events: Vec<ExtendedTransfer> = Vec::with_capacity(drafts.len());
-        let mut ledgers = Ledgers::default();
-        for (at, draft) in drafts.into_iter().enumerate() {
-            let mut event = draft.event;
-            let place = |error| at_place(error, at);
-            event.transfer.debit_account_id =
-                names.id_of(&draft.debit_account, "debit_account").map_err(place)?;
-            event.transfer.credit_account_id =
-                names.id_of(&draft.credit_account, "credit_account").map_err(place)?;
-            if let Some(code) = draft.asset {
-                event.transfer.ledger = ledgers.find(self, code, deadline).await.map_err(place)?;
-            }
-            events.push(event);
-        }
-        if events.iter().all(|event| event.prev_hash == Head::NONE) {
-            let transfers: Vec<_> = events.iter().map(|event| event.transfer).collect();
-            return self.write_events(Operation::CreateTransfers, &transfers, deadline).await;
-        }
-        self.write_events(Operation::CreateTransfersExtended, &events, deadline).await
     }
 
     /// An id that grows with time, for an event that brings none.
@@ -339,9 +300,14 @@ impl Desk {
         if let Some(asset) = known.book.named(code).filter(|asset| known.is_final(asset.ledger)) {
             return Ok(asset.ledger);
         }
-        let ledger = self.assets(deadline).await?.named(code).map(|asset: &Asset| asset.ledger);
+        let assets = self.assets(deadline).await?;
+        let ledger = assets.named(code).map(|asset: &Asset| asset.ledger);
         ledger.ok_or_else(|| {
-            let detail = format!("no ledger has an asset '{code}': register it, or use its ledger number");
+            let upper = code.to_ascii_uppercase();
+            let detail = match assets.named(&upper) {
+                Some(_) => format!("no ledger has an asset '{code}': codes are in upper case, write {upper}"),
+                None => format!("no ledger has an asset '{code}': register it, or use its ledger number"),
+            };
             Failure::new(ErrorCode::AssetNotFound, detail)
         })
     }
@@ -386,6 +352,23 @@ impl Desk {
         };
         reserved.settle(rows.len());
         Ok(rows)
+    }
+
+    /// Refuses a position that is after the end of the change events.
+    ///
+    /// This node may lag behind the one that told the position: its own end says nothing before it has what was
+    /// agreed.
+    pub(crate) async fn check_position(
+        &self,
+        from: MovementNumber,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        if from <= *self.handle.watch_movements().borrow() {
+            return Ok(());
+        }
+        let read = self.handle.history_end(deadline).await.map_err(|error| failure::of_read(&error))?;
+        let end = read.answer.movements;
+        if from.0 <= end { Ok(()) } else { Err(Failure::position_after_end(from.0, end)) }
     }
 
     async fn ask(&self, query: LedgerQuery, deadline: Deadline) -> Result<LedgerAnswer, Failure> {
@@ -435,10 +418,16 @@ impl Desk {
 
 /// The ledgers of the codes of one request: each is asked for once.
 #[derive(Debug, Default)]
-struct Ledgers(HashMap<String, LedgerNumber>);
+pub(crate) struct Ledgers(HashMap<String, LedgerNumber>);
 
 impl Ledgers {
-    async fn find(&mut self, desk: &Desk, code: String, deadline: Deadline) -> Result<LedgerNumber, Failure> {
+    /// The ledger of a code.
+    pub(crate) async fn find(
+        &mut self,
+        desk: &Desk,
+        code: String,
+        deadline: Deadline,
+    ) -> Result<LedgerNumber, Failure> {
         if let Some(ledger) = self.0.get(&code) {
             return Ok(*ledger);
         }
@@ -465,6 +454,15 @@ impl Names {
             }),
         }
     }
+}
+
+/// The ids that the events of a request begin with; of assets their ledgers.
+fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
+    let id = |event: &[u8]| match operation {
+        Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
+        _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
+    };
+    records.chunks_exact(operation.event_size().max(1)).filter_map(id).collect()
 }
 
 /// A failure of one event, with its place in the request.

@@ -1,4 +1,4 @@
-//! The door that every request comes through: admits it or not, and shows it to gRPC or to REST.
+//! The door that every request comes through: has it checked by the guard, admits it or not, and shows it to gRPC or to REST.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use axum::Router;
 use axum::response::IntoResponse;
 use bezant_api::Failure;
 use bezant_api::v1::ledger_server::LedgerServer;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -17,8 +17,8 @@ use hyper::service::Service as HyperService;
 use tonic::service::Routes;
 use tower::Service as _;
 
-use crate::answer::{self, ANSWER_COST, Hold, STREAM_COST};
-use crate::body::{Admission, Budget, Inbound, Outbound};
+use crate::answer::{ANSWER_COST, Hold, STREAM_COST};
+use crate::body::{Admission, Inbound, Outbound};
 use crate::connection::{Activity, OpenRequest};
 use crate::desk::Desk;
 use crate::failure::{Refused, to_status, with_reason};
@@ -26,6 +26,10 @@ use crate::freshness::Freshness;
 use crate::grpc::{self, Service};
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
+use crate::place::Place;
+use crate::seldom::Seldom;
+use crate::share::Share;
+use crate::upload::Upload;
 
 /// The path of every call of the ledger's service.
 const LEDGER_PATH: &str = "/bezant.v1.Ledger/";
@@ -38,47 +42,55 @@ const STREAMS: [&str; 4] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// What all connections of a server share, and what is this one's own.
-#[derive(Clone, Debug)]
+/// The door of one connection.
+#[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) desk: Arc<Desk>,
+    common: Common,
     pub(crate) activity: Arc<Activity>,
-    budget: Arc<Budget>,
-    answers: Arc<answer::Budget>,
+    /// Of the peer's address.
+    share: Arc<Share>,
+}
+
+/// What all connections of a server share.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) desk: Arc<Desk>,
+    /// Clients that break the rules of HTTP/2 are told of once a second.
+    broken: Arc<Seldom>,
     limits: Arc<Limits>,
     ledger: LedgerServer<Service>,
     standard: Routes,
     rest: Router,
 }
 
-impl Door {
+impl Common {
     pub(crate) fn new(desk: Arc<Desk>, standard: Routes, rest: Router) -> Self {
-        Self {
-            activity: Arc::default(),
-            budget: Arc::default(),
-            answers: Arc::default(),
-            limits: Arc::new(desk.limits.clone()),
-            ledger: grpc::ledger(Arc::clone(&desk)),
-            standard,
-            rest,
-            desk,
-        }
+        let limits = Arc::new(desk.limits.clone());
+        let ledger = grpc::ledger(Arc::clone(&desk));
+        Self { broken: Arc::default(), limits, ledger, standard, rest, desk }
+    }
+}
+
+impl Door {
+    /// The door of the connection that has this place.
+    pub(crate) fn new(common: Common, place: &Place) -> Self {
+        let activity = Arc::new(Activity::new(Arc::clone(&place.usage)));
+        Self { common, activity, share: Arc::clone(&place.share) }
     }
 
-    /// The memory of answers, for the doors beside this one.
-    pub(crate) fn answers(&self) -> Arc<answer::Budget> {
-        Arc::clone(&self.answers)
+    pub(crate) const fn desk(&self) -> &Arc<Desk> {
+        &self.common.desk
     }
 
-    /// The door of one connection.
-    pub(crate) fn of_connection(&self) -> Self {
-        Self { activity: Arc::default(), ..self.clone() }
+    /// Tells of clients that break the rules of HTTP/2, once a second.
+    pub(crate) const fn broken(&self) -> &Arc<Seldom> {
+        &self.common.broken
     }
 
     /// Counts and tells a request that is not admitted.
     fn refuse(&self, failure: Failure, is_grpc: bool, open: OpenRequest) -> Response<Outbound> {
         let api = if is_grpc { Api::Grpc } else { Api::Rest };
-        self.desk.metrics.call(api, Call::Other, Duration::ZERO, Some(failure.code));
+        self.desk().metrics.call(api, Call::Other, Duration::ZERO, Some(&failure));
         if is_grpc {
             to_status(failure).into_http().map(|body| Outbound::grpc(body, open))
         } else {
@@ -95,14 +107,27 @@ impl HyperService<Request<Incoming>> for Door {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut open = OpenRequest::new(&self.activity);
         let is_grpc = grpc::is_grpc(request.headers());
+        let version = request.version();
+        let checked = self.desk().guard.check(&request, is_grpc);
+        let (head, body) = request.into_parts();
+        let body = Upload::new(body, &head.headers, &self.activity, self.common.limits.linger_timeout);
+        let request = Request::from_parts(head, body);
+        if let Err(failure) = checked {
+            let mut response = self.refuse(failure, is_grpc, open);
+            if version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Box::pin(std::future::ready(Ok(response)));
+        }
         let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
         let cost = if is_stream { STREAM_COST } else { ANSWER_COST };
-        let admitted = Admission::new(&self.budget, &self.limits).and_then(|admission| {
-            let hold = Hold::new(&self.answers, cost, &self.limits)?;
+        let common = &self.common;
+        let admitted = Admission::new(&self.share).and_then(|admission| {
+            let hold = Hold::new(&self.share, cost)?;
             let admission = Arc::new(admission);
             let (head, body) = request.into_parts();
             let asked = Freshness::of(&head.headers)?;
-            let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(&self.limits))?;
+            let inbound = Inbound::new(body, Arc::clone(&admission), Arc::clone(&common.limits))?;
             Ok((admission, hold, asked, Request::from_parts(head, inbound)))
         });
         let (admission, hold, asked, request) = match admitted {
@@ -112,9 +137,9 @@ impl HyperService<Request<Incoming>> for Door {
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let counted = InFlight::new(&self.desk, admission);
+        let counted = InFlight::new(&common.desk, admission);
         if !is_grpc {
-            let mut rest = self.rest.clone();
+            let mut rest = common.rest.clone();
             let request = request.map(axum::body::Body::new);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(rest.call(request))).await?;
@@ -123,16 +148,18 @@ impl HyperService<Request<Incoming>> for Door {
                 let kind = response.headers().get(header::CONTENT_TYPE);
                 if kind.is_some_and(|kind| kind == "text/event-stream") {
                     open.mark_stream();
-                    hold.set(STREAM_COST);
+                    hold.mark_stream();
+                } else if response.extensions().get::<SharedBody>().is_some() {
+                    hold.set(0);
                 } else if let Some(size) = response.body().size_hint().exact() {
-                    hold.set(ANSWER_COST.saturating_add(size_in_memory(size)));
+                    hold.set(size_in_memory(size).saturating_sub(ANSWER_COST));
                 }
                 Ok(response.map(|body| Outbound::rest(body, open).held(hold)))
             });
         }
-        if request.uri().path() == grpc::fast::PATH {
+        if request.uri().path() == grpc::fast::PATH && !grpc::is_compressed(request.headers()) {
             let (head, body) = request.into_parts();
-            let answer = grpc::fast::submit(Arc::clone(&self.desk), head.headers, body, open);
+            let answer = grpc::fast::submit(Arc::clone(&common.desk), head.headers, body, open);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(answer)).await;
                 asked.tell(&counted.desk.handle, response.headers_mut());
@@ -146,7 +173,7 @@ impl HyperService<Request<Incoming>> for Door {
         let request = request.map(|body| body.map_err(to_status));
         let path = request.uri().path().to_owned();
         if path.starts_with(LEDGER_PATH) {
-            let answer = self.ledger.clone().call(request);
+            let answer = common.ledger.clone().call(request);
             return Box::pin(async move {
                 let mut response = with_reason(hold.scope(asked.scope(answer)).await?, &path);
                 asked.tell(&counted.desk.handle, response.headers_mut());
@@ -154,7 +181,7 @@ impl HyperService<Request<Incoming>> for Door {
                 Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
         }
-        let mut standard = self.standard.clone();
+        let mut standard = common.standard.clone();
         Box::pin(async move {
             let response = with_reason(hold.scope(standard.call(request)).await?, &path);
             drop(counted);
@@ -162,6 +189,10 @@ impl HyperService<Request<Incoming>> for Door {
         })
     }
 }
+
+/// Marks a response whose body is memory that all such answers share: it is held by none of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedBody;
 
 /// Bytes of memory behind so many bytes of a body: it was written into a buffer that doubles as it grows.
 fn size_in_memory(size: u64) -> usize {

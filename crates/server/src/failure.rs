@@ -1,8 +1,10 @@
 //! Failures of calls as both protocols show them, and the node's errors as failures.
 
+use std::collections::HashMap;
+
 use axum::response::{IntoResponse, Response};
 use bezant_api::json::Problem;
-use bezant_api::{ErrorCode, Failure};
+use bezant_api::{ErrorCode, Failure, Scarce};
 use bezant_codec::DecodeError;
 use bezant_runtime::{ExecuteError, ReadError};
 use http::{HeaderValue, StatusCode, header};
@@ -12,12 +14,17 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 /// The domain of `reason` in gRPC's `ErrorInfo`.
 const ERROR_DOMAIN: &str = "bezant";
 
+/// Ids that gRPC's `ErrorInfo` names of a write whose outcome is not known: it travels in trailers, which many clients
+/// bound at 8 KiB. The client has given all of them itself.
+const UNKNOWN_IDS_MAX: usize = 64;
+
 /// Why a write has no outcome.
 pub(crate) fn of_write(error: &ExecuteError) -> Failure {
     let detail = error.to_string();
     match error {
         ExecuteError::Overloaded { retry_after } => {
-            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+            let (retry_after, scarce) = (Some(*retry_after), Some(Scarce::Node));
+            Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ExecuteError::ReadOnly { .. } => Failure::new(ErrorCode::ReadOnly, detail),
         ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
@@ -33,7 +40,8 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
     let detail = error.to_string();
     match error {
         ReadError::Overloaded { retry_after } => {
-            Failure { retry_after: Some(*retry_after), ..Failure::new(ErrorCode::Overloaded, detail) }
+            let (retry_after, scarce) = (Some(*retry_after), Some(Scarce::Node));
+            Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ReadError::Damaged { .. } => Failure::new(ErrorCode::HistoryDamaged, detail),
         ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
@@ -57,7 +65,13 @@ pub(crate) fn internal(what: &str) -> Failure {
 
 /// The failure as gRPC tells it, with rich details.
 pub(crate) fn to_status(failure: Failure) -> Status {
-    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, []);
+    let ids: Vec<_> = failure.unknown_ids.iter().take(UNKNOWN_IDS_MAX).map(u128::to_string).collect();
+    let of_unknown = [("ids", ids.join(",")), ("events", failure.unknown_ids.len().to_string())];
+    let of_unknown = of_unknown.into_iter().filter(|_| !ids.is_empty());
+    let of_end = failure.end.map(|end| ("end", end.to_string()));
+    let metadata: HashMap<_, _> =
+        of_unknown.chain(of_end).map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, metadata);
     if !failure.violations.is_empty() {
         let fields = failure
             .violations
@@ -79,6 +93,11 @@ pub(crate) fn with_reason(
     path: &str,
 ) -> http::Response<tonic::body::Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    if response.headers().contains_key("grpc-accept-encoding") && status.code() == tonic::Code::Unimplemented
+    {
+        // An unknown compression: the answer has to stay what the protocol asks for.
+        return response;
+    }
     let is_standard = path.starts_with("/grpc.");
     let has_reason = status.code() == tonic::Code::Ok || !status.details().is_empty();
     let failure = match status.code() {
@@ -88,7 +107,10 @@ pub(crate) fn with_reason(
                 format!("there is no call {path}: ask the reflection service, or see bezant.v1.Ledger");
             Failure::new(ErrorCode::RouteNotFound, detail)
         }
-        tonic::Code::OutOfRange if !is_standard => Failure::new(ErrorCode::RequestTooLarge, status.message()),
+        // The latter of a message that is too large once it is decompressed.
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted if !is_standard => {
+            Failure::new(ErrorCode::RequestTooLarge, status.message())
+        }
         // What could not be decoded: a fault of our own would have come with its code.
         tonic::Code::Internal | tonic::Code::Unimplemented if !is_standard => {
             let detail = format!("the message cannot be read: {}", status.message());
@@ -112,6 +134,9 @@ impl<Error: Into<Failure>> From<Error> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = problem(&Problem::from(&self.0));
+        if self.0.code == ErrorCode::TokenRequired {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait) = self.0.retry_after {
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

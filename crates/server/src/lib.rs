@@ -14,18 +14,26 @@ mod body;
 mod changes;
 mod cluster;
 mod connection;
+mod create;
 mod desk;
 mod door;
+mod explain;
 mod failure;
 mod freshness;
 mod grpc;
+mod guard;
+mod http1;
+mod keyed;
 mod limits;
 mod metrics;
 mod names;
+mod place;
 mod rest;
 mod seldom;
+mod share;
 mod shared;
 mod tigerbeetle;
+mod upload;
 
 use std::io;
 use std::sync::Arc;
@@ -36,8 +44,13 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 
 use crate::desk::Desk;
-use crate::door::Door;
+use crate::door::{Common, Door};
+use crate::guard::Guard;
+pub use crate::guard::{ClusterToken, HostName, HostNameError};
 pub use crate::limits::Limits;
+use crate::metrics::Api;
+use crate::place::Places;
+use crate::share::{Budget, Shares};
 
 /// The door to a node that keeps a ledger.
 pub type LedgerHandle = bezant_runtime::Handle<Ledger>;
@@ -47,6 +60,11 @@ pub type LedgerHandle = bezant_runtime::Handle<Ledger>;
 pub struct ServerOptions {
     /// What clients can make grow or wait.
     pub limits: Limits,
+    /// Hosts that requests may name. A listener on loopback answers for the names and addresses of loopback and for
+    /// these; another one for any host, until there is one here.
+    pub allowed_hosts: Vec<HostName>,
+    /// What a change of the cluster needs on a listener that other machines reach; `None` on a node that is alone.
+    pub token: Option<ClusterToken>,
 }
 
 /// Where a server listens.
@@ -87,21 +105,27 @@ pub async fn serve(
     let address = http.local_addr().map_err(ServeError::Listener)?;
     let mut registry = Registry::default();
     handle.register_metrics(&mut registry);
-    let desk = Arc::new(Desk::new(handle, options.limits));
+    let guard = Guard::new(address, options.allowed_hosts, options.token);
+    let desk = Arc::new(Desk::new(handle, options.limits, guard));
     desk.metrics.register(&mut registry);
-    let door =
-        Door::new(Arc::clone(&desk), grpc::standard(Arc::clone(&desk))?, rest::router(&desk, registry));
+    let (standard, rest) = (grpc::standard(Arc::clone(&desk))?, rest::router(&desk, registry));
+    let common = Common::new(Arc::clone(&desk), standard, rest);
     let builder = connection::builder(&desk.limits);
-    let answers = door.answers();
-    let serving_http = accept::run(http, Arc::clone(&desk), desk.limits.connections_max, |stream| {
-        connection::serve(stream, builder.clone(), door.of_connection())
+    let shares = Shares::new(&desk.limits);
+    let places = |budget| Places::new(budget, &shares, desk.limits.check_interval);
+    let http_places = places(Budget::Connections);
+    let serving_http = accept::run(http, Arc::clone(&desk), http_places, Api::Http, |stream, place| {
+        let (builder, door) = (builder.clone(), Door::new(common.clone(), &place));
+        async move { connection::serve(stream, builder, door, &place).await }
     });
     let serving_tigerbeetle = async {
         let Some((listener, cluster)) = tigerbeetle else { return };
-        let door = Arc::new(tigerbeetle::Door::new(Arc::clone(&desk), cluster, answers));
-        let connections_max = desk.limits.frame_connections_max;
-        accept::run(listener, Arc::clone(&desk), connections_max, |stream| Arc::clone(&door).serve(stream))
-            .await;
+        let door = Arc::new(tigerbeetle::Door::new(Arc::clone(&desk), cluster));
+        let places = places(Budget::FrameConnections);
+        accept::run(listener, Arc::clone(&desk), places, Api::TigerBeetle, |stream, place| {
+            Arc::clone(&door).serve(stream, place)
+        })
+        .await;
     };
     tracing::debug!(%address, "serving");
     let stop = async {

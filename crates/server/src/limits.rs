@@ -2,40 +2,44 @@
 //!
 //! At a limit the client hears `overloaded` or another stable code; a client that says nothing, reads nothing
 //! or sends a byte a minute loses its connection. The defaults are meant for production; tests shorten them.
+//! What is counted over all connections is shared by peer addresses, as `share` says: one address gets half at most.
 
 use std::time::Duration;
 
-use bezant_types::limits::REQUEST_SIZE_MAX;
+use bezant_types::limits::{REQUEST_BYTES_WAITING_MAX, REQUEST_SIZE_MAX, REQUESTS_WAITING_MAX};
 
 /// The limits of one server.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes of a request's body: 1 MiB of records and what the protocols put around them.
     pub body_size_max: usize,
-    /// Bytes of all bodies that are being received or waited for, over all connections: a memory budget.
+    /// Bytes of all bodies that are being received or worked on, over all connections: as many as may wait in the
+    /// node's queue, which one address can therefore not fill.
     pub body_bytes_max: usize,
-    /// Bytes of all answers that are being made or wait for their peer to read them, over all connections: a
-    /// memory budget. 32 of the largest reads fit at once; a read past it is told to come back. Small answers and
-    /// those of writes may fill as much again.
+    /// Bytes of the rows of all answers that are being made or wait for their peer to read them, over all
+    /// connections: a memory budget. 32 of the largest reads fit at once; a read past it is told to come back. What
+    /// an answer costs whatever its size may fill as much again.
     pub answer_bytes_max: usize,
-    /// Requests in flight over all connections: twice what the node's queue takes, so that the queue is what
-    /// refuses in the normal case.
+    /// Requests in flight over all connections: as many as wait in the node's queue.
     pub requests_max: usize,
-    /// Open connections. Each holds some tens of KiB; past it new ones wait in the system's backlog.
+    /// Reads that the node has not answered, over all connections.
+    pub reads_max: usize,
+    /// Open connections. Each holds some tens of KiB; past it, and past the share of an address, the longest idle
+    /// one gives its place to the new one.
     pub connections_max: usize,
-    /// Open connections of TigerBeetle's clients, slow and idle ones included; past it new ones wait in the system's
-    /// backlog. Each holds up to 256 KiB while a frame comes, and a few KiB when it is idle.
+    /// The same for TigerBeetle's clients. Each holds up to 256 KiB while a frame comes, and a few KiB when it is
+    /// idle.
     pub frame_connections_max: usize,
     /// Bytes of frames above 256 KiB that are being received or worked on, a mebibyte each: a memory budget. Past it
     /// a frame is read when there is room.
     pub frame_bytes_max: usize,
-    /// Such a connection on which nothing comes is closed after so long; its clients ping every 30 seconds.
+    /// Such a connection on which nothing comes any more is closed after so long; its clients ping every 30 seconds.
     pub frame_idle_timeout: Duration,
     /// Requests in flight on one HTTP/2 connection; the client waits past it. 64 busy callers fit twice.
     pub streams_max: u32,
     /// Streams of change events, each of which reads the history on its own, and of health, over all connections.
     pub watchers_max: usize,
-    /// The first bytes, and the head of a request, must be there after so long.
+    /// The first request, and the head of each, must be there after so long; so must the first frame.
     pub head_timeout: Duration,
     /// A body must be there after so long: 1 MiB at 100 KiB a second.
     pub body_timeout: Duration,
@@ -44,7 +48,8 @@ pub struct Limits {
     /// A connection on which no byte moves, although answers wait to be sent, is cut after so long: the peer
     /// reads nothing. Longer than the latest deadline of a call. Streams of change events may be silent.
     pub stall_timeout: Duration,
-    /// How often a connection looks at these clocks.
+    /// How often a connection looks at these clocks. One that was used in the last such interval is not idle: it keeps
+    /// its place.
     pub check_interval: Duration,
     /// The kernel asks a silent peer for a sign of life after so long, and ends the connection when three
     /// questions, each after a quarter of it, stay without an answer. Costs a call nothing.
@@ -55,6 +60,8 @@ pub struct Limits {
     pub deadline_max: Duration,
     /// What is in flight when the server stops has so long to end.
     pub drain_timeout: Duration,
+    /// What a client still sends after its answer is read and dropped for so long, so that it finds the answer.
+    pub linger_timeout: Duration,
     /// When the server itself is overloaded, a retry is worth it after so long.
     pub retry_after: Duration,
 }
@@ -74,20 +81,22 @@ pub(crate) const HEAD_SIZE_MAX: u32 = 16 << 10;
 pub(crate) const HEADERS_MAX: usize = 64;
 /// Names of accounts that are remembered with their ids, which never change: some 10 MiB.
 pub(crate) const NAMES_MAX: usize = 65_536;
-/// Change events that one reading of the history brings to a stream.
-pub(crate) const WATCH_ROWS: u32 = 512;
-/// Change events that wait for a client to take them.
-pub(crate) const WATCH_BUFFER: usize = 512;
+/// Change events that one reading of the history brings to a stream: a page, which takes about a millisecond to read
+/// and to write out.
+pub(crate) const WATCH_ROWS: u32 = 128;
+/// Change events that wait for a client to take them: one page, and the reason why the stream ends.
+pub(crate) const WATCH_BUFFER: usize = WATCH_ROWS as usize + 1;
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             body_size_max: REQUEST_SIZE_MAX + BODY_SLACK,
-            body_bytes_max: 256 << 20,
+            body_bytes_max: REQUEST_BYTES_WAITING_MAX,
             answer_bytes_max: 256 << 20,
-            requests_max: 16_384,
+            requests_max: REQUESTS_WAITING_MAX,
+            reads_max: 4096,
             connections_max: 4096,
-            frame_connections_max: 1024,
+            frame_connections_max: 2048,
             frame_bytes_max: 512 << 20,
             frame_idle_timeout: Duration::from_mins(5),
             streams_max: 128,
@@ -101,6 +110,7 @@ impl Default for Limits {
             deadline_default: Duration::from_secs(30),
             deadline_max: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
+            linger_timeout: Duration::from_secs(5),
             retry_after: Duration::from_millis(100),
         }
     }

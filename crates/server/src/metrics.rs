@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bezant_api::ErrorCode;
+use bezant_api::{ErrorCode, Failure, Scarce};
 use bezant_ledger::Operation;
 use bezant_types::limits::RESULT_SIZE;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -22,6 +22,8 @@ pub(crate) enum Api {
     Grpc,
     Rest,
     TigerBeetle,
+    /// gRPC or REST: a connection that was refused before it said which.
+    Http,
 }
 
 macro_rules! calls {
@@ -61,7 +63,7 @@ calls! {
     Other = "other",
 }
 
-const APIS: [&str; 3] = ["grpc", "rest", "tigerbeetle"];
+const APIS: [&str; 4] = ["grpc", "rest", "tigerbeetle", "http"];
 const ROWS: usize = APIS.len() * CALLS.len();
 /// One for `ok`, one for each error code.
 const OUTCOMES: usize = 1 + ErrorCode::ALL.len();
@@ -83,6 +85,8 @@ struct Durations {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     outcomes: Vec<[AtomicU64; OUTCOMES]>,
+    /// Calls and connections that were refused as overloaded, by protocol and by what ran out.
+    shed: [[AtomicU64; Scarce::ALL.len()]; APIS.len()],
     durations: Vec<Durations>,
     /// Events that became `created`, by operation.
     created: [AtomicU64; Operation::ChangeBounds as usize + 1],
@@ -103,6 +107,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             outcomes: (0..ROWS).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
+            shed: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             durations: (0..ROWS).map(|_| Durations::default()).collect(),
             created: std::array::from_fn(|_| AtomicU64::new(0)),
             refused: Mutex::default(),
@@ -116,7 +121,11 @@ impl Metrics {
     }
 
     /// Counts one call.
-    pub(crate) fn call(&self, api: Api, call: Call, took: Duration, error: Option<ErrorCode>) {
+    pub(crate) fn call(&self, api: Api, call: Call, took: Duration, failure: Option<&Failure>) {
+        if let Some(failure) = failure {
+            self.shed(api, failure);
+        }
+        let error = failure.map(|failure| failure.code);
         let row = api as usize * CALLS.len() + call as usize;
         let outcome = error.map_or(0, |error| 1 + error as usize);
         if let Some(counter) = self.outcomes.get(row).and_then(|row| row.get(outcome)) {
@@ -127,6 +136,13 @@ impl Metrics {
             let bucket = BUCKETS.partition_point(|bound| *bound < micros);
             durations.counts[bucket].fetch_add(1, Relaxed);
             durations.micros.fetch_add(micros, Relaxed);
+        }
+    }
+
+    /// Counts what was refused because something ran out.
+    pub(crate) fn shed(&self, api: Api, failure: &Failure) {
+        if let Some(scarce) = failure.scarce {
+            self.shed[api as usize][scarce as usize].fetch_add(1, Relaxed);
         }
     }
 
@@ -157,6 +173,8 @@ impl Metrics {
             registry.register(name, help, Table { metrics: Arc::clone(self), of });
         };
         add("bezant_requests", "Calls that were answered, by their outcome", Shown::Outcomes);
+        let help = "Calls and connections that were refused because too much waits, by what ran out";
+        add("bezant_overloaded", help, Shown::Shed);
         add("bezant_request_duration_seconds", "How long calls took", Shown::Durations);
         add("bezant_events", "Events of writes, by what became of them", Shown::Events);
         add("bezant_requests_in_flight", "Calls being answered", Shown::Requests);
@@ -176,6 +194,7 @@ impl Metrics {
 #[derive(Clone, Copy, Debug)]
 enum Shown {
     Outcomes,
+    Shed,
     Durations,
     Events,
     Requests,
@@ -197,6 +216,7 @@ impl EncodeMetric for Table {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         match self.of {
             Shown::Outcomes => self.encode_outcomes(&mut encoder),
+            Shown::Shed => self.encode_shed(&mut encoder),
             Shown::Durations => self.encode_durations(&mut encoder),
             Shown::Events => self.encode_events(&mut encoder),
             Shown::Requests => encoder.encode_gauge(&self.metrics.requests.load(Relaxed)),
@@ -211,6 +231,7 @@ impl EncodeMetric for Table {
     fn metric_type(&self) -> MetricType {
         match self.of {
             Shown::Outcomes
+            | Shown::Shed
             | Shown::Events
             | Shown::FramesRefused
             | Shown::FramesDropped
@@ -241,6 +262,18 @@ impl Table {
                     let labels = [api, call, ("outcome", error.map_or("ok", |error| error.name()))];
                     encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_shed(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        for (api, shed) in APIS.iter().zip(&self.metrics.shed) {
+            for (scarce, count) in Scarce::ALL.iter().zip(shed) {
+                let labels = [("api", *api), ("cause", scarce.name())];
+                encoder
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&count.load(Relaxed), None)?;
             }
         }
         Ok(())
@@ -309,7 +342,10 @@ mod tests {
     fn what_is_counted_is_shown() {
         let metrics = Arc::new(Metrics::new());
         metrics.call(Api::Grpc, Call::Submit, Duration::from_micros(70), None);
-        metrics.call(Api::Rest, Call::Other, Duration::from_mins(1), Some(ErrorCode::RouteNotFound));
+        let lost = Failure::new(ErrorCode::RouteNotFound, "");
+        metrics.call(Api::Rest, Call::Other, Duration::from_mins(1), Some(&lost));
+        let shed = Failure::overloaded(Scarce::Requests, "", Duration::ZERO);
+        metrics.call(Api::Grpc, Call::Other, Duration::ZERO, Some(&shed));
         let mut results = [0; 32];
         results[8..12].fill(0xff);
         results[24] = 54;
@@ -321,6 +357,8 @@ mod tests {
         for line in [
             r#"bezant_requests_total{api="grpc",call="submit",outcome="ok"} 1"#,
             r#"bezant_requests_total{api="rest",call="other",outcome="route_not_found"} 1"#,
+            r#"bezant_overloaded_total{api="grpc",cause="requests"} 1"#,
+            r#"bezant_overloaded_total{api="tigerbeetle",cause="node"} 0"#,
             r#"bezant_request_duration_seconds_bucket{le="0.00005",api="grpc",call="submit"} 0"#,
             r#"bezant_request_duration_seconds_bucket{le="0.0001",api="grpc",call="submit"} 1"#,
             r#"bezant_request_duration_seconds_bucket{le="+Inf",api="rest",call="other"} 1"#,

@@ -3,8 +3,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bezant_api::v1;
 use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, result_from_bytes, transfer_to_bytes};
+use bezant_server::Limits;
 use bezant_types::{AccountId, CreateTransferStatus, LedgerNumber, Transfer, TransferId};
 use bytes::Bytes;
 use common::Server;
@@ -109,7 +112,7 @@ async fn typed_calls_reach_everything() {
     let query = v1::QueryFilter { ledger: 978, ..Default::default() };
     assert_eq!(client.query_accounts(query).await.unwrap().into_inner().accounts.len(), 2);
     assert_eq!(client.query_transfers(query).await.unwrap().into_inner().transfers.len(), 1);
-    let all = client.get_movements(v1::GetMovementsRequest { from: 0, limit: 0 }).await.unwrap().into_inner();
+    let all = client.get_movements(v1::GetMovementsRequest::default()).await.unwrap().into_inner();
     assert_eq!(all.positions, [0]);
     let books = client.get_books(v1::GetBooksRequest {}).await.unwrap().into_inner();
     assert_eq!((books.movements, books.refusals, books.accounts), (1, 1, 2));
@@ -183,6 +186,31 @@ async fn change_events_stream_from_a_position_and_end_with_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    client.submit(v1::SubmitRequest { operation: 2, records: records(1..=10) }).await.unwrap();
+    let page = client
+        .get_movements(v1::GetMovementsRequest { from: 10, ..v1::GetMovementsRequest::default() })
+        .await
+        .unwrap();
+    assert!(page.into_inner().positions.is_empty());
+    let page = client
+        .get_movements(v1::GetMovementsRequest { from: 11, ..v1::GetMovementsRequest::default() })
+        .await
+        .unwrap_err();
+    let stream = client.watch_events(v1::WatchEventsRequest { from: Some(5000) }).await.unwrap_err();
+    for status in [page, stream] {
+        assert_eq!(status.code(), Code::OutOfRange, "{status}");
+        let info = status.get_details_error_info().unwrap();
+        let end = info.metadata.get("end").map(String::as_str);
+        assert_eq!((info.reason.as_str(), end), ("position_after_end", Some("10")));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_are_there() {
     let server = Server::start().await;
     let channel = Endpoint::new(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
@@ -201,5 +229,62 @@ async fn health_and_reflection_are_there() {
         reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
     assert!(answers.message().await.unwrap().unwrap().message_response.is_some());
     drop(answers);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_names_the_ids() {
+    let limits = Limits { deadline_max: Duration::ZERO, ..Limits::default() };
+    let server = Server::start_with(limits).await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    let operation = v1::Operation::CreateTransfers.into();
+    let request = v1::SubmitRequest { operation, records: records(70..=71) };
+    let status = client.submit(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    let info = status.get_details_error_info().expect("the server's own answer");
+    assert_eq!(info.metadata.get("ids").map(String::as_str), Some("70,71"));
+    let input = v1::TransferInput {
+        id: Some(id(72)),
+        debit_account: Some(by_id(1)),
+        credit_account: Some(by_id(2)),
+        amount: Some(id(1)),
+        ledger: 978,
+        code: 1,
+        ..Default::default()
+    };
+    let request = v1::CreateTransfersRequest { transfers: vec![input] };
+    let status = client.create_transfers(request).await.unwrap_err();
+    let info = status.get_details_error_info().expect("the server's own answer");
+    assert_eq!(info.metadata.get("ids").map(String::as_str), Some("72"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_is_sent_again_exists_and_a_refusal_names_its_case() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let mut client = server.grpc().await;
+    let input = |number: u128, flags: i32| v1::TransferInput {
+        id: Some(id(number)),
+        debit_account: Some(named("alice")),
+        credit_account: Some(named("bob")),
+        amount: Some(id(1)),
+        ledger: 978,
+        code: 1,
+        flags: flags.unsigned_abs(),
+        ..Default::default()
+    };
+    let chain = vec![input(80, v1::TransferFlag::Linked.into()), input(81, 0)];
+    for expected in ["created", "exists"] {
+        let request = v1::CreateTransfersRequest { transfers: chain.clone() };
+        let reply = client.create_transfers(request).await.unwrap().into_inner();
+        assert!(reply.results.iter().all(|result| result.name == expected), "{reply:?}");
+    }
+    let changed = v1::TransferInput { amount: Some(id(2)), ..input(81, 0) };
+    let request = v1::CreateTransfersRequest { transfers: vec![changed] };
+    let reply = client.create_transfers(request).await.unwrap().into_inner();
+    assert_eq!(reply.results[0].name, "exists_with_different_amount");
+    assert!(reply.results[0].detail.contains("0.01 EUR, not 0.02 EUR"), "{reply:?}");
     server.stop().await;
 }

@@ -84,7 +84,8 @@ async fn a_key_makes_a_retry_find_the_first_outcome() {
     assert_eq!((first.status, again.status), (201, 200));
     assert_eq!(first.json()["id"], again.json()["id"]);
     let changed = send("order-1", &body.replace(r#""5""#, r#""6""#)).await;
-    assert_eq!((changed.status, changed.code().as_str()), (409, "exists_with_different_amount"));
+    assert_eq!((changed.status, changed.code().as_str()), (409, "idempotency_key_reused"));
+    assert!(changed.body.contains("'order-1'"), "{}", changed.body);
     let other = send("order-2", body).await;
     assert_eq!(other.status, 201);
     let keyless = server.post("/v1/transfers", body).await.json()["id"].as_str().unwrap().to_owned();
@@ -182,6 +183,11 @@ async fn lists_are_read_in_pages() {
     );
     assert_eq!(server.get("/v1/transfers?cursor=abc").await.code(), "invalid_cursor");
     assert_eq!(server.get("/v1/transfers?colour=red").await.code(), "invalid_query");
+    let lower = server.get("/v1/accounts?asset=eur").await.json();
+    assert_eq!(lower["code"], "asset_not_found");
+    assert!(lower["detail"].as_str().unwrap().contains("write EUR"), "{lower}");
+    let bytes = server.get("/v1/accounts/%ff").await.json();
+    assert!(bytes["detail"].as_str().unwrap().contains("/v1/accounts/%ff are not UTF-8"), "{bytes}");
     let accounts = server.get("/v1/accounts?asset=EUR").await.json();
     assert_eq!(accounts["items"].as_array().map(Vec::len), Some(2));
     server.stop().await;
@@ -200,6 +206,10 @@ async fn change_events_follow_and_resume() {
         assert_eq!(server.post("/v1/transfers", &transfer(id)).await.status, 201);
     }
     let page = server.get("/v1/events?limit=1").await.json();
+    let since = server.get("/v1/events?since=2100-01-01").await.json();
+    assert_eq!((since["items"].as_array().map(Vec::len), since["next"].as_u64()), (Some(0), Some(2)));
+    let since = server.get("/v1/events?since=2001-01-01").await.json();
+    assert_eq!(since["items"][0], page["items"][0]);
     assert_eq!((page["items"][0]["transfer"]["id"].as_str(), page["next"].as_u64()), (Some("1"), Some(1)));
     let mut stream = server.connect().await;
     let request =
@@ -217,6 +227,43 @@ async fn change_events_follow_and_resume() {
         }
     }
     assert_eq!(ids, ["1", "2"], "what was there after the last one seen, then what is new");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_after_the_end_is_refused_and_the_end_is_named() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let transfers: Vec<_> = (1..=10)
+        .map(|id| {
+            format!(
+                r#"{{"id":"{id}","debit_account":"1","credit_account":"2","amount":"1","ledger":978,"code":1}}"#
+            )
+        })
+        .collect();
+    let batch = format!("[{}]", transfers.join(","));
+    assert_eq!(server.post("/v1/transfers", &batch).await.json()["created"], 10);
+    let end = server.get("/v1/events?from=10").await.json();
+    assert_eq!((end["items"].as_array().map(Vec::len), end["next"].as_u64()), (Some(0), Some(10)));
+    // A follower that has read to the end goes on after the last event.
+    let mut stream = server.connect().await;
+    let request = "GET /v1/events/stream HTTP/1.1\r\nhost: bezant\r\nlast-event-id: 9\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let status = BufReader::new(stream).lines().next_line().await.unwrap();
+    assert_eq!(status.as_deref(), Some("HTTP/1.1 200 OK"));
+    let cases = [
+        ("/v1/events?from=11", ""),
+        ("/v1/events?from=11", "bezant-read: stale\r\n"),
+        ("/v1/events/stream?from=5000", ""),
+        ("/v1/events/stream", "last-event-id: 10\r\n"),
+        ("/v1/events/stream", "last-event-id: 5000\r\nbezant-read: stale\r\n"),
+        ("/v1/events?from=0", "accept: text/event-stream\r\nlast-event-id: 5000\r\n"),
+    ];
+    for (path, headers) in cases {
+        let answer = server.send("GET", path, headers, "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "position_after_end"), "{path} {headers}");
+        assert_eq!(answer.json()["end"], 10, "{path} {headers}");
+    }
     server.stop().await;
 }
 
@@ -262,5 +309,212 @@ async fn operators_and_readers_find_their_pages() {
     assert_eq!((method.status, method.code().as_str()), (405, "method_not_allowed"));
     let text = server.send("POST", "/v1/accounts", "", "").await;
     assert_eq!(text.code(), "invalid_json");
+    server.stop().await;
+}
+
+/// What alice has spent.
+async fn spent(server: &Server) -> String {
+    let alice = server.get("/v1/accounts/alice").await.json();
+    alice["balances"]["debits_posted"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_belongs_to_one_request() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let event = |amount: u32| {
+        format!(r#"{{"debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1}}"#)
+    };
+    let several = |amounts: &[u32]| {
+        format!("[{}]", amounts.iter().map(|amount| event(*amount)).collect::<Vec<_>>().join(","))
+    };
+    let send = async |path: &str, key: &str, body: &str| {
+        server.send("POST", path, &format!("idempotency-key: {key}\r\n"), body).await
+    };
+    let first = send("/v1/transfers", "k", &several(&[1, 20])).await;
+    assert_eq!(first.json()["created"], 2, "{}", first.body);
+    let again = send("/v1/transfers", "k", &several(&[1, 20])).await.json();
+    assert_eq!((&again["created"], &again["refused"]), (&0.into(), &0.into()));
+    assert_eq!(again["results"][1]["id"], first.json()["results"][1]["id"]);
+    for other in [several(&[300, 1, 20]), several(&[1, 20, 300]), several(&[1]), event(1), event(20)] {
+        let answer = send("/v1/transfers", "k", &other).await;
+        assert_eq!((answer.status, answer.code().as_str()), (409, "idempotency_key_reused"), "{other}");
+        assert!(answer.body.contains("'k'"), "{}", answer.body);
+    }
+    assert_eq!(spent(&server).await, "21");
+
+    // A single one first, then several; and a capture with the key of its reserve.
+    assert_eq!(send("/v1/transfers", "single", &event(100)).await.status, 201);
+    let several_then = send("/v1/transfers", "single", &several(&[100, 5])).await;
+    assert_eq!(several_then.code(), "idempotency_key_reused");
+    let reserve = event(50).replace('}', r#","flags":["pending"]}"#);
+    let reserved = send("/v1/transfers", "hold", &reserve).await;
+    assert_eq!(reserved.status, 201, "{}", reserved.body);
+    let path = format!("/v1/transfers/{}/post", reserved.json()["id"].as_str().unwrap());
+    let capture = send(&path, "hold", "").await;
+    assert_eq!((capture.status, capture.code().as_str()), (409, "idempotency_key_reused"));
+    assert!(capture.body.contains("'hold'"), "{}", capture.body);
+    assert_eq!(send(&path, "capture", "").await.status, 201);
+    assert_eq!(send(&path, "capture", "").await.status, 200);
+    assert_eq!(spent(&server).await, "171");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_version_0_1_finds_its_outcomes() {
+    use bezant_api::idempotency::{IdKind, event_id};
+
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let event = |amount: u32, id: &str| {
+        format!(
+            r#"{{{id}"debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1}}"#
+        )
+    };
+    // Version 0.1 made the ids of all events in this way.
+    let id = |at| format!(r#""id":"{}","#, event_id(IdKind::Transfer, "old", at, 1));
+    let made = format!("[{},{}]", event(1, &id(0)), event(20, &id(1)));
+    assert_eq!(server.post("/v1/transfers", &made).await.json()["created"], 2);
+    let send =
+        async |body: String| server.send("POST", "/v1/transfers", "idempotency-key: old\r\n", &body).await;
+    let again = send(format!("[{},{}]", event(1, ""), event(20, ""))).await.json();
+    let statuses: Vec<_> =
+        again["results"].as_array().unwrap().iter().map(|it| it["status"].clone()).collect();
+    assert_eq!(statuses, ["exists", "exists"]);
+    let other = send(format!("[{},{},{}]", event(300, ""), event(1, ""), event(20, ""))).await;
+    assert_eq!((other.status, other.code().as_str()), (409, "idempotency_key_reused"));
+    assert_eq!(spent(&server).await, "21");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_with_a_key_are_created_once() {
+    let server = Server::start().await;
+    let send = async |body: &str| server.send("POST", "/v1/accounts", "idempotency-key: a\r\n", body).await;
+    let (one, two) = (r#"{"asset":"EUR","code":1}"#, r#"{"asset":"EUR","code":2}"#);
+    let both = format!("[{one},{two}]");
+    assert_eq!(send(&both).await.json()["created"], 2);
+    assert_eq!(send(&both).await.json()["results"][1]["status"], "exists");
+    for other in [format!("[{two},{one},{two}]"), one.to_owned(), two.to_owned()] {
+        assert_eq!(send(&other).await.code(), "idempotency_key_reused", "{other}");
+    }
+    assert_eq!(server.get("/v1/accounts").await.json()["items"].as_array().unwrap().len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_chain_that_is_sent_again_exists() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let event = |id: u32, amount: u32, flags: &str| {
+        format!(
+            r#"{{"id":"{id}","debit_account":"1","credit_account":"2","amount":"{amount}","ledger":978,"code":1,"flags":[{flags}]}}"#
+        )
+    };
+    let chain =
+        |last: &str| format!("[{},{},{last}]", event(1, 10, r#""linked""#), event(2, 20, r#""linked""#));
+    let first = server.post("/v1/transfers", &chain(&event(3, 30, ""))).await.json();
+    assert_eq!(first["created"], 3);
+    let again = server.post("/v1/transfers", &chain(&event(3, 30, ""))).await.json();
+    assert_eq!((&again["created"], &again["refused"]), (&0.into(), &0.into()), "{again}");
+    for at in 0..3 {
+        assert_eq!(again["results"][at]["status"], "exists");
+        assert_eq!(again["results"][at]["timestamp"], first["results"][at]["timestamp"]);
+    }
+    for other in [event(4, 30, ""), event(3, 31, "")] {
+        let answer = server.post("/v1/transfers", &chain(&other)).await.json();
+        assert_eq!((&answer["created"], &answer["refused"]), (&0.into(), &2.into()), "{answer}");
+        assert_eq!(answer["results"][0]["status"], "exists");
+    }
+    assert_eq!(spent(&server).await, "60");
+    let accounts =
+        r#"[{"id":"7","asset":"EUR","code":1,"flags":["linked"]},{"id":"8","asset":"EUR","code":1}]"#;
+    assert_eq!(server.post("/v1/accounts", accounts).await.json()["created"], 2);
+    assert_eq!(server.post("/v1/accounts", accounts).await.json()["refused"], 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_its_case() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let floor = server.send("PUT", "/v1/accounts/alice/bounds", "", r#"{"minimum":"-500"}"#).await;
+    assert_eq!(floor.status, 200, "{}", floor.body);
+    let pay = |id: u32, amount: u32| {
+        format!(
+            r#"{{"id":"{id}","debit_account":"alice","credit_account":"bob","amount":"{amount}","asset":"EUR","code":1}}"#
+        )
+    };
+    let reserve = pay(1, 100).replace('}', r#","flags":["pending"]}"#);
+    assert_eq!(server.post("/v1/transfers", &reserve).await.status, 201);
+    let alice = server.get("/v1/accounts/alice").await.json();
+    assert_eq!((&alice["available"], &alice["available_display"]), (&"400".into(), &"4.00 EUR".into()));
+    assert_eq!(server.get("/v1/accounts/bob").await.json()["available"], serde_json::Value::Null);
+
+    let detail = async |path: &str, body: &str, status: u16| {
+        let answer = server.post(path, body).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        answer.json()["detail"].as_str().unwrap().to_owned()
+    };
+    let refused = detail("/v1/transfers", &pay(2, 9900), 422).await;
+    for words in ["alice (1)", "minimum of -5.00 EUR", "99.00 EUR was asked for", "4.00 EUR is available"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    let again = detail("/v1/transfers", &pay(2, 1), 409).await;
+    assert!(again.contains("refused first with balance_out_of_bounds"), "{again}");
+    let different = detail("/v1/transfers", &pay(1, 200).replace('}', r#","flags":["pending"]}"#), 409).await;
+    assert!(different.contains("amount 1.00 EUR, not 2.00 EUR"), "{different}");
+    assert!(
+        detail("/v1/transfers/1/post", r#"{"amount":"150"}"#, 422)
+            .await
+            .contains("reserved 1.00 EUR, 1.50 EUR")
+    );
+    assert!(detail("/v1/transfers/99/post", "", 422).await.contains("There is no transfer 99"));
+    let name = detail("/v1/accounts", r#"{"id":"9","name":"bob","asset":"EUR","code":1}"#, 409).await;
+    assert!(name.contains("is that of account 2"), "{name}");
+    let account = r#"{"id":"2","name":"bob","asset":"JPY","code":1,"flags":["history"]}"#;
+    let ledger = detail("/v1/accounts", account, 409).await;
+    assert!(ledger.contains("EUR as of now, not JPY"), "{ledger}");
+    for (body, field) in [
+        (pay(5, 1).replace(r#","code":1"#, ""), "code"),
+        (pay(5, 1).replace(r#","asset":"EUR""#, ""), "asset"),
+        (pay(5, 1).replace(r#""debit_account":"alice","#, ""), "debit_account"),
+    ] {
+        let answer = server.post("/v1/transfers", &body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_field"), "{body}");
+        assert_eq!(answer.json()["errors"][0]["field"], field);
+        assert!(answer.body.contains("is missing"), "{}", answer.body);
+    }
+    let batch = server.post("/v1/transfers", &format!("[{},{}]", pay(6, 1), pay(7, 9900))).await.json();
+    assert!(batch["results"][1]["detail"].as_str().unwrap().contains("3.99 EUR is available"), "{batch}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_names_the_ids_that_the_server_made() {
+    let server = Server::start().await;
+    server.two_accounts().await;
+    let event = r#"{"debit_account":"1","credit_account":"2","amount":"5","ledger":978,"code":1}"#;
+    let late = async |body: &str| server.send("POST", "/v1/transfers", "request-timeout: 0\r\n", body).await;
+    let answer = late(event).await;
+    assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
+    let problem = answer.json();
+    let id = problem["ids"][0].as_str().expect("it names the id").to_owned();
+    assert_eq!(
+        (&problem["event"]["id"], &problem["event"]["status"]),
+        (&id.clone().into(), &"unknown".into())
+    );
+    let several = late(&format!("[{event},{event},{event}]")).await.json();
+    assert_eq!(several["ids"].as_array().map(Vec::len), Some(3), "{several}");
+    // The same request with that id tells, and is done once.
+    let with_id = event.replace('{', &format!(r#"{{"id":"{id}","#));
+    assert_eq!(server.post("/v1/transfers", &with_id).await.status, 201);
+    assert_eq!(server.post("/v1/transfers", &with_id).await.status, 200);
+    let keyed = server
+        .send("POST", "/v1/transfers", "request-timeout: 0\r\nidempotency-key: k\r\n", event)
+        .await
+        .json();
+    let made = server.send("POST", "/v1/transfers", "idempotency-key: k\r\n", event).await.json();
+    assert_eq!(keyed["ids"][0], made["id"]);
     server.stop().await;
 }

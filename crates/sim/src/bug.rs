@@ -40,11 +40,13 @@ pub enum Bug {
     CheckpointWithoutSessions,
     /// A checkpoint leaves out the greatest id: after a start from it every id counts as new.
     CheckpointWithoutIds,
+    /// A restart does not look at what the disk says to be committed.
+    IgnoreFloor,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AcknowledgeBeforeFsync,
         Self::IgnoreFailedFsync,
         Self::ForgetVote,
@@ -57,6 +59,7 @@ impl Bug {
         Self::VoteAfterDamage,
         Self::CheckpointWithoutSessions,
         Self::CheckpointWithoutIds,
+        Self::IgnoreFloor,
     ];
 
     /// Its name on the command line.
@@ -74,7 +77,13 @@ impl Bug {
             Self::VoteAfterDamage => "vote-after-damage",
             Self::CheckpointWithoutSessions => "checkpoint-without-sessions",
             Self::CheckpointWithoutIds => "checkpoint-without-ids",
+            Self::IgnoreFloor => "ignore-floor",
         }
+    }
+
+    /// True for a mistake that shows only where disks go back in time.
+    pub const fn needs_rewinds(self) -> bool {
+        matches!(self, Self::IgnoreFloor)
     }
 
     /// The mistake of that name.

@@ -6,7 +6,7 @@ use bezant_codec::Reader;
 use bezant_ledger::{Event, Operation, SessionAnswer, SessionHead, SessionOutcome};
 use bezant_node::{Consistency, Ticket};
 use bezant_rsm::{Command, Context, SessionRequest};
-use bezant_types::{ClientId, LogIndex, SessionNumber, TransferId};
+use bezant_types::{ClientId, LogIndex, NodeId, SessionNumber, TransferId};
 
 use crate::random::Random;
 use crate::workload::{Workload, first_accounts};
@@ -30,6 +30,17 @@ pub(crate) struct Call {
     pub(crate) since: u64,
     /// Of the last try.
     pub(crate) ticket: Ticket,
+    /// The node of the last try: the next one is another's.
+    pub(crate) asked: Option<NodeId>,
+}
+
+/// A write that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// When the client wished it first.
+    pub(crate) since: u64,
+    /// When it was answered.
+    pub(crate) at: u64,
 }
 
 /// A session that is open.
@@ -55,8 +66,8 @@ pub(crate) struct Client {
     session: Option<Session>,
     /// Calls that were answered.
     pub(crate) done: u64,
-    /// Of the writes among them, when the client wished each first.
-    pub(crate) written: Vec<u64>,
+    /// The writes among them.
+    pub(crate) written: Vec<Written>,
     /// Numbers the moments at which it means to look around.
     pub(crate) plan: u64,
 }
@@ -116,8 +127,8 @@ impl Client {
     }
 
     /// The write that it waits for was answered.
-    pub(crate) fn handle_results(&mut self, command: &Command, results: &[u8]) {
-        self.written.extend(self.call.as_ref().map(|call| call.since));
+    pub(crate) fn handle_results(&mut self, command: &Command, results: &[u8], at: u64) {
+        self.written.extend(self.call.as_ref().map(|call| Written { since: call.since, at }));
         let mut reader = Reader::new(results);
         let is_open = command.operation == Operation::OpenSession as u16;
         if !is_open && command.operation != Operation::SessionCreate as u16 {

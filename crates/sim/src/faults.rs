@@ -55,6 +55,10 @@ pub(crate) enum Fault {
     PowerLossAfterVote(NodeId),
     /// A machine stops, and before it starts so much later a few bits of a file on its disk have changed.
     BitRot(NodeId, u64),
+    /// Somebody takes a copy of a disk.
+    CopyDisk(NodeId),
+    /// A machine stops, and that copy is put in the place of its disk before it starts so much later.
+    Rewind(NodeId, u64),
 }
 
 impl Fault {
@@ -80,6 +84,8 @@ impl Fault {
             Self::HandOver => "hand-over",
             Self::PowerLossAfterVote(_) => kind::POWER_LOSS_AFTER_VOTE,
             Self::BitRot(..) => "bit rot",
+            Self::CopyDisk(_) => kind::COPY,
+            Self::Rewind(..) => kind::REWIND,
         }
     }
 }
@@ -92,6 +98,8 @@ pub(crate) mod kind {
     pub(crate) const SLOW_DISK: &str = "slow disk";
     pub(crate) const CLOCK_DRIFT: &str = "clock drift";
     pub(crate) const POWER_LOSS_AFTER_VOTE: &str = "power loss after a vote";
+    pub(crate) const COPY: &str = "copy of a disk";
+    pub(crate) const REWIND: &str = "disk back in time";
 }
 
 /// The names of all kinds.
@@ -117,6 +125,10 @@ pub(crate) const KIND_NAMES: [&str; 20] = [
     kind::FULL_DISK,
     kind::CLOCK_DRIFT,
 ];
+/// Kinds that a run in which disks go back in time is sure to have.
+pub const REWIND_NAMES: [&str; 4] = [kind::COPY, kind::REWIND, "isolation", "heal"];
+/// Other kinds that it has.
+const REWIND_KINDS: [u64; 6] = [0, 2, 5, 8, 13, 14];
 const KINDS: u64 = 18;
 /// Kinds that make elections, and crashes in the middle of them.
 const ELECTION_KINDS: [u64; 5] = [2, 5, 15, 15, 15];
@@ -175,6 +187,57 @@ impl Plan {
             } else {
                 bad_weather(random)
             },
+            checkpoint_interval_bytes: usize::try_from(interval).unwrap_or(1 << 20),
+        }
+    }
+}
+
+impl Plan {
+    /// A run in which disks go back in time. Again and again a minority is cut off while the others agree on something; the
+    /// disk of one of those goes back to before, and with those who were away it is a majority that knows nothing of it.
+    /// The others come back, some of them through a crash.
+    pub(crate) fn with_rewinds(random: &mut Random, nodes: &[NodeId]) -> Self {
+        let until = random.between(8, 16) * SECOND;
+        let mut faults = Vec::new();
+        let mut time = SECOND;
+        while time < until {
+            time += random.between(200, 1500) * MILLI;
+            let mut rest = nodes.to_vec();
+            let mut draw_one = |random: &mut Random| {
+                let at = usize::try_from(random.below(rest.len() as u64)).unwrap_or(0);
+                rest.swap_remove(at)
+            };
+            let old = draw_one(random);
+            let away: Vec<NodeId> = (0..nodes.len() / 2).map(|_| draw_one(random)).collect();
+            faults.push((time, Fault::CopyDisk(old)));
+            time += random.between(0, 800) * MILLI;
+            faults.extend(away.iter().map(|node| (time, Fault::Isolate(*node))));
+            time += random.between(300, 2000) * MILLI;
+            let back = random.between(10, 200) * MILLI;
+            faults.extend([(time, Fault::Rewind(old, back)), (time, Fault::Heal)]);
+            for witness in &rest {
+                faults.push((time, Fault::Isolate(*witness)));
+                let long = random.between(500, 2500) * MILLI;
+                match random.below(4) {
+                    0 => faults.push((time, Fault::Kill(*witness, long))),
+                    1 => faults.push((time, Fault::PowerLoss(*witness, long))),
+                    _ => {}
+                }
+            }
+            if random.per_mille(500) {
+                let kind = random.pick(&REWIND_KINDS).copied().unwrap_or(0);
+                faults.push((time + random.between(0, 2000) * MILLI, draw(kind, random, nodes)));
+            }
+            time += random.between(800, 3000) * MILLI;
+            faults.push((time, Fault::Heal));
+        }
+        faults.sort_by_key(|(time, _)| *time);
+        faults.retain(|(time, _)| *time < until);
+        let interval = if random.per_mille(600) { random.between(4 << 10, 64 << 10) } else { 8 << 20 };
+        Self {
+            until,
+            faults,
+            weather: Weather::FAIR,
             checkpoint_interval_bytes: usize::try_from(interval).unwrap_or(1 << 20),
         }
     }

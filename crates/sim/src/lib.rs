@@ -29,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use bezant_consensus::EngineKind;
 pub use bug::Bug;
+pub use faults::REWIND_NAMES;
 pub use trace::{Drawing, LaneState, Trace, TraceWindow};
 use world::World;
 
@@ -41,6 +42,9 @@ pub struct SimOptions {
     pub engine: EngineKind,
     /// A mistake to be found.
     pub bug: Option<Bug>,
+    /// Disks go back in time: what was acknowledged may be lost then, but not in silence. Such a run has faults and checkers
+    /// of its own.
+    pub rewinds: bool,
 }
 
 /// What a run without a failure did.
@@ -62,6 +66,10 @@ pub struct SimReport {
     pub repairs: u64,
     /// Steps that an operator made: a node added, promoted or removed, a disk lost, the lead moved.
     pub operator_steps: u64,
+    /// Replicas that stopped, for they knew more than those who went on.
+    pub stops: u64,
+    /// Acknowledged writes that are not in the log at the end.
+    pub lost: u64,
     /// How often each kind of fault had an effect, 0 times too; a cut has one with every message that it stops.
     pub faults: BTreeMap<&'static str, u64>,
     /// Checksum of events and last state: equal for equal seeds.

@@ -7,7 +7,7 @@ fn options(seed: u64, bug: Option<Bug>) -> SimOptions {
 }
 
 const fn with(engine: EngineKind, seed: u64, bug: Option<Bug>) -> SimOptions {
-    SimOptions { seed, engine, bug }
+    SimOptions { seed, engine, bug, rewinds: false }
 }
 
 #[test]
@@ -51,6 +51,7 @@ const NOT_DURABLE: &str = "a checkpoint holds what the log has made durable";
 const TIME_WENT_BACK: &str = "time never goes back";
 const OVERFLOW: &str = "attempt to subtract with overflow";
 const NO_CAUSE: &str = "no fault is to blame";
+const IN_SILENCE: &str = "given up in silence";
 
 /// Where replicas have different states: whoever looks first.
 const STATES: &[&str] =
@@ -59,7 +60,7 @@ const STATES: &[&str] =
 const LOGS: &[&str] = &[AGREEMENT, PAST_READ, BEHIND, NO_PROGRESS];
 
 /// Every mistake made on purpose, how many seeds it takes at the most, and which checkers may speak.
-const FOUND_WITHIN: [(Bug, u64, &[&str]); 12] = [
+const FOUND_WITHIN: [(Bug, u64, &[&str]); 13] = [
     (Bug::AcknowledgeBeforeFsync, 10, &[NOT_DURABLE, AGREEMENT]),
     (Bug::IgnoreFailedFsync, 400, &[AGREEMENT, BEHIND, PAST_READ, NO_CAUSE]),
     (Bug::ForgetVote, 600, &[ONE_OWNER, AGREEMENT]),
@@ -72,6 +73,7 @@ const FOUND_WITHIN: [(Bug, u64, &[&str]); 12] = [
     (Bug::VoteAfterDamage, 100, LOGS),
     (Bug::CheckpointWithoutSessions, 10, STATES),
     (Bug::CheckpointWithoutIds, 10, STATES),
+    (Bug::IgnoreFloor, 20, &[IN_SILENCE]),
 ];
 
 /// Finds every mistake, and by a checker that is there for it.
@@ -109,4 +111,31 @@ fn some_seeds_break_nothing_with_paxos() {
 #[test]
 fn every_mistake_on_purpose_is_found_with_paxos() {
     check_all_are_found(EngineKind::Paxos);
+}
+
+/// Where disks go back in time, somebody stops and says so, and nothing is lost in silence.
+#[track_caller]
+fn check_rewinds(engine: EngineKind) {
+    let (mut stops, mut lost) = (0, 0);
+    for seed in 0..40 {
+        match simulate(SimOptions { rewinds: true, ..with(engine, seed, None) }) {
+            Ok(report) => {
+                stops += report.stops;
+                lost += report.lost;
+            }
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    assert!(stops > 0, "replicas stopped");
+    assert!(lost > 0, "acknowledged writes were lost: without that nothing was tried");
+}
+
+#[test]
+fn disks_that_go_back_in_time_lose_nothing_in_silence() {
+    check_rewinds(EngineKind::Raft);
+}
+
+#[test]
+fn disks_that_go_back_in_time_lose_nothing_in_silence_with_paxos() {
+    check_rewinds(EngineKind::Paxos);
 }

@@ -1,5 +1,5 @@
 //! Small records that are replaced as a whole: the vote, who the node is, who the others are, a change of the log
-//! under way, damage.
+//! under way, damage, what is known to be committed and contradicted, the terms of the committed log.
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
 //! and given the name: a crash leaves the old record or the new one. One that is not what was written is an
@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic "BZNTREC" and a zero |
 //! | 8 | 4 | format version |
-//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history, 5 members |
+//! | 12 | 4 | kind: 1 vote, 2 identity, 3 change of the log, 4 damage of the history, 5 members, 6 conflict, 7 terms |
 //! | 16 | 4 | bytes of content |
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
@@ -18,7 +18,7 @@
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
-use bezant_consensus::{EngineKind, Members, Vote};
+use bezant_consensus::{Conflict, EngineKind, Members, Terms, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 use thiserror::Error;
 
@@ -74,6 +74,8 @@ pub(crate) enum RecordKind {
     Rewrite = 3,
     Damage = 4,
     Members = 5,
+    Conflict = 6,
+    Terms = 7,
 }
 
 impl RecordKind {
@@ -84,6 +86,8 @@ impl RecordKind {
             Self::Rewrite => "log-rewrite.bzr",
             Self::Damage => "damage.bzr",
             Self::Members => "members.bzm",
+            Self::Conflict => "conflict.bzr",
+            Self::Terms => "terms.bzr",
         }
     }
 
@@ -94,6 +98,8 @@ impl RecordKind {
             Self::Rewrite => "log-rewrite.tmp",
             Self::Damage => "damage.tmp",
             Self::Members => "members.tmp",
+            Self::Conflict => "conflict.tmp",
+            Self::Terms => "terms.tmp",
         }
     }
 }
@@ -246,6 +252,31 @@ pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
 /// Replaces who takes part in the cluster; it is durable on return.
 pub fn store_members(disk: &dyn Disk, members: &Members) -> Result<(), RecordError> {
     store(disk, RecordKind::Members, &members.encode())
+}
+
+/// Reads why this replica has stopped; `None` when it has not. What is damaged is an error: the replica would take part again.
+pub fn load_conflict(disk: &dyn Disk) -> Result<Option<Conflict>, RecordError> {
+    let Some(content) = load(disk, RecordKind::Conflict)? else { return Ok(None) };
+    let conflict = Conflict::decode(&content);
+    conflict.map(Some).ok_or_else(|| damaged(RecordKind::Conflict, "it is no conflict"))
+}
+
+/// Notes why this replica has stopped: it comes back so. Durable on return.
+pub fn store_conflict(disk: &dyn Disk, conflict: &Conflict) -> Result<(), RecordError> {
+    store(disk, RecordKind::Conflict, &conflict.encode())
+}
+
+/// Reads the terms of the committed log, at least up to the newest checkpoint; empty when nobody has written them yet.
+pub fn load_terms(disk: &dyn Disk) -> Result<Terms, RecordError> {
+    let Some(content) = load(disk, RecordKind::Terms)? else { return Ok(Terms::default()) };
+    let mut rest = content.as_slice();
+    let terms = Terms::decode(&mut rest).filter(|_| rest.is_empty());
+    terms.ok_or_else(|| damaged(RecordKind::Terms, "it is no list of terms"))
+}
+
+/// Replaces the terms of the committed log, before a checkpoint of them is durable; durable on return.
+pub fn store_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), RecordError> {
+    store(disk, RecordKind::Terms, &terms.encode())
 }
 
 impl Identity {

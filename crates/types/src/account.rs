@@ -230,6 +230,53 @@ pub struct Chain {
     pub head: Head,
 }
 
+impl AccountView {
+    /// The most that one debit may take now, in minor units: minimum, flags and what is reserved counted. `None` = no
+    /// rule of this account limits it.
+    pub fn available(&self) -> Option<u128> {
+        let account = &self.account;
+        if account.flags.contains(AccountFlags::CLOSED) {
+            return Some(0);
+        }
+        let debits = account.debits_posted.saturating_add(account.debits_pending);
+        let by_flag = account
+            .flags
+            .contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS)
+            .then(|| account.credits_posted.saturating_sub(debits));
+        let by_minimum = (self.bounds.minimum != i128::MIN)
+            .then(|| room(account.credits_posted, debits, self.bounds.minimum));
+        by_flag.into_iter().chain(by_minimum).min()
+    }
+
+    /// The most that one credit may bring now, in the same way: maximum, flags and what is reserved counted.
+    pub fn receivable(&self) -> Option<u128> {
+        let account = &self.account;
+        if account.flags.contains(AccountFlags::CLOSED) {
+            return Some(0);
+        }
+        let credits = account.credits_posted.saturating_add(account.credits_pending);
+        let by_flag = account
+            .flags
+            .contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS)
+            .then(|| account.debits_posted.saturating_sub(credits));
+        // The same with both sides exchanged: -maximum is the least of debits minus credits.
+        let by_maximum = (self.bounds.maximum != i128::MAX)
+            .then(|| room(account.debits_posted, credits, self.bounds.maximum.saturating_neg()));
+        by_flag.into_iter().chain(by_maximum).min()
+    }
+}
+
+/// `plus - minus - minimum`; 0 where that is negative.
+fn room(plus: u128, minus: u128, minimum: i128) -> u128 {
+    let size = minimum.unsigned_abs();
+    if minimum < 0 {
+        // Nothing is lost where the sum does not fit: no amount is larger.
+        plus.saturating_add(size).saturating_sub(minus)
+    } else {
+        plus.saturating_sub(minus).saturating_sub(size)
+    }
+}
+
 /// An account as a lookup shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AccountView {
@@ -243,4 +290,62 @@ pub struct AccountView {
     pub spends: Chain,
     /// Transfers that credit it.
     pub receipts: Chain,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(flags: AccountFlags, bounds: Bounds) -> AccountView {
+        let account = Account {
+            debits_pending: 5,
+            debits_posted: 20,
+            credits_pending: 7,
+            credits_posted: 100,
+            flags,
+            ..Account::default()
+        };
+        AccountView { account, bounds, ..AccountView::default() }
+    }
+
+    #[test]
+    fn what_is_available_counts_bounds_flags_and_reserves() {
+        let none = AccountFlags::NONE;
+        let minimum = |minimum| Bounds { minimum, ..Bounds::NONE };
+        assert_eq!(view(none, Bounds::NONE).available(), None);
+        assert_eq!(view(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS, Bounds::NONE).available(), Some(75));
+        assert_eq!(view(none, minimum(0)).available(), Some(75));
+        assert_eq!(view(none, minimum(-50)).available(), Some(125));
+        assert_eq!(view(none, minimum(70)).available(), Some(5));
+        assert_eq!(view(none, minimum(80)).available(), Some(0));
+        assert_eq!(view(none, minimum(i128::MIN + 1)).available(), Some(i128::MAX.unsigned_abs() + 75));
+        let flag = AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS;
+        assert_eq!(view(flag, minimum(-50)).available(), Some(75), "the tighter one counts");
+        assert_eq!(view(AccountFlags::CLOSED, Bounds::NONE).available(), Some(0));
+    }
+
+    #[test]
+    fn what_is_receivable_mirrors_it() {
+        let maximum = |maximum| Bounds { maximum, ..Bounds::NONE };
+        assert_eq!(view(AccountFlags::NONE, Bounds::NONE).receivable(), None);
+        // 100 + 7 - 20 = 87 are credited or on their way.
+        assert_eq!(view(AccountFlags::NONE, maximum(100)).receivable(), Some(13));
+        assert_eq!(view(AccountFlags::NONE, maximum(80)).receivable(), Some(0));
+        assert_eq!(view(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS, Bounds::NONE).receivable(), Some(0));
+    }
+
+    #[test]
+    fn what_is_available_is_what_the_bounds_allow() {
+        for minimum in [-50, 0, 70, 80] {
+            let bounds = Bounds { minimum, ..Bounds::NONE };
+            let view = view(AccountFlags::NONE, bounds);
+            let available = view.available().unwrap();
+            let after = |more: u128| Balances {
+                debits_posted: view.account.debits_posted + available + more,
+                ..view.account.balances()
+            };
+            assert!(available == 0 || !bounds.is_under_minimum(&after(0)), "{minimum}");
+            assert!(bounds.is_under_minimum(&after(1)), "{minimum}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use alloc::string::{String, ToString};
 
-use crate::{LedgerNumber, limits};
+use crate::{LedgerNumber, Total, limits};
 
 /// Code of an asset, such as `EUR` or `POINTS`: 1 to 16 upper-case letters, digits, `_`, `-` or `.`, letter first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +73,13 @@ pub enum AssetError {
     Code,
     /// Not digits with at most one decimal point between them.
     Amount,
-    /// More digits behind the decimal point than the asset has.
+    /// Begins with a sign: an amount has none.
+    Sign,
+    /// Holds a character that some people group digits by, or write for the decimal point: `,`, `_`, `'`, a space.
+    Separator,
+    /// Ends in its decimal point, as a number does that was cut off.
+    OpenPoint,
+    /// More digits after the decimal point than the asset has, zeros or not: `3.000` EUR may be meant as 3,000.
     TooPrecise,
     /// Does not fit in 128 bits.
     TooLarge,
@@ -84,13 +90,56 @@ impl fmt::Display for AssetError {
         formatter.write_str(match self {
             Self::Code => "an asset's code is 1 to 16 upper-case letters, digits, '_', '-' or '.', and begins with a letter",
             Self::Amount => "an amount is digits with at most one decimal point, such as 10.50",
-            Self::TooPrecise => "the amount has more digits behind the decimal point than its asset",
+            Self::Sign => "an amount has no sign: write the digits alone",
+            Self::Separator => {
+                "digits stand together, and the decimal point is a point: write 1000.50 for one thousand and a half"
+            }
+            Self::OpenPoint => "digits are missing after the decimal point: write 7 or 7.00",
+            Self::TooPrecise => {
+                "the amount has more digits after the decimal point than its asset, and zeros count: for a whole \
+                 number write no point"
+            }
             Self::TooLarge => "the amount does not fit in 128 bits",
         })
     }
 }
 
 impl core::error::Error for AssetError {}
+
+/// Reads an amount with at most `scale` digits after its decimal point into minor units; 0 = whole minor units.
+///
+/// The one parser of amounts that people write. It never rounds and never guesses: digits beyond the scale are
+/// refused even if they are zeros, since `3.000` is three to one reader and three thousand to another.
+pub fn parse_amount(text: &str, scale: u8) -> Result<u128, AssetError> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    check_amount(text, whole, fraction)?;
+    let scale = usize::from(scale);
+    let zeros = scale.checked_sub(fraction.len()).ok_or(AssetError::TooPrecise)?;
+    whole
+        .bytes()
+        .chain(fraction.bytes())
+        .chain(core::iter::repeat_n(b'0', zeros))
+        .try_fold(0_u128, |sum, digit| sum.checked_mul(10)?.checked_add(u128::from(digit - b'0')))
+        .ok_or(AssetError::TooLarge)
+}
+
+/// An error unless the parts of `text` around its first point are digits.
+fn check_amount(text: &str, whole: &str, fraction: &str) -> Result<(), AssetError> {
+    let is_separator = |letter: char| ",_'’".contains(letter) || letter.is_whitespace();
+    if text.starts_with(['+', '-', '\u{2212}']) {
+        Err(AssetError::Sign)
+    } else if text.contains(is_separator) {
+        Err(AssetError::Separator)
+    } else if !whole.bytes().chain(fraction.bytes()).all(|digit| digit.is_ascii_digit()) {
+        Err(AssetError::Amount)
+    } else if fraction.is_empty() && text.ends_with('.') && !whole.is_empty() {
+        Err(AssetError::OpenPoint)
+    } else if whole.is_empty() && fraction.is_empty() {
+        Err(AssetError::Amount)
+    } else {
+        Ok(())
+    }
+}
 
 /// A ledger number, the code that people know it by, and its scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,32 +153,19 @@ pub struct Asset {
 }
 
 impl Asset {
-    /// Reads what people write (`10.50`, `10`, `.5`) into minor units. Never rounds.
+    /// Reads what people write (`10.50`, `10`, `.5`) into minor units, as [`parse_amount`] does.
     pub fn parse(&self, text: &str) -> Result<u128, AssetError> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        if whole.is_empty() && fraction.is_empty() {
-            return Err(AssetError::Amount);
-        }
-        if !whole.bytes().chain(fraction.bytes()).all(|digit| digit.is_ascii_digit()) {
-            return Err(AssetError::Amount);
-        }
-        let scale = usize::from(self.scale);
-        let fraction = if fraction.len() > scale { fraction.trim_end_matches('0') } else { fraction };
-        if fraction.len() > scale {
-            return Err(AssetError::TooPrecise);
-        }
-        let zeros = scale - fraction.len();
-        whole
-            .bytes()
-            .chain(fraction.bytes())
-            .chain(core::iter::repeat_n(b'0', zeros))
-            .try_fold(0_u128, |sum, digit| sum.checked_mul(10)?.checked_add(u128::from(digit - b'0')))
-            .ok_or(AssetError::TooLarge)
+        parse_amount(text, self.scale)
     }
 
     /// Writes minor units as people read them: 1050 with scale 2 is `10.50`.
     pub fn format(&self, amount: u128) -> String {
-        let digits = amount.to_string();
+        self.format_total(Total::from(amount))
+    }
+
+    /// Writes a sum of amounts in the same way.
+    pub fn format_total(&self, total: Total) -> String {
+        let digits = total.to_string();
         let scale = usize::from(self.scale);
         if scale == 0 {
             return digits;
@@ -159,7 +195,7 @@ mod tests {
     #[test]
     fn amounts_read_and_write_without_loss() {
         for (text, amount) in
-            [("10.50", 1050), ("0.01", 1), (".5", 50), ("7", 700), ("7.", 700), ("1.2300", 123), ("0", 0)]
+            [("10.50", 1050), ("0.01", 1), (".5", 50), ("7", 700), ("7.0", 700), ("007", 700), ("0", 0)]
         {
             assert_eq!(euro().parse(text), Ok(amount), "{text}");
         }
@@ -171,13 +207,24 @@ mod tests {
 
     #[test]
     fn wrong_amounts_say_why() {
-        assert_eq!(euro().parse("10.505"), Err(AssetError::TooPrecise));
-        assert_eq!(euro().parse("-1"), Err(AssetError::Amount));
-        assert_eq!(euro().parse("1.2.3"), Err(AssetError::Amount));
-        assert_eq!(euro().parse("."), Err(AssetError::Amount));
-        assert_eq!(euro().parse(""), Err(AssetError::Amount));
-        assert_eq!(euro().parse("1e3"), Err(AssetError::Amount));
-        assert_eq!(euro().parse("340282366920938463463374607431768211456"), Err(AssetError::TooLarge));
+        for (error, texts) in [
+            (AssetError::TooPrecise, &["10.505", "3.000", "0.000", "1.2300"][..]),
+            (AssetError::Sign, &["-1", "+5", "+", "-", "\u{2212}1", "+1,000"]),
+            (
+                AssetError::Separator,
+                &["1,50", "1_000", "1'000.50", "1 000", " 1", "1\u{a0}000", "1\t", "1.5\n"],
+            ),
+            (AssetError::OpenPoint, &["7."]),
+            (
+                AssetError::Amount,
+                &["1.2.3", ".", "", "1e3", "0x10", "1.-5", "ten", "\u{661}", "1\0", "NaN", "inf"],
+            ),
+            (AssetError::TooLarge, &["340282366920938463463374607431768211456"]),
+        ] {
+            texts.iter().for_each(|text| assert_eq!(euro().parse(text), Err(error), "{text:?}"));
+        }
+        assert_eq!(parse_amount("1.0", 0), Err(AssetError::TooPrecise), "whole minor units have no point");
+        assert_eq!(parse_amount("340282366920938463463374607431768211455", 0), Ok(u128::MAX));
     }
 
     #[test]

@@ -19,10 +19,11 @@ pub mod limits;
 mod movement;
 mod status;
 mod time;
+mod total;
 mod transfer;
 
 pub use account::{Account, AccountFlags, AccountView, Balances, Bounds, Chain, ChainSide};
-pub use asset::{Asset, AssetCode, AssetError};
+pub use asset::{Asset, AssetCode, AssetError, parse_amount};
 pub use fetch::{
     FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, Refusal, Resolution, RowBatch,
 };
@@ -38,4 +39,5 @@ pub use status::{
     AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, UnknownStatus,
 };
 pub use time::Nanos;
+pub use total::Total;
 pub use transfer::{Transfer, TransferFlags};

@@ -287,6 +287,8 @@ statuses! {
         ShardUnavailable = 1003 "shard_unavailable",
         /// The limit of unresolved pending transfers is reached: resolve some, then retry.
         TooManyPending = 1004 "too_many_pending",
+        /// The id stands for the Idempotency-Key of another request. Uses up the id.
+        IdempotencyKeyUsed = 1005 "idempotency_key_used",
     }
 }
 
@@ -341,6 +343,7 @@ impl CreateTransferStatus {
                 | Self::PrevHashMismatch
                 | Self::BalanceOutOfBounds
                 | Self::FencingTokenStale
+                | Self::IdempotencyKeyUsed
         )
     }
 }
@@ -376,6 +379,6 @@ mod tests {
     #[test]
     fn what_uses_up_an_id_is_what_may_pass() {
         let count = CreateTransferStatus::REFUSALS.iter().filter(|status| status.uses_up_id()).count();
-        assert_eq!(count, 10, "seven of the common model, three of ours");
+        assert_eq!(count, 11, "seven of the common model, four of ours");
     }
 }

@@ -114,7 +114,7 @@ fn run(input: &[u8]) {
         let Some(([number, count, switches, seconds], tail)) = rest.split_first_chunk() else { break };
         let number = number % 8;
         let number = if number == 7 { Operation::ChangeBounds as u16 } else { u16::from(number) + 1 };
-        let operation = Operation::from_number(number).expect("invariant: 1 to 7 and 12 are operations");
+        let operation = Operation::from_number(number).expect("invariant: 1 to 7 and 13 are operations");
         let size = operation.event_size();
         let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
         rest = tail;

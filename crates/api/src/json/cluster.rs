@@ -14,32 +14,43 @@ pub struct ClusterReply {
     pub role: String,
     /// False for a node that elects nobody, whatever its part: its disk is new or was damaged, and it lacks something
     /// yet, or it is a learner. Null = not known.
+    #[schema(required = true)]
     pub may_vote: Option<bool>,
     /// Why its folder takes part in nothing (any more); null = it does.
+    #[schema(required = true)]
     pub removed: Option<String>,
+    /// Why it has stopped: it knows log entries to be committed that the others lack; null = it has not.
+    pub stopped: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
+    #[schema(required = true)]
     pub leader: Option<u64>,
     /// The last log entry that is agreed, as far as this node knows.
     pub committed: u64,
     /// The last log entry that it has applied.
     pub applied: u64,
     /// The last entry behind which its state was found equal to that of others; null = none yet.
+    #[schema(required = true)]
     pub agreed: Option<u64>,
     /// Nodes that had that state, this one included.
     pub agreed_nodes: u32,
     /// Bytes of a checkpoint that it is fetching; null = it is fetching none.
+    #[schema(required = true)]
     pub install_bytes: Option<u64>,
     /// Of how many.
+    #[schema(required = true)]
     pub install_size: Option<u64>,
     /// Bytes that are left on its disk; null = not known.
+    #[schema(required = true)]
     pub disk_available: Option<u64>,
     /// Why it takes no writes; null = it does.
+    #[schema(required = true)]
     pub read_only: Option<String>,
     /// The log entry that made the nodes what they are; 0 = those with whom the cluster began.
     pub members_index: u64,
     /// What the cluster agrees with: raft or paxos; null for a node that is alone.
+    #[schema(required = true)]
     pub engine: Option<String>,
     /// All nodes; empty for one that is alone.
     pub nodes: Vec<ClusterNodeReply>,
@@ -57,10 +68,13 @@ pub struct ClusterNodeReply {
     /// True when the node that answers has a connection to it, or is it.
     pub connected: bool,
     /// The last log entry that it is known to have on disk; null = not known, for only the leader knows.
+    #[schema(required = true)]
     pub matched: Option<u64>,
     /// Its clock less that of the node that answers, in nanoseconds; null = not met yet.
+    #[schema(required = true)]
     pub clock_offset: Option<i64>,
     /// Why there is no connection to it, where one of the two refuses the other; null = none does.
+    #[schema(required = true)]
     pub refused: Option<String>,
 }
 
@@ -86,6 +100,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             role: reply.role,
             may_vote: reply.may_vote,
             removed: (!reply.removed.is_empty()).then_some(reply.removed),
+            stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

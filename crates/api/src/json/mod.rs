@@ -5,12 +5,14 @@
 //! refused by its name, and so is a number that should be a string. Every function here is pure and total.
 
 mod cluster;
+mod moment;
 mod number;
 mod query;
 mod reply;
 mod request;
 
 pub use cluster::{ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterNodeReply, ClusterReply};
+pub use moment::Moment;
 pub use number::{Amount, SignedAmount, Text64};
 pub use query::{
     AccountsQuery, EventsQuery, HistoryQuery, HoldsQuery, Paged, PagedHolds, Side, TransfersQuery,
@@ -18,7 +20,8 @@ pub use query::{
 };
 pub use reply::{
     AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BooksReply, BoundsReply, ChainReply,
-    ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TransferReply,
+    ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TotalsReply,
+    TransferReply,
 };
 pub use request::{
     AccountBody, AssetBody, Batch, BoundsBody, BoundsChangeBody, NameBody, ResolutionBody, TransferBody,

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! text {
-    ($(#[$doc:meta])* $name:ident($integer:ty) $pattern:literal $expecting:literal) => {
+    ($(#[$doc:meta])* $name:ident($integer:ty) $pattern:literal $size_max:literal $expecting:literal $example:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
         pub struct $name(pub $integer);
@@ -47,7 +47,9 @@ macro_rules! text {
                 ObjectBuilder::new()
                     .schema_type(SchemaType::Type(Type::String))
                     .pattern(Some($pattern))
+                    .max_length(Some($size_max))
                     .description(Some($expecting))
+                    .examples([$example])
                     .build()
                     .into()
             }
@@ -59,15 +61,15 @@ macro_rules! text {
 
 text! {
     /// An id, a key or an amount of minor units: 0 to 2^128 - 1.
-    Amount(u128) "^[0-9]{1,39}$" "a string of digits, such as \"1050\", of at most 128 bits"
+    Amount(u128) "^[0-9]+$" 39 "a string of digits, such as \"1050\", of at most 128 bits" "1050"
 }
 text! {
     /// A balance or a bound in minor units: -2^127 to 2^127 - 1.
-    SignedAmount(i128) "^-?[0-9]{1,39}$" "a string of digits, such as \"-50000\", of at most 128 bits"
+    SignedAmount(i128) "^-?[0-9]+$" 40 "a string of digits, such as \"-50000\", of at most 128 bits" "-50000"
 }
 text! {
     /// A key or a timestamp in nanoseconds since the Unix epoch: 0 to 2^64 - 1.
-    Text64(u64) "^[0-9]{1,20}$" "a string of digits, such as \"1700000000000000000\", of at most 64 bits"
+    Text64(u64) "^[0-9]+$" 20 "a string of digits, such as \"1700000000000000000\", of at most 64 bits" "1700000000000000000"
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ use bezant_types::{
     AccountFilter, AccountFilterFlags, AccountId, HoldFilter, HoldPlace, LedgerNumber, Nanos, QueryFilter,
     Transfer,
 };
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
+use super::moment::Moment;
 use super::number::{Amount, Text64};
 use crate::cursor::{self, CursorError, Fingerprint};
 use crate::error::{ErrorCode, Failure, Violation};
-use crate::message::timestamps;
 
 /// Rows of a page unless told.
 const LIMIT_DEFAULT: u32 = 100;
@@ -56,6 +57,10 @@ pub struct AccountsQuery {
     pub timestamp_min: Text64,
     /// Not newer; nanoseconds since the Unix epoch, inclusive.
     pub timestamp_max: Text64,
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    pub since: Option<Moment>,
+    /// Before this moment, exclusive; written as `since`.
+    pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
     /// Rows of a page, 1 to 1000; 100 unless told.
@@ -86,6 +91,10 @@ pub struct HistoryQuery {
     pub timestamp_min: Text64,
     /// Not newer; nanoseconds since the Unix epoch, inclusive.
     pub timestamp_max: Text64,
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    pub since: Option<Moment>,
+    /// Before this moment, exclusive; written as `since`.
+    pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
     /// Rows of a page, 1 to 1000; 100 unless told.
@@ -112,12 +121,19 @@ pub struct HoldsQuery {
 pub struct EventsQuery {
     /// The first position wanted. Left out: a page begins at 0, a stream with what is new.
     pub from: Option<u64>,
+    /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time with an
+    /// offset.
+    pub since: Option<Moment>,
     /// Rows of a page, 1 to 1000; 100 unless told.
     pub limit: Option<u32>,
 }
 
 /// Reads the parameters of a list.
 pub fn parse_query<Query: DeserializeOwned>(text: &str) -> Result<Query, Failure> {
+    if let Some(pair) = text.split('&').find(|pair| percent_decode_str(pair).decode_utf8().is_err()) {
+        let detail = format!("{pair}: the bytes are not UTF-8, as every parameter is");
+        return Err(Failure::new(ErrorCode::InvalidQuery, detail));
+    }
     serde_urlencoded::from_str(text).map_err(|error| {
         // The reader does not say where it was: every parameter may stand alone, so that one is found which fails.
         let wrong =
@@ -176,18 +192,20 @@ impl<Filter> Paged<Filter> {
 impl AccountsQuery {
     /// The filter of one page of `list`; `ledger` is that of the asset, where one is named.
     pub fn paged(&self, list: &str, ledger: LedgerNumber) -> Result<Paged<QueryFilter>, Failure> {
+        let (timestamp_min, timestamp_max) =
+            range((self.timestamp_min, self.timestamp_max), (self.since, self.until))?;
         let mut filter = QueryFilter {
             user_data_128: self.user_data_128.0,
             user_data_64: self.user_data_64.0,
             user_data_32: self.user_data_32,
             ledger,
             code: self.code,
-            timestamp_min: Nanos(self.timestamp_min.0),
-            timestamp_max: Nanos(self.timestamp_max.0),
+            timestamp_min,
+            timestamp_max,
             limit: 1,
             reversed: self.reversed,
         };
-        check_range(filter.is_valid(), filter.timestamp_min, filter.timestamp_max)?;
+        check_range(self.timestamp_min, self.timestamp_max, filter.is_valid())?;
         let fingerprint = Fingerprint::of(list, &[&query_filter_to_bytes(&filter)]);
         let limit = limit(self.limit)?;
         filter.limit = limit + 1;
@@ -200,14 +218,16 @@ impl AccountsQuery {
 impl HistoryQuery {
     /// The filter of one page of `list`.
     pub fn paged(&self, list: &str, account_id: AccountId) -> Result<Paged<AccountFilter>, Failure> {
+        let (timestamp_min, timestamp_max) =
+            range((self.timestamp_min, self.timestamp_max), (self.since, self.until))?;
         let mut filter = AccountFilter {
             account_id,
             user_data_128: self.user_data_128.0,
             user_data_64: self.user_data_64.0,
             user_data_32: self.user_data_32,
             code: self.code,
-            timestamp_min: Nanos(self.timestamp_min.0),
-            timestamp_max: Nanos(self.timestamp_max.0),
+            timestamp_min,
+            timestamp_max,
             limit: 1,
             flags: AccountFilterFlags {
                 debits: self.side != Side::Credits,
@@ -215,7 +235,7 @@ impl HistoryQuery {
                 reversed: self.reversed,
             },
         };
-        check_range(filter.is_valid(), filter.timestamp_min, filter.timestamp_max)?;
+        check_range(self.timestamp_min, self.timestamp_max, filter.is_valid())?;
         let fingerprint = Fingerprint::of(list, &[&account_filter_to_bytes(&filter)]);
         let limit = limit(self.limit)?;
         filter.limit = limit + 1;
@@ -262,7 +282,41 @@ impl PagedHolds {
     }
 }
 
+/// First and last timestamp, inclusive, of what may be said in timestamps or in moments, but not in both.
+fn range(
+    (min, max): (Text64, Text64),
+    (since, until): (Option<Moment>, Option<Moment>),
+) -> Result<(Nanos, Nanos), Failure> {
+    let twice = |name: &str, other: &str| {
+        let what = format!("say {name} or {other}, not both");
+        let violations = vec![Violation::new(name, what.clone())];
+        Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) }
+    };
+    let min = match since {
+        Some(_) if min.0 != 0 => return Err(twice("since", "timestamp_min")),
+        Some(since) => since.0,
+        None => Nanos(min.0),
+    };
+    let max = match until {
+        Some(_) if max.0 != 0 => return Err(twice("until", "timestamp_max")),
+        // A moment is never 0, and a maximum of 0 would stand for no end.
+        Some(until) => Nanos(until.0.0 - 1),
+        None => Nanos(max.0),
+    };
+    Ok((min, max))
+}
+
 impl EventsQuery {
+    /// The moment that takes the place of a position; an error where both are said.
+    pub fn since(&self) -> Result<Option<Nanos>, Failure> {
+        if self.from.is_some() && self.since.is_some() {
+            let what = "say from or since, not both";
+            let violations = vec![Violation::new("since", what)];
+            return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
+        }
+        Ok(self.since.map(|since| since.0))
+    }
+
     /// Rows of the page that was asked for.
     pub fn limit(&self) -> Result<u32, Failure> {
         limit(self.limit)
@@ -273,13 +327,39 @@ fn row_count(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-fn check_range(is_valid: bool, min: Nanos, max: Nanos) -> Result<(), Failure> {
-    if is_valid {
-        return Ok(());
+/// Says what is wrong with a range of timestamps; `is_valid` is the filter's own word on it.
+fn check_range(min: Text64, max: Text64, is_valid: bool) -> Result<(), Failure> {
+    let refuse = |detail: String| Err(Failure::new(ErrorCode::InvalidQuery, detail));
+    for (name, timestamp) in [("timestamp_min", min.0), ("timestamp_max", max.0)] {
+        if timestamp == u64::MAX {
+            return refuse(format!("{name} is 2^64 - 1, which no timestamp is: leave it out for no limit"));
+        }
+        if timestamp > Nanos::MAX.0 {
+            return refuse(format!("{name} is above 2^63 - 1, the last moment that a timestamp can be"));
+        }
+        if let Some((unit, factor)) = other_unit(timestamp) {
+            let nanos = timestamp.saturating_mul(factor);
+            return refuse(format!(
+                "{name}={timestamp} looks like {unit}: timestamps are nanoseconds since the Unix epoch, {nanos}"
+            ));
+        }
     }
-    let violation = timestamps(min, max);
-    let detail = format!("{} {}", violation.field, violation.description);
-    Err(Failure { violations: vec![violation], ..Failure::new(ErrorCode::InvalidQuery, detail) })
+    if max.0 != 0 && min > max {
+        return refuse("timestamp_min is above timestamp_max: nothing lies between them".to_owned());
+    }
+    if is_valid { Ok(()) } else { refuse("no timestamp lies in that range".to_owned()) }
+}
+
+/// The unit in which a timestamp was meant, and its nanoseconds, when it lies in the years 2000 to 2100 in that unit.
+/// In nanoseconds it would be one of the first weeks of 1970.
+fn other_unit(timestamp: u64) -> Option<(&'static str, u64)> {
+    const YEARS: std::ops::Range<u64> = 946_684_800..4_102_444_800;
+    [("seconds", 1_000_000_000), ("milliseconds", 1_000_000), ("microseconds", 1_000)].into_iter().find(
+        |(_, factor)| {
+            let seconds = u128::from(timestamp) * u128::from(*factor) / 1_000_000_000;
+            u64::try_from(seconds).is_ok_and(|seconds| YEARS.contains(&seconds))
+        },
+    )
 }
 
 /// Narrows the range of timestamps to what the pages before did not show.
@@ -335,10 +415,15 @@ mod tests {
             timestamp_max: Text64(max),
             ..AccountsQuery::default()
         };
-        for (query, field) in [(query(0, 1 << 63), "timestamp_max"), (query(u64::MAX, 0), "timestamp_min")] {
+        for (query, field) in
+            [(query(0, 1 << 63), "timestamp_max"), (query(u64::MAX - 1, 0), "timestamp_min")]
+        {
             let failure = query.paged("accounts", LedgerNumber(0)).unwrap_err();
-            assert_eq!(failure.violations[0].field, field);
-            assert!(failure.detail.contains("at most 2^63 - 1"), "{}", failure.detail);
+            assert!(
+                failure.detail.starts_with(field) && failure.detail.contains("2^63 - 1"),
+                "{}",
+                failure.detail
+            );
         }
         assert!(query(0, (1 << 63) - 1).paged("accounts", LedgerNumber(0)).is_ok());
     }
@@ -382,11 +467,57 @@ mod tests {
     }
 
     #[test]
+    fn a_range_is_said_in_moments_or_in_timestamps() {
+        let query: HistoryQuery =
+            parse_query("since=2026-11-01&until=2026-11-01T01%3A00%3A00%2B01%3A00").unwrap();
+        assert_eq!(query.paged("history", AccountId(1)).unwrap_err().code, ErrorCode::InvalidQuery, "empty");
+        let query: HistoryQuery = parse_query("since=2026-11-01&until=2026-12-01").unwrap();
+        let filter = query.paged("history", AccountId(1)).unwrap().filter;
+        let (november, december) = (1_793_491_200_000_000_000, 1_796_083_200_000_000_000);
+        assert_eq!((filter.timestamp_min, filter.timestamp_max), (Nanos(november), Nanos(december - 1)));
+        let query: AccountsQuery = parse_query("since=2026-11-01&timestamp_min=1").unwrap();
+        let failure = query.paged("accounts", LedgerNumber(0)).unwrap_err();
+        assert_eq!(failure.violations, [Violation::new("since", "say since or timestamp_min, not both")]);
+        let failure = parse_query::<AccountsQuery>("since=01.11.2026").unwrap_err();
+        assert!(failure.detail.contains("2026-11-01T09:30:00Z"), "{}", failure.detail);
+        assert!(parse_query::<EventsQuery>("since=1793491200").is_err(), "seconds are not nanoseconds");
+        let query: EventsQuery = parse_query("since=2026-11-01&from=3").unwrap();
+        assert!(query.since().is_err());
+    }
+
+    #[test]
     fn limits_and_ranges_are_checked() {
         let query = AccountsQuery { limit: Some(1001), ..AccountsQuery::default() };
         assert_eq!(query.paged("accounts", LedgerNumber(0)).unwrap_err().code, ErrorCode::InvalidQuery);
         let query =
             HistoryQuery { timestamp_min: Text64(2), timestamp_max: Text64(1), ..HistoryQuery::default() };
         assert_eq!(query.paged("history", AccountId(1)).unwrap_err().code, ErrorCode::InvalidQuery);
+        let refused = |min, max| {
+            let query = AccountsQuery {
+                timestamp_min: Text64(min),
+                timestamp_max: Text64(max),
+                ..AccountsQuery::default()
+            };
+            query.paged("accounts", LedgerNumber(0)).unwrap_err().detail
+        };
+        assert!(refused(2, 1).contains("timestamp_min is above"));
+        assert!(refused(0, u64::MAX).contains("timestamp_max is 2^64 - 1"));
+        for (min, unit) in [
+            (1_763_683_200, "seconds"),
+            (1_763_683_200_000, "milliseconds"),
+            (1_763_683_200_000_000, "microseconds"),
+        ] {
+            let detail = refused(min, 0);
+            assert!(detail.contains(&format!("={min} looks like {unit}")), "{detail}");
+            assert!(detail.ends_with("1763683200000000000"), "{detail}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_said_to_be_none() {
+        let failure = parse_query::<AccountsQuery>("limit=1&asset=%ff").unwrap_err();
+        assert_eq!(failure.code, ErrorCode::InvalidQuery);
+        assert!(failure.detail.starts_with("asset=%ff: the bytes are not UTF-8"), "{}", failure.detail);
+        assert!(parse_query::<AccountsQuery>("asset=%E2%82%AC").is_ok());
     }
 }

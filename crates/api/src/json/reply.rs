@@ -20,6 +20,7 @@ pub struct Page<Row: ToSchema> {
     /// In the order that was asked for.
     pub items: Vec<Row>,
     /// Send it as `cursor`, with all other parameters as they were, for the next page; null = the end.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
@@ -65,8 +66,10 @@ impl BalancesReply {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BoundsReply {
     /// Least balance.
+    #[schema(required = true)]
     pub minimum: Option<SignedAmount>,
     /// Greatest balance.
+    #[schema(required = true)]
     pub maximum: Option<SignedAmount>,
 }
 
@@ -100,10 +103,12 @@ pub struct AccountReply {
     /// Its id.
     pub id: Amount,
     /// Its unique name; null = none.
+    #[schema(required = true)]
     pub name: Option<String>,
     /// Which asset.
     pub ledger: u32,
     /// The asset's code; null = the ledger has none.
+    #[schema(required = true)]
     pub asset: Option<String>,
     /// The client's category.
     pub code: u16,
@@ -111,6 +116,12 @@ pub struct AccountReply {
     pub flags: Vec<&'static str>,
     /// What it owes and owns.
     pub balances: BalancesReply,
+    /// The most that one debit may take now, in minor units: bounds, flags and what is reserved counted; null = no rule
+    /// of this account limits it.
+    pub available: Option<Amount>,
+    /// The same as people read it, `10.50 EUR`; left out where nothing limits it, or the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_display: Option<String>,
     /// Least and greatest balance.
     pub bounds: BoundsReply,
     /// The client's own key.
@@ -131,8 +142,11 @@ impl AccountReply {
     /// An account as JSON.
     pub fn new(view: AccountView, assets: &AssetBook) -> Self {
         let account = view.account;
+        let available = view.available();
         Self {
             id: Amount(account.id.0),
+            available: available.map(Amount),
+            available_display: available.and_then(|amount| assets.display(account.ledger, amount)),
             name: Some(view.name).filter(|name| !name.is_empty()),
             ledger: account.ledger.0,
             asset: assets.of(account.ledger).map(|asset| asset.code.to_string()),
@@ -347,28 +361,50 @@ pub struct LedgerReply {
     /// Which.
     pub ledger: u32,
     /// The asset's code; null = the ledger has none.
+    #[schema(required = true)]
     pub asset: Option<String>,
     /// How many accounts.
     pub accounts: u64,
     /// Sums, in minor units.
-    pub balances: BalancesReply,
+    pub balances: TotalsReply,
+}
+
+/// Sums over the accounts of a ledger: each may be more than one account can hold.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TotalsReply {
+    /// Reserved debits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub debits_pending: String,
+    /// Posted debits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub debits_posted: String,
+    /// Reserved credits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub credits_pending: String,
+    /// Posted credits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub credits_posted: String,
+    /// Posted credits minus posted debits, `0.00 EUR`; left out where the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
 }
 
 impl BooksReply {
     /// The books as JSON.
     pub fn new(books: &Books, assets: &AssetBook) -> Self {
         let row = |totals: &LedgerTotals| {
-            let balances = Balances {
-                debits_pending: totals.debits_pending,
-                debits_posted: totals.debits_posted,
-                credits_pending: totals.credits_pending,
-                credits_posted: totals.credits_posted,
+            let balances = TotalsReply {
+                debits_pending: totals.debits_pending.to_string(),
+                debits_posted: totals.debits_posted.to_string(),
+                credits_pending: totals.credits_pending.to_string(),
+                credits_posted: totals.credits_posted.to_string(),
+                display: difference(totals, assets),
             };
             LedgerReply {
                 ledger: totals.ledger.0,
                 asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
                 accounts: totals.accounts,
-                balances: BalancesReply::new(&balances, totals.ledger, assets),
+                balances,
             }
         };
         Self {
@@ -383,14 +419,23 @@ impl BooksReply {
     }
 }
 
+/// Posted credits minus posted debits of a ledger that has an asset: 0 in books that balance, whatever their size.
+fn difference(totals: &LedgerTotals, assets: &AssetBook) -> Option<String> {
+    let (credits, debits) = (totals.credits_posted, totals.debits_posted);
+    if credits == debits {
+        return assets.display_difference(totals.ledger, 0, 0);
+    }
+    assets.display_difference(totals.ledger, credits.to_u128()?, debits.to_u128()?)
+}
+
 /// What became of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventReply {
     /// The event's id; of an asset, its ledger.
     pub id: Amount,
-    /// The status: `created`, `exists`, `exceeds_credits`, ...
+    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not known.
     pub status: &'static str,
-    /// The number of the status; 4294967295 = created.
+    /// The number of the status; 4294967295 = created, 0 = unknown.
     pub status_code: u32,
     /// Of `created`: its own. Of `exists`: the first one. Nanoseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -403,8 +448,8 @@ pub struct EventReply {
 const CREATED: u32 = u32::MAX;
 
 impl EventReply {
-    /// The outcome of an event of `operation`.
-    pub fn new(operation: Operation, id: u128, result: EventResult) -> Self {
+    /// The outcome of an event of `operation`; `case` says which case a refusal is, where that is known.
+    pub fn new(operation: Operation, id: u128, result: EventResult, case: Option<&str>) -> Self {
         let (status, meaning) = status_of(operation, result.status);
         let is_refused = !matches!(status, "created" | "exists");
         Self {
@@ -412,8 +457,16 @@ impl EventReply {
             status,
             status_code: result.status,
             timestamp: (!is_refused).then_some(Text64(result.timestamp.0)),
-            detail: is_refused.then(|| format!("{meaning} {}", advice(operation, result.status))),
+            detail: is_refused.then(|| {
+                let case = case.map(|case| format!("{case} ")).unwrap_or_default();
+                format!("{meaning} {case}{}", advice(operation, result.status))
+            }),
         }
+    }
+
+    /// Of an event whose outcome is not known.
+    fn unknown(id: u128) -> Self {
+        Self { id: Amount(id), status: "unknown", status_code: 0, timestamp: None, detail: None }
     }
 
     /// True for `created`.
@@ -485,12 +538,18 @@ pub struct Problem {
     /// When it is worth another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Of `position_after_end`: the position of the next event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<u64>,
     /// The fields that cannot be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
-    /// What became of the event that was refused.
+    /// What became of the event that was refused, or of the one event whose outcome is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventReply>,
+    /// Of a write whose outcome is not known: the ids of its events, in order. The same request with these ids tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Amount>,
 }
 
 /// A field that cannot be taken.
@@ -521,8 +580,13 @@ impl From<&Failure> for Problem {
             retry_after_ms: failure
                 .retry_after
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            end: failure.end,
             errors,
-            event: None,
+            event: match &*failure.unknown_ids {
+                [id] => Some(EventReply::unknown(*id)),
+                _ => None,
+            },
+            ids: failure.unknown_ids.iter().copied().map(Amount).collect(),
         }
     }
 }
@@ -537,8 +601,10 @@ impl From<EventReply> for Problem {
             code: event.status.to_owned(),
             detail: event.detail.clone().unwrap_or_default(),
             retry_after_ms: None,
+            end: None,
             errors: Vec::new(),
             event: Some(event),
+            ids: Vec::new(),
         }
     }
 }
@@ -551,7 +617,7 @@ mod tests {
 
     fn reply(status: CreateTransferStatus) -> EventReply {
         let result = EventResult { timestamp: Nanos(5), status: status.number() };
-        EventReply::new(Operation::CreateTransfers, 7, result)
+        EventReply::new(Operation::CreateTransfers, 7, result, None)
     }
 
     #[test]
@@ -568,7 +634,11 @@ mod tests {
 
     #[test]
     fn problems_have_the_shape_of_the_standard() {
-        let failure = Failure::overloaded("too many requests", core::time::Duration::from_millis(50));
+        let failure = Failure::overloaded(
+            crate::Scarce::Requests,
+            "too many requests",
+            core::time::Duration::from_millis(50),
+        );
         let json = serde_json::to_value(Problem::from(&failure)).unwrap();
         assert_eq!(json["type"], "/docs#overloaded");
         assert_eq!(json["status"], 429);

@@ -32,7 +32,8 @@ pub struct AccountBody {
     /// Which asset, by its code; instead of `ledger`.
     pub asset: Option<String>,
     /// The client's category, 1 to 65535.
-    pub code: u16,
+    #[schema(required = true)]
+    pub code: Option<u16>,
     /// Names of flags: `linked`, `debits_must_not_exceed_credits`, `credits_must_not_exceed_debits`,
     /// `history`, `imported`, `closed`.
     pub flags: Vec<String>,
@@ -116,8 +117,8 @@ pub struct TransferBody {
     pub ledger: Option<u32>,
     /// Which asset, by its code; instead of `ledger`.
     pub asset: Option<String>,
-    /// The client's category, 1 to 65535.
-    pub code: u16,
+    /// The client's category, 1 to 65535. May be left out on post and void.
+    pub code: Option<u16>,
     /// Names of flags: `linked`, `pending`, `post_pending_transfer`, `void_pending_transfer`,
     /// `balancing_debit`, `balancing_credit`, `closing_debit`, `closing_credit`, `imported`.
     pub flags: Vec<String>,
@@ -306,8 +307,8 @@ fn account(body: AccountBody) -> Result<AccountDraft, Violation> {
         user_data_128: body.user_data_128.0,
         user_data_64: body.user_data_64.0,
         user_data_32: body.user_data_32,
-        ledger: ledger(body.ledger, body.asset.as_ref())?,
-        code: body.code,
+        ledger: ledger(body.ledger, body.asset.as_ref(), true)?,
+        code: code(body.code, true)?,
         flags: flags(&body.flags, AccountFlags::from_name, AccountFlags::union, AccountFlags::NAMES)?,
         timestamp: Nanos(body.timestamp.0),
         ..Account::default()
@@ -322,6 +323,12 @@ fn account(body: AccountBody) -> Result<AccountDraft, Violation> {
 
 fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
     let flags = flags(&body.flags, TransferFlags::from_name, TransferFlags::union, TransferFlags::NAMES)?;
+    // A post or void takes over what it leaves out.
+    let is_whole = !flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));
+    if is_whole {
+        account_is_given("debit_account", &body.debit_account)?;
+        account_is_given("credit_account", &body.credit_account)?;
+    }
     let transfer = Transfer {
         id: TransferId(body.id.map_or(0, |id| id.0)),
         amount: amount(body.amount, flags)?,
@@ -330,8 +337,8 @@ fn transfer(body: TransferBody) -> Result<TransferDraft, Violation> {
         user_data_64: body.user_data_64.0,
         user_data_32: body.user_data_32,
         timeout_seconds: body.timeout_seconds,
-        ledger: ledger(body.ledger, body.asset.as_ref())?,
-        code: body.code,
+        ledger: ledger(body.ledger, body.asset.as_ref(), is_whole)?,
+        code: code(body.code, is_whole)?,
         flags,
         timestamp: Nanos(body.timestamp.0),
         ..Transfer::default()
@@ -366,11 +373,28 @@ fn account_named(field: &str, text: &str) -> Result<AccountReference, Violation>
         .ok_or_else(|| Violation::new(field, "the id does not fit in 128 bits: it is at most 2^128 - 2"))
 }
 
-fn ledger(ledger: Option<u32>, asset: Option<&String>) -> Result<LedgerNumber, Violation> {
-    if ledger.is_some() && asset.is_some() {
-        return Err(Violation::new("asset", "stands in place of ledger: send one of them"));
+fn account_is_given(field: &str, text: &str) -> Result<(), Violation> {
+    if text.is_empty() { Err(Violation::new(field, "is missing: send an id or a name")) } else { Ok(()) }
+}
+
+/// `is_needed`: left out it is missing, and not 0.
+fn ledger(ledger: Option<u32>, asset: Option<&String>, is_needed: bool) -> Result<LedgerNumber, Violation> {
+    match (ledger, asset) {
+        (Some(_), Some(_)) => Err(Violation::new("asset", "stands in place of ledger: send one of them")),
+        (None, None) if is_needed => {
+            Err(Violation::new("asset", "is missing: send an asset, such as \"EUR\", or a ledger number"))
+        }
+        (ledger, _) => Ok(LedgerNumber(ledger.unwrap_or(0))),
     }
-    Ok(LedgerNumber(ledger.unwrap_or(0)))
+}
+
+fn code(code: Option<u16>, is_needed: bool) -> Result<u16, Violation> {
+    match code {
+        None if is_needed => {
+            Err(Violation::new("code", "is missing: send a category of your own, 1 to 65535"))
+        }
+        code => Ok(code.unwrap_or(0)),
+    }
 }
 
 fn flags<Flags: Copy + Default>(
@@ -432,12 +456,15 @@ mod tests {
                 br#"{"code":70000}"#,
                 "code: invalid value: integer `70000`, expected a whole number from 0 to 65535",
             ),
-            (br#"{"debit_account":"1"}"#, "amount: is missing"),
+            (br#"{"debit_account":"1","credit_account":"2"}"#, "amount: is missing"),
+            (br#"{"credit_account":"2","amount":"1"}"#, "debit_account: is missing"),
+            (br#"{"debit_account":"1","credit_account":"2","amount":"1","code":1}"#, "asset: is missing"),
+            (br#"{"debit_account":"1","credit_account":"2","amount":"1","ledger":1}"#, "code: is missing"),
             (br#"[{"flags":["pendin"]}]"#, "[0].flags: there is no flag 'pendin'"),
-            (br#"{"amount":"1","ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),
-            (br#"{"amount":"1","prev_hash":"00"}"#, "prev_hash: is 64 hexadecimal digits"),
+            (br#"{"debit_account":"1","credit_account":"2","amount":"1","ledger":1,"asset":"EUR"}"#, "asset: stands in place of ledger"),
+            (br#"{"debit_account":"1","credit_account":"2","amount":"1","ledger":1,"code":1,"prev_hash":"00"}"#, "prev_hash: is 64 hexadecimal digits"),
             (
-                br#"{"amount":"1","debit_account":"999999999999999999999999999999999999999"}"#,
+                br#"{"amount":"1","ledger":1,"code":1,"credit_account":"2","debit_account":"999999999999999999999999999999999999999"}"#,
                 "debit_account: ",
             ),
             (b"{} {}", "trailing characters"),
@@ -464,7 +491,7 @@ mod tests {
         assert!(parse_bounds(br#"["1","2"]"#).is_err());
         assert!(parse_name(br#"["alice"]"#).is_err());
         assert!(parse_resolution(br#"["1"]"#).is_err());
-        let batch = parse_accounts(br#"{"bounds":null}"#).unwrap();
+        let batch = parse_accounts(br#"{"bounds":null,"ledger":1,"code":1}"#).unwrap();
         assert_eq!(batch.events[0].event.bounds, Bounds::NONE);
     }
 

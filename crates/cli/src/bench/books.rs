@@ -127,7 +127,7 @@ mod tests {
             credits_posted: number(credits),
             ..v1::Balances::default()
         };
-        let row = v1::LedgerTotals { ledger: LEDGER.0, accounts: 2, balances: Some(balances) };
+        let row = v1::LedgerTotals { ledger: LEDGER.0, accounts: 2, balances: Some(balances), carries: None };
         v1::GetBooksReply { accounts: 2, movements: 3, ledgers: vec![row], ..v1::GetBooksReply::default() }
     }
 

@@ -234,7 +234,9 @@ fn check_results(results: &[u8], count: u64, name: impl Fn(u32) -> Option<&'stat
 /// Draws how far the load is, on a terminal; returns when no answer has come for too long.
 async fn watch(progress: &Progress, transfers: u64) {
     let bar = ProgressBar::new(transfers);
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} transfers {per_sec} {eta}");
+    let style = ProgressStyle::with_template(
+        "{bar:30} {percent:>3} % {human_pos} of {human_len} transfers {per_sec} {eta}",
+    );
     if let Ok(style) = style {
         bar.set_style(style);
     }

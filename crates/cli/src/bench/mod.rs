@@ -104,15 +104,15 @@ pub(crate) enum IdOrder {
 
 const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help says");
 
-/// Runs the benchmark against the server at `server`, or against one of its own; prints the figures.
-/// `BEZANT_SERVER` alone does not choose a server here.
+/// Runs the benchmark against the server at `server`, or against one of its own; prints the figures. A benchmark leaves
+/// accounts and transfers behind for good, so `server` is what the command line names: `BEZANT_SERVER` alone does not
+/// choose a server here.
 ///
 /// Of several nodes one may fail, and another lead: the load goes on, and the figures say how often it was tried again.
 /// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
 /// or the books do not agree with what was sent.
 pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitCode> {
-    let servers =
-        server.filter(|url| !is_from_environment(url)).map_or_else(Vec::new, |list| addresses(&list));
+    let servers = server.map_or_else(Vec::new, |list| addresses(&list));
     anyhow::ensure!(
         servers.is_empty() || args.tigerbeetle.is_none(),
         "--server speaks gRPC: write --tigerbeetle=ADDRESS for a server that speaks TigerBeetle's protocol"
@@ -224,12 +224,6 @@ async fn restart(
     let elapsed = start.elapsed();
     before.check(&mut connection, load, outcome).await.context("after the restart")?;
     Ok(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// True when the environment names that server. A benchmark leaves accounts and transfers behind for good, so
-/// a server that is not its own must be asked for on the command line.
-fn is_from_environment(url: &str) -> bool {
-    std::env::var("BEZANT_SERVER").is_ok_and(|server| server == url)
 }
 
 /// Where the ids of this run begin. A fresh server always sees the same ones; a server that runs may hold

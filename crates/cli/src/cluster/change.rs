@@ -3,6 +3,7 @@
 //! Every command is a few changes, one after the other, each agreed by the cluster before the next is asked for. One
 //! that was interrupted is run again: a step that was made already is passed over.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bezant_client::{Client, ClientError, ClusterChange, ClusterNode, ClusterReply};
@@ -13,10 +14,12 @@ use super::status;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 use crate::session::{Global, Session, parse_duration};
-use crate::start::is_address;
+use crate::start::{find_token, is_address};
 
 /// How often the cluster is looked at while something is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait where nobody says.
+const WAIT_DEFAULT: Duration = Duration::from_mins(10);
 /// After that long a node that does not come is worth a word.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -28,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
   bezant cluster transfer-leader 1 -o json
 
 Any node may be asked. A node that leads hands the lead over before it is removed; a change that would leave too
-few nodes to agree on anything is refused.")]
+few nodes to agree on anything is refused. A node that other machines reach asks for the cluster's token:
+--token-file FILE, or BEZANT_TOKEN.")]
 pub(crate) struct NodeArgs {
     /// Number of the node
     #[arg(value_name = "NODE")]
@@ -40,8 +44,8 @@ pub(crate) struct NodeArgs {
 /// A node, and where it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bezant cluster add 4=d.example:7071
-  bezant cluster add 4=d.example:7071 --learner     a node that never votes
+  bezant cluster add 4=d.example:7071 --token-file token
+  bezant cluster add 4=d.example:7071 --token-file token --learner     a node that never votes
 
 and on the machine of the new node, before or after:
   bezant start --node 4 --join a.example:7071,b.example:7071 \\
@@ -62,8 +66,8 @@ pub(crate) struct AddArgs {
 /// A node, and where it begins anew.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bezant cluster replace 3                          the same address
-  bezant cluster replace 3 --address e.example:7071
+  bezant cluster replace 3 --token-file token                          the same address
+  bezant cluster replace 3 --token-file token --address e.example:7071
 
 and on the machine of the new node, with an empty folder:
   bezant start --node 3 --join a.example:7071,b.example:7071 \\
@@ -81,12 +85,22 @@ pub(crate) struct ReplaceArgs {
     wait: WaitArgs,
 }
 
-/// How long to wait.
-#[derive(Clone, Copy, Debug, Args)]
+/// How long to wait, and what proves that the caller may ask.
+#[derive(Clone, Debug, Args)]
 struct WaitArgs {
-    /// How long to wait until the change is complete: 30s, 10m
-    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
-    wait: Duration,
+    /// How long to wait until the change is complete: 30s, 10m [default: --timeout, or 10m where there is none]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    wait: Option<Duration>,
+    /// File with the cluster's token; or set `BEZANT_TOKEN` to the token itself. A node on loopback does not ask for it
+    #[arg(long, env = "BEZANT_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl WaitArgs {
+    /// Who says how long to try, and nothing of waiting, wants an answer by then.
+    fn patience(&self, timeout: Option<Duration>) -> Duration {
+        self.wait.or(timeout).unwrap_or(WAIT_DEFAULT)
+    }
 }
 
 fn parse_address(text: &str) -> Result<String, String> {
@@ -144,9 +158,19 @@ impl Wanted {
 }
 
 impl<'global> Work<'global> {
-    async fn begin(global: &'global Global, wait: WaitArgs) -> Result<Self, Failure> {
-        let client = Session::connect(global).await?.client;
-        Ok(Self { global, client, until: Instant::now() + wait.wait, made_at: 0, said: String::new() })
+    async fn begin(global: &'global Global, wait: &WaitArgs) -> Result<Self, Failure> {
+        let until = Instant::now() + wait.patience(global.timeout_asked());
+        let mut builder = Session::builder(global)?;
+        if let Some(token) = find_token(wait.token_file.as_deref(), None)? {
+            builder = builder.token(token);
+        }
+        let client = builder.connect().await?;
+        Ok(Self { global, client, until, made_at: 0, said: String::new() })
+    }
+
+    /// What is left of the time to wait; a moment at least, so that whoever is asked can answer.
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now()).max(LOOK_INTERVAL)
     }
 
     /// A line for people, once.
@@ -160,7 +184,7 @@ impl<'global> Work<'global> {
     /// Waits before the next look; an error once it has taken too long.
     async fn pause(&self, what: &str) -> Result<(), Failure> {
         if Instant::now() >= self.until {
-            let text = format!("{what}, and --wait is over: the same command goes on from here");
+            let text = format!("{what}, and the time to wait is over: the same command goes on from here");
             return Err(Failure::Unavailable(text));
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
@@ -196,7 +220,9 @@ impl<'global> Work<'global> {
         loop {
             match self.look_once().await {
                 // Between two leaders, or while a node starts, nobody may answer for a moment.
-                Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK_INTERVAL).await,
+                Err(_) if begun.elapsed() < PATIENCE && Instant::now() < self.until => {
+                    tokio::time::sleep(LOOK_INTERVAL).await
+                }
                 found => return found,
             }
         }
@@ -206,7 +232,7 @@ impl<'global> Work<'global> {
         let mut best: Option<ClusterReply> = None;
         let mut failure = Failure::Unavailable("no node answers".to_owned());
         for server in status::servers(self.global) {
-            match status::ask(&server, self.global.timeout.min(PATIENCE)).await {
+            match status::ask(&server, self.global.timeout().min(PATIENCE).min(self.left())).await {
                 Ok(found) => {
                     let rank = |it: &ClusterReply| (it.role == "leader", it.applied);
                     if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
@@ -278,20 +304,12 @@ impl<'global> Work<'global> {
         Ok(cluster.nodes.into_iter().find(|member| member.node == node))
     }
 
-    /// Until a new node has come. How far behind it is is told when it is to vote.
+    /// Until a new node has come; says how to start it. How far behind it is is told when it is to vote.
     async fn wait_for(&mut self, node: u64) -> Result<(), Failure> {
-        let begun = Instant::now();
         while !self.node(node).await?.is_some_and(|node| node.connected) {
-            if begun.elapsed() > PATIENCE {
-                let addresses = self.look().await?.nodes;
-                let others: Vec<_> = addresses
-                    .iter()
-                    .filter(|other| other.node != node && other.part == "voter")
-                    .map(|other| other.address.as_str())
-                    .collect();
+            if let Some(line) = start_line(&self.look().await?.nodes, node) {
                 self.say(&format!(
-                    "waits for node {node}: start it on an empty folder with --node {node} --join {}",
-                    others.join(",")
+                    "waits for node {node}: start it on its machine, on an empty folder, with the token of the cluster:\n  {line}"
                 ));
             }
             self.pause(&format!("node {node} has not come yet")).await?;
@@ -303,17 +321,42 @@ impl<'global> Work<'global> {
         let cluster = self.settle(node, wanted).await?;
         let is_voter = |node: &&ClusterNode| node.part == "voter";
         let voters: Vec<u64> = cluster.nodes.iter().filter(is_voter).map(|node| node.node).collect();
-        if self.global.output == Format::Json {
+        let shown = if self.global.output == Format::Json {
             let (members_index, leader) = (cluster.members_index, cluster.leader);
-            return output::json(&Done { node, outcome, members_index, voters, leader });
-        }
-        let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        output::line(&format!("node {node} {outcome}; nodes {list} vote, and node {} leads", cluster.leader))
+            output::json(&Done { node, outcome, members_index, voters, leader })
+        } else {
+            let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            output::line(&format!(
+                "node {node} {outcome}; nodes {list} vote, and node {} leads",
+                cluster.leader
+            ))
+        };
+        shown.map_err(|failure| {
+            failure.after(format!("the change (node {node} {outcome})"), vec![node.into()])
+        })
     }
 }
 
+/// The whole line that starts a new member; `None` while the one that answers does not know it.
+fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
+    let address = &members.iter().find(|member| member.node == node)?.address;
+    let (host, port) = address.rsplit_once(':')?;
+    let others: Vec<_> = members
+        .iter()
+        .filter(|other| other.node != node && other.part == "voter")
+        .map(|other| other.address.as_str())
+        .collect();
+    let listen = if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
+        // Beside the others on one machine: a folder and a port of its own.
+        format!("--peer-listen {address} --listen {host}:0 --data-dir ./bezant-data-{node}")
+    } else {
+        format!("--peer-listen 0.0.0.0:{port} --listen 0.0.0.0:7070")
+    };
+    Some(format!("bezant start --node {node} --join {} {listen} --token-file token", others.join(",")))
+}
+
 pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     let (node, address) = &args.member;
     if !work.change(ClusterChange::Add, *node, address).await? {
         let known = work.node(*node).await?.map(|node| node.address).unwrap_or_default();
@@ -331,13 +374,13 @@ pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> 
 }
 
 pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     work.change(ClusterChange::Promote, args.node, "").await?;
     work.end(args.node, Wanted::Voter, "votes").await
 }
 
 pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     if work.node(args.node).await?.is_none() {
         return Err(Failure::NotFound(format!("the cluster has no node {}", args.node)));
     }
@@ -346,7 +389,7 @@ pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failu
 }
 
 pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     let node = args.node;
     let known = work.node(node).await?;
     let address = match (&args.address, &known) {
@@ -380,7 +423,7 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
 }
 
 pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
-    let mut work = Work::begin(global, args.wait).await?;
+    let mut work = Work::begin(global, &args.wait).await?;
     work.lead(args.node).await?;
     work.end(args.node, Wanted::Voter, "leads").await
 }
@@ -388,6 +431,37 @@ pub(super) async fn transfer_leader(global: &Global, args: &NodeArgs) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_to_start_a_member_is_whole() {
+        let member = |node, address: &str, part: &str| ClusterNode {
+            node,
+            address: address.to_owned(),
+            part: part.to_owned(),
+            ..ClusterNode::default()
+        };
+        let mut members =
+            vec![member(1, "a:7071", "voter"), member(2, "b:7071", "voter"), member(4, "d:7075", "learner")];
+        let line = "bezant start --node 4 --join a:7071,b:7071 --peer-listen 0.0.0.0:7075 --listen 0.0.0.0:7070 \
+                    --token-file token";
+        assert_eq!(start_line(&members, 4).as_deref(), Some(line));
+        assert_eq!(start_line(&members, 5), None);
+        members.push(member(5, "127.0.0.1:7075", "learner"));
+        let line = start_line(&members, 5).unwrap();
+        assert!(
+            line.contains("--peer-listen 127.0.0.1:7075 --listen 127.0.0.1:0 --data-dir ./bezant-data-5"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_timeout_bounds_the_wait_unless_a_wait_is_named() {
+        let (short, long) = (Duration::from_secs(5), Duration::from_mins(2));
+        let patience = |wait, timeout| WaitArgs { wait, token_file: None }.patience(timeout);
+        assert_eq!(patience(None, None), WAIT_DEFAULT);
+        assert_eq!(patience(None, Some(short)), short);
+        assert_eq!(patience(Some(long), Some(short)), long);
+    }
 
     #[test]
     fn a_member_is_a_number_and_an_address() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bezant_api::json::ClusterReply as ClusterJson;
+use bezant_api::json::{ClusterNodeReply as ClusterNodeJson, ClusterReply as ClusterJson};
 use bezant_client::{Client, ClusterReply};
 use clap::Args;
 use serde::Serialize;
@@ -22,8 +22,11 @@ const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
   bezant cluster status --server a.example:7070,b.example:7070,c.example:7070
   bezant cluster status --server 127.0.0.1:7070 -o json
 
-Every address is asked by itself, and answers of itself. Exit code 3 when one does not answer, or none leads. Exit
-code 1 when all answer, and one takes part in nothing, does not talk with another because one refuses the other, or
+Every address is asked by itself, and answers of itself. A member that none of those who answer is, is listed with
+the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too.
+It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit
+code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not
+talk with another because one refuses the other, or
 has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
 pub(crate) struct StatusArgs {}
 
@@ -35,6 +38,35 @@ struct Row {
     error: Option<String>,
     #[serde(flatten)]
     status: Option<ClusterJson>,
+}
+
+/// A member of the cluster that is none of those who answered: what another one says of it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct NotAsked {
+    node: u64,
+    /// Always false: it tells these lines from the others.
+    asked: bool,
+    /// Where its peers reach it.
+    address: String,
+    part: String,
+    connected: bool,
+}
+
+/// The members that are none of those who answered, as the one that knows most of them sees them.
+fn not_asked<'row>(answers: impl Iterator<Item = &'row ClusterJson> + Clone) -> Vec<NotAsked> {
+    let rank = |it: &&ClusterJson| (it.removed.is_none(), it.members_index, it.role == "leader");
+    let Some(best) = answers.clone().max_by_key(rank).filter(|best| best.removed.is_none()) else {
+        return Vec::new();
+    };
+    let missing = best.nodes.iter().filter(|member| !answers.clone().any(|row| row.node == member.node));
+    let line = |member: &ClusterNodeJson| NotAsked {
+        node: member.node,
+        asked: false,
+        address: member.address.clone(),
+        part: member.part.clone(),
+        connected: member.connected,
+    };
+    missing.map(line).collect()
 }
 
 /// All addresses that were named.
@@ -55,7 +87,7 @@ pub(super) async fn ask(address: &str, timeout: Duration) -> Result<ClusterReply
 }
 
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
-    let timeout = global.timeout.min(PATIENCE_MAX);
+    let timeout = global.timeout().min(PATIENCE_MAX);
     let servers = servers(global);
     let mut rows = Vec::new();
     let mut offsets = Vec::new();
@@ -77,10 +109,12 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         }
         rows.push(Row { server, error, status: status.map(ClusterJson::from) });
     }
+    let others = not_asked(rows.iter().filter_map(|row| row.status.as_ref()));
     if global.output == Format::Json {
         rows.iter().try_for_each(output::json)?;
+        others.iter().try_for_each(output::json)?;
     } else {
-        table(&rows)?;
+        table(&rows, &others)?;
         offsets.iter().for_each(|text| output::note(text));
     }
     let silent: Vec<_> = rows.iter().filter(|row| row.error.is_some()).map(|row| &*row.server).collect();
@@ -102,6 +136,9 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
     if let Some(reason) = &status.removed {
         troubles.push(format!("node {node} takes part in nothing: {reason}"));
     }
+    if let Some(reason) = &status.stopped {
+        troubles.push(format!("node {node} has stopped: {reason}"));
+    }
     for other in &status.nodes {
         if let Some(reason) = &other.refused {
             troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
@@ -115,7 +152,8 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
 
 /// True for a node that is to vote, and does not.
 fn lacks_vote(status: &ClusterJson) -> bool {
-    status.may_vote == Some(false) && status.removed.is_none() && part(status) == "voter"
+    let takes_part = status.removed.is_none() && status.stopped.is_none();
+    status.may_vote == Some(false) && takes_part && part(status) == "voter"
 }
 
 /// What the node may decide, as it sees it; "removed" for one that takes no part any more.
@@ -126,7 +164,7 @@ fn part(status: &ClusterJson) -> String {
     own.map_or_else(|| alone.to_owned(), |node| node.part.clone())
 }
 
-fn table(rows: &[Row]) -> Result<(), Failure> {
+fn table(rows: &[Row], others: &[NotAsked]) -> Result<(), Failure> {
     let newest = rows.iter().filter_map(|row| row.status.as_ref()).map(|status| status.committed).max();
     let newest = newest.unwrap_or(0);
     let cells = |row: &Row| {
@@ -136,6 +174,7 @@ fn table(rows: &[Row]) -> Result<(), Failure> {
             return cells;
         };
         let role = match &status.read_only {
+            Some(_) if status.stopped.is_some() => "stopped".to_owned(),
             Some(_) => format!("{}, takes no writes", status.role),
             None => status.role.clone(),
         };
@@ -168,7 +207,16 @@ fn table(rows: &[Row]) -> Result<(), Failure> {
         ("CONNECTED", Align::Right),
         ("DISK LEFT", Align::Right),
     ];
-    output::table(&headings, &rows.iter().map(cells).collect::<Vec<_>>(), "no nodes")
+    let other_cells = |other: &NotAsked| {
+        let connected = if other.connected { "yes" } else { "no" };
+        let mut cells = vec![other.node.to_string(), format!("{} (peers)", other.address)];
+        cells.extend(["not asked".to_owned(), other.part.clone()]);
+        cells.resize(8, "-".to_owned());
+        cells.extend([connected.to_owned(), "-".to_owned()]);
+        cells
+    };
+    let cells: Vec<_> = rows.iter().map(cells).chain(others.iter().map(other_cells)).collect();
+    output::table(&headings, &cells, "no nodes")
 }
 
 #[cfg(test)]
@@ -194,6 +242,34 @@ mod tests {
     }
 
     #[test]
+    fn members_that_were_not_asked_are_listed() {
+        let answer = |node, members_index, members: &[u64]| {
+            let member = |node: &u64| ClusterNode {
+                node: *node,
+                address: format!("n{node}:7071"),
+                part: "voter".to_owned(),
+                connected: *node != 3,
+                ..ClusterNode::default()
+            };
+            let nodes = members.iter().map(member).collect();
+            ClusterJson::from(ClusterReply { node, members_index, nodes, ..ClusterReply::default() })
+        };
+        let of = |answers: &[ClusterJson]| {
+            not_asked(answers.iter())
+                .into_iter()
+                .map(|it| (it.node, it.address, it.connected))
+                .collect::<Vec<_>>()
+        };
+        let all = [answer(1, 9, &[1, 2, 3]), answer(2, 9, &[1, 2, 3]), answer(3, 9, &[1, 2, 3])];
+        assert_eq!(of(&all), []);
+        let expected = [(2, "n2:7071".to_owned(), true), (3, "n3:7071".to_owned(), false)];
+        assert_eq!(of(&all[..1]), expected);
+        let newer = [answer(1, 9, &[1, 2, 3]), answer(2, 12, &[1, 2, 4])];
+        assert_eq!(of(&newer), [(4, "n4:7071".to_owned(), true)], "the newest list of members counts");
+        assert_eq!(of(&[answer(0, 0, &[])]), [], "a node that is alone");
+    }
+
+    #[test]
     fn a_node_that_cannot_decide_is_told() {
         let nothing: [&str; 0] = [];
         assert_eq!(told(Some(true), "voter", "", ""), nothing);
@@ -208,5 +284,12 @@ mod tests {
             removed.len() == 1 && removed[0].contains("takes part in nothing: another disk"),
             "{removed:?}"
         );
+        let stopped = troubles(&ClusterJson::from(ClusterReply {
+            node: 2,
+            may_vote: Some(false),
+            stopped: "it knows the log up to entry 9".to_owned(),
+            ..ClusterReply::default()
+        }));
+        assert_eq!(stopped, ["node 2 has stopped: it knows the log up to entry 9"]);
     }
 }

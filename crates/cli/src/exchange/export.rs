@@ -1,34 +1,37 @@
 //! `bezant export`: the history of one account, or of all, as a file that verifies without a server.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bezant_client::{AccountFilter, AccountFilterFlags, AccountView, Movement, MovementNumber, QueryFilter};
 use clap::Args;
 
 use super::lines::{End, FileFormat, LineWriter};
+use super::target::Target;
 use crate::exit::Failure;
 use crate::output;
 use crate::session::Session;
+use crate::stop::StopSignals;
 
 /// What to export.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant export > ledger.jsonl
   bezant export alice --to alice.jsonl
-  bezant export --format csv --to ledger.csv
+  bezant export --to ledger.csv
   bezant verify --file ledger.jsonl
 
 Amounts are in minor units. Every line carries a checksum over itself and the line before, and
 the last line counts the movements. JSON Lines also hold the accounts: of everything, they are
-what `bezant import history` rebuilds a ledger from. CSV is for archives and spreadsheets.")]
+what `bezant import history` rebuilds a ledger from. CSV is for archives and spreadsheets.
+
+FILE is replaced when the export is whole and on disk; one that is interrupted leaves it as it was.")]
 pub(crate) struct ExportArgs {
     /// Id or name; everything when not given
     account: Option<String>,
-    /// How to write it
-    #[arg(long, value_enum, default_value = "jsonl")]
-    format: FileFormat,
+    /// How to write it [default: by the ending of FILE, jsonl else]
+    #[arg(long, value_enum)]
+    format: Option<FileFormat>,
     /// File to write; stdout when not given
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -36,20 +39,27 @@ pub(crate) struct ExportArgs {
 
 /// Writes it.
 pub(crate) async fn run(session: &Session, args: &ExportArgs) -> Result<(), Failure> {
+    let format = format_of(args.format, args.to.as_deref())?;
+    let Some(path) = &args.to else { return export(session, args, format).await };
+    let mut stop = StopSignals::new()?;
+    // Dropped in the middle, an export takes its half of a file away.
+    tokio::select! {
+        result = export(session, args, format) => result,
+        () = stop.next() => {
+            Err(Failure::Other(anyhow::anyhow!("interrupted: nothing was written to {}", path.display())))
+        }
+    }
+}
+
+async fn export(session: &Session, args: &ExportArgs, format: FileFormat) -> Result<(), Failure> {
     let before = session.client.books().await?.history.movements;
     let whose = match &args.account {
         Some(text) => Some(session.account(text).await?),
         None => None,
     };
-    let sink: Box<dyn Write> = match &args.to {
-        Some(path) => Box::new(
-            File::create(path)
-                .map_err(|error| Failure::Usage(format!("{} cannot be written: {error}", path.display())))?,
-        ),
-        None => Box::new(std::io::stdout()),
-    };
     let account = whose.as_ref().map(|view| view.account.id.to_string());
-    let mut writer = LineWriter::new(BufWriter::new(sink), args.format, account)?;
+    let sink = BufWriter::new(Sink::open(args.to.as_deref())?);
+    let mut writer = LineWriter::new(sink, format, account)?;
     // An account's rows skip those of others: their number says nothing about the length of the export.
     let bar = output::progress(if whose.is_some() { 0 } else { before }, "movements");
     let (accounts, movements, last) = match &whose {
@@ -60,19 +70,72 @@ pub(crate) async fn run(session: &Session, args: &ExportArgs) -> Result<(), Fail
         Some(_) => session.client.books().await?.history.movements == before,
         None => last == before,
     };
-    writer.end(End { accounts, movements, is_exact })?;
+    let sink = writer.end(End { accounts, movements, is_exact })?;
+    let sink = sink.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    sink.keep()?;
     bar.finish_and_clear();
     output::note(&format!("{movements} movements exported"));
     Ok(())
 }
 
-type Sink = BufWriter<Box<dyn Write>>;
+/// The format that `--format` says, or the ending of the file.
+fn format_of(asked: Option<FileFormat>, to: Option<&Path>) -> Result<FileFormat, Failure> {
+    let ending = to.and_then(Path::extension).map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    let named = match ending.as_deref() {
+        Some("csv") => Some(FileFormat::Csv),
+        Some("jsonl" | "ndjson" | "json") => Some(FileFormat::Jsonl),
+        _ => None,
+    };
+    match (asked, named) {
+        (Some(asked), Some(named)) if asked != named => Err(Failure::Usage(
+            "--format says another format than the ending of the file in --to: leave one of them out"
+                .to_owned(),
+        )),
+        (asked, named) => Ok(asked.or(named).unwrap_or(FileFormat::Jsonl)),
+    }
+}
+
+/// Stdout or a file.
+enum Sink {
+    Stdout(std::io::Stdout),
+    File(Target),
+}
+
+impl Sink {
+    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        path.map_or_else(|| Ok(Self::Stdout(std::io::stdout())), |path| Target::create(path).map(Self::File))
+    }
+
+    /// Ends it: a file gets its path.
+    fn keep(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(mut stdout) => Ok(stdout.flush()?),
+            Self::File(target) => target.keep(),
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Stdout(stdout) => stdout.write(bytes),
+            Self::File(target) => target.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.flush(),
+            Self::File(target) => target.flush(),
+        }
+    }
+}
 
 /// One account and its rows; how many accounts and rows, and the position behind the last row.
 async fn one(
     session: &Session,
     view: &AccountView,
-    writer: &mut LineWriter<Sink>,
+    writer: &mut LineWriter<BufWriter<Sink>>,
     bar: &indicatif::ProgressBar,
 ) -> Result<(u64, u64, u64), Failure> {
     writer.account(view)?;
@@ -88,7 +151,7 @@ async fn one(
 /// All accounts and rows.
 async fn all(
     session: &Session,
-    writer: &mut LineWriter<Sink>,
+    writer: &mut LineWriter<BufWriter<Sink>>,
     bar: &indicatif::ProgressBar,
 ) -> Result<(u64, u64, u64), Failure> {
     let mut accounts = 0;
@@ -107,7 +170,7 @@ async fn all(
 }
 
 fn write_page(
-    writer: &mut LineWriter<Sink>,
+    writer: &mut LineWriter<BufWriter<Sink>>,
     page: &[(MovementNumber, Movement)],
     movements: &mut u64,
     last: &mut u64,
@@ -126,5 +189,24 @@ pub(crate) fn all_rows_of(view: &AccountView) -> AccountFilter {
         account_id: view.account.id,
         flags: AccountFilterFlags { debits: true, credits: true, reversed: false },
         ..AccountFilter::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_of_the_file_is_its_format() {
+        let format = |asked, to: &str| format_of(asked, Some(Path::new(to))).ok();
+        assert_eq!(format(None, "e.csv"), Some(FileFormat::Csv));
+        assert_eq!(format(None, "E.CSV"), Some(FileFormat::Csv));
+        assert_eq!(format(None, "e.jsonl"), Some(FileFormat::Jsonl));
+        assert_eq!(format(None, "e.csv.old"), Some(FileFormat::Jsonl));
+        assert_eq!(format(Some(FileFormat::Csv), "e.txt"), Some(FileFormat::Csv));
+        assert_eq!(format(Some(FileFormat::Csv), "e.csv"), Some(FileFormat::Csv));
+        assert_eq!(format(Some(FileFormat::Jsonl), "e.csv"), None, "a contradiction");
+        assert_eq!(format(Some(FileFormat::Csv), "e.jsonl"), None);
+        assert_eq!(format_of(None, None).ok(), Some(FileFormat::Jsonl));
     }
 }

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use bezant_api::idempotency::{IdKind, derive_id};
+use bezant_api::idempotency::{IdKind, event_id};
 use bezant_client::{
     Account, AccountFlags, AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, Movement,
     MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer, TransferFlags,
@@ -150,7 +150,7 @@ pub(super) async fn missing_accounts(
 }
 
 /// The account as it was created: without sums and bounds, and open unless it never was.
-fn imported_account(view: &AccountView) -> NewAccount {
+pub(super) fn imported_account(view: &AccountView) -> NewAccount {
     let flags = view.account.flags.without(AccountFlags::LINKED).union(AccountFlags::IMPORTED);
     let is_unused = view.spends.sequence == 0 && view.receipts.sequence == 0;
     let flags = if is_unused { flags } else { flags.without(AccountFlags::CLOSED) };
@@ -170,7 +170,7 @@ pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
     let transfer = &movement.transfer;
     if movement.kind == MovementKind::Expired {
         let key = format!("bezant export: expiry of {}", transfer.id);
-        let id = TransferId(derive_id(IdKind::Transfer, &key, 0));
+        let id = TransferId(event_id(IdKind::Transfer, &key, 0, 1));
         let void = NewTransfer::void(id, transfer.id);
         let flags = void.transfer.flags.union(TransferFlags::IMPORTED);
         return NewTransfer::from(Transfer { flags, timestamp: movement.timestamp, ..void.transfer });

@@ -1,29 +1,39 @@
 //! `bezant import`: accounts and transfers from JSON Lines or CSV, in batches.
 //!
+//! A file is read twice: once through to the end, so that a row that cannot be understood is named before anything is
+//! sent, and once to send it. A checksum of every batch ties the second reading to the first. A pipe can be read
+//! once only: of it every batch is understood whole before it is sent.
+//!
 //! Every row brings its id, so an import that broke off is simply started again: what is there already
-//! answers `exists` and counts as done. Rows that the ledger refuses are written to a file beside the input;
-//! a row that cannot be read ends the import and is named, nothing behind it is sent.
+//! answers `exists` and counts as done. Rows that the ledger refuses are written to a file beside the input.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bezant_client::{AccountFlags, AccountId, NewAccount, NewTransfer, TransferFlags};
+use bezant_client::AccountId;
+use bezant_codec::checksum_seeded;
 use bezant_types::limits::EVENTS_MAX;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::event::{Answer, Event};
+use super::fields::Fields;
 use super::history::{self, HistoryArgs};
-use super::input::{Fields, account, transfer};
+use super::input;
+use super::refused::{Refused, RefusedFile};
+use super::source::{Input, Rows, at_line};
 use super::tigerbeetle::{self, TigerBeetleArgs};
+use super::units::{Context, Notation, UnitRule};
 use crate::exit::Failure;
 use crate::json::Text;
 use crate::money::Assets;
 use crate::output;
 use crate::output::Format;
 use crate::session::Session;
+
+/// So many names of accounts are kept, about 100 MiB.
+const NAMES_MAX: usize = 1 << 20;
 
 /// Imports
 #[derive(Debug, Subcommand)]
@@ -34,33 +44,44 @@ pub(crate) enum ImportCommand {
   bezant import accounts accounts.csv
 
 Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64,
-user_data_32, timestamp. An id and an asset or ledger must be there. A bound is minor units
-(-50000), or has a point and takes its asset from the field asset (-500.00) or carries it
-(-500.00 EUR). Minor units and points do not mix in one file.
+user_data_32, timestamp. An id and an asset or ledger must be there. A bound that is empty or
+none is no limit; else it is written as an amount of a transfer is: -500.00 EUR, or -500.00 beside
+the field asset, or -50000 minor units (see `bezant import transfers --help`).
 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
 
   id,name,asset,flags
   1001,alice,EUR,history
 
-An export is not read here: see `bezant import history`.")]
+The file is read through before the first row is sent; see docs/imports.md. An export is not read
+here: see `bezant import history`.")]
     Accounts(FileArgs),
     /// Create transfers from a file
     #[command(after_help = "Examples:
   bezant import transfers transfers.jsonl
   bezant import transfers transfers.csv
+  bezant import transfers payouts.csv --assume major
+  payouts | bezant import transfers - --assume minor
 
 Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id,
-timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. An amount is minor units
-(1050), or has a point and takes its asset from the field asset (10.50) or carries it
-(10.50 EUR). Minor units and points do not mix in one file: 10 beside 10.50 is refused.
+timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts says
+how much, or all.
+
+Amounts:
+  10.50 EUR, 10 EUR             units of the asset
+  10.50  and the field asset    units of the asset
+  1050   and the field asset    minor units (10.50 EUR); with --assume major units
+  1050   and the field ledger   minor units
+The third line beside one of the first two in one file is refused, unless --assume says what is
+meant; from a pipe it always needs --assume.
 
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
 
   id,from,to,amount
   1,alice,bob,10.50 EUR
 
-An export is not read here: see `bezant import history`.")]
+The file is read through before the first row is sent; see docs/imports.md. An export is not read
+here: see `bezant import history`.")]
     Transfers(FileArgs),
     /// Rebuild a ledger from an export of everything
     History(HistoryArgs),
@@ -72,20 +93,18 @@ An export is not read here: see `bezant import history`.")]
 /// What to import.
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
-    /// File to read: JSON Lines, or CSV with a line of column names
+    /// File to read: JSON Lines, or CSV with a line of headings; - is stdin
     file: PathBuf,
-    /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given
-    #[arg(long, value_name = "FILE")]
+    /// How to read an amount without a point beside the field asset
+    #[arg(long, value_enum, value_name = "UNIT")]
+    assume: Option<Notation>,
+    /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given, of a pipe import.refused.jsonl
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "File for refused rows [default: FILE.refused.jsonl, of a pipe import.refused.jsonl]"
+    )]
     refused: Option<PathBuf>,
-}
-
-/// A row that the ledger refused.
-#[derive(Debug, Serialize)]
-struct Refused {
-    line: u64,
-    id: Text<u128>,
-    status: &'static str,
-    meaning: &'static str,
 }
 
 /// What became of the rows.
@@ -100,169 +119,156 @@ struct Summary {
 impl ImportCommand {
     /// Does it.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let mut import = match &self {
-            Self::Accounts(args) | Self::Transfers(args) => Import::open(session, args)?,
-            Self::History(args) => return history::run(session, args).await,
-            Self::TigerBeetle(args) => return tigerbeetle::run(session, args).await,
-        };
-        if matches!(self, Self::Accounts(_)) {
-            import.accounts().await?;
-        } else {
-            import.transfers().await?;
+        match self {
+            Self::Accounts(args) => import::<bezant_client::NewAccount>(session, &args).await,
+            Self::Transfers(args) => import::<bezant_client::NewTransfer>(session, &args).await,
+            Self::History(args) => history::run(session, &args).await,
+            Self::TigerBeetle(args) => tigerbeetle::run(session, &args).await,
         }
-        import.finish()
     }
 }
 
-/// An import under way.
-struct Import<'session> {
-    session: &'session Session,
-    source: Source,
-    refused_path: PathBuf,
-    /// Opened with the first refusal.
-    refused: Option<BufWriter<File>>,
-    summary: Summary,
-    bar: ProgressBar,
-    /// How the file writes amounts whose asset has a column: true = with a point. `None` = not known yet.
-    has_points: Option<bool>,
+async fn import<E: Event>(session: &Session, args: &FileArgs) -> Result<(), Failure> {
+    let input = Input::open(&args.file)?;
+    let refused = RefusedFile::open(args.refused.as_deref(), &input)?;
+    let rule = UnitRule::new(args.assume, input.is_pipe());
+    let seals = if input.is_pipe() { None } else { Some(read_through::<E>(session, &input, rule).await?) };
+    let mut import =
+        Import { refused, summary: Summary::default(), bar: output::progress(0, "rows"), sent: None };
+    let sent = import.send::<E>(session, &input, rule, seals.as_deref()).await;
+    import.bar.finish_and_clear();
+    sent.map_err(|failure| failure.and(&import.state()))?;
+    import.finish(session.output)
 }
 
-impl<'session> Import<'session> {
-    fn open(session: &'session Session, args: &FileArgs) -> Result<Self, Failure> {
-        let refused_path = args.refused.clone().unwrap_or_else(|| {
-            let mut name = args.file.clone().into_os_string();
-            name.push(".refused.jsonl");
-            name.into()
-        });
+/// Reads all rows of a file; the seals of its batches. Nothing was sent when it fails.
+async fn read_through<E: Event>(
+    session: &Session,
+    input: &Input,
+    rule: UnitRule,
+) -> Result<Vec<u64>, Failure> {
+    let bar = output::progress(0, "rows read");
+    let mut batches = Batches::<E>::open(session, input, rule).await?;
+    let mut seals = Vec::new();
+    loop {
+        let batch = batches.next().await;
+        let Some(batch) = batch.map_err(|failure| failure.and("Nothing was sent"))? else { break };
+        seals.push(batch.seal);
+        bar.inc(batch.rows.len() as u64);
+    }
+    bar.finish_and_clear();
+    if seals.is_empty() {
+        output::note(&format!("{} holds headings and no rows", input.name()));
+    }
+    if let Some(line) = batches.rule.first_unsaid() {
+        output::note(&format!(
+            "amounts without a point are read as minor units, from line {line} on: 10 is 0.10 EUR; --assume minor \
+             says that this is meant, --assume major reads 10.00"
+        ));
+    }
+    Ok(seals)
+}
+
+/// The rows of one request, which were understood.
+struct Batch<E> {
+    /// Each with its line.
+    rows: Vec<(u64, E)>,
+    /// A checksum of all rows up to here.
+    seal: u64,
+}
+
+/// The rows of an input, as many together as a request carries. Chains are never cut.
+struct Batches<'run, E> {
+    session: &'run Session,
+    assets: &'run Assets,
+    rows: Rows,
+    rule: UnitRule,
+    names: Names,
+    seal: u64,
+    kind: std::marker::PhantomData<E>,
+}
+
+impl<'run, E: Event> Batches<'run, E> {
+    async fn open(session: &'run Session, input: &Input, rule: UnitRule) -> Result<Self, Failure> {
+        let assets = session.assets().await?;
+        let rows = input.rows(E::FIELDS)?;
         Ok(Self {
             session,
-            source: Source::open(&args.file)?,
-            refused_path,
-            refused: None,
-            summary: Summary::default(),
-            bar: output::progress(0, "rows"),
-            has_points: None,
+            assets,
+            rows,
+            rule,
+            names: Names::default(),
+            seal: 0,
+            kind: std::marker::PhantomData,
         })
     }
 
-    /// The next row, which writes its amounts as the rows before it.
-    fn row(&mut self, assets: &Assets) -> Result<Option<(u64, Fields)>, Failure> {
-        let row = self.source.next()?;
-        if let Some((line, fields)) = &row {
-            for has_point in fields.notations(assets) {
-                if *self.has_points.get_or_insert(has_point) != has_point {
-                    let what = "an amount in minor units and one with a point stand in the same file: write all of \
-                                them in one way, such as 10.00";
-                    return Err(at_line(*line, what));
-                }
-            }
-        }
-        Ok(row)
+    /// The next ones; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Batch<E>>, Failure> {
+        let rows = self.read()?;
+        self.names.learn(self.session, rows.iter().flat_map(|(_, fields)| input::names(fields))).await?;
+        let context = Context { assets: self.assets, bare: self.rule.bare() };
+        let rows = rows.iter().map(|(line, fields)| {
+            let event = E::read(fields, context, &self.names.0);
+            event.map(|event| (*line, event)).map_err(|what| at_line(*line, &what))
+        });
+        let rows: Vec<(u64, E)> = rows.collect::<Result<_, Failure>>()?;
+        check_chains(&rows)?;
+        Ok(Some(Batch { rows, seal: self.seal }).filter(|batch| !batch.rows.is_empty()))
     }
 
-    async fn accounts(&mut self) -> Result<(), Failure> {
-        let assets = self.session.assets().await?;
-        let mut batch: Vec<(u64, NewAccount)> = Vec::new();
-        loop {
-            let row = self.row(assets)?;
-            let is_end = row.is_none();
-            if let Some((line, fields)) = row {
-                batch.push((line, account(&fields, assets).map_err(|what| at_line(line, &what))?));
+    /// The fields of the next rows.
+    fn read(&mut self) -> Result<Vec<(u64, Fields)>, Failure> {
+        let mut rows: Vec<(u64, Fields)> = Vec::new();
+        let mut chain_size = 0;
+        while rows.len() < EVENTS_MAX || chain_size > 0 {
+            let Some((line, fields)) = self.rows.next()? else { break };
+            self.rule.check(line, &fields, self.assets).map_err(|what| at_line(line, &what))?;
+            self.seal = seal(self.seal, line, &fields);
+            let is_linked = E::is_linked_row(&fields).map_err(|what| at_line(line, &what))?;
+            chain_size = if is_linked { chain_size + 1 } else { 0 };
+            if chain_size >= EVENTS_MAX {
+                return Err(at_line(
+                    line,
+                    &format!("the chain that it belongs to has more than {EVENTS_MAX} rows"),
+                ));
             }
-            let is_open =
-                batch.last().is_some_and(|(_, new)| new.account.flags.contains(AccountFlags::LINKED));
-            if is_end || (batch.len() >= EVENTS_MAX && !is_open) {
-                let events: Vec<NewAccount> = batch.iter().map(|(_, new)| new.clone()).collect();
-                let outcomes = self.session.client.create_accounts(&events).await?;
-                for ((line, new), outcome) in batch.drain(..).zip(outcomes) {
-                    let is_new = outcome.status == bezant_client::CreateAccountStatus::Created;
-                    let (name, meaning) = (outcome.status.name(), outcome.status.meaning());
-                    self.count(outcome.is_done(), is_new, line, new.account.id.0, name, meaning)?;
-                }
-            }
-            if is_end {
-                return Ok(());
-            }
+            rows.push((line, fields));
+        }
+        Ok(rows)
+    }
+}
+
+/// The checksum of a row after those before it.
+fn seal(seed: u64, line: u64, fields: &Fields) -> u64 {
+    let seed = checksum_seeded(seed, &line.to_le_bytes());
+    fields.iter().fold(seed, |seed, (name, value)| {
+        // No name and no value holds a NUL.
+        checksum_seeded(seed, format!("{name}\0{value}\0").as_bytes())
+    })
+}
+
+/// An error unless every chain is closed, and fits into a request.
+fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
+    let size_max = E::chain_size_max(rows.iter().map(|(_, event)| event));
+    let mut chain_size = 0;
+    for (line, event) in rows {
+        chain_size += 1;
+        if chain_size > size_max {
+            return Err(at_line(
+                *line,
+                &format!("the chain that it belongs to has more than {size_max} rows"),
+            ));
+        }
+        if !event.is_linked() {
+            chain_size = 0;
         }
     }
-
-    async fn transfers(&mut self) -> Result<(), Failure> {
-        let assets = self.session.assets().await?;
-        let mut names = Names::default();
-        let mut batch: Vec<(u64, Fields)> = Vec::new();
-        loop {
-            let row = self.row(assets)?;
-            let is_end = row.is_none();
-            let is_open = row.as_ref().is_some_and(|(_, fields)| fields.is_linked());
-            batch.extend(row);
-            if is_end || (batch.len() >= EVENTS_MAX && !is_open) {
-                names.learn(self.session, batch.iter().flat_map(|(_, fields)| fields.names())).await?;
-                let events = batch
-                    .iter()
-                    .map(|(line, fields)| {
-                        transfer(fields, assets, &names.0).map_err(|what| at_line(*line, &what))
-                    })
-                    .collect::<Result<Vec<NewTransfer>, Failure>>()?;
-                let outcomes = self.session.client.create_transfers(&events).await?;
-                for (((line, _), new), outcome) in batch.drain(..).zip(&events).zip(outcomes) {
-                    let is_new = outcome.status == bezant_client::CreateTransferStatus::Created;
-                    let (name, meaning) = (outcome.status.name(), outcome.status.meaning());
-                    self.count(outcome.is_done(), is_new, line, new.transfer.id.0, name, meaning)?;
-                }
-            }
-            if is_end {
-                return Ok(());
-            }
+    match rows.last() {
+        Some((line, last)) if last.is_linked() => {
+            Err(at_line(*line, "it is linked to the next row, and there is none: was the file cut off?"))
         }
-    }
-
-    fn count(
-        &mut self,
-        is_done: bool,
-        is_new: bool,
-        line: u64,
-        id: u128,
-        status: &'static str,
-        meaning: &'static str,
-    ) -> Result<(), Failure> {
-        self.bar.inc(1);
-        match (is_done, is_new) {
-            (true, true) => self.summary.created += 1,
-            (true, false) => self.summary.existed += 1,
-            (false, _) => {
-                self.summary.refused += 1;
-                let path = &self.refused_path;
-                let file = match self.refused.take() {
-                    Some(file) => file,
-                    None => BufWriter::new(File::create(path).map_err(|error| {
-                        Failure::Usage(format!("{} cannot be written: {error}", path.display()))
-                    })?),
-                };
-                let file = self.refused.insert(file);
-                let row = Refused { line, id: Text(id), status, meaning };
-                serde_json::to_writer(&mut *file, &row).map_err(anyhow::Error::from)?;
-                writeln!(file)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), Failure> {
-        self.bar.finish_and_clear();
-        if let Some(file) = &mut self.refused {
-            file.flush()?;
-        }
-        let Summary { created, existed, refused } = self.summary;
-        if self.session.output == Format::Json {
-            output::json(&self.summary)?;
-        } else {
-            output::line(&format!("{created} created, {existed} there before, {refused} refused"))?;
-        }
-        if refused == 0 {
-            return Ok(());
-        }
-        let rows = created + existed + refused;
-        Err(Failure::Refused(format!("{refused} of {rows} rows: see {}", self.refused_path.display())))
+        _ => Ok(()),
     }
 }
 
@@ -276,81 +282,129 @@ impl Names {
         session: &Session,
         names: impl Iterator<Item = &'name str>,
     ) -> Result<(), Failure> {
-        let mut unknown: Vec<&str> = names.filter(|name| !self.0.contains_key(*name)).collect();
-        unknown.sort_unstable();
-        unknown.dedup();
-        for view in session.client.lookup_accounts_by_name(&unknown).await? {
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        if self.0.len() + names.len() > NAMES_MAX {
+            self.0.clear();
+        }
+        names.retain(|name| !self.0.contains_key(*name));
+        for view in session.client.lookup_accounts_by_name(&names).await? {
             self.0.insert(view.name, view.account.id);
         }
         Ok(())
     }
 }
 
-fn at_line(line: u64, what: &str) -> Failure {
-    Failure::Usage(format!("line {line}: {what}"))
+/// An import under way.
+struct Import {
+    refused: RefusedFile,
+    summary: Summary,
+    bar: ProgressBar,
+    /// How far it came.
+    sent: Option<Sent>,
 }
 
-/// Rows of a file and the lines that they begin on.
-enum Source {
-    Json { lines: std::io::Lines<BufReader<Box<dyn Read>>>, line: u64 },
-    Csv { rows: csv::StringRecordsIntoIter<BufReader<Box<dyn Read>>>, columns: csv::StringRecord },
+/// The rows that were sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// The line of the first one of the input.
+    first: u64,
+    /// The lines of the last batch whose outcome is known begin before this one, and it is the first of a batch
+    /// whose outcome is not; `None` = all is known.
+    unknown_from: Option<u64>,
+    /// The line of the last one.
+    last: u64,
 }
 
-impl Source {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let cannot = |error| Failure::NotFound(format!("{} cannot be read: {error}", path.display()));
-        let file: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(std::io::stdin())
-        } else {
-            Box::new(File::open(path).map_err(cannot)?)
-        };
-        let mut reader = BufReader::new(file);
-        if is_export(reader.fill_buf()?) {
-            return Err(Failure::Usage(format!(
-                "{} is an export: `bezant import history` rebuilds a ledger from one of everything, in JSON Lines",
-                path.display()
-            )));
+impl Import {
+    /// Sends all rows. Those of a file must be the ones that were read before, by the seals of their batches.
+    async fn send<E: Event>(
+        &mut self,
+        session: &Session,
+        input: &Input,
+        rule: UnitRule,
+        seals: Option<&[u64]>,
+    ) -> Result<(), Failure> {
+        let mut batches = Batches::<E>::open(session, input, rule).await?;
+        let mut seals = seals.map(|seals| seals.iter());
+        self.refused.begin()?;
+        loop {
+            let batch = batches.next().await?;
+            let seal = batch.as_ref().map(|batch| batch.seal);
+            if seals.as_mut().is_some_and(|seals| seals.next().copied() != seal) {
+                return Err(Failure::Usage(format!("{} was changed while it was read", input.name())));
+            }
+            let Some(Batch { rows, .. }) = batch else { return Ok(()) };
+            self.send_batch(session, rows).await?;
         }
-        let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
-        if first == Some(b'{') {
-            return Ok(Self::Json { lines: reader.lines(), line: 0 });
-        }
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
-        let columns = reader.headers().map_err(|error| at_line(1, &error.to_string()))?.clone();
-        Ok(Self::Csv { rows: reader.into_records(), columns })
     }
 
-    fn next(&mut self) -> Result<Option<(u64, Fields)>, Failure> {
-        match self {
-            Self::Json { lines, line } => loop {
-                let Some(text) = lines.next().transpose()? else { return Ok(None) };
-                *line += 1;
-                if !text.trim().is_empty() {
-                    let fields = Fields::from_json(&text).map_err(|what| at_line(*line, &what))?;
-                    return Ok(Some((*line, fields)));
-                }
-            },
-            Self::Csv { rows, columns } => {
-                let Some(row) = rows.next() else { return Ok(None) };
-                let row = row.map_err(|error| Failure::Usage(error.to_string()))?;
-                let line = row.position().map_or(0, csv::Position::line);
-                let fields = columns.iter().zip(row.iter());
-                Ok(Some((line, Fields::new(fields.map(|(name, value)| (name.to_owned(), value.to_owned()))))))
+    async fn send_batch<E: Event>(&mut self, session: &Session, rows: Vec<(u64, E)>) -> Result<(), Failure> {
+        let (lines, events): (Vec<u64>, Vec<E>) = rows.into_iter().unzip();
+        let (Some(first), Some(last)) = (lines.first().copied(), lines.last().copied()) else {
+            return Ok(());
+        };
+        let sent =
+            Sent { first: self.sent.map_or(first, |sent| sent.first), unknown_from: Some(first), last };
+        self.sent = Some(sent);
+        let answers = E::create(session, &events).await?;
+        for ((line, event), answer) in lines.into_iter().zip(&events).zip(answers) {
+            self.count(line, event.id(), answer)?;
+        }
+        self.sent = Some(Sent { unknown_from: None, ..sent });
+        self.refused.flush()
+    }
+
+    fn count(&mut self, line: u64, id: u128, answer: Answer) -> Result<(), Failure> {
+        self.bar.inc(1);
+        match answer {
+            Answer::Created => self.summary.created += 1,
+            Answer::Existed => self.summary.existed += 1,
+            Answer::Refused { status, meaning } => {
+                self.summary.refused += 1;
+                self.refused.push(&Refused { line, id: Text(id), status, meaning })?;
             }
         }
+        Ok(())
     }
-}
 
-/// True of the beginning of what `bezant export` writes.
-fn is_export(text: &[u8]) -> bool {
-    text.starts_with(b"{\"type\":\"export\"") || text.starts_with(b"position,timestamp,kind,")
-}
+    /// What was sent and what to do, for an import that broke off.
+    fn state(&self) -> String {
+        let Some(Sent { first, unknown_from, last }) = self.sent else {
+            return "Nothing was sent".to_owned();
+        };
+        let Summary { created, existed, refused } = self.summary;
+        let known = match unknown_from {
+            Some(from) if from == first => String::new(),
+            Some(from) => format!(
+                "The rows before line {from} are done ({created} created, {existed} there before, {refused} refused). "
+            ),
+            None => format!(
+                "The rows up to line {last} are done ({created} created, {existed} there before, {refused} refused). "
+            ),
+        };
+        let unknown = unknown_from.map_or(String::new(), |from| {
+            format!("The rows from line {from} to {last} were sent, and what became of them is not known. ")
+        });
+        format!(
+            "{known}{unknown}Nothing after line {last} was sent. Start the same import again: the ids are the same, so \
+             nothing is done twice"
+        )
+    }
 
-/// True of the flags that a row is chained to the next by.
-impl Fields {
-    fn is_linked(&self) -> bool {
-        self.text("flags")
-            .and_then(|text| crate::flags::parse_transfer_flags(text).ok())
-            .is_some_and(|flags| flags.contains(TransferFlags::LINKED))
+    fn finish(mut self, format: Format) -> Result<(), Failure> {
+        self.refused.flush()?;
+        let Summary { created, existed, refused } = self.summary;
+        if format == Format::Json {
+            output::json(&self.summary)?;
+        } else {
+            output::line(&format!("{created} created, {existed} there before, {refused} refused"))?;
+        }
+        if refused == 0 {
+            return Ok(());
+        }
+        let rows = created + existed + refused;
+        Err(Failure::Refused(format!("{refused} of {rows} rows: see {}", self.refused.path().display())))
     }
 }

@@ -8,6 +8,8 @@
 //! (8 bytes little-endian, 0 for the first) and the bytes of this line in front of the checksum's field. So
 //! an accident (a flipped bit, a lost, doubled or moved line) is found and its line named. Against a forger,
 //! who can compute checksums, stand the hash chains, compared with heads that the reader holds.
+//!
+//! A byte order mark and line ends of CR LF, which other systems' programs add, are no part of the text.
 
 use std::io::{BufRead, Write};
 
@@ -16,6 +18,7 @@ use bezant_codec::checksum_seeded;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{AccountRow, MovementRow};
+use super::source::BYTE_ORDER_MARK;
 use crate::exit::Failure;
 
 /// The format that this program writes and reads.
@@ -110,14 +113,14 @@ impl<Sink: Write> LineWriter<Sink> {
         }
     }
 
-    /// Ends the file.
-    pub(crate) fn end(mut self, end: End) -> Result<(), Failure> {
+    /// Ends the file, and gives back what it was written to.
+    pub(crate) fn end(mut self, end: End) -> Result<Sink, Failure> {
         match self.format {
             FileFormat::Jsonl => self.record(&Record::End(end))?,
             FileFormat::Csv => self.csv_line(&format!("{CSV_END}{}", end.movements))?,
         }
         self.sink.flush()?;
-        Ok(())
+        Ok(self.sink)
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Failure> {
@@ -187,6 +190,15 @@ pub(crate) struct LineReader<Source: BufRead> {
 impl<Source: BufRead> LineReader<Source> {
     /// Reads the first line, which tells the format.
     pub(crate) fn new(mut source: Source) -> Result<Self, Failure> {
+        let head = source.fill_buf()?;
+        if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+            let what =
+                "line 1: this is UTF-16, an export is UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`";
+            return Err(Failure::Verification(what.to_owned()));
+        }
+        if head.starts_with(BYTE_ORDER_MARK) {
+            source.consume(BYTE_ORDER_MARK.len());
+        }
         let first = source.fill_buf()?.first().copied();
         let format = if first == Some(b'{') { FileFormat::Jsonl } else { FileFormat::Csv };
         let mut reader = Self { source, format, seal: 0, line: 0, header: None };
@@ -245,6 +257,10 @@ impl<Source: BufRead> LineReader<Source> {
             return Ok(None);
         }
         self.line += 1;
+        if text.ends_with(b"\r\n") {
+            text.truncate(text.len() - 2);
+            text.push(b'\n');
+        }
         let suffix = |seal: u64| match self.format {
             FileFormat::Jsonl => format!(",\"checksum\":\"{seal:016x}\"}}\n"),
             FileFormat::Csv => format!(",{seal:016x}\n"),

@@ -1,9 +1,15 @@
 //! Files that a ledger's history leaves and enters by: exports, which can be verified, and imports.
 
+mod event;
 pub(crate) mod export;
+mod fields;
 pub(crate) mod history;
 pub(crate) mod import;
-pub(crate) mod input;
+mod input;
 pub(crate) mod lines;
+mod refused;
 pub(crate) mod rows;
+mod source;
+mod target;
 pub(crate) mod tigerbeetle;
+mod units;

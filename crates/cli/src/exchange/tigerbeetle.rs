@@ -1,15 +1,17 @@
 //! `bezant import tigerbeetle`: the accounts and the history of a TigerBeetle, read through its own protocol, with ids
 //! and timestamps.
 //!
-//! Accounts come from queries, everything that moved from change events, which tell of expiries too. What is there
-//! already is passed over, so an import that broke off is simply started again. At the end the sums of every
-//! account are read from the source once more and compared.
+//! Accounts come from queries, everything that moved from change events, which tell of expiries too. The newest
+//! movement of the ledger says where an earlier import ended: the next one reads the source from there on. So the
+//! source may be in use while most of it is copied. Once it stands still, the sums of every account are read from it
+//! and compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bezant_client::{
     Account, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Movement, MovementKind,
-    Nanos, NewTransfer, QueryFilter, Transfer,
+    MovementNumber, Nanos, NewTransfer, QueryFilter, Transfer,
 };
 use bezant_codec::{
     account_filter_to_bytes, account_from_bytes, put_trailer, query_filter_to_bytes, records,
@@ -21,8 +23,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::history::{
-    check_newest, compare_sums, create_accounts, create_transfers, imported_transfer, missing_accounts,
-    not_empty,
+    check_newest, compare_sums, create_accounts, create_transfers, imported_account, imported_transfer,
+    missing_accounts,
 };
 use crate::exit::Failure;
 use crate::frames::Frames;
@@ -37,9 +39,11 @@ use crate::session::Session;
   bezant import tigerbeetle 10.0.0.5:3001 --cluster 7 --server http://127.0.0.1:7080
 
 Reads a TigerBeetle of the 0.17 line (or a Bezant that listens for its clients) into an empty
-ledger: name the replica that leads. Nothing may write to the source meanwhile. Accounts and
-transfers keep their ids and timestamps and get the flag imported; one that breaks off is simply
-started again. At the end all balances are compared.
+ledger: name the replica that leads. Accounts and transfers keep their ids and timestamps and get
+the flag imported. Import again, after a break or while the source is in use: that brings only
+what is new. So moving takes as long as the last import: stop what writes to the source, import
+once more, which compares all balances when the source stands still, and go on here. Nothing else
+may write to this ledger before.
 
 The flag linked is dropped: chains that failed are not in the history, those that succeeded are
 whole. An expiry becomes a void of the same moment. A reserve that is still pending no longer
@@ -61,58 +65,105 @@ struct Imported {
     movements_before: u64,
     /// Reserves that are still pending: they no longer expire.
     pending: u64,
+    /// True when the source stood still, so that all balances were compared.
+    is_whole: bool,
 }
 
 /// Imports it.
 pub(crate) async fn run(session: &Session, args: &TigerBeetleArgs) -> Result<(), Failure> {
-    let mut source = Source::open(args).await?;
-    let accounts = source.accounts().await?;
+    let mut source = Source::open(args, session.timeout).await?;
     let before = session.client.books().await?.history.movements;
-    let mut views = BTreeMap::new();
-    for account in &accounts {
-        views.insert(account.timestamp, source.as_created(account).await?);
+    let mut accounts = Accounts::default();
+    accounts.follow(session, &mut source).await?;
+    let mut events = Events::after(session, &mut source, before).await?;
+    import_movements(session, &mut source, &mut accounts, &mut events).await?;
+    let sums = source.accounts_from(Nanos(0)).await?;
+    // Of sums that were read while the source went on nothing can be said.
+    let is_whole = sums.len() == accounts.known.len() && events.is_at_end(&mut source).await?;
+    if is_whole {
+        compare_sums(session, sums.iter().map(|account| (account.id, account.balances()))).await?;
     }
-    create_accounts(session, &missing_accounts(session, &views).await?).await?;
-    let movements = import_movements(session, &mut source, before).await?;
-    if before > movements {
-        return Err(not_empty(&format!("it holds {before} movements, the source {movements}")));
-    }
-    let sums = source.accounts().await?;
-    compare_sums(session, sums.iter().map(|account| (account.id, account.balances()))).await?;
-    let pending = session.client.books().await?.pending;
-    let imported = Imported { accounts: accounts.len(), movements, movements_before: before, pending };
+    let imported = Imported {
+        accounts: accounts.known.len(),
+        movements: before + events.count,
+        movements_before: before,
+        pending: session.client.books().await?.pending,
+        is_whole,
+    };
     report(session, &imported)
 }
 
-/// Imports what the ledger does not have after its first `before` movements; how many the source has.
-async fn import_movements(session: &Session, source: &mut Source, before: u64) -> Result<u64, Failure> {
+/// Imports what the ledger does not have.
+async fn import_movements(
+    session: &Session,
+    source: &mut Source,
+    accounts: &mut Accounts,
+    events: &mut Events,
+) -> Result<(), Failure> {
     let bar = output::progress(0, "movements");
-    let mut events = Events::default();
-    let mut movements = 0;
     while let Some(batch) = events.batch(source).await? {
-        let there = usize::try_from(before.saturating_sub(movements)).unwrap_or(usize::MAX).min(batch.len());
-        movements += batch.len() as u64;
-        if there > 0 && movements >= before {
-            check_newest(session, before, batch.get(there - 1)).await?;
+        // An account may be younger than the list of accounts, as its source goes on.
+        if batch.iter().any(|new| !accounts.has_those_of(new)) {
+            accounts.follow(session, source).await?;
         }
-        if let Some(new) = batch.get(there..).filter(|new| !new.is_empty()) {
-            create_transfers(session, new).await?;
-        }
-        bar.set_position(movements);
+        create_transfers(session, &batch).await?;
+        bar.set_position(events.count);
     }
     bar.finish_and_clear();
-    Ok(movements)
+    Ok(())
+}
+
+/// The accounts of the source that the ledger has.
+#[derive(Default)]
+struct Accounts {
+    known: BTreeSet<AccountId>,
+    /// When the newest of them was created.
+    newest: Nanos,
+}
+
+impl Accounts {
+    /// Creates those that came after the newest. At first the ledger may have some of an earlier import.
+    async fn follow(&mut self, session: &Session, source: &mut Source) -> Result<(), Failure> {
+        let accounts = source.accounts_from(Nanos(self.newest.0 + 1)).await?;
+        let mut views = BTreeMap::new();
+        for account in &accounts {
+            views.insert(account.timestamp, source.as_created(account).await?);
+        }
+        let missing = if self.known.is_empty() {
+            missing_accounts(session, &views).await?
+        } else {
+            views.values().map(imported_account).collect()
+        };
+        create_accounts(session, &missing).await?;
+        self.known.extend(accounts.iter().map(|account| account.id));
+        self.newest = accounts.last().map_or(self.newest, |account| account.timestamp);
+        Ok(())
+    }
+
+    /// True when both sides of a transfer are known; those of a post or a void may be left out.
+    fn has_those_of(&self, new: &NewTransfer) -> bool {
+        let Transfer { debit_account_id, credit_account_id, .. } = new.transfer;
+        [debit_account_id, credit_account_id].iter().all(|id| id.0 == 0 || self.known.contains(id))
+    }
 }
 
 fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
     if session.output == Format::Json {
         return output::json(imported);
     }
-    let Imported { accounts, movements, movements_before, pending } = imported;
+    let Imported { accounts, movements, movements_before, pending, is_whole } = imported;
     let new = movements - movements_before;
+    let end = if *is_whole { "all balances agree" } else { "the source goes on" };
     output::line(&format!(
-        "{accounts} accounts, {new} movements imported, {movements_before} there before; all balances agree"
+        "{accounts} accounts, {new} movements imported, {movements_before} there before; {end}"
     ))?;
+    if !is_whole {
+        output::note(
+            "balances were not compared: stop what writes to the source and import again, which brings only what is \
+             new",
+        );
+        return Ok(());
+    }
     if *pending > 0 {
         output::note(&format!(
             "{pending} reserves are still pending and no longer expire: post or void them"
@@ -128,11 +179,16 @@ struct Source {
 }
 
 impl Source {
-    async fn open(args: &TigerBeetleArgs) -> Result<Self, Failure> {
+    async fn open(args: &TigerBeetleArgs, patience: Duration) -> Result<Self, Failure> {
         let address = args.address.clone();
-        match Frames::open(&address, args.cluster, 0).await {
+        let stream = Frames::dial(&address).await.map_err(|error| unavailable(&address, &error))?;
+        match Frames::open_on(stream, args.cluster, 0, patience).await {
             Ok(frames) => Ok(Self { frames, address }),
-            Err(error) => Err(unavailable(&address, &error)),
+            Err(error) => Err(Failure::Unavailable(format!(
+                "{address}: {error:#}. A server answers clients of its own cluster only: {} was asked for, --cluster \
+                 names another. Name the replica that leads",
+                args.cluster
+            ))),
         }
     }
 
@@ -159,10 +215,10 @@ impl Source {
         movements.ok_or_else(|| self.damaged("a change event of an unknown kind"))
     }
 
-    /// All accounts, in the order in which they were created.
-    async fn accounts(&mut self) -> Result<Vec<Account>, Failure> {
+    /// All accounts from that moment on, in the order in which they were created.
+    async fn accounts_from(&mut self, first: Nanos) -> Result<Vec<Account>, Failure> {
         let limit = u32::try_from(EVENTS_MAX).unwrap_or(u32::MAX);
-        let mut filter = QueryFilter { limit, ..QueryFilter::default() };
+        let mut filter = QueryFilter { limit, timestamp_min: first, ..QueryFilter::default() };
         let mut accounts: Vec<Account> = Vec::new();
         loop {
             let page = self.find(Operation::QueryAccounts, query_filter_to_bytes(&filter)).await?;
@@ -204,30 +260,50 @@ fn unavailable(address: &str, error: &anyhow::Error) -> Failure {
 }
 
 /// The change events of the source, in their order.
-#[derive(Default)]
 struct Events {
     /// Of the last event that was read.
     seen: Nanos,
+    /// So many were read.
+    count: u64,
     has_ended: bool,
 }
 
 impl Events {
-    /// What makes the next movements in another ledger, at most as many as a request carries; `None` behind the last.
+    /// Those that come after the ledger's `before` movements, the last of which must be the source's, too.
+    async fn after(session: &Session, source: &mut Source, before: u64) -> Result<Self, Failure> {
+        let mut events = Self { seen: Nanos(0), count: 0, has_ended: false };
+        let Some(newest) = before.checked_sub(1) else { return Ok(events) };
+        let found = session.client.movements(MovementNumber(newest), 1).await?;
+        let timestamp = found.first().map_or(Nanos(0), |(_, movement)| movement.timestamp);
+        let same = source.changes(&filter(timestamp, 1)).await?;
+        check_newest(session, before, same.first().map(transfer_of).as_ref()).await?;
+        events.seen = timestamp;
+        Ok(events)
+    }
+
+    /// What makes the next movements in another ledger, at most as many as a request carries; `None` after the last.
     async fn batch(&mut self, source: &mut Source) -> Result<Option<Vec<NewTransfer>>, Failure> {
         let mut batch = Vec::new();
         while !self.has_ended && batch.len() + MOVEMENTS_MAX <= EVENTS_MAX {
-            let filter = MovementFilter {
-                timestamp_min: Nanos(self.seen.0 + 1),
-                limit: u32::try_from(MOVEMENTS_MAX).unwrap_or(u32::MAX),
-                ..MovementFilter::default()
-            };
-            let events = source.changes(&filter).await?;
+            let limit = u32::try_from(MOVEMENTS_MAX).unwrap_or(u32::MAX);
+            let events = source.changes(&filter(Nanos(self.seen.0 + 1), limit)).await?;
             self.has_ended = events.len() < MOVEMENTS_MAX;
             self.seen = events.last().map_or(self.seen, |last| last.timestamp);
+            self.count += events.len() as u64;
             batch.extend(events.iter().map(transfer_of));
         }
         Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
+
+    /// True when nothing came after the last event that was read.
+    async fn is_at_end(&self, source: &mut Source) -> Result<bool, Failure> {
+        Ok(source.changes(&filter(Nanos(self.seen.0 + 1), 1)).await?.is_empty())
+    }
+}
+
+/// Change events from that moment on.
+fn filter(timestamp_min: Nanos, limit: u32) -> MovementFilter {
+    MovementFilter { timestamp_min, limit, ..MovementFilter::default() }
 }
 
 /// The transfer that makes this event. An expiry is none: the reserve that expired may stand in the field of the

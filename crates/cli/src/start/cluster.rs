@@ -191,23 +191,28 @@ fn check(node: u64, nodes: &[(NodeId, String)]) -> Result<(), Failure> {
 }
 
 fn token(file: Option<&Path>, from_config: Option<&str>) -> Result<String, Failure> {
+    find_token(file, from_config)?.ok_or_else(|| {
+        usage(
+            "a cluster needs a token that all its nodes know: put one into a file for --token-file, or into \
+             BEZANT_TOKEN; `head -c 24 /dev/urandom | base64` draws one",
+        )
+    })
+}
+
+/// The cluster's token: of the file, of the environment, or of the settings, in this order.
+pub(crate) fn find_token(file: Option<&Path>, from_config: Option<&str>) -> Result<Option<String>, Failure> {
     let text = match (file, std::env::var("BEZANT_TOKEN"), from_config) {
         (Some(path), ..) => std::fs::read_to_string(path)
             .map_err(|error| usage(&format!("the token's file {}: {error}", path.display())))?,
         (None, Ok(token), _) => token,
         (None, Err(_), Some(token)) => token.to_owned(),
-        (None, Err(_), None) => {
-            return Err(usage(
-                "a cluster needs a token that all its nodes know: put one into a file for --token-file, or into \
-                 BEZANT_TOKEN; `head -c 24 /dev/urandom | base64` draws one",
-            ));
-        }
+        (None, Err(_), None) => return Ok(None),
     };
     let token = text.trim();
     if token.len() < TOKEN_LENGTH_MIN {
         return Err(usage(&format!("the cluster's token is shorter than {TOKEN_LENGTH_MIN} characters")));
     }
-    Ok(token.to_owned())
+    Ok(Some(token.to_owned()))
 }
 
 fn usage(text: &str) -> Failure {

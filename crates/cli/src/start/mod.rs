@@ -1,6 +1,7 @@
 //! `bezant start`: one node, alone or among others, that serves until it is told to stop.
 
 mod cluster;
+mod exposure;
 
 use std::error::Error;
 use std::io;
@@ -11,15 +12,15 @@ use std::sync::atomic::Ordering;
 
 use bezant_ledger::Ledger;
 use bezant_runtime::{ClusterOptions, Options, Running, StartError, StartReport};
-use bezant_server::{LedgerHandle, Limits, Listeners, ServerOptions};
+use bezant_server::{ClusterToken, HostName, LedgerHandle, Limits, Listeners, ServerOptions};
 use bezant_storage::disk::DiskError;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-pub(crate) use self::cluster::is_address;
 use self::cluster::{ClusterArgs, FileNode, Place};
+pub(crate) use self::cluster::{find_token, is_address};
 use crate::exit::Failure;
 use crate::output;
 use crate::stop::StopSignals;
@@ -34,6 +35,7 @@ const DATA_DIR_DEFAULT: &str = "./bezant-data";
 #[command(after_help = "Examples:
   bezant start
   bezant start --data-dir /var/lib/bezant --listen 0.0.0.0:7070
+  bezant start --allowed-hosts ledger.example     behind a proxy of that name
   bezant start --config bezant.toml
   bezant start --listen 127.0.0.1:0        any free port; it is printed
   bezant start --tigerbeetle-listen 127.0.0.1:3001        also for TigerBeetle's clients
@@ -44,6 +46,7 @@ const DATA_DIR_DEFAULT: &str = "./bezant-data";
 A file for --config:
   data_dir = \"/var/lib/bezant\"
   listen = \"127.0.0.1:7070\"
+  allowed_hosts = [\"ledger.example\"]
   tigerbeetle_listen = \"127.0.0.1:3001\"
 
 A file for all nodes of a cluster; each is started with its --node:
@@ -66,6 +69,9 @@ pub(crate) struct StartArgs {
     /// Address to listen on [default: 127.0.0.1:7070]
     #[arg(long, env = "BEZANT_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Hosts that requests may name, beside those of loopback: NAME,NAME [default: on loopback none, elsewhere any]
+    #[arg(long, env = "BEZANT_ALLOWED_HOSTS", value_name = "LIST", value_delimiter = ',')]
+    allowed_hosts: Vec<HostName>,
     /// Address to listen on for TigerBeetle's clients of the 0.17 line [default: none]
     #[arg(long, env = "BEZANT_TIGERBEETLE_LISTEN", value_name = "ADDRESS")]
     tigerbeetle_listen: Option<String>,
@@ -85,6 +91,8 @@ pub(crate) struct StartArgs {
 struct FileSettings {
     data_dir: Option<PathBuf>,
     listen: Option<String>,
+    #[serde(default)]
+    allowed_hosts: Vec<String>,
     tigerbeetle_listen: Option<String>,
     /// A string may hold what a number in TOML cannot.
     tigerbeetle_cluster: Option<ClusterNumber>,
@@ -122,6 +130,7 @@ impl TryFrom<ClusterText> for ClusterNumber {
 struct Settings {
     data_dir: PathBuf,
     listen: String,
+    allowed_hosts: Vec<HostName>,
     tigerbeetle_listen: Option<String>,
     tigerbeetle_cluster: u128,
     /// `None` for a node that is alone.
@@ -143,6 +152,7 @@ impl Settings {
         Ok(Self {
             data_dir: data_dir.unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
             listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
+            allowed_hosts: allowed_hosts(args, file.allowed_hosts)?,
             tigerbeetle_listen,
             tigerbeetle_cluster: args
                 .tigerbeetle_cluster
@@ -151,6 +161,15 @@ impl Settings {
             place,
         })
     }
+}
+
+/// Hosts of the flag or the environment, else those of the file.
+fn allowed_hosts(args: &StartArgs, of_file: Vec<String>) -> Result<Vec<HostName>, Failure> {
+    if !args.allowed_hosts.is_empty() {
+        return Ok(args.allowed_hosts.clone());
+    }
+    let hosts = of_file.into_iter().map(HostName::try_from);
+    hosts.collect::<Result<_, _>>().map_err(|error| Failure::Usage(format!("allowed_hosts: {error}")))
 }
 
 fn read_file(path: &Path) -> Result<FileSettings, Failure> {
@@ -218,6 +237,7 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     }
     let listeners = listen(&settings).await?;
     let cluster = settings.place.take().map(Place::listen).transpose()?;
+    let cluster_token = cluster.as_ref().map(|cluster| ClusterToken::new(&cluster.token));
     let data_dir = settings.data_dir.clone();
     let give_up = cluster.as_ref().map(|cluster| Arc::clone(&cluster.give_up)).unwrap_or_default();
     let mut beginning = tokio::task::spawn_blocking(move || begin(data_dir, cluster));
@@ -237,7 +257,13 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
         return Ok(());
     }
     greet(&listeners, &settings.data_dir, running.report(), &running.handle())?;
-    serve(listeners, running, &mut stop).await
+    exposure::warn(&listeners, cluster_token.is_some())?;
+    let options = ServerOptions {
+        limits: limits(listeners.tigerbeetle.is_some()),
+        allowed_hosts: settings.allowed_hosts,
+        token: cluster_token,
+    };
+    serve(listeners, running, options, &mut stop).await
 }
 
 fn begin(data_dir: PathBuf, cluster: Option<ClusterOptions>) -> Result<Running<Ledger>, StartError> {
@@ -288,6 +314,7 @@ fn why_not(data_dir: &Path, error: &StartError) -> Failure {
 async fn serve(
     listeners: Listeners,
     running: Running<Ledger>,
+    options: ServerOptions,
     stop: &mut StopSignals,
 ) -> Result<(), Failure> {
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
@@ -295,7 +322,6 @@ async fn serve(
         // The sender goes away only with the whole program.
         drop(told.await);
     };
-    let options = ServerOptions { limits: limits(listeners.tigerbeetle.is_some()) };
     let server = bezant_server::serve(listeners, running.handle(), options, shutdown);
     let mut server = pin!(server);
     let early = tokio::select! {
@@ -343,7 +369,8 @@ fn greet(
         let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
         output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
     }
-    if report.checkpoint.0 == 0 && report.entries_replayed == 0 {
+    let is_new = report.checkpoint.0 == 0 && report.entries_replayed == 0;
+    if is_new {
         output::line(&format!("a new ledger, ready in {millis} ms"))?;
     } else {
         let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
@@ -358,7 +385,11 @@ fn greet(
         ))?;
     }
     let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
+    // The end of what a start says, for scripts that wait for it.
     output::line("")?;
+    if !is_new {
+        return Ok(());
+    }
     output::line("Try next, in another terminal:")?;
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
     output::line(&format!("  bezant account create bob --asset EUR{server}"))?;
@@ -379,6 +410,7 @@ mod tests {
         let args = StartArgs {
             data_dir: Some("from-flag".into()),
             listen: None,
+            allowed_hosts: Vec::new(),
             tigerbeetle_listen: None,
             tigerbeetle_cluster: Some(8),
             config: None,

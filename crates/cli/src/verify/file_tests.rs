@@ -77,3 +77,17 @@ fn a_forged_row_with_good_checksums_meets_the_chains() {
     let error = verify(&file(FileFormat::Jsonl, &views, &rows)).unwrap_err().to_string();
     assert!(error.contains("movement 2 (transfer 12)"), "{error}");
 }
+
+#[test]
+fn marks_and_line_ends_of_other_systems_are_no_damage() {
+    let (rows, views) = history();
+    for format in [FileFormat::Jsonl, FileFormat::Csv] {
+        let text = String::from_utf8(file(format, &views, &rows)).unwrap();
+        for other in [format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
+            assert_eq!(verify(other.as_bytes()).unwrap().movements, 9, "{format:?}");
+        }
+        let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let error = verify(&utf16).unwrap_err().to_string();
+        assert!(error.contains("UTF-16"), "{error}");
+    }
+}

@@ -190,3 +190,48 @@ fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
     let refused = target.fails(2, &["import", "tigerbeetle", door(&source)]);
     assert!(refused.contains("neither empty"), "{refused}");
 }
+
+#[test]
+fn a_source_in_use_is_imported_until_it_stands_still() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = Node::start_with(folders[0].path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
+    let target = Node::start(folders[1].path());
+    for id in ["1", "2"] {
+        source.done(&["account", "create", "--asset", "EUR", "--id", id]);
+    }
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            let mut id = 100;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                // Accounts come into being meanwhile, too.
+                let [account, payment] = [id.to_string(), (id + 1).to_string()];
+                source.done(&["account", "create", "--asset", "EUR", "--id", &account]);
+                source.done(&["pay", "1", &account, "1", "--id", &payment]);
+                id += 2;
+            }
+        });
+        for _ in 0..5 {
+            import(&source, &target);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        user.join().expect("the user's payments succeed");
+    });
+    assert!(import(&source, &target).contains("all balances agree"));
+    assert!(import(&source, &target).contains(" 0 movements imported"));
+    assert_eq!(books(&source), books(&target));
+    // A program that creates its accounts when it starts finds them.
+    target.done(&["account", "create", "--asset", "EUR", "--id", "1"]);
+    target.fails(1, &["account", "create", "--asset", "EUR", "--id", "1", "--code", "7"]);
+}
+
+#[test]
+fn another_cluster_is_hinted_at() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let arguments = ["--tigerbeetle-listen", "127.0.0.1:0", "--tigerbeetle-cluster", "7"];
+    let source = Node::start_with(folders[0].path(), &arguments);
+    let target = Node::start(folders[1].path());
+    let refused = target.fails(3, &["import", "tigerbeetle", door(&source), "--timeout", "2s"]);
+    assert!(refused.contains("0 was asked for, --cluster names another"), "{refused}");
+    target.done(&["import", "tigerbeetle", door(&source), "--cluster", "7"]);
+}

@@ -1,8 +1,13 @@
 //! The built program as people run it: a real node on a folder of its own, and the commands and the client
 //! against it.
 
+mod exposed;
 mod frames;
 mod holds;
+mod imports;
 mod node;
+mod outcome;
+#[path = "../../src/demo/ports.rs"]
+mod ports;
 mod retry;
 mod tour;

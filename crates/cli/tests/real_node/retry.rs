@@ -137,6 +137,33 @@ async fn a_chain_that_an_earlier_call_made_in_part_is_not_called_created() {
 }
 
 #[tokio::test]
+async fn a_chain_that_an_earlier_call_made_exists() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(folder.path());
+    let client = Client::connect(&node.url).await.expect("the node answers");
+    client
+        .create_accounts(&[1, 2].map(|id| NewAccount::new(AccountId(id), EURO, 1)))
+        .await
+        .expect("accounts");
+    let chain: Vec<NewTransfer> = (0..EVENTS)
+        .map(|index| {
+            let flags = if linked(index) { TransferFlags::LINKED } else { TransferFlags::NONE };
+            let id = bezant_client::TransferId(100 + index);
+            NewTransfer::new(id, AccountId(1), AccountId(2), 1, EURO, 1).flags(flags)
+        })
+        .collect();
+    let first = client.create_transfers(&chain).await.expect("an answer");
+    let again = client.create_transfers(&chain).await.expect("an answer");
+    assert!(again.iter().all(|outcome| outcome.status == CreateTransferStatus::Exists), "{again:?}");
+    assert!(first.iter().zip(&again).all(|(first, again)| first.timestamp == again.timestamp));
+    let mut other = chain.clone();
+    other[1].transfer.amount = 2;
+    let refused = client.create_transfers(&other).await.expect("an answer");
+    assert_eq!(refused[0].status, CreateTransferStatus::Exists);
+    assert!(refused[1..].iter().all(|outcome| outcome.status == CreateTransferStatus::LinkedEventFailed));
+}
+
+#[tokio::test]
 async fn events_go_on_where_they_stood_when_the_connection_broke() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path());

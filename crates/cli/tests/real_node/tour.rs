@@ -49,6 +49,11 @@ fn money_moves_and_everything_verifies() {
     let events = json_lines(&node.done(&["events", "--from", "1", "--until-caught-up", "-o", "json"]));
     let positions: Vec<_> = events.iter().filter_map(|event| event["position"].as_u64()).collect();
     assert_eq!(positions, [1, 2, 3, 4]);
+    assert_eq!(node.done(&["events", "--from", "5", "--until-caught-up"]), "", "the end itself");
+    for arguments in [&["events", "--from", "5000"][..], &["events", "--from", "5000", "--until-caught-up"]] {
+        let line = node.fails(2, arguments);
+        assert!(line.contains("5000 is after the end, 5"), "{line}");
+    }
     let books = json(&node.done(&["books", "-o", "json"]));
     assert_eq!((&books["movements"], &books["balanced"]), (&Value::from(5), &Value::from(true)));
 
@@ -56,6 +61,53 @@ fn money_moves_and_everything_verifies() {
     let verified = json(&node.done(&["verify", "alice", "-o", "json"]));
     let alice = json(&node.done(&["account", "show", "alice", "-o", "json"]));
     assert_eq!(verified["chains"][0]["spends_head"], alice["spends"]["head"]);
+}
+
+#[test]
+fn lists_are_for_people_and_take_dates() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = with_accounts(folder.path());
+    node.done(&["account", "create", "carol", "--asset", "EUR"]);
+    for amount in ["1", "2", "3"] {
+        node.done(&["pay", "alice", "carol", amount]);
+    }
+    node.done(&["pay", "alice", "bob", "4", "--id", "12"]);
+
+    let history = node.done(&["account", "history", "alice"]);
+    assert!(history.contains("carol") && history.contains("bob"), "names stand in place of ids: {history}");
+    assert!(history.lines().all(|line| line.chars().count() <= 100), "{history}");
+    let listed = node.done(&["transfer", "list"]);
+    assert!(listed.contains("alice") && listed.lines().all(|line| line.chars().count() <= 100), "{listed}");
+    let whole = json(&node.done(&["account", "show", "carol", "-o", "json"]))["id"].to_string();
+    let wide = node.done(&["account", "list", "--wide"]);
+    assert!(wide.contains(whole.trim_matches('"')), "{wide}");
+    assert!(!node.done(&["account", "list"]).contains(whole.trim_matches('"')));
+
+    let cut = node.run(&["transfer", "list", "--limit", "3"]);
+    assert_eq!((cut.code, cut.stderr.trim()), (0, "more than 3 exist: --limit 0 shows all"));
+    let cut = node.run(&["account", "history", "alice", "--limit", "3", "-o", "json"]);
+    assert_eq!((cut.stdout.lines().count(), cut.stderr.trim()), (3, r#"{"has_more":true}"#));
+    for limit in ["4", "0"] {
+        let all = node.run(&["transfer", "list", "--limit", limit, "-o", "json"]);
+        assert_eq!((all.stdout.lines().count(), all.stderr.as_str()), (4, ""), "--limit {limit}");
+    }
+
+    // The third payment to carol, by its time.
+    let third =
+        json_lines(&node.done(&["account", "history", "carol", "-o", "json"]))[2]["timestamp"].clone();
+    let third = third.as_str().expect("a string of nanoseconds");
+    let balance = |at: &str| json(&node.done(&["account", "show", "carol", "--at", at, "-o", "json"]));
+    assert_eq!(balance(third)["balances"]["credits_posted"], "300", "before it");
+    assert_eq!(balance("2100-01-01")["balances"]["credits_posted"], "600");
+    assert!(node.fails(4, &["account", "show", "carol", "--at", "2001-01-01"]).contains("created later"));
+    let count = |arguments: &[&str]| json_lines(&node.done(&[arguments, &["-o", "json"]].concat())).len();
+    assert_eq!(count(&["transfer", "list", "--since", third]), 2);
+    assert_eq!(count(&["account", "history", "alice", "--until", third]), 2);
+    assert_eq!(count(&["events", "--since", third, "--until-caught-up"]), 2);
+    assert_eq!(count(&["events", "--since", "2100-01-01", "--until-caught-up"]), 0);
+    let answer = node.run(&["transfer", "list", "--since", "01.11.2026"]);
+    assert_eq!(answer.code, 2);
+    assert!(answer.stderr.contains("2026-11-01T09:30:00Z"), "{}", answer.stderr);
 }
 
 #[test]
@@ -85,6 +137,13 @@ fn what_goes_wrong_is_one_line_and_a_code() {
     says(1, &["account", "name", "tokyo", "alice"], &["name_"]);
     says(1, &["asset", "register", "EURO", "978"], &["ledger_taken"]);
     says(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
+    let port = Answer::new(program().args(["books", "--server", "18000"]).output());
+    assert_eq!(port.code, 2, "{}", port.stderr);
+    assert!(port.stderr.contains("write 127.0.0.1:18000"), "{}", port.stderr);
+    // A server that the command line names is measured, also when the environment names it too.
+    let bench = ["bench", "--transfers", "1", "--server", "http://127.0.0.1:1"];
+    let bench = Answer::new(program().args(bench).env("BEZANT_SERVER", "http://127.0.0.1:1").output());
+    assert!(bench.code != 0 && bench.stderr.contains("127.0.0.1:1"), "{}{}", bench.stdout, bench.stderr);
     let unknown = Answer::new(program().arg("fly").output());
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
 
@@ -300,4 +359,27 @@ fn an_export_rebuilds_the_ledger() {
     assert!(target.fails(2, &["import", "history", path]).contains("neither empty"));
     source.done(&["export", "alice", "--to", path]);
     assert!(target.fails(2, &["import", "history", path]).contains("alone"));
+}
+
+#[test]
+fn books_hold_more_than_one_account_can() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(folder.path());
+    for id in ["1", "2", "3", "4"] {
+        node.done(&["account", "create", "--asset", "EUR", "--id", id]);
+    }
+    // Each is two cents short of 2^128; modulo 2^128 their sum would show as a negative balance does.
+    let amount = "3402823669209384634633746074317682114.54";
+    node.done(&["pay", "1", "2", amount, "--id", "10"]);
+    node.done(&["pay", "3", "4", amount, "--id", "11"]);
+    let books = node.done(&["books"]);
+    assert!(
+        books.contains("6805647338418769269267492148635364229.08") && books.contains("balanced"),
+        "{books}"
+    );
+    let books = json(&node.done(&["books", "-o", "json"]));
+    let sum = Value::from("680564733841876926926749214863536422908");
+    let totals = &books["ledgers"][0]["balances"];
+    assert_eq!((&totals["debits_posted"], &totals["credits_posted"]), (&sum, &sum));
+    assert_eq!(books["balanced"], Value::from(true));
 }

@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod history;
+mod keyed;
 mod model;
 mod property;
 mod script;

@@ -141,7 +141,8 @@ impl Driver {
 const STARTS: [u64; 2] = [10_000_000_000, (1 << 63) - 4_000_000_000_000_000_000];
 
 /// Statuses of either operation that no batch here can bring about.
-const OUT_OF_REACH: [&str; 3] = ["fencing_token_stale", "shard_unavailable", "too_many_pending"];
+const OUT_OF_REACH: [&str; 4] =
+    ["fencing_token_stale", "shard_unavailable", "too_many_pending", "idempotency_key_used"];
 
 #[test]
 fn random_batches_do_what_the_model_does() {

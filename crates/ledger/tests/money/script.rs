@@ -227,9 +227,10 @@ fn status_name(operation: Operation, result: EventResult) -> &'static str {
             AccountChangeStatus::from_number(number).unwrap().name()
         }
         Operation::RegisterAssets | Operation::Expire => AssetStatus::from_number(number).unwrap().name(),
-        Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply => {
-            panic!("scripts have no sessions")
-        }
+        Operation::OpenSession
+        | Operation::SessionCreate
+        | Operation::SessionReply
+        | Operation::CreateKeyed => panic!("scripts have no sessions and no keys"),
     }
 }
 
@@ -283,10 +284,11 @@ fn scripts_say_what_the_ledger_does() {
 }
 
 /// Statuses that nothing can bring about yet, or only with more than a test should do.
-const NOT_IN_SCRIPTS: [(&str, &str); 4] = [
+const NOT_IN_SCRIPTS: [(&str, &str); 5] = [
     ("transfer", "fencing_token_stale"),
     ("transfer", "shard_unavailable"),
     ("transfer", "too_many_pending"),
+    ("transfer", "idempotency_key_used"),
     ("asset", "too_many_assets"),
 ];
 

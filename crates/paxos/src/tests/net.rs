@@ -6,7 +6,7 @@ use std::vec::Vec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bezant_consensus::{
-    Engine, EngineOptions, EngineState, Input, LogEntry, Members, Output, ReadNumber, Vote, Write,
+    Conflict, Engine, EngineOptions, EngineState, Input, LogEntry, Members, Output, ReadNumber, Vote, Write,
     WriteNumber,
 };
 use bezant_types::{LogIndex, NodeId, Term};
@@ -27,6 +27,8 @@ pub(super) struct Disk {
     pub(super) unconfirmed: Option<WriteNumber>,
     pub(super) members: Members,
     pub(super) is_admitted: bool,
+    /// What it says to be committed when its node starts.
+    pub(super) committed: LogIndex,
 }
 
 impl Disk {
@@ -78,6 +80,7 @@ pub(super) struct Machine {
     pub(super) committed: LogIndex,
     pub(super) readable: Vec<(ReadNumber, LogIndex)>,
     pub(super) installs: Vec<(NodeId, LogIndex)>,
+    pub(super) conflicts: Vec<Conflict>,
     pub(super) has_caught_up: bool,
 }
 
@@ -136,6 +139,7 @@ impl Net {
             committed: LogIndex(0),
             readable: Vec::new(),
             installs: Vec::new(),
+            conflicts: Vec::new(),
             has_caught_up: false,
         };
         self.machines.insert(node, machine);
@@ -158,7 +162,8 @@ impl Net {
         machine.committed = checkpoint.0;
         machine.installs.clear();
         machine.readable.clear();
-        let state = EngineState { vote, checkpoint, entries: durable };
+        let committed = machine.disk.committed;
+        let state = EngineState { vote, checkpoint, entries: durable, committed };
         machine.engine = Some(Paxos::new(&options, state).unwrap());
         self.drain(node);
     }
@@ -213,6 +218,10 @@ impl Net {
                 Output::Members(members) => {
                     self.note(|| format!("{node} knows the members of {}", members.index));
                     self.machine(node).disk.members = members;
+                }
+                Output::Conflict { conflict, .. } => {
+                    self.note(|| format!("{node} stops"));
+                    self.machine(node).conflicts.push(conflict);
                 }
                 Output::CaughtUp => {
                     self.note(|| format!("{node} has caught up"));

@@ -377,7 +377,7 @@ fn a_checkpoint_of_a_later_round_is_a_promise_of_that_round() {
 fn what_the_disk_has_not_of_a_promise_is_written_with_the_next_value() {
     let options = EngineOptions::new(THREE, first_members(3), true, 1);
     let vote = Some(Vote { term: Term(1), voted_for: ONE });
-    let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), entries: Vec::new() };
+    let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), ..EngineState::default() };
     let mut engine = Paxos::new(&options, state).unwrap();
     assert_eq!(engine.standing().term, Term(2));
     let ballot = Ballot { round: Term(2), node: TWO };

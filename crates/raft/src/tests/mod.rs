@@ -1,13 +1,14 @@
 //! A few replicas in one thread: messages are carried and disks are synced by hand, so that a test decides
 //! what is lost, and what is on disk when.
 
+mod floor;
 mod members;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bezant_consensus::{
-    Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Members, MessageKind, Output, ReadNumber,
-    Vote, Write,
+    Conflict, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Members, MessageKind, Output,
+    ReadNumber, Vote, Write,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ struct Replica {
     committed: Vec<LogEntry>,
     readable: Vec<(ReadNumber, LogIndex)>,
     installs: Vec<(NodeId, LogIndex)>,
+    conflicts: Vec<(Conflict, usize)>,
     has_caught_up: bool,
     members: Members,
     /// The last entry on its disk when it had caught up.
@@ -60,6 +62,7 @@ impl Replica {
             committed: Vec::new(),
             readable: Vec::new(),
             installs: Vec::new(),
+            conflicts: Vec::new(),
             has_caught_up: false,
             members: Members::default(),
             caught_up_with: None,
@@ -104,6 +107,7 @@ impl Net {
                 Output::Readable { read, index } => replica.readable.push((read, index)),
                 Output::Install { from, index } => replica.installs.push((from, index)),
                 Output::Members(members) => replica.members = members,
+                Output::Conflict { conflict, entries } => replica.conflicts.push((conflict, entries.len())),
                 Output::CaughtUp => {
                     replica.has_caught_up = true;
                     replica.caught_up_with = replica.log.last().map(|entry| entry.index);
@@ -191,8 +195,7 @@ impl Net {
 
     fn restart(&mut self, at: usize, life: u64) {
         let old = &self.replicas[at];
-        let state =
-            EngineState { vote: old.vote, checkpoint: (LogIndex(0), Term(0)), entries: old.log.clone() };
+        let state = EngineState { vote: old.vote, entries: old.log.clone(), ..EngineState::default() };
         let mut options = options(at, self.replicas.len(), life);
         if old.members != Members::default() {
             options.members = old.members.clone();

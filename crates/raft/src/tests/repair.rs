@@ -18,7 +18,7 @@ impl Net {
     fn restart_as(&mut self, at: usize, life: u64, may_vote: bool) {
         let old = &self.replicas[at];
         let (log, vote) = (old.log.clone(), old.vote);
-        let state = EngineState { vote, checkpoint: (LogIndex(0), Term(0)), entries: log.clone() };
+        let state = EngineState { vote, entries: log.clone(), ..EngineState::default() };
         let options = EngineOptions { may_vote, ..options(at, self.replicas.len(), life) };
         let engine = Raft::new(&options, state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
@@ -188,7 +188,7 @@ fn a_checkpoint_of_a_later_term_is_a_promise_of_that_term() {
 #[test]
 fn what_the_disk_has_not_of_a_term_is_written_with_the_next_entry() {
     let vote = Some(Vote { term: Term(1), voted_for: NodeId(1) });
-    let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), entries: Vec::new() };
+    let state = EngineState { vote, checkpoint: (LogIndex(5), Term(2)), ..EngineState::default() };
     let mut engine = Raft::new(&options(2, 3, 0), state).unwrap();
     assert_eq!(engine.standing().term, Term(2));
     let entry = LogEntry { index: LogIndex(6), term: Term(2), kind: EntryKind::Command, payload: "z".into() };

@@ -26,7 +26,7 @@ use crate::directory::Claim;
 use crate::node_thread::now;
 
 /// The version of the protocol between nodes; nodes of different versions do not talk.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Bytes of a message of the handshake: the longest list of members, and room for the rest.
 const MESSAGE_SIZE_MAX: usize = 8 << 10;
 

@@ -246,8 +246,8 @@ impl Peers {
         links.get(&to).map(|link| with(&link.queue))
     }
 
-    /// Sends a message, which is not empty. Never blocks.
-    pub(crate) fn send(&self, to: NodeId, bytes: Bytes) {
+    /// Sends a message, which is not empty. Never blocks. False when it was dropped.
+    pub(crate) fn send(&self, to: NodeId, bytes: Bytes) -> bool {
         assert!(!bytes.is_empty(), "an empty frame is a sign of life");
         let size = bytes.len();
         let is_taken = size <= frame::PAYLOAD_SIZE_MAX
@@ -258,6 +258,7 @@ impl Peers {
         } else {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        is_taken
     }
 
     /// True while messages to this peer have a connection.

@@ -36,7 +36,7 @@ pub(crate) async fn submit(
     let work = async {
         let request = decode(collect(body).await?)?;
         let reply = write::submit(&desk, request, deadline).await?;
-        answer::raise(answer::ANSWER_COST.saturating_add(reply.results.len().saturating_mul(2)));
+        answer::raise(reply.results.len().saturating_mul(2).saturating_sub(answer::ANSWER_COST));
         Ok(reply)
     };
     match desk.observe(Api::Grpc, Call::Submit, work).await {

@@ -3,15 +3,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bezant_api::Failure;
 use bezant_runtime::Health as NodeHealth;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
+use crate::answer::stream_place;
 use crate::desk::Desk;
 use crate::failure::to_status;
+use crate::metrics::Api;
 
 /// The names that can be asked for: the server as a whole, and its service.
 const SERVICES: [&str; 2] = ["", "bezant.v1.Ledger"];
@@ -54,9 +55,10 @@ impl health_server::Health for Health {
             let status = ServingStatus::ServiceUnknown.into();
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(HealthCheckResponse { status })))));
         }
-        let place = Arc::clone(&self.desk.watchers)
-            .try_acquire_owned()
-            .map_err(|_| to_status(Failure::overloaded("too many streams", self.desk.limits.retry_after)))?;
+        let place = stream_place().map_err(|failure| {
+            self.desk.metrics.shed(Api::Grpc, &failure);
+            to_status(failure)
+        })?;
         let changes = WatchStream::new(self.desk.handle.watch_health()).map(Some);
         let stops = WatchStream::from_changes(self.desk.stopping.subscribe()).map(|_| None);
         let until_stop = changes.merge(stops).map_while(|health| health);

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use bezant_api::{Failure, v1};
 use bezant_types::limits::REQUEST_SIZE_MAX;
 use http::HeaderMap;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, async_trait};
 use tonic_health::pb::health_server::HealthServer;
 use v1::ledger_server::{Ledger, LedgerServer};
 
 use crate::answer;
+use crate::cluster;
 use crate::desk::{Deadline, Desk};
 use crate::failure::to_status;
 use crate::limits::Limits;
@@ -36,6 +38,7 @@ pub(crate) struct Service {
 pub(crate) fn ledger(desk: Arc<Desk>) -> LedgerServer<Service> {
     let size_max = desk.limits.body_size_max.max(REQUEST_SIZE_MAX);
     LedgerServer::new(Service { desk })
+        .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(size_max)
         .max_encoding_message_size(ANSWER_SIZE_MAX)
 }
@@ -47,7 +50,8 @@ pub(crate) fn standard(desk: Arc<Desk>) -> Result<Routes, tonic_reflection::serv
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(Routes::new(HealthServer::new(health::Health { desk }))
+    let health = HealthServer::new(health::Health { desk }).accept_compressed(CompressionEncoding::Gzip);
+    Ok(Routes::new(health)
         .add_service(builder().build_v1()?)
         .add_service(builder().build_v1alpha()?)
         .prepare())
@@ -79,9 +83,14 @@ pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
 
 /// True for a request of gRPC, whichever service it is for.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let Some(kind) = headers.get(http::header::CONTENT_TYPE) else { return false };
+    let essence = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    [&b"application/grpc"[..], b"application/grpc+proto"].contains(&essence.trim_ascii_end())
+}
+
+/// True when messages may be compressed.
+pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
 }
 
 impl Service {
@@ -101,7 +110,7 @@ impl Service {
         let work = async {
             let reply = work.await?;
             // The message, and the buffer that it is encoded into.
-            answer::raise(answer::ANSWER_COST.saturating_add(size(&reply).saturating_mul(3)));
+            answer::raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
         self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
@@ -120,13 +129,24 @@ macro_rules! ledger_service {
                 self.call(Call::$call, request, work, prost::Message::encoded_len).await
             })+
 
+            async fn change_cluster(
+                &self,
+                request: Request<v1::ChangeClusterRequest>,
+            ) -> Result<Response<v1::ChangeClusterReply>, Status> {
+                let permit = cluster::permit_change(&self.desk, request.metadata().as_ref());
+                let work = |input, deadline| async move {
+                    cluster::change_cluster(&self.desk, permit?, input, deadline).await
+                };
+                self.call(Call::ChangeCluster, request, work, prost::Message::encoded_len).await
+            }
+
             type WatchEventsStream = watch::ChangeStream;
 
             async fn watch_events(
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                let work = |input, _| std::future::ready(watch::watch_events(&self.desk, input));
+                let work = |input, deadline| watch::watch_events(&self.desk, input, deadline);
                 self.call(Call::WatchEvents, request, work, |_| 0).await
             }
         }
@@ -150,7 +170,6 @@ ledger_service! {
     list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
     get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
     get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,
-    change_cluster(ChangeClusterRequest) -> ChangeClusterReply = ChangeCluster write,
     get_movements(GetMovementsRequest) -> MovementsReply = GetMovements read,
     get_account_movements(AccountFilter) -> MovementsReply = GetAccountMovements read,
 }
@@ -158,6 +177,27 @@ ledger_service! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grpc_is_known_by_its_type_alone() {
+        let is = |kind: &'static str| {
+            is_grpc(&HeaderMap::from_iter([(
+                http::header::CONTENT_TYPE,
+                http::HeaderValue::from_static(kind),
+            )]))
+        };
+        for own in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert!(is(own), "{own}");
+        }
+        for other in [
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpcx",
+            "application/grpc+json",
+        ] {
+            assert!(!is(other), "{other}");
+        }
+    }
 
     #[test]
     fn timeouts_are_read_as_the_protocol_says() {

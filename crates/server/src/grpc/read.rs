@@ -143,10 +143,11 @@ pub(super) async fn get_movements(
 ) -> Result<v1::MovementsReply, Failure> {
     let filter = MovementFilter {
         from: MovementNumber(request.from),
-        timestamp_min: Nanos(0),
-        timestamp_max: Nanos(0),
+        timestamp_min: Nanos(request.timestamp_min),
+        timestamp_max: Nanos(request.timestamp_max),
         limit: capped(request.limit),
     };
+    desk.check_position(filter.from, deadline).await?;
     Ok(desk.history(HistoryQuery::Movements(filter), deadline).await?.into_iter().collect())
 }
 

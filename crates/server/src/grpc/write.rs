@@ -6,9 +6,8 @@ use bezant_ledger::{ChangeBounds, Operation, SetName};
 use bezant_runtime::Committed;
 use bezant_types::{Bounds, limits};
 
-use crate::cluster;
+use crate::create::Outcomes;
 use crate::desk::{Deadline, Desk};
-use crate::shared::results_of;
 
 /// The fast path: the records go to the log as they came, the results go out as they are.
 pub(super) async fn submit(
@@ -18,7 +17,7 @@ pub(super) async fn submit(
 ) -> Result<v1::SubmitReply, Failure> {
     let operation = u16::try_from(request.operation).ok().and_then(Operation::from_number);
     let operation = operation.filter(|operation| operation.event_size() > 0).ok_or_else(|| {
-        let detail = format!("{} is not the number of an operation: use 1 to 7, or 12", request.operation);
+        let detail = format!("{} is not the number of an operation: use 1 to 7, or 13", request.operation);
         Failure::new(ErrorCode::InvalidRecords, detail)
     })?;
     let records = desk.settle_records(operation, request.records, deadline).await?;
@@ -30,22 +29,15 @@ pub(super) async fn submit(
     })
 }
 
-pub(super) async fn change_cluster(
-    desk: &Desk,
-    request: v1::ChangeClusterRequest,
-    deadline: Deadline,
-) -> Result<v1::ChangeClusterReply, Failure> {
-    cluster::change_cluster(desk, request, deadline).await
-}
-
 pub(super) async fn create_accounts(
     desk: &Desk,
     request: v1::CreateAccountsRequest,
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let drafts = each("accounts", request.accounts, |input| account_draft(&input))?;
-    let (operation, committed) = desk.create_accounts(drafts, deadline).await?;
-    events_reply(operation, &committed)
+    let ids: Vec<_> = drafts.iter().map(|draft| draft.event.account.id.0).collect();
+    let outcomes = desk.create_accounts(drafts, None, deadline).await;
+    Ok(outcomes_reply(outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn create_transfers(
@@ -54,8 +46,9 @@ pub(super) async fn create_transfers(
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let drafts = each("transfers", request.transfers, transfer_draft)?;
-    let committed = desk.create_transfers(drafts, deadline).await?;
-    events_reply(Operation::CreateTransfers, &committed)
+    let ids: Vec<_> = drafts.iter().map(|draft| draft.event.transfer.id.0).collect();
+    let outcomes = desk.create_transfers(drafts, None, deadline).await;
+    Ok(outcomes_reply(outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn set_account_bounds(
@@ -144,12 +137,15 @@ fn each<Input, Event>(
 
 /// What became of the events, typed.
 fn events_reply(operation: Operation, committed: &Committed) -> Result<v1::EventsReply, Failure> {
-    let results = results_of(committed)?
-        .map(|result| v1::EventResult {
-            status: result.status,
-            name: status_name(operation, result.status).to_owned(),
-            timestamp: result.timestamp.0,
-        })
-        .collect();
-    Ok(v1::EventsReply { log_index: committed.index.0, timestamp: committed.time.0, results })
+    Outcomes::of(operation, committed).map(outcomes_reply)
+}
+
+fn outcomes_reply(outcomes: Outcomes) -> v1::EventsReply {
+    let results = outcomes.results.iter().enumerate().map(|(at, result)| v1::EventResult {
+        status: result.status,
+        name: status_name(outcomes.operation, result.status).to_owned(),
+        timestamp: result.timestamp.0,
+        detail: outcomes.detail(at).unwrap_or_default().to_owned(),
+    });
+    v1::EventsReply { log_index: outcomes.index.0, timestamp: outcomes.time.0, results: results.collect() }
 }

@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::context::{Account, Context, JsonBody, Parameters};
 use super::{batch_reply, json, single_reply};
+use crate::create::Outcomes;
 use crate::desk::without_place;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
@@ -24,7 +25,7 @@ type Answer = Result<Response, Refused>;
 ///
 /// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
 /// each. With an `Idempotency-Key`, accounts without an id get one that follows from the key.
-#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts",
+#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_accounts",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AccountBody>, description = "One account, or an array of up to 8189"),
     responses(
@@ -36,25 +37,29 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
     let desk = &context.desk;
     let work = async {
         let mut batch = parse_accounts(&body)?;
+        let count = batch.events.len();
+        let mut key = None;
         for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
-            draft.event.account.id = AccountId(context.id(IdKind::Account, at));
+            draft.event.account.id = AccountId(context.id(IdKind::Account, at, count));
+            key = context.key.as_deref();
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.account.id.0).collect();
         let is_array = batch.is_array;
-        let (operation, committed) = desk
-            .create_accounts(batch.events, context.deadline)
+        let outcomes = desk
+            .create_accounts(batch.events, key, context.deadline)
             .await
-            .map_err(|failure| if is_array { failure } else { without_place(failure) })?;
+            .map_err(|failure| if is_array { failure } else { without_place(failure) })
+            .map_err(|failure| failure.of_events(ids.iter().copied()))?;
         match (batch.is_array, ids.first()) {
-            (false, Some(id)) => single_reply(operation, *id, &committed, Some(format!("/v1/accounts/{id}"))),
-            _ => batch_reply(operation, &ids, &committed),
+            (false, Some(id)) => single_reply(*id, &outcomes, Some(format!("/v1/accounts/{id}"))),
+            _ => batch_reply(&ids, &outcomes),
         }
     };
     Ok(desk.observe(Api::Rest, Call::CreateAccounts, work).await?)
 }
 
 /// Show an account, by id or by name
-#[utoipa::path(get, path = "/v1/accounts/{account}", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}", tag = "Accounts", operation_id = "get_account",
     params(("account" = String, Path, description = "Id or name")),
     responses(
         (status = 200, description = "The account", body = AccountReply),
@@ -71,7 +76,7 @@ pub(super) async fn show(context: Context, Account(account): Account) -> Answer 
 }
 
 /// List accounts by what they carry
-#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", params(AccountsQuery),
+#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts", params(AccountsQuery),
     responses(
         (status = 200, description = "A page", body = Page<AccountReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -109,7 +114,7 @@ async fn page(
 }
 
 /// List the transfers of an account
-#[utoipa::path(get, path = "/v1/accounts/{account}/transfers", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/transfers", tag = "Accounts", operation_id = "list_account_transfers",
     params(("account" = String, Path, description = "Id or name"), HistoryQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
@@ -158,7 +163,7 @@ pub(super) async fn holds(
 /// List the balances of an account after each of its transfers
 ///
 /// The account needs the flag `history`.
-#[utoipa::path(get, path = "/v1/accounts/{account}/balances", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/balances", tag = "Accounts", operation_id = "list_account_balances",
     params(("account" = String, Path, description = "Id or name"), HistoryQuery),
     responses(
         (status = 200, description = "A page", body = Page<BalanceReply>),
@@ -184,7 +189,7 @@ pub(super) async fn balances(
 }
 
 /// List the transfers of an account with the heads of its chains, for verification
-#[utoipa::path(get, path = "/v1/accounts/{account}/history", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/history", tag = "Accounts", operation_id = "list_account_history",
     params(("account" = String, Path, description = "Id or name"), HistoryQuery),
     responses(
         (status = 200, description = "A page", body = Page<ChangeReply>),
@@ -209,7 +214,7 @@ pub(super) async fn history(
 /// Replace the least and greatest balance of an account
 ///
 /// A side that is left out or null has no limit afterwards. `PATCH` changes what it names.
-#[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts",
+#[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "set_account_bounds",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsBody,
     responses(
@@ -228,7 +233,7 @@ pub(super) async fn set_bounds(
         let operation = Operation::SetBounds;
         let committed =
             desk.write_events(operation, &[SetBounds { account_id, bounds }], context.deadline).await?;
-        single_reply(operation, account_id.0, &committed, None)
+        single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
 }
@@ -260,7 +265,7 @@ pub(super) async fn change_bounds(
 }
 
 /// Name an account that has no name
-#[utoipa::path(put, path = "/v1/accounts/{account}/name", tag = "Accounts",
+#[utoipa::path(put, path = "/v1/accounts/{account}/name", tag = "Accounts", operation_id = "set_account_name",
     params(("account" = String, Path, description = "Id")),
     request_body = bezant_api::json::NameBody,
     responses(
@@ -280,7 +285,7 @@ pub(super) async fn set_name(
         let operation = Operation::SetName;
         let committed =
             desk.write_events(operation, &[SetName { account_id, name }], context.deadline).await?;
-        single_reply(operation, account_id.0, &committed, None)
+        single_reply(account_id.0, &Outcomes::of(operation, &committed)?, None)
     };
     Ok(desk.observe(Api::Rest, Call::SetAccountName, work).await?)
 }

@@ -5,18 +5,19 @@ use bezant_api::json::{
     AssetReply, BooksReply, ChangeClusterReply, ClusterReply, Problem, parse_assets, parse_cluster_change,
 };
 use bezant_ledger::Operation;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::context::{Context, JsonBody};
 use super::{batch_reply, json, single_reply};
-use crate::cluster::{change_cluster, cluster_reply};
+use crate::cluster::{change_cluster, cluster_reply, permit_change};
+use crate::create::Outcomes;
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
 type Answer = Result<Response, Refused>;
 
 /// List the built-in (ISO 4217) and the registered assets
-#[utoipa::path(get, path = "/v1/assets", tag = "Assets",
+#[utoipa::path(get, path = "/v1/assets", tag = "Assets", operation_id = "list_assets",
     responses(
         (status = 200, description = "All assets, in the order of their ledgers", body = Vec<AssetReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -31,7 +32,7 @@ pub(super) async fn assets(context: Context) -> Answer {
 }
 
 /// Register assets: give ledgers a code and a scale
-#[utoipa::path(post, path = "/v1/assets", tag = "Assets",
+#[utoipa::path(post, path = "/v1/assets", tag = "Assets", operation_id = "register_assets",
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AssetBody>, description = "One asset, or an array of up to 8189"),
     responses(
         (status = 201, description = "Registered", body = bezant_api::json::EventReply),
@@ -44,17 +45,18 @@ pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answ
         let batch = parse_assets(&body)?;
         let operation = Operation::RegisterAssets;
         let committed = desk.write_events(operation, &batch.events, context.deadline).await?;
+        let outcomes = Outcomes::of(operation, &committed)?;
         let ids: Vec<_> = batch.events.iter().map(|asset| u128::from(asset.ledger.0)).collect();
         match (batch.is_array, ids.first()) {
-            (false, Some(id)) => single_reply(operation, *id, &committed, Some("/v1/assets".to_owned())),
-            _ => batch_reply(operation, &ids, &committed),
+            (false, Some(id)) => single_reply(*id, &outcomes, Some("/v1/assets".to_owned())),
+            _ => batch_reply(&ids, &outcomes),
         }
     };
     Ok(desk.observe(Api::Rest, Call::RegisterAssets, work).await?)
 }
 
 /// Show the sums over all accounts, a row a ledger
-#[utoipa::path(get, path = "/v1/books", tag = "Books",
+#[utoipa::path(get, path = "/v1/books", tag = "Books", operation_id = "get_books",
     responses(
         (status = 200, description = "The books: debits equal credits", body = BooksReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -71,7 +73,7 @@ pub(super) async fn books(context: Context) -> Answer {
 }
 
 /// Show where this node stands among the others
-#[utoipa::path(get, path = "/v1/cluster", tag = "Cluster",
+#[utoipa::path(get, path = "/v1/cluster", tag = "Cluster", operation_id = "get_cluster",
     responses(
         (status = 200, description = "The node that was asked, and the others as it sees them", body = ClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -83,17 +85,21 @@ pub(super) async fn cluster(context: Context) -> Answer {
 }
 
 /// Change who takes part in the cluster, or who leads it
-#[utoipa::path(post, path = "/v1/cluster", tag = "Cluster",
+///
+/// On a listener that other machines reach, with `Authorization: Bearer TOKEN`, the cluster's token.
+#[utoipa::path(post, path = "/v1/cluster", tag = "Cluster", operation_id = "change_cluster",
+    params(("Authorization" = Option<String>, Header, description = "`Bearer` and the cluster's token")),
     request_body(content = bezant_api::json::ChangeClusterBody, description = "The change"),
     responses(
         (status = 200, description = "It is agreed; one of voters has a second step, which follows by itself", body = ChangeClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn change(context: Context, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn change(context: Context, headers: HeaderMap, JsonBody(body): JsonBody) -> Answer {
     let desk = &context.desk;
     let work = async {
+        let permit = permit_change(desk, &headers)?;
         let change = parse_cluster_change(&body)?;
-        let reply = change_cluster(desk, change.into(), context.deadline).await?;
+        let reply = change_cluster(desk, permit, change.into(), context.deadline).await?;
         json(StatusCode::OK, &ChangeClusterReply { log_index: reply.log_index })
     };
     Ok(desk.observe(Api::Rest, Call::ChangeCluster, work).await?)

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use axum::RequestPartsExt;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use bezant_api::idempotency::{IdKind, KEY_SIZE_MAX, derive_id};
+use bezant_api::idempotency::{IdKind, KEY_SIZE_MAX, event_id};
 use bezant_api::json::parse_query;
 use bezant_api::{AccountReference, ErrorCode, Failure};
 use bezant_types::TransferId;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
-use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
@@ -33,10 +33,10 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The id of the event at a place of the request that brings none.
-    pub(super) fn id(&self, kind: IdKind, position: usize) -> u128 {
+    /// The id of the event at a place of the request, one of so many, that brings none.
+    pub(super) fn id(&self, kind: IdKind, position: usize, count: usize) -> u128 {
         match &self.key {
-            Some(key) => derive_id(kind, key, position),
+            Some(key) => event_id(kind, key, position, count),
             None => self.desk.fresh_id(),
         }
     }
@@ -119,7 +119,11 @@ impl FromRequestParts<Arc<Desk>> for Transfer {
 
 async fn path_text(parts: &mut Parts) -> Result<String, Failure> {
     let path = parts.extract::<Path<String>>().await;
-    path.map(|Path(text)| text).map_err(|_| invalid_path(parts.uri.path()))
+    path.map(|Path(text)| text).map_err(|_| {
+        let path = parts.uri.path();
+        let detail = format!("the bytes of {path} are not UTF-8: write a name in UTF-8, percent-encoded");
+        Failure::new(ErrorCode::InvalidField, detail)
+    })
 }
 
 fn invalid_path(text: &str) -> Failure {
@@ -139,7 +143,7 @@ impl<Query: DeserializeOwned> FromRequestParts<Arc<Desk>> for Parameters<Query> 
     }
 }
 
-/// A body of JSON, not read yet.
+/// A body of JSON, not read yet; the guard has looked at its type.
 #[derive(Debug)]
 pub(super) struct JsonBody(pub(super) Bytes);
 
@@ -147,14 +151,6 @@ impl FromRequest<Arc<Desk>> for JsonBody {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &Arc<Desk>) -> Result<Self, Refused> {
-        if let Some(kind) = request.headers().get(header::CONTENT_TYPE) {
-            let kind = kind.to_str().unwrap_or("");
-            let kind = kind.split(';').next().unwrap_or("").trim();
-            if !kind.eq_ignore_ascii_case("application/json") {
-                let detail = format!("the body is '{kind}': send JSON, with Content-Type: application/json");
-                return Err(Failure::new(ErrorCode::UnsupportedMediaType, detail).into());
-            }
-        }
         Ok(Self(collect(request.into_body().map_err(failure_of)).await?))
     }
 }

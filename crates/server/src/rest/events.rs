@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Problem};
+use bezant_api::json::{ChangeReply, EventsPage, EventsQuery, Moment, Problem};
 use bezant_api::{ErrorCode, Failure, Violation};
-use bezant_storage::HistoryQuery as Rows;
-use bezant_types::{MovementFilter, MovementNumber, Nanos};
+use bezant_storage::{HistoryAnswer, HistoryQuery as Rows};
+use bezant_types::{Movement, MovementFilter, MovementNumber, Nanos};
 use http::{HeaderMap, StatusCode, header};
 use tokio_stream::StreamExt;
 
 use super::context::{Context, Parameters};
 use super::json;
-use crate::changes::{Change, watch};
-use crate::desk::Desk;
+use crate::changes::watch;
+use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
 
@@ -31,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// List change events, in commit order
 ///
 /// With `Accept: text/event-stream` it is the stream of `/v1/events/stream`.
-#[utoipa::path(get, path = "/v1/events", tag = "Events", params(EventsQuery),
+#[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(EventsQuery),
     responses(
         (status = 200, description = "A page", body = EventsPage),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -49,11 +49,12 @@ pub(super) async fn list(
     let desk = &context.desk;
     let work = async {
         let filter = MovementFilter {
-            from: MovementNumber(query.from.unwrap_or(0)),
+            from: MovementNumber(first(desk, &query, context.deadline).await?.unwrap_or(0)),
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
             limit: query.limit()?,
         };
+        desk.check_position(filter.from, context.deadline).await?;
         let rows = desk.history(Rows::Movements(filter), context.deadline).await?;
         let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
@@ -68,8 +69,9 @@ pub(super) async fn list(
 ///
 /// The id of an event is its position. Resume by `Last-Event-ID` (goes on after it) or `from`; without
 /// either, only what is new is sent.
-#[utoipa::path(get, path = "/v1/events/stream", tag = "Events",
+#[utoipa::path(get, path = "/v1/events/stream", tag = "Events", operation_id = "stream_events",
     params(("from" = Option<u64>, Query, description = "The first position wanted"),
+        ("since" = Option<Moment>, Query, description = "The first event at or after this moment, instead of `from`"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last position seen")),
     responses(
         (status = 200, description = "Events named `change`, with a ChangeReply as data", body = ChangeReply, content_type = "text/event-stream"),
@@ -87,15 +89,34 @@ pub(super) async fn stream(
             let violations = vec![Violation::new("limit", what)];
             return Err(Failure { violations, ..Failure::new(ErrorCode::InvalidQuery, what) });
         }
-        let from = match headers.get("last-event-id") {
-            Some(value) => Some(after(value.as_bytes())?),
-            None => query.from,
+        let mut seen = headers.get_all("last-event-id").iter();
+        let from = match (seen.next(), seen.next()) {
+            (None, _) => first(&desk, &query, context.deadline).await?,
+            (Some(value), None) => Some(after(value.as_bytes())?),
+            (Some(_), Some(_)) => {
+                let what = "the header Last-Event-ID is there more than once";
+                return Err(Failure::new(ErrorCode::InvalidField, what));
+            }
         };
-        watch(&desk, from.map(MovementNumber))
+        let assets_of = Arc::clone(&desk);
+        let write = move |rows| events_of(Arc::clone(&assets_of), rows);
+        watch(&desk, from.map(MovementNumber), context.deadline, write).await
     };
     let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
-    let events = changes.then(move |change| event_of(Arc::clone(&context.desk), change));
+    let events =
+        changes.map(|event| Ok::<_, Infallible>(event.unwrap_or_else(|failure| problem_of(&failure))));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+/// Position of the first event wanted: of a moment the first one at or after it, or the next one where none is.
+async fn first(desk: &Desk, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
+    let Some(since) = query.since()? else { return Ok(query.from) };
+    let from = MovementNumber(0);
+    let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
+    // Read before the rows: what comes between the two is in the rows.
+    let end = desk.books(deadline).await?.history.movements;
+    let rows = desk.history(Rows::Movements(filter), deadline).await?;
+    Ok(Some(rows.first().map_or(end, |(position, _)| position.0)))
 }
 
 /// The position after the one that the client saw last.
@@ -106,18 +127,21 @@ fn after(text: &[u8]) -> Result<u64, Failure> {
     })
 }
 
-async fn event_of(desk: Arc<Desk>, change: Change) -> Result<Event, Infallible> {
-    Ok(match change {
-        Ok((position, row)) => {
-            let assets = desk.assets_for([row.transfer.ledger].into_iter(), None).await;
-            let data = serde_json::to_string(&ChangeReply::new(position, &row, &assets));
-            Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
-        }
-        Err(failure) => {
-            let data = serde_json::to_string(&Problem::from(&failure));
-            Event::default().event("problem").data(data.unwrap_or_default())
-        }
-    })
+/// The rows of a page as events.
+async fn events_of(desk: Arc<Desk>, rows: HistoryAnswer) -> Vec<Event> {
+    let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
+    let assets = desk.assets_for(ledgers, None).await;
+    let event = |(position, row): &(MovementNumber, Movement)| {
+        let data = serde_json::to_string(&ChangeReply::new(*position, row, &assets));
+        Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())
+    };
+    rows.iter().map(event).collect()
+}
+
+/// Why the stream ends.
+fn problem_of(failure: &Failure) -> Event {
+    let data = serde_json::to_string(&Problem::from(failure));
+    Event::default().event("problem").data(data.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -18,15 +18,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use bezant_api::json::{BatchReply, EventReply, Problem, Text64};
 use bezant_api::{ErrorCode, Failure};
-use bezant_ledger::Operation;
-use bezant_runtime::Committed;
 use http::{StatusCode, header};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+use crate::create::Outcomes;
 use crate::desk::Desk;
 use crate::failure::{internal, problem};
-use crate::shared::results_of;
 
 /// Every path that is not gRPC.
 pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
@@ -74,13 +72,18 @@ fn json<Value: Serialize>(status: StatusCode, value: &Value) -> Result<Response,
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
+fn event_reply(id: u128, at: usize, outcomes: &Outcomes) -> Option<EventReply> {
+    let result = outcomes.results.get(at)?;
+    Some(EventReply::new(outcomes.operation, id, *result, outcomes.detail(at)))
+}
+
 /// What became of an array of events: always 200, with a status each.
-fn batch_reply(operation: Operation, ids: &[u128], committed: &Committed) -> Result<Response, Failure> {
+fn batch_reply(ids: &[u128], outcomes: &Outcomes) -> Result<Response, Failure> {
     let results: Vec<_> =
-        results_of(committed)?.zip(ids).map(|(result, id)| EventReply::new(operation, *id, result)).collect();
+        ids.iter().enumerate().filter_map(|(at, id)| event_reply(*id, at, outcomes)).collect();
     let reply = BatchReply {
-        log_index: committed.index.0,
-        timestamp: Text64(committed.time.0),
+        log_index: outcomes.index.0,
+        timestamp: Text64(outcomes.time.0),
         created: results.iter().filter(|result| result.is_created()).count(),
         refused: results.iter().filter(|result| result.is_refused()).count(),
         results,
@@ -89,14 +92,8 @@ fn batch_reply(operation: Operation, ids: &[u128], committed: &Committed) -> Res
 }
 
 /// What became of a single event: 201 created, 200 exists, 409 or 422 refused.
-fn single_reply(
-    operation: Operation,
-    id: u128,
-    committed: &Committed,
-    location: Option<String>,
-) -> Result<Response, Failure> {
-    let result = results_of(committed)?.next().ok_or_else(|| internal("a result is missing"))?;
-    let reply = EventReply::new(operation, id, result);
+fn single_reply(id: u128, outcomes: &Outcomes, location: Option<String>) -> Result<Response, Failure> {
+    let reply = event_reply(id, 0, outcomes).ok_or_else(|| internal("a result is missing"))?;
     if reply.is_refused() {
         return Ok(problem(&Problem::from(reply)));
     }

@@ -1,4 +1,11 @@
 //! The OpenAPI document, made from the handlers and the shapes, and the page that shows it.
+//!
+//! Generators of typed clients read it: every operation has a name of its own, every integer the range of its type, and
+//! `compat/openapi/run` drives three generated clients against a server.
+
+mod examples;
+mod integers;
+mod shapes;
 
 use std::fmt::Write as _;
 
@@ -75,6 +82,17 @@ pub(super) enum OneOrBatch {
 
 /// The document as JSON.
 pub(super) fn document() -> Bytes {
+    let mut document = serde_json::to_value(operations()).unwrap_or_default();
+    shapes::name_copies(&mut document);
+    shapes::leave_out_defaults(&mut document);
+    shapes::forbid_null_where_it_is_left_out(&mut document);
+    integers::add_ranges(&mut document);
+    examples::add(&mut document);
+    document.to_string().into()
+}
+
+/// The document without what is the same of every shape.
+fn operations() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     for (path, item) in &mut document.paths.paths {
         // Where PATCH does not have a meaning of its own, it does what PUT does.
@@ -93,7 +111,7 @@ pub(super) fn document() -> Bytes {
             }
         }
     }
-    document.to_json().unwrap_or_default().into()
+    document
 }
 
 /// The header that every call takes.
@@ -193,6 +211,22 @@ mod tests {
             assert_eq!(post["requestBody"]["required"], false, "{path}");
             assert!(post["responses"]["200"].is_object(), "{path}");
         }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_and_an_error() {
+        let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap();
+                assert!(names.insert(name.to_owned()), "{name} is there twice");
+                assert!(name.contains('_'), "{name} says what it is about");
+                let error = &operation["responses"]["default"]["content"]["application/problem+json"];
+                assert_eq!(error["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path}");
+            }
+        }
+        assert_eq!(names.len(), 22);
     }
 
     #[test]

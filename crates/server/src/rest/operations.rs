@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bezant_runtime::Health;
 use http::{StatusCode, header};
 use prometheus_client::encoding::text;
@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::openapi;
 use crate::desk::Desk;
+use crate::door::SharedBody;
 
 const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers.
 
@@ -38,8 +39,13 @@ pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(async move || metrics(&registry)))
-        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document)))
-        .route("/docs", get(async move || Html(page)))
+        .route(
+            "/openapi.json",
+            get(async move || {
+                (Extension(SharedBody), [(header::CONTENT_TYPE, "application/json")], document)
+            }),
+        )
+        .route("/docs", get(async move || (Extension(SharedBody), Html(page))))
 }
 
 async fn readyz(State(desk): State<Arc<Desk>>) -> Response {

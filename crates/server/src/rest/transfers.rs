@@ -7,7 +7,7 @@ use bezant_api::json::{
     parse_resolution, parse_transfers,
 };
 use bezant_api::{AccountReference, ErrorCode, Failure, TransferDraft};
-use bezant_ledger::{ExtendedTransfer, Operation};
+use bezant_ledger::ExtendedTransfer;
 use bezant_storage::HistoryQuery as Rows;
 use bezant_types::{
     AccountId, Head, LedgerNumber, Transfer as Record, TransferFlags, TransferId, TransferView,
@@ -27,7 +27,7 @@ type Answer = Result<Response, Refused>;
 ///
 /// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
 /// each. With an `Idempotency-Key`, transfers without an id get one that follows from the key.
-#[utoipa::path(post, path = "/v1/transfers", tag = "Transfers",
+#[utoipa::path(post, path = "/v1/transfers", tag = "Transfers", operation_id = "create_transfers",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::TransferBody>, description = "One transfer, or an array of up to 8189"),
     responses(
@@ -39,28 +39,32 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
     let desk = &context.desk;
     let work = async {
         let mut batch = parse_transfers(&body)?;
+        let count = batch.events.len();
+        let mut key = None;
         for (at, draft) in batch.events.iter_mut().enumerate().filter(|(_, draft)| !draft.has_id) {
-            draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at));
+            draft.event.transfer.id = TransferId(context.id(IdKind::Transfer, at, count));
+            key = context.key.as_deref();
         }
         let ids: Vec<_> = batch.events.iter().map(|draft| draft.event.transfer.id.0).collect();
         let is_array = batch.is_array;
-        let committed = desk
-            .create_transfers(batch.events, context.deadline)
+        let outcomes = desk
+            .create_transfers(batch.events, key, context.deadline)
             .await
-            .map_err(|failure| if is_array { failure } else { without_place(failure) })?;
+            .map_err(|failure| if is_array { failure } else { without_place(failure) })
+            .map_err(|failure| failure.of_events(ids.iter().copied()))?;
         match (batch.is_array, ids.first()) {
             (false, Some(id)) => {
                 let location = Some(format!("/v1/transfers/{id}"));
-                single_reply(Operation::CreateTransfers, *id, &committed, location)
+                single_reply(*id, &outcomes, location)
             }
-            _ => batch_reply(Operation::CreateTransfers, &ids, &committed),
+            _ => batch_reply(&ids, &outcomes),
         }
     };
     Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
 }
 
 /// Show a transfer
-#[utoipa::path(get, path = "/v1/transfers/{id}", tag = "Transfers",
+#[utoipa::path(get, path = "/v1/transfers/{id}", tag = "Transfers", operation_id = "get_transfer",
     params(("id" = String, Path, description = "Id")),
     responses(
         (status = 200, description = "The transfer", body = TransferReply),
@@ -80,7 +84,7 @@ pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
 }
 
 /// List transfers by what they carry
-#[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", params(TransfersQuery),
+#[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", operation_id = "list_transfers", params(TransfersQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
@@ -128,7 +132,7 @@ pub(super) async fn holds_page(
 }
 
 /// Post a pending transfer: move what it reserved
-#[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers",
+#[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers", operation_id = "post_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = ResolutionBody, description = "May be empty: posts all of it"),
@@ -142,7 +146,7 @@ pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body
 }
 
 /// Void a pending transfer: release what it reserved
-#[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers",
+#[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers", operation_id = "void_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
     request_body(content = ResolutionBody, description = "May be empty"),
@@ -160,7 +164,8 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
     let work = async {
         let body = parse_resolution(&body)?;
         let all = if flags.contains(TransferFlags::POST_PENDING) { u128::MAX } else { 0 };
-        let id = body.id.map_or_else(|| context.id(IdKind::Transfer, 0), |id| id.0);
+        let key = context.key.as_deref().filter(|_| body.id.is_none());
+        let id = body.id.map_or_else(|| context.id(IdKind::Transfer, 0, 1), |id| id.0);
         let transfer = Record {
             id: TransferId(id),
             amount: body.amount.map_or(all, |amount| amount.0),
@@ -178,9 +183,12 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
             asset: None,
             has_id: true,
         };
-        let committed = desk.create_transfers(vec![draft], context.deadline).await.map_err(without_place)?;
+        let outcomes = desk
+            .create_transfers(vec![draft], key, context.deadline)
+            .await
+            .map_err(|failure| without_place(failure).of_events([id]))?;
         let location = Some(format!("/v1/transfers/{id}"));
-        single_reply(Operation::CreateTransfers, id, &committed, location)
+        single_reply(id, &outcomes, location)
     };
     Ok(desk.observe(Api::Rest, Call::CreateTransfers, work).await?)
 }

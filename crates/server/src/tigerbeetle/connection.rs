@@ -24,6 +24,7 @@ use super::request::{Work, check};
 use super::{Door, VIEW};
 use crate::answer::Hold;
 use crate::metrics::{Api, Call};
+use crate::place::Place;
 
 /// Replies up to this size are kept beside the log for a retry: those of all writes. Larger ones, of reads, would
 /// fill the memory while their clients are idle.
@@ -32,9 +33,9 @@ const KEPT_SIZE_MAX: usize = 192 << 10;
 const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a full write is kept");
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(mut stream: TcpStream, door: &Door) {
+pub(super) async fn serve(mut stream: TcpStream, door: &Door, place: &Place) {
     let number = door.connections.fetch_add(1, Relaxed);
-    let mut connection = Connection { door, number, client: None, hold: None };
+    let mut connection = Connection { door, place, number, client: None, hold: None };
     let closed = connection.run(&mut stream).await;
     if let Some(client) = connection.client {
         door.clients.leave(client, number);
@@ -54,6 +55,7 @@ pub(super) async fn serve(mut stream: TcpStream, door: &Door) {
 
 struct Connection<'door> {
     door: &'door Door,
+    place: &'door Place,
     number: u64,
     /// Who was last heard on it.
     client: Option<ClientId>,
@@ -65,12 +67,14 @@ impl Connection<'_> {
     async fn run(&mut self, stream: &mut TcpStream) -> Closed {
         let mut inbound = Inbound::default();
         loop {
-            let frame = match inbound.next(stream, self.door).await {
+            let frame = match inbound.next(stream, self.door, self.place).await {
                 Ok(frame) => frame,
                 Err(closed) => return closed,
             };
             let answered = self.answer(stream, frame).await;
             self.hold = None;
+            self.place.usage.touch();
+            self.place.usage.open.store(0, Relaxed);
             if let Err(closed) = answered {
                 return closed;
             }
@@ -132,25 +136,27 @@ impl Connection<'_> {
     /// Does the work of a request and counts it.
     async fn work(&mut self, request: &Request, frame: Frame) -> Outcome {
         let begun = Instant::now();
-        let metrics = &self.door.desk.metrics;
+        let (metrics, share) = (&self.door.desk.metrics, &self.place.share);
         let done = match check(request, frame.body()) {
-            Ok(Work::Register) => self.door.register(request).await,
+            Ok(Work::Register) => self.door.register(request, share).await,
             Ok(Work::Create(operation, batches)) => {
                 let shape = Shape::new(operation, &batches, frame.body().len());
-                self.door.create(request, frame, shape).await
+                self.door.create(request, frame, shape, share).await
             }
-            Ok(Work::Read(question)) => self.door.read(request, question).await.map(|(outcome, hold)| {
-                self.hold = Some(hold);
-                outcome
-            }),
+            Ok(Work::Read(question)) => {
+                self.door.read(request, question, share).await.map(|(outcome, hold)| {
+                    self.hold = Some(hold);
+                    outcome
+                })
+            }
             Err(reason) => Ok(Outcome::evicted(request, reason, self.door.cluster)),
         };
         let (outcome, error) = match done {
             Ok(outcome) => (outcome, None),
-            Err(failure) => (Outcome::Silence, Some(self.told(&failure))),
+            Err(failure) => (Outcome::Silence, Some(self.told(failure))),
         };
         self.tell(request, &outcome);
-        metrics.call(Api::TigerBeetle, call_of(request.operation), begun.elapsed(), error);
+        metrics.call(Api::TigerBeetle, call_of(request.operation), begun.elapsed(), error.as_ref());
         outcome
     }
 
@@ -176,11 +182,11 @@ impl Connection<'_> {
     }
 
     /// This protocol has no errors: the client will send its request again, and the server's log says why it must.
-    fn told(&self, failure: &Failure) -> ErrorCode {
+    fn told(&self, failure: Failure) -> Failure {
         if failure.code != ErrorCode::Stopping && self.door.words.failure.may_speak() {
             tracing::warn!("a request of a TigerBeetle client stays without an answer: {}", failure.detail);
         }
-        failure.code
+        failure
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writes: the records of a request go into the log where they lie.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bezant_codec::{Batches, Reader};
@@ -14,7 +15,9 @@ use super::outbound::Outcome;
 use super::request::head;
 use bezant_tigerbeetle::Request;
 
+use crate::body::Admission;
 use crate::failure;
+use crate::share::Share;
 use bezant_api::{ErrorCode, Failure};
 
 /// Where the records of a request lie, as its batches say.
@@ -41,8 +44,8 @@ impl Shape {
 
 impl Door {
     /// Opens a session.
-    pub(super) async fn register(&self, request: &Request) -> Result<Outcome, Failure> {
-        match self.execute(head(request).open()).await {
+    pub(super) async fn register(&self, request: &Request, share: &Arc<Share>) -> Result<Outcome, Failure> {
+        match self.execute(head(request).open(), share).await {
             Ok(committed) => Ok(Outcome::of_answer(request, &committed.results, self.cluster)),
             Err(failure) => self.without_the_log(request, failure).await,
         }
@@ -54,12 +57,13 @@ impl Door {
         request: &Request,
         frame: Frame,
         shape: Shape,
+        share: &Arc<Share>,
     ) -> Result<Outcome, Failure> {
         let head = SessionHead { batches: shape.batches, operation: shape.operation as u16, ..head(request) };
         let body = frame.into_body_with_head(&head.to_bytes(), shape.size);
         let command = SessionHead::create(body)
             .map_err(|_| failure::internal("a request that was taken is no command"))?;
-        match self.execute(command).await {
+        match self.execute(command, share).await {
             Ok(committed) => {
                 self.count_results(&committed, shape);
                 Ok(Outcome::of_answer(request, &committed.results, self.cluster))
@@ -104,14 +108,26 @@ impl Door {
     }
 
     /// Puts a command in the log.
-    pub(super) async fn execute(&self, command: Command) -> Result<Committed, Failure> {
+    pub(super) async fn execute(&self, command: Command, share: &Arc<Share>) -> Result<Committed, Failure> {
         let patience = self.patience();
         loop {
-            match self.desk.handle.execute(command.clone(), Some(patience)).await {
+            match self.execute_once(command.clone(), share, patience).await {
                 Ok(committed) => return Ok(committed),
-                Err(error) => wait_for_room(failure::of_write(&error), patience).await?,
+                Err(failure) => wait_for_room(failure, patience).await?,
             }
         }
+    }
+
+    async fn execute_once(
+        &self,
+        command: Command,
+        share: &Arc<Share>,
+        patience: Instant,
+    ) -> Result<Committed, Failure> {
+        let admission = Admission::new(share)?;
+        admission.take(command.body.len())?;
+        let executed = self.desk.handle.execute(command, Some(patience)).await;
+        executed.map_err(|error| failure::of_write(&error))
     }
 
     /// When a request that found no room is given up, and its client has to send it again.

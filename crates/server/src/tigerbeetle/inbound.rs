@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bezant_tigerbeetle::{FrameError, HEADER_SIZE, Header};
@@ -10,11 +11,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::Door;
 use super::buffers::Buffer;
+use crate::place::Place;
+use crate::share::{Budget, Share, Taken};
 
 /// What is read at once where nothing larger is expected.
 const READ_SIZE: usize = 4 << 10;
@@ -50,13 +52,13 @@ pub(super) struct Frame {
 #[derive(Debug)]
 enum FrameBytes {
     Small(BytesMut),
-    Large(Buffer, OwnedSemaphorePermit),
+    Large(Buffer, Taken),
 }
 
 /// Keeps a large frame's place in the budget for as long as its bytes are used.
 struct Held {
     buffer: Buffer,
-    _permit: OwnedSemaphorePermit,
+    _place: Taken,
 }
 
 impl AsRef<[u8]> for Held {
@@ -88,9 +90,9 @@ impl Frame {
                 bytes[start..HEADER_SIZE].copy_from_slice(head);
                 bytes.freeze().slice(range)
             }
-            FrameBytes::Large(mut buffer, permit) => {
+            FrameBytes::Large(mut buffer, place) => {
                 buffer.bytes[start..HEADER_SIZE].copy_from_slice(head);
-                Bytes::from_owner(Held { buffer, _permit: permit }).slice(range)
+                Bytes::from_owner(Held { buffer, _place: place }).slice(range)
             }
         }
     }
@@ -100,15 +102,23 @@ impl Frame {
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     buffer: BytesMut,
+    /// The connection was not silent from its beginning.
+    has_read: bool,
 }
 
 impl Inbound {
     /// The next frame.
-    pub(super) async fn next(&mut self, stream: &mut TcpStream, door: &Door) -> Result<Frame, Closed> {
+    pub(super) async fn next(
+        &mut self,
+        stream: &mut TcpStream,
+        door: &Door,
+        place: &Place,
+    ) -> Result<Frame, Closed> {
         let limits = &door.desk.limits;
         if self.buffer.is_empty() {
             self.read_first(stream, door).await?;
         }
+        place.usage.open.store(1, Relaxed);
         let header = within(limits.head_timeout, self.read_header(stream)).await?;
         if header.cluster != door.cluster {
             return Err(Closed::Cluster(header.cluster, door.cluster));
@@ -119,7 +129,7 @@ impl Inbound {
             FrameBytes::Small(within(whole, self.read_small(stream, size, standstill)).await?)
         } else {
             // Waiting for a place is not the client's fault.
-            let place = place(door).await?;
+            let place = place_for_frame(door, &place.share).await?;
             let buffer = door.buffers.take();
             let buffer = within(whole, self.read_large(stream, size, buffer, standstill)).await?;
             FrameBytes::Large(buffer, place)
@@ -129,15 +139,18 @@ impl Inbound {
         Ok(frame)
     }
 
-    /// Waits for the first bytes of a frame, which may be long: clients ping every half a minute.
+    /// Waits for the first bytes of a frame, which may be long after the first one: clients ping every half a minute.
     async fn read_first(&mut self, stream: &mut TcpStream, door: &Door) -> Result<(), Closed> {
-        let idle = door.desk.limits.frame_idle_timeout;
+        let limits = &door.desk.limits;
+        let idle = if self.has_read { limits.frame_idle_timeout } else { limits.head_timeout };
         let mut stopping = door.desk.stopping.subscribe();
         tokio::select! {
             biased;
-            read = within(idle, self.read_more(stream, READ_SIZE)) => read,
-            _ = stopping.wait_for(|stopping| *stopping) => Err(Closed::Stopping),
+            read = within(idle, self.read_more(stream, READ_SIZE)) => read?,
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(Closed::Stopping),
         }
+        self.has_read = true;
+        Ok(())
     }
 
     async fn read_more(&mut self, stream: &mut TcpStream, room: usize) -> Result<(), Closed> {
@@ -196,10 +209,10 @@ impl Inbound {
 }
 
 /// A place for a large frame, unless the server stops first.
-async fn place(door: &Door) -> Result<OwnedSemaphorePermit, Closed> {
+async fn place_for_frame(door: &Door, share: &Arc<Share>) -> Result<Taken, Closed> {
     let mut stopping = door.desk.stopping.subscribe();
     tokio::select! {
-        place = Arc::clone(&door.frames).acquire_owned() => place.map_err(|_| Closed::Stopping),
+        place = share.wait_for(Budget::Frames, 1) => Ok(place),
         _ = stopping.wait_for(|stopping| *stopping) => Err(Closed::Stopping),
     }
 }

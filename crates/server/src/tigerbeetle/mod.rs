@@ -21,12 +21,10 @@ mod request;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use bezant_tigerbeetle::MESSAGE_SIZE_MAX;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
-use crate::answer;
 use crate::desk::Desk;
+use crate::place::Place;
 use crate::seldom::Seldom;
 
 use self::buffers::Buffers;
@@ -44,10 +42,6 @@ pub(crate) struct Door {
     cluster: u128,
     buffers: Arc<Buffers>,
     clients: Clients,
-    /// Places for large frames, each with the memory of the largest.
-    frames: Arc<Semaphore>,
-    /// Memory for answers, shared with the other doors.
-    answers: Arc<answer::Budget>,
     connections: AtomicU64,
     words: Words,
 }
@@ -62,13 +56,11 @@ struct Words {
 }
 
 impl Door {
-    pub(crate) fn new(desk: Arc<Desk>, cluster: u128, answers: Arc<answer::Budget>) -> Self {
+    pub(crate) fn new(desk: Arc<Desk>, cluster: u128) -> Self {
         Self {
             cluster,
             buffers: Arc::default(),
             clients: Clients::default(),
-            frames: Arc::new(Semaphore::new((desk.limits.frame_bytes_max / MESSAGE_SIZE_MAX).max(1))),
-            answers,
             connections: AtomicU64::new(0),
             words: Words::default(),
             desk,
@@ -76,7 +68,10 @@ impl Door {
     }
 
     /// Serves a connection until it ends.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream) {
-        connection::serve(stream, &self).await;
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, place: Place) {
+        tokio::select! {
+            () = connection::serve(stream, &self, &place) => {}
+            () = place.lost() => {}
+        }
     }
 }

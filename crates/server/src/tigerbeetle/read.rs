@@ -28,6 +28,7 @@ use super::create::wait_for_room;
 use super::outbound::Outcome;
 use super::request::head;
 use crate::answer::{ANSWER_COST, Hold};
+use crate::share::Share;
 use crate::shared::balances_of;
 
 /// A reply on its way: room for the head that the log wants, then the results.
@@ -71,30 +72,21 @@ impl Door {
         &self,
         request: &Request,
         question: Question<'_>,
+        share: &Arc<Share>,
     ) -> Result<(Outcome, Arc<Hold>), Failure> {
         let patience = self.patience();
         if let Some(outcome) = self.answered_before(request, patience).await? {
-            let hold = self.hold(patience).await?;
-            hold.set(ANSWER_COST.saturating_add(outcome.body_size()));
+            let hold = hold(share, patience).await?;
+            hold.set(outcome.body_size());
             return Ok((outcome, hold));
         }
         let (found, hold) = loop {
-            match self.find_once(question, patience).await {
+            match self.find_once(question, patience, share).await {
                 Ok(found) => break found,
                 Err(failure) => wait_for_room(failure, patience).await?,
             }
         };
-        Ok((self.keep(request, found).await?, hold))
-    }
-
-    /// A place in the memory of answers, once there is one.
-    async fn hold(&self, patience: Instant) -> Result<Arc<Hold>, Failure> {
-        loop {
-            match Hold::new(&self.answers, ANSWER_COST, &self.desk.limits) {
-                Ok(hold) => return Ok(hold),
-                Err(failure) => wait_for_room(failure, patience).await?,
-            }
-        }
+        Ok((self.keep(request, found, share).await?, hold))
     }
 
     /// One try, with a hold of its own: what an earlier one had taken is given back.
@@ -102,18 +94,19 @@ impl Door {
         &self,
         question: Question<'_>,
         patience: Instant,
+        share: &Arc<Share>,
     ) -> Result<(Results, Arc<Hold>), Failure> {
-        let hold = Hold::new(&self.answers, ANSWER_COST, &self.desk.limits)?;
+        let hold = Hold::new(share, ANSWER_COST)?;
         let found = hold.scope(self.find(question, patience)).await?;
         // The rows have become the bytes of the reply: in the log, in the session and on their way.
-        hold.set(ANSWER_COST.saturating_add(found.bytes.len().saturating_mul(2)));
+        hold.set(found.bytes.len().saturating_mul(2));
         Ok((found, hold))
     }
 
     /// Puts the reply in the log, where there is one that takes it.
-    async fn keep(&self, request: &Request, found: Results) -> Result<Outcome, Failure> {
+    async fn keep(&self, request: &Request, found: Results, share: &Arc<Share>) -> Result<Outcome, Failure> {
         let bytes = found.finish(&head(request));
-        match self.execute(SessionHead::reply(bytes.clone())).await {
+        match self.execute(SessionHead::reply(bytes.clone()), share).await {
             Ok(committed) => Ok(Outcome::of_answer(request, &committed.results, self.cluster)),
             Err(Failure { code: ErrorCode::ReadOnly, .. }) => {
                 let reply = Reply {
@@ -259,6 +252,16 @@ impl Door {
         ids.dedup();
         let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
         Ok(found.into_iter().map(|view| (view.account.id, view.account)).collect())
+    }
+}
+
+/// A place in the memory of answers, once there is one.
+async fn hold(share: &Arc<Share>, patience: Instant) -> Result<Arc<Hold>, Failure> {
+    loop {
+        match Hold::new(share, ANSWER_COST) {
+            Ok(hold) => return Ok(hold),
+            Err(failure) => wait_for_room(failure, patience).await?,
+        }
     }
 }
 

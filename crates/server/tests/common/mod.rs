@@ -59,7 +59,10 @@ impl Server {
         let frames = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, tigerbeetle) = (http.local_addr().unwrap(), frames.local_addr().unwrap());
         let (shutdown, stopped) = oneshot::channel::<()>();
-        let (handle, options) = (node.handle(), ServerOptions { limits: limits.clone() });
+        // The names that the requests of these tests say.
+        let allowed_hosts = ["b", "bezant"].map(|host| host.parse().unwrap()).to_vec();
+        let options = ServerOptions { limits: limits.clone(), allowed_hosts, token: None };
+        let handle = node.handle();
         let listeners = Listeners { http, tigerbeetle: Some((frames, 0)) };
         let serving = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
@@ -113,6 +116,16 @@ impl Server {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.raw(&format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n")).await
+    }
+
+    /// The status of an answer; `None` when the connection found no place.
+    pub(crate) async fn try_get(&self, path: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(self.address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bezant\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.ok()?;
+        std::str::from_utf8(&head[9..]).ok()?.parse().ok()
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {

@@ -1,5 +1,6 @@
 //! Checkers, one file each. Every one says what must hold, and in words what did not.
 
+mod floor;
 mod leaders;
 mod log;
 mod members;
@@ -11,6 +12,7 @@ mod replay;
 mod replicas;
 mod time;
 
+pub(crate) use floor::nothing_is_given_up_in_silence;
 pub(crate) use leaders::one_leader_a_term;
 pub(crate) use log::one_entry_an_index;
 pub(crate) use members::members_are_equal;

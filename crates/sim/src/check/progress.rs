@@ -6,19 +6,43 @@ use crate::client::Client;
 const WRITES_MIN: usize = 5;
 
 /// Looks at the clients when the bound has passed. Of what a client wished for after `from`, the end of the faults,
-/// several writes must be done, one of which it wished for after `late`. A read proves nothing: a stale one is answered by a
+/// several writes must be done, and one of its writes after `late`. A read proves nothing: a stale one is answered by a
 /// node that is alone in the world.
 pub(crate) fn everybody_goes_on(clients: &[Client], from: u64, late: u64) -> Result<(), String> {
     for (number, client) in (1..).zip(clients) {
-        let count = client.written.iter().filter(|since| **since >= from).count();
+        let count = client.written.iter().filter(|write| write.since >= from).count();
         if count < WRITES_MIN {
             return Err(format!("client {number} had {count} writes done since the faults ended"));
         }
-        if client.written.last().is_none_or(|since| *since < late) {
+        if client.written.last().is_none_or(|write| write.at < late) {
             return Err(format!(
                 "client {number} had no write done in the second half of the time since the faults ended"
             ));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Written;
+
+    /// What is said of a client with writes wished for and answered at those moments; faults end at 100, the second half
+    /// begins at 200.
+    fn verdict(writes: &[(u64, u64)]) -> Result<(), String> {
+        let mut client = Client::new(0, 1);
+        client.written = writes.iter().map(|(since, at)| Written { since: *since, at: *at }).collect();
+        everybody_goes_on(&[client], 100, 200)
+    }
+
+    #[test]
+    fn a_write_counts_when_it_is_done() {
+        let early: Vec<(u64, u64)> = (110..114).map(|since| (since, since + 5)).collect();
+        let with = |last: (u64, u64)| [&early[..], &[last]].concat();
+        assert_eq!(verdict(&with((150, 201))), Ok(()), "wished for in the first half, done in the second");
+        assert!(verdict(&with((150, 199))).is_err_and(|reason| reason.contains("second half")));
+        assert!(verdict(&with((90, 201))).is_err_and(|reason| reason.contains("4 writes")));
+        assert!(verdict(&[]).is_err());
+    }
 }

@@ -9,7 +9,9 @@ use bezant_rsm::Prefetch;
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::DiskError;
 use bezant_storage::log::Log;
-use bezant_storage::record::{Identity, RecordError, VoteStore, load_members, store_members};
+use bezant_storage::record::{
+    Identity, RecordError, VoteStore, load_members, store_conflict, store_members, store_terms,
+};
 use bezant_storage::{History, HistoryQuery, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, Term, TransferId};
 
@@ -59,6 +61,8 @@ pub(super) struct Life {
     pub(super) is_admitted: bool,
     /// The node was told that its disk is nearly full.
     pub(super) is_pressed: bool,
+    /// A disk of the cluster may have gone back in time: a replica that stops for it has a cause.
+    pub(super) may_stop: bool,
 }
 
 impl Life {
@@ -115,6 +119,12 @@ impl Life {
                 self.readers.push(Reader { ticket, index, position });
             }
             Output::Members(members) => self.learn(&members)?,
+            Output::Terms(terms) => store_terms(&self.disk, &terms).map_err(|error| text(&error))?,
+            Output::Stopped(conflict) if self.may_stop => {
+                store_conflict(&self.disk, &conflict).map_err(|error| text(&error))?;
+            }
+            Output::Stopped(conflict) => return Err(Trouble::Diverged(conflict.to_string())),
+            Output::PeerStopped { .. } => {}
             Output::CaughtUp => {
                 self.admit().map_err(|error| text(&error))?;
                 wishes.push(Wish::Later(Input::Admit));

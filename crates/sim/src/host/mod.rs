@@ -8,14 +8,14 @@ mod life;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, LogEntry, Members};
+use bezant_consensus::{Conflict, Engine, EngineKind, EngineOptions, EngineState, LogEntry, Members, Terms};
 use bezant_ledger::Ledger;
 use bezant_node::{Input, Node, NodeOptions, Now, Output, PeerMessage, Restored, Ticket};
 use bezant_replica::{Mode, Recovered, Repair, Supplier, recover};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::LogOptions;
-use bezant_storage::record::{Identity, RecordError, load_members, store_members};
+use bezant_storage::record::{Identity, RecordError, VoteStore, load_conflict, load_members, store_members};
 use bezant_storage::{FaultPlan, HistoryAnswer, MemoryDisk};
 use bezant_types::{LogIndex, Nanos, NodeId, TransferId};
 
@@ -62,6 +62,15 @@ pub(crate) struct Stop {
     pub(crate) cause: Option<&'static str>,
 }
 
+/// What a machine knows, for the checker: in runs in which disks go back in time alone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// What its process has applied, or one before on the same disk.
+    pub(crate) applied: BTreeMap<LogIndex, LogEntry>,
+    /// What of that its disk says to be committed.
+    pub(crate) committed: BTreeMap<LogIndex, LogEntry>,
+}
+
 /// A machine.
 pub(crate) struct Host {
     pub(crate) id: NodeId,
@@ -93,6 +102,11 @@ pub(crate) struct Host {
     pub(crate) repairs: Vec<Repair>,
     /// Its disk has changed since it was read last.
     has_rot: bool,
+    /// Disks go back in time in this run.
+    has_rewinds: bool,
+    /// A copy of its disk, and what that knew.
+    copy: Option<(MemoryDisk, Known)>,
+    pub(crate) known: Known,
     /// A disk of it has rotten at some time: what it sent then may be of no use to others.
     pub(crate) has_ever_rotten: bool,
 }
@@ -103,6 +117,7 @@ impl Host {
         engine: EngineKind,
         bug: Option<Bug>,
         checkpoint_interval_bytes: usize,
+        has_rewinds: bool,
     ) -> Self {
         Self {
             id,
@@ -122,6 +137,9 @@ impl Host {
             has_voted: false,
             repairs: Vec::new(),
             has_rot: false,
+            has_rewinds,
+            copy: None,
+            known: Known::default(),
             has_ever_rotten: false,
         }
     }
@@ -213,15 +231,20 @@ impl Host {
         self.has_rot = false;
         let Recovered { store, machine, history, log, votes, vote, checkpoint, applied, mut entries, .. } =
             recovered;
+        let (mut committed, mut terms) = (recovered.committed, recovered.terms);
+        if self.bug == Some(Bug::IgnoreFloor) {
+            (committed, terms) = (applied, Terms::new());
+        }
         if self.bug == Some(Bug::TruncateCommitted) {
             entries.truncate(entries.len().saturating_sub(3));
         }
         let vote = if self.bug == Some(Bug::ForgetVote) { None } else { vote };
         let restored = Restored::new(FlawedLedger::new(machine), applied, checkpoint.0, 0);
+        let restored = restored.with_floor(committed, terms);
         let restored = restored.with_entries(&entries).map_err(|index| format!("entry {index} is none"))?;
         let by_index = entries.iter().map(|entry| (entry.index, entry.clone())).collect();
         let options = EngineOptions::new(self.id, members, is_admitted, seed);
-        let state = EngineState { vote, checkpoint, entries };
+        let state = EngineState { vote, checkpoint, entries, committed };
         let engine = bezant_engines::begin(self.engine, &options, state).ok_or("the log is none")?;
         let options = NodeOptions {
             node: self.id,
@@ -229,7 +252,10 @@ impl Host {
             life: seed,
             checkpoint_interval_bytes: self.checkpoint_interval_bytes,
         };
-        let node = Node::new(restored, FlawedEngine::new(engine, self.bug), options);
+        let mut node = Node::new(restored, FlawedEngine::new(engine, self.bug), options);
+        if let Some(conflict) = recovered.conflict {
+            node.handle(self.now(EPOCH), Input::Stopped(conflict));
+        }
         let supplier = Supplier::new(Arc::new(self.disk.clone()), store.clone(), history.reader());
         self.life = Some(Life {
             disk: self.disk.clone(),
@@ -247,8 +273,63 @@ impl Host {
             questions: BTreeMap::new(),
             is_admitted,
             is_pressed: false,
+            may_stop: self.has_rewinds,
         });
         Ok(())
+    }
+
+    /// Why its replica has stopped, as its disk says; `None` when it has not.
+    pub(crate) fn conflict(&self) -> Option<Conflict> {
+        load_conflict(&self.disk).ok().flatten()
+    }
+
+    /// Somebody takes a copy of the disk, as of one moment.
+    pub(crate) fn copy_disk(&mut self) {
+        if self.is_up() && self.conflict().is_none() {
+            self.copy = Some((self.disk.restart(), self.known.clone()));
+        }
+    }
+
+    /// The process ends, and the copy takes the place of the disk; false when there is none, or when a promise was made
+    /// since: what a forgotten promise does is another fault.
+    pub(crate) fn rewind(&mut self) -> bool {
+        let vote = |disk: &MemoryDisk| VoteStore::open(Arc::new(disk.restart())).ok().map(|(_, vote)| vote);
+        let has_same_vote = |copy: &MemoryDisk| vote(copy).is_some() && vote(copy) == vote(&self.disk);
+        if self.conflict().is_some() || !self.copy.as_ref().is_some_and(|(disk, _)| has_same_vote(disk)) {
+            return false;
+        }
+        let Some((disk, known)) = self.copy.take() else { return false };
+        self.life = None;
+        self.disk = disk;
+        self.known = known;
+        true
+    }
+
+    /// An idle log says what is committed, as the thread of the log does in production.
+    pub(crate) fn note_idle(&mut self, time: u64) -> Vec<Wish> {
+        let Some(life) = &mut self.life else { return Vec::new() };
+        if !self.has_rewinds || life.unconfirmed.is_some() {
+            return Vec::new();
+        }
+        life.log.note_committed(life.node.applied());
+        if life.log.needs_note()
+            && let Err(error) = life.log.mark()
+        {
+            return self.fail(time, Trouble::Storage(error.to_string()));
+        }
+        self.note_known();
+        Vec::new()
+    }
+
+    /// What the disk says to be committed from now on.
+    fn note_known(&mut self) {
+        let Some(life) = &self.life else { return };
+        if self.has_rewinds && life.node.conflict().is_none() {
+            let noted = life.log.noted();
+            let new = self.known.committed.last_key_value().map_or(LogIndex(1), |(index, _)| index.next());
+            let applied = self.known.applied.range(new..).take_while(|(index, _)| **index <= noted);
+            self.known.committed.extend(applied.map(|(index, entry)| (*index, entry.clone())));
+        }
     }
 
     /// The power fails: what was not synced may be lost.
@@ -284,11 +365,13 @@ impl Host {
     pub(crate) fn flush(&mut self, time: u64) -> Vec<Wish> {
         let Some(life) = &mut self.life else { return Vec::new() };
         let Some(number) = life.unconfirmed.take() else { return Vec::new() };
+        life.log.note_committed(life.node.applied());
         if let Err(error) = life.log.flush()
             && (self.bug != Some(Bug::IgnoreFailedFsync) || self.has_no_power())
         {
             return self.fail(time, Trouble::Storage(error.to_string()));
         }
+        self.note_known();
         self.handle(time, Input::Persisted(number))
     }
 
@@ -313,7 +396,8 @@ impl Host {
     fn fail(&mut self, time: u64, trouble: Trouble) -> Vec<Wish> {
         let (reason, cause) = match trouble {
             Trouble::Storage(reason) => (reason, self.cause()),
-            Trouble::Diverged(reason) => (reason, None),
+            // States that were made of different logs: that is told as well.
+            Trouble::Diverged(reason) => (reason, self.has_rewinds.then_some(kind::REWIND)),
         };
         self.stop = Some(Stop { reason: reason.clone(), cause });
         if self.has_no_power() {
@@ -378,7 +462,12 @@ impl Host {
             life.applied = life.applied.next();
             // What came with a checkpoint of another was not applied here.
             if let Some(entry) = life.entries.remove(&life.applied) {
+                if self.has_rewinds {
+                    self.known.applied.insert(entry.index, entry.clone());
+                }
                 self.newly_applied.push(entry);
+            } else if self.has_rewinds {
+                self.known.applied.remove(&life.applied);
             }
         }
     }

@@ -22,7 +22,8 @@ pub(crate) fn words(fault: Fault) -> (MarkKind, Vec<NodeId>, String) {
         Fault::FullDisk(node, room, away) => {
             (Disk, vec![node], format!("room for {} KiB more, for {} ms", room >> 10, away / MILLI))
         }
-        Fault::BitRot(node, away) => (Disk, vec![node], back(away)),
+        Fault::CopyDisk(node) => (Disk, vec![node], String::new()),
+        Fault::BitRot(node, away) | Fault::Rewind(node, away) => (Disk, vec![node], back(away)),
         Fault::Pause(node, long) => (Process, vec![node], format!("for {} ms", long / MILLI)),
         Fault::ClockJump(node, by) => {
             (Process, vec![node], format!("by {} ms", by / i64::try_from(MILLI).unwrap_or(1)))

@@ -169,7 +169,7 @@ fn a_page_asks_nobody_for_anything() {
 fn recording_changes_nothing_of_a_run() {
     let small = TraceWindow { from_millis: 1000, until_millis: 1500, events_max: 50 };
     for seed in [1, 2, 3] {
-        let options = SimOptions { seed, engine: EngineKind::Raft, bug: None };
+        let options = SimOptions { seed, engine: EngineKind::Raft, bug: None, rewinds: false };
         let plain = simulate(options).map_err(|failure| failure.reason);
         for window in [TraceWindow::default(), small] {
             let traced = simulate_traced(options, window);
@@ -187,7 +187,7 @@ fn a_run_is_drawn_within_the_width_of_a_terminal() {
         .into_iter()
         .flat_map(|engine| (0..12).map(move |seed| (engine, seed)))
     {
-        let trace = simulate_traced(SimOptions { seed, engine, bug: None }, window).trace;
+        let trace = simulate_traced(SimOptions { seed, engine, bug: None, rewinds: false }, window).trace;
         let text = trace.drawing().to_string();
         assert!(text.contains("leads in term"), "seed {seed}");
         assert!(!text.contains("nobody reads"), "every message is understood, seed {seed}");
@@ -204,8 +204,13 @@ fn a_run_is_drawn_within_the_width_of_a_terminal() {
 fn a_run_that_fails_ends_with_its_marks() {
     let mut seeds = 0..20;
     let failure = seeds.find_map(|seed| {
-        simulate(SimOptions { seed, engine: EngineKind::Raft, bug: Some(crate::Bug::AcknowledgeBeforeFsync) })
-            .err()
+        simulate(SimOptions {
+            seed,
+            engine: EngineKind::Raft,
+            bug: Some(crate::Bug::AcknowledgeBeforeFsync),
+            rewinds: false,
+        })
+        .err()
     });
     let text = failure.unwrap().to_string();
     assert!(text.contains("BROKEN: ") && text.contains("leads in term"), "{text}");

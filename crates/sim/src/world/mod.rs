@@ -1,6 +1,7 @@
 //! The world: one line of events, in the order of simulated time, and everything that they happen to.
 
 mod operate;
+mod rewind;
 mod strike;
 mod watch;
 
@@ -12,10 +13,10 @@ use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
-use crate::bug::FlawedLedger;
+use crate::bug::{Bug, FlawedLedger};
 use crate::check;
 use crate::client::{Call, Client, Wanted};
-use crate::faults::{Fault, KIND_NAMES, Plan, clock_drifts, kind};
+use crate::faults::{Fault, KIND_NAMES, Plan, REWIND_NAMES, clock_drifts, kind};
 use crate::host::{Host, Stop, Wish, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
@@ -30,12 +31,14 @@ const SECOND: u64 = 1_000 * MILLI;
 const TICK: u64 = bezant_node::TICK_NANOS;
 /// The world begins in November 2023, as clocks go.
 pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
+/// Ticks after which a log without work says what is committed.
+const IDLE_TICKS: u64 = 5;
 /// How long a client waits before it asks another node.
 const PATIENCE: u64 = 800 * MILLI;
 /// How long after the faults everybody must have been answered.
 const RECOVERY: u64 = 15 * SECOND;
-/// A write that a client wished for within so long before that moment must have been done. Long, for a client that asks a
-/// node which was removed waits in vain.
+/// Within so long before that moment every client must have had a write done. Long, for a client that asks a node which was
+/// removed waits in vain.
 const LATE: u64 = 7 * SECOND;
 /// How long after that all replicas must stand at the same entry, with nobody asking any more.
 const SETTLING: u64 = 5 * SECOND;
@@ -108,6 +111,8 @@ pub(crate) struct World {
     last_ticket: u64,
     plan_until: u64,
     is_asking: bool,
+    /// Disks go back in time.
+    has_rewinds: bool,
     pub(crate) record: Record,
     report: SimReport,
     recorder: Recorder,
@@ -118,13 +123,20 @@ impl World {
     pub(crate) fn new(options: SimOptions, window: Option<TraceWindow>) -> Self {
         let mut random = Random::new(options.seed);
         let count = if random.per_mille(250) { 5 } else { 3 };
-        let has_operator = random.per_mille(400) && options.bug.is_none();
+        let has_rewinds = options.rewinds || options.bug.is_some_and(Bug::needs_rewinds);
+        let has_operator = random.per_mille(400) && options.bug.is_none() && !has_rewinds;
         let operator = if has_operator { Operator::draw(&mut random, count) } else { Operator::default() };
         let spare = u64::from(has_operator);
         let nodes: Vec<NodeId> = (1..=count + spare).map(NodeId).collect();
-        let plan = Plan::draw(&mut random, &nodes, options.bug);
+        let plan = if has_rewinds {
+            Plan::with_rewinds(&mut random, &nodes)
+        } else {
+            Plan::draw(&mut random, &nodes, options.bug)
+        };
+        let kinds: &[&'static str] = if has_rewinds { &REWIND_NAMES } else { &KIND_NAMES };
         let clients = random.between(2, 6);
-        let host = |node| Host::new(node, options.engine, options.bug, plan.checkpoint_interval_bytes);
+        let host =
+            |node| Host::new(node, options.engine, options.bug, plan.checkpoint_interval_bytes, has_rewinds);
         let mut world = Self {
             // What puts the messages of the engine in use on one line.
             recorder: Recorder::new(options.seed, &nodes, window, bezant_engines::describe(options.engine)),
@@ -143,9 +155,10 @@ impl World {
             last_ticket: 0,
             plan_until: EPOCH + plan.until,
             is_asking: true,
+            has_rewinds,
             record: Record::default(),
             report: SimReport {
-                faults: KIND_NAMES.iter().map(|kind| (*kind, 0)).collect(),
+                faults: kinds.iter().map(|kind| (*kind, 0)).collect(),
                 ..SimReport::default()
             },
             broken: None,
@@ -197,6 +210,9 @@ impl World {
         self.run_until(self.plan_until)?;
         self.end_faults()?;
         self.run_until(self.plan_until + RECOVERY)?;
+        if self.has_rewinds {
+            return self.end_with_rewinds();
+        }
         check::everybody_goes_on(&self.clients, self.plan_until, self.plan_until + RECOVERY - LATE)?;
         if let Some(step) = self.operator.step() {
             return Err(format!("the operator still waits for {step:?} long after the faults ended"));
@@ -226,14 +242,18 @@ impl World {
             states.push((*node, index, bytes));
         }
         check::states_are_equal(&states, &(last, state_bytes(ledger)))?;
-        self.report.nanos = self.time - EPOCH;
         self.report.entries = self.record.log.len() as u64;
+        self.report_totals(states.first().map_or(0, |(_, _, bytes)| bezant_codec::checksum(bytes)));
+        Ok(())
+    }
+
+    /// What the run did, with the checksum of its last state.
+    fn report_totals(&mut self, state: u64) {
+        self.report.nanos = self.time - EPOCH;
         self.report.writes = self.record.acknowledged.len() as u64;
         self.report.reads = (self.record.seen.len() + self.record.shown.len()) as u64;
         self.report.leaders = self.record.leaders.len() as u64;
-        let state = states.first().map_or(0, |(_, _, bytes)| bezant_codec::checksum(bytes));
         self.report.fingerprint = bezant_codec::checksum_seeded(self.report.events, &state.to_le_bytes());
-        Ok(())
     }
 
     fn run_until(&mut self, end: u64) -> Result<(), String> {
@@ -306,7 +326,7 @@ impl World {
 
     /// A fault of this kind had an effect.
     fn count(&mut self, kind: &'static str) {
-        *self.report.faults.get_mut(kind).expect("invariant: all kinds are listed") += 1;
+        *self.report.faults.entry(kind).or_default() += 1;
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
@@ -365,6 +385,11 @@ impl World {
             }
             self.give(node, Some(life), input)?;
         }
+        if (self.time / TICK).is_multiple_of(IDLE_TICKS) {
+            let time = self.time;
+            let wishes = self.host(node).note_idle(time);
+            self.grant(node, wishes)?;
+        }
         self.give(node, Some(life), Input::Tick)
     }
 
@@ -416,7 +441,10 @@ impl World {
             }
         }
         for entry in std::mem::take(&mut self.host(node).newly_applied) {
-            check::one_entry_an_index(&mut self.record, node, entry)?;
+            // Where a disk went back, two logs are to be told apart at the end.
+            if !self.has_rewinds {
+                check::one_entry_an_index(&mut self.record, node, entry)?;
+            }
         }
         let standing = self.host(node).node().map(bezant_node::Node::standing);
         if let Some(standing) = standing
@@ -478,7 +506,7 @@ impl World {
                 return;
             }
             let wanted = self.clients[client].wish(time);
-            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0) });
+            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
         }
         self.try_call(client);
         self.wake_at(time + PATIENCE, client);
@@ -489,15 +517,28 @@ impl World {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         call.ticket = ticket;
+        // As the real client does, it turns to another node than the one that did not answer.
+        let nodes: Vec<NodeId> =
+            self.nodes.iter().copied().filter(|node| Some(*node) != call.asked).collect();
+        let node = self.random.pick(&nodes).copied().unwrap_or(NodeId(1));
+        call.asked = Some(node);
         let call = call.clone();
         self.tickets.insert(ticket, (client, call));
-        let node = self.random.pick(&self.nodes).copied().unwrap_or(NodeId(1));
         let at = self.time + self.random.between(20_000, MILLI);
         self.at(at, Event::Ask { node, ticket });
     }
 
     fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
-        let Some((_, call)) = self.tickets.get(&ticket) else { return Ok(()) };
+        let Some((client, call)) = self.tickets.get(&ticket) else { return Ok(()) };
+        if self.hosts.get(&node).is_none_or(|host| !host.is_up()) {
+            // Nobody takes the connection: the client hears that at once.
+            let client = *client;
+            if self.clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
+                let at = self.time + self.random.between(MILLI, 10 * MILLI);
+                self.wake_at(at, client);
+            }
+            return Ok(());
+        }
         let input = match &call.wanted {
             Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
             Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
@@ -518,7 +559,7 @@ impl World {
         match (call.wanted, output) {
             (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
                 if is_current {
-                    self.clients[client].handle_results(&command, &results);
+                    self.clients[client].handle_results(&command, &results, at);
                 }
                 self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
                 self.end_call(client, index, is_current);

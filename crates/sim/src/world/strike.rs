@@ -77,6 +77,7 @@ impl World {
             Fault::PowerLoss(node, _)
             | Fault::Kill(node, _)
             | Fault::Pause(node, _)
+            | Fault::CopyDisk(node)
             | Fault::ClockJump(node, _) => is_up(node),
             Fault::Blackout(_) => self.hosts.values().any(Host::is_up),
             Fault::HandOver => self.hosts.values().any(Host::leads),
@@ -88,6 +89,7 @@ impl World {
             | Fault::SlowDisk(..)
             | Fault::PowerLossAfterVote(_)
             | Fault::BitRot(..)
+            | Fault::Rewind(..)
             | Fault::Isolate(_)
             | Fault::Mute(_)
             | Fault::Deaf(_)
@@ -140,6 +142,8 @@ impl World {
                 host.clock_offset = host.clock_offset.saturating_add(by);
             }
             Fault::BitRot(node, away) => self.rot(node, away),
+            Fault::CopyDisk(node) => self.host(node).copy_disk(),
+            Fault::Rewind(node, away) => self.rewind(node, away),
             Fault::PowerLossAfterVote(node) => {
                 self.vote_losers.insert(node);
             }

@@ -10,7 +10,7 @@
 //! | 0 | 8 | checksum of bytes 8..64, seeded with the frame's offset in its file |
 //! | 8 | 8 | checksum of the payload with its padding, seeded with the index |
 //! | 16 | 8 | index |
-//! | 24 | 8 | term |
+//! | 24 | 8 | term; of padding, the last entry that was known to be committed (0 for none, and in logs of 0.1) |
 //! | 32 | 8 | durable index: everything up to it was durable before this frame was written |
 //! | 40 | 8 | group: number of the flush that wrote it |
 //! | 48 | 4 | sequence of the segment |
@@ -75,7 +75,7 @@ pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
     /// The entry's; of a mark or seal, the last entry's before it; of padding, 0.
     pub(crate) index: LogIndex,
-    /// The entry's; 0 for all others.
+    /// The entry's; of padding, the last entry that was known to be committed; 0 for all others.
     pub(crate) term: Term,
     /// Everything up to it was durable before this frame was written.
     pub(crate) durable_index: LogIndex,

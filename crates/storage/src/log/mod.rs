@@ -99,6 +99,9 @@ pub struct Recovered {
     pub last_term: Term,
     /// The torn write that was cut, if there was one: to be told to the operator.
     pub cut: Option<CutTail>,
+    /// The last entry that the newest segment says to be committed; 0 when it says nothing. What the others say comes from
+    /// [`Replay::committed`] once all entries were read.
+    pub committed: LogIndex,
 }
 
 /// The log, open for writing.
@@ -117,6 +120,9 @@ pub struct Log {
     last_term: Term,
     durable_index: LogIndex,
     marked_index: LogIndex,
+    /// The last entry that is known to be committed, and what of that the disk says.
+    committed: LogIndex,
+    noted: LogIndex,
     /// Number of the last flush.
     group: u64,
     /// A reset that was noted and is not done.
@@ -176,8 +182,9 @@ impl Log {
             last_index: tail.last_index,
             last_term: tail.last_term,
             cut: tail.cut,
+            committed: tail.committed,
         };
-        let log = Self {
+        let mut log = Self {
             disk,
             file,
             staging: Staging::new(last, tail.offset, options.segment_size),
@@ -189,11 +196,14 @@ impl Log {
             last_term: tail.last_term,
             durable_index: tail.last_index,
             marked_index: tail.marked_index,
+            committed: tail.committed,
+            noted: tail.committed,
             group: tail.group,
             planned: None,
             failed: None,
             stats: LogStats::default(),
         };
+        log.staging.committed = log.committed;
         Ok((log, recovered))
     }
 
@@ -211,6 +221,7 @@ impl Log {
             last_index: zero,
             last_term: Term(0),
             cut: None,
+            committed: zero,
         };
         let log = Self {
             disk,
@@ -224,6 +235,8 @@ impl Log {
             last_term: Term(0),
             durable_index: zero,
             marked_index: zero,
+            committed: zero,
+            noted: zero,
             group: 0,
             planned: None,
             failed: None,
@@ -295,6 +308,22 @@ impl Log {
         Ok(())
     }
 
+    /// Everything up to here is committed: the next flush says so on the disk, and costs nothing more for it. No I/O.
+    pub fn note_committed(&mut self, index: LogIndex) {
+        self.committed = self.committed.max(index.min(self.last_index));
+        self.staging.committed = self.committed;
+    }
+
+    /// The last entry of which the disk says that it is committed.
+    pub const fn noted(&self) -> LogIndex {
+        self.noted
+    }
+
+    /// True when the disk does not say yet what is known to be committed: [`mark`](Self::mark) says it.
+    pub fn needs_note(&self) -> bool {
+        self.noted < self.committed
+    }
+
     /// Makes everything staged durable; says up to where the log is durable then.
     pub fn flush(&mut self) -> Result<LogIndex, LogError> {
         self.check_failed()?;
@@ -308,7 +337,7 @@ impl Log {
     /// known for damage. For idle moments and a clean stop; does nothing when it was said already.
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        if self.marked_index < self.durable_index {
+        if self.marked_index < self.durable_index || self.needs_note() {
             let index = self.durable_index;
             self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
             self.write_staged().map_err(|error| self.fail(error))?;
@@ -347,6 +376,10 @@ impl Log {
         self.last_term = end.last_term;
         self.durable_index = after;
         self.marked_index = end.marked_index;
+        // What said it may have been cut off: the next flush says it again.
+        self.committed = self.committed.min(after);
+        self.staging.committed = self.committed;
+        self.noted = LogIndex(0);
         self.group = end.group;
         Ok(())
     }
@@ -395,6 +428,9 @@ impl Log {
         self.last_term = term;
         self.durable_index = index;
         self.marked_index = index;
+        self.committed = index;
+        self.staging.committed = index;
+        self.noted = index;
         self.group = 0;
         self.planned = None;
         Ok(())
@@ -436,7 +472,7 @@ impl Log {
 
     fn write_staged(&mut self) -> Result<(), LogError> {
         self.group += 1;
-        self.staging.close(self.group, self.durable_index);
+        let says_committed = self.staging.close(self.group, self.durable_index);
         for number in 0..self.staging.pieces.len() {
             let piece = self.staging.pieces[number];
             let bytes = self.staging.piece_bytes(number);
@@ -455,6 +491,9 @@ impl Log {
             }
         }
         self.staging.clear();
+        if says_committed {
+            self.noted = self.committed;
+        }
         self.stats.flushes += 1;
         self.stats.entries += self.last_index.0 - self.durable_index.0;
         self.durable_index = self.last_index;

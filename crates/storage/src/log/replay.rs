@@ -25,6 +25,8 @@ pub struct Replay {
     last_index: LogIndex,
     /// The last entry that came out or was passed over.
     passed_index: LogIndex,
+    /// The highest index that a padding on the way names as committed.
+    committed: LogIndex,
 }
 
 impl Replay {
@@ -36,7 +38,13 @@ impl Replay {
     ) -> Self {
         let passed_index = segments.first().map_or(last_index, |first| LogIndex(first.first_index.0 - 1));
         let segments = segments.iter().rev().copied().collect();
-        Self { disk, segments, walk: None, checkpoint, last_index, passed_index }
+        Self { disk, segments, walk: None, checkpoint, last_index, passed_index, committed: LogIndex(0) }
+    }
+
+    /// The last entry that the log says to be committed, as far as it was read here. See also
+    /// [`Recovered::committed`](super::Recovered).
+    pub const fn committed(&self) -> LogIndex {
+        self.committed
     }
 
     /// The next entry; `None` after the last.
@@ -70,7 +78,7 @@ impl Replay {
                         return Ok(Some(LogEntry { index, term, kind, payload }));
                     }
                 }
-                Step::Frame(..) => {}
+                Step::Frame(..) => self.committed = self.committed.max(walk.committed),
                 Step::Fault(fault) => return Err(damaged(walk, &fault, fault.reason)),
                 Step::Blank | Step::Full => self.end_segment()?,
             }

@@ -8,7 +8,7 @@ use bezant_types::{LogIndex, Term};
 
 use super::frame::{FRAME_HEADER_SIZE, FrameHeader, FrameKind};
 use super::segment::SegmentHeader;
-use super::tail::close_block;
+use super::tail::{Close, close_block};
 use crate::aligned::AlignedBuffer;
 use crate::disk::BLOCK_SIZE;
 
@@ -33,6 +33,8 @@ pub(super) struct Staging {
     /// Where in it; while nothing is staged, a multiple of the block size.
     offset: u64,
     segment_size: u64,
+    /// The last entry that is known to be committed: groups say so where they are filled up.
+    pub(super) committed: LogIndex,
 }
 
 /// What a frame says besides its payload.
@@ -53,7 +55,8 @@ impl Staging {
     /// Goes on at `offset` of `segment`; new segments get `segment_size` bytes.
     pub(super) fn new(segment: SegmentHeader, offset: u64, segment_size: u64) -> Self {
         assert!(offset.is_multiple_of(BLOCK_SIZE as u64), "a group begins at a block");
-        Self { bytes: AlignedBuffer::with_capacity(0), pieces: Vec::new(), segment, offset, segment_size }
+        let (bytes, pieces, committed) = (AlignedBuffer::with_capacity(0), Vec::new(), LogIndex(0));
+        Self { bytes, pieces, segment, offset, segment_size, committed }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -94,11 +97,14 @@ impl Staging {
         assert!(self.offset <= self.segment.frames_end(), "a frame ends before its segment does");
     }
 
-    /// Fills the last block, so that the bytes can be written.
-    pub(super) fn close(&mut self, group: u64, durable_index: LogIndex) {
+    /// Fills the last block, so that the bytes can be written; true when that says what is committed.
+    pub(super) fn close(&mut self, group: u64, durable_index: LogIndex) -> bool {
         let size = self.bytes.len();
-        close_block(&mut self.bytes, self.offset, self.segment.sequence, group, durable_index);
+        let close =
+            Close { sequence: self.segment.sequence, group, durable_index, committed: self.committed };
+        let is_said = close_block(&mut self.bytes, self.offset, close);
         self.offset += (self.bytes.len() - size) as u64;
+        is_said
     }
 
     /// Forgets what was written.

@@ -45,6 +45,8 @@ pub(super) struct Tail {
     pub(super) group: u64,
     /// The highest index that the disk itself names as acknowledged.
     pub(super) marked_index: LogIndex,
+    /// The highest index that this segment names as committed.
+    pub(super) committed: LogIndex,
     /// What must be cut, if anything.
     pub(super) cut: Option<CutTail>,
 }
@@ -81,6 +83,7 @@ pub(super) fn find(walk: &mut Walk, checkpoint: LogIndex) -> Result<Tail, LogErr
         last_term: walk.term,
         group: walk.group,
         marked_index: walk.marked_index,
+        committed: walk.committed,
         cut,
     })
 }
@@ -191,7 +194,13 @@ pub(super) fn cut(file: &dyn DiskFile, walk: &mut Walk, end: u64) -> Result<(), 
     file.sync()?;
     if in_block != 0 {
         block.truncate(in_block);
-        close_block(&mut block, walk.offset, walk.header.sequence, walk.group, walk.marked_index);
+        let close = Close {
+            sequence: walk.header.sequence,
+            group: walk.group,
+            durable_index: walk.marked_index,
+            committed: walk.committed,
+        };
+        close_block(&mut block, walk.offset, close);
         file.write_at(start, &block)?;
         file.sync()?;
     }
@@ -214,17 +223,23 @@ pub(super) fn write_again(file: &dyn DiskFile, walk: &mut Walk) -> Result<(), Lo
     Ok(())
 }
 
-/// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file.
-pub(super) fn close_block(
-    bytes: &mut AlignedBuffer,
-    offset: u64,
-    sequence: u32,
-    group: u64,
-    durable_index: LogIndex,
-) {
+/// What a padding says besides its zeros.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Close {
+    pub(super) sequence: u32,
+    pub(super) group: u64,
+    pub(super) durable_index: LogIndex,
+    /// The last entry that is known to be committed.
+    pub(super) committed: LogIndex,
+}
+
+/// Fills `bytes` up to the end of its last block with a frame of padding; `offset` is its end in the file. False when it ends
+/// there already, and nothing is said.
+pub(super) fn close_block(bytes: &mut AlignedBuffer, offset: u64, close: Close) -> bool {
+    let Close { sequence, group, durable_index, committed } = close;
     let room = bytes.len().next_multiple_of(BLOCK_SIZE) - bytes.len();
     if room == 0 {
-        return;
+        return false;
     }
     assert!(room >= FRAME_HEADER_SIZE, "frames end at multiples of the header's size");
     const { assert!(BLOCK_SIZE <= u32::MAX as usize, "a block's size fits in a frame's header") };
@@ -232,7 +247,7 @@ pub(super) fn close_block(
     let header = FrameHeader {
         kind: FrameKind::Padding,
         index: LogIndex(0),
-        term: Term(0),
+        term: Term(committed.0),
         durable_index,
         group,
         sequence,
@@ -241,4 +256,5 @@ pub(super) fn close_block(
     };
     bytes.extend(&header.encode(offset));
     bytes.extend_zeros(payload_size);
+    true
 }

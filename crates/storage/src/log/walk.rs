@@ -119,6 +119,8 @@ pub(super) struct Walk {
     pub(super) group_offset: u64,
     /// The highest index that a mark or the segment's header names as acknowledged.
     pub(super) marked_index: LogIndex,
+    /// The highest index that a padding names as committed.
+    pub(super) committed: LogIndex,
 }
 
 impl Walk {
@@ -133,6 +135,7 @@ impl Walk {
             group: header.group,
             group_offset: BLOCK,
             marked_index: LogIndex(header.first_index.0.saturating_sub(1)),
+            committed: LogIndex(0),
         }
     }
 
@@ -175,7 +178,11 @@ impl Walk {
                 self.term = frame.term;
             }
             FrameKind::Mark => self.marked_index = frame.index,
-            FrameKind::Padding | FrameKind::Seal => {}
+            FrameKind::Padding => {
+                let named = LogIndex(frame.term.0).min(self.last_index());
+                self.committed = self.committed.max(named);
+            }
+            FrameKind::Seal => {}
         }
         Ok(Step::Frame(frame, offset))
     }

@@ -99,7 +99,9 @@ fn compare(
     flags: AccountFlags,
 ) -> CreateAccountStatus {
     let (new, old) = (&wanted.account, &existing.account);
-    if new.flags != flags {
+    // What was imported may be created again by a program that does not know it.
+    let is_known = new.flags == flags || new.flags.union(AccountFlags::IMPORTED) == flags;
+    if !is_known {
         CreateAccountStatus::ExistsWithDifferentFlags
     } else if new.user_data_128 != old.user_data_128 {
         CreateAccountStatus::ExistsWithDifferentUserData128

@@ -81,6 +81,7 @@ impl Model {
             Operation::OpenSession | Operation::SessionCreate | Operation::SessionReply => {
                 panic!("the model knows no sessions: see the tests in `session`")
             }
+            Operation::CreateKeyed => panic!("the model knows no keys: see the tests in `keyed`"),
         }
     }
 
@@ -156,7 +157,7 @@ impl Model {
                 (&mut totals.credits_pending, account.credits_pending),
                 (&mut totals.credits_posted, account.credits_posted),
             ] {
-                *sum = sum.wrapping_add(amount);
+                *sum = sum.plus(amount);
             }
         }
         Books {

@@ -2,7 +2,7 @@
 //! answer back.
 //!
 //! ```sh
-//! cargo run --release -p bezant-rsm-macros --example overhead
+//! cargo run --release -p bezant-rsm-macros --example call_overhead
 //! ```
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 

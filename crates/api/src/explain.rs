@@ -1,0 +1,385 @@
+//! Which case a refusal is: the account, the rule, what was asked for and what there is, as people read it.
+//!
+//! A status is a number that never changes and says what kind of rule refused an event. The case is read afterwards, so
+//! it may have changed since; what is said here is as of the reading, and says so. Pure; the server reads the facts.
+
+use core::fmt::Write;
+
+use bezant_ledger::{ExtendedAccount, name_from_bytes};
+use bezant_types::{
+    AccountFlags, AccountId, AccountView, Bounds, CreateAccountStatus, CreateTransferStatus as Status,
+    LedgerNumber, Nanos, Refusal, Transfer, TransferFlags,
+};
+
+use crate::assets::AssetBook;
+
+/// What was read about a refused transfer; `None` = there is no such thing, or it could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct TransferFacts {
+    /// The account that pays; of a post or void, that of the pending transfer.
+    pub debit: Option<AccountView>,
+    /// The account that is paid, the same.
+    pub credit: Option<AccountView>,
+    /// The transfer that has the id already.
+    pub existing: Option<Transfer>,
+    /// The refusal that used the id up.
+    pub refusal: Option<Refusal>,
+    /// The transfer that was to be posted or voided.
+    pub pending: Option<Transfer>,
+}
+
+/// Which case the refusal of a transfer is, in one sentence or two; `None` where the status says it all, or where the
+/// facts are missing.
+pub fn explain_transfer(
+    status: Status,
+    sent: &Transfer,
+    facts: &TransferFacts,
+    assets: &AssetBook,
+) -> Option<String> {
+    let name = status.name();
+    if name.starts_with("exists_with_different_") {
+        return different(status, sent, facts.existing.as_ref()?, assets);
+    }
+    if name.starts_with("pending_transfer_") || status == Status::ExceedsPendingTransferAmount {
+        return of_pending(status, sent, facts, assets);
+    }
+    let (debit, credit) = (facts.debit.as_ref(), facts.credit.as_ref());
+    match status {
+        Status::IdAlreadyFailed => {
+            let refusal = facts.refusal.as_ref()?;
+            Some(format!(
+                "Transfer {} was refused first with {} (time {}): {}",
+                sent.id,
+                refusal.status.name(),
+                refusal.timestamp.0,
+                refusal.status.meaning()
+            ))
+        }
+        Status::DebitAccountNotFound => Some(not_found(sent.debit_account_id)),
+        Status::CreditAccountNotFound => Some(not_found(sent.credit_account_id)),
+        Status::DebitAccountAlreadyClosed => Some(format!("{} is closed.", whose(debit?))),
+        Status::CreditAccountAlreadyClosed => Some(format!("{} is closed.", whose(credit?))),
+        Status::AccountsMustHaveTheSameLedger | Status::TransferMustHaveTheSameLedgerAsAccounts => {
+            let holds =
+                |view: &AccountView| format!("{} holds {}", whose(view), unit(view.account.ledger, assets));
+            let asked = unit(sent.ledger, assets);
+            Some(format!("{}, {}, the transfer says {asked}.", holds(debit?), holds(credit?)))
+        }
+        Status::ExceedsCredits => Some(spending(sent, debit?, assets)),
+        Status::ExceedsDebits => Some(receiving(sent, credit?, assets)),
+        Status::BalanceOutOfBounds => out_of_bounds(sent, debit?, credit?, assets),
+        Status::PrevHashMismatch => {
+            let debit = debit?;
+            Some(format!("The head of the spends of {} is {} as of now.", whose(debit), debit.spends.head))
+        }
+        Status::LedgerMustNotBeZero => Some("The asset or ledger is missing.".to_owned()),
+        Status::CodeMustNotBeZero => {
+            Some("The code is 0 or missing: it is your category, 1 to 65535.".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Which case the refusal of an account is; `existing` has its id or its name already.
+pub fn explain_account(
+    status: CreateAccountStatus,
+    sent: &ExtendedAccount,
+    existing: &AccountView,
+    assets: &AssetBook,
+) -> Option<String> {
+    let (is, says) = (&existing.account, &sent.account);
+    let names = |flags: AccountFlags| {
+        let names: Vec<_> = flags.names().collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let bounds = |bounds: &Bounds| {
+        let show = |bound: i128| {
+            let is_none = bound == i128::MIN || bound == i128::MAX;
+            if is_none { "none".to_owned() } else { signed(is.ledger, bound, assets) }
+        };
+        format!("{} to {}", show(bounds.minimum), show(bounds.maximum))
+    };
+    let name = || name_from_bytes(&sent.name).unwrap_or_default().to_owned();
+    let (field, is, says) = match status {
+        CreateAccountStatus::NameTaken => {
+            return Some(format!("The name {} is that of account {}.", existing.name, is.id));
+        }
+        CreateAccountStatus::ExistsWithDifferentFlags => ("flags", names(is.flags), names(says.flags)),
+        CreateAccountStatus::ExistsWithDifferentUserData128 => {
+            ("user_data_128", is.user_data_128.to_string(), says.user_data_128.to_string())
+        }
+        CreateAccountStatus::ExistsWithDifferentUserData64 => {
+            ("user_data_64", is.user_data_64.to_string(), says.user_data_64.to_string())
+        }
+        CreateAccountStatus::ExistsWithDifferentUserData32 => {
+            ("user_data_32", is.user_data_32.to_string(), says.user_data_32.to_string())
+        }
+        CreateAccountStatus::ExistsWithDifferentLedger => {
+            ("ledger", unit(is.ledger, assets), unit(says.ledger, assets))
+        }
+        CreateAccountStatus::ExistsWithDifferentCode => ("code", is.code.to_string(), says.code.to_string()),
+        CreateAccountStatus::ExistsWithDifferentName => ("name", existing.name.clone(), name()),
+        CreateAccountStatus::ExistsWithDifferentBounds => {
+            ("bounds", bounds(&existing.bounds), bounds(&sent.bounds))
+        }
+        _ => return None,
+    };
+    Some(format!("The {field} of {}: {is} as of now, not {says}.", whose(existing)))
+}
+
+fn not_found(id: AccountId) -> String {
+    format!("There is no account {id}.")
+}
+
+/// An account as people know it.
+fn whose(view: &AccountView) -> String {
+    if view.name.is_empty() {
+        format!("account {}", view.account.id)
+    } else {
+        format!("account {} ({})", view.name, view.account.id)
+    }
+}
+
+fn unit(ledger: LedgerNumber, assets: &AssetBook) -> String {
+    assets.of(ledger).map_or_else(|| format!("ledger {ledger}"), |asset| asset.code.to_string())
+}
+
+/// An amount as people read it.
+pub fn amount(ledger: LedgerNumber, amount: u128, assets: &AssetBook) -> String {
+    assets.display(ledger, amount).unwrap_or_else(|| format!("{amount} (ledger {ledger})"))
+}
+
+fn signed(ledger: LedgerNumber, amount: i128, assets: &AssetBook) -> String {
+    let text = self::amount(ledger, amount.unsigned_abs(), assets);
+    if amount < 0 { format!("-{text}") } else { text }
+}
+
+/// The debit side.
+fn spending(sent: &Transfer, debit: &AccountView, assets: &AssetBook) -> String {
+    let ledger = debit.account.ledger;
+    let show = |value| amount(ledger, value, assets);
+    let mut rules = Vec::new();
+    if debit.account.flags.contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
+        rules.push("may not spend more than was credited (debits_must_not_exceed_credits)".to_owned());
+    }
+    if debit.bounds.minimum != i128::MIN {
+        rules.push(format!("has a minimum of {}", signed(ledger, debit.bounds.minimum, assets)));
+    }
+    let rule = if rules.is_empty() { "has no limit".to_owned() } else { rules.join(" and ") };
+    let available = debit.available().map_or_else(|| "any amount".to_owned(), show);
+    let mut text = format!(
+        "{} {rule}: {} was asked for, {available} is available as of now",
+        whose(debit),
+        show(sent.amount)
+    );
+    if debit.account.debits_pending > 0 {
+        // Writing to a string does not fail.
+        write!(text, ", besides {} that is reserved", show(debit.account.debits_pending)).unwrap_or_default();
+    }
+    text.push('.');
+    text
+}
+
+/// The credit side.
+fn receiving(sent: &Transfer, credit: &AccountView, assets: &AssetBook) -> String {
+    let ledger = credit.account.ledger;
+    let show = |value| amount(ledger, value, assets);
+    let mut rules = Vec::new();
+    if credit.account.flags.contains(AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
+        rules.push("may not receive more than was debited (credits_must_not_exceed_debits)".to_owned());
+    }
+    if credit.bounds.maximum != i128::MAX {
+        rules.push(format!("has a maximum of {}", signed(ledger, credit.bounds.maximum, assets)));
+    }
+    let rule = if rules.is_empty() { "has no limit".to_owned() } else { rules.join(" and ") };
+    let receivable = credit.receivable().map_or_else(|| "any amount".to_owned(), show);
+    let mut text = format!(
+        "{} {rule}: {} was sent, {receivable} can be received as of now",
+        whose(credit),
+        show(sent.amount)
+    );
+    if credit.account.credits_pending > 0 {
+        write!(text, ", besides {} that is on its way", show(credit.account.credits_pending))
+            .unwrap_or_default();
+    }
+    text.push('.');
+    text
+}
+
+fn out_of_bounds(
+    sent: &Transfer,
+    debit: &AccountView,
+    credit: &AccountView,
+    assets: &AssetBook,
+) -> Option<String> {
+    let is_too_much = |limit: Option<u128>| limit.is_some_and(|limit| limit < sent.amount);
+    if is_too_much(debit.available()) {
+        Some(spending(sent, debit, assets))
+    } else if is_too_much(credit.receivable()) {
+        Some(receiving(sent, credit, assets))
+    } else {
+        // A balance may be outside already, or has changed since.
+        let limited = debit.bounds.minimum != i128::MIN;
+        Some(if limited { spending(sent, debit, assets) } else { receiving(sent, credit, assets) })
+    }
+}
+
+fn of_pending(status: Status, sent: &Transfer, facts: &TransferFacts, assets: &AssetBook) -> Option<String> {
+    let id = sent.pending_id;
+    let Some(pending) = &facts.pending else {
+        return (status == Status::PendingTransferNotFound).then(|| format!("There is no transfer {id}."));
+    };
+    let show = |value| amount(pending.ledger, value, assets);
+    let reserves = format!("Transfer {id} reserved {}", show(pending.amount));
+    Some(match status {
+        Status::PendingTransferNotPending => {
+            format!("Transfer {id} moved {} at once: it reserves nothing.", show(pending.amount))
+        }
+        Status::ExceedsPendingTransferAmount | Status::PendingTransferHasDifferentAmount => {
+            format!("{reserves}, {} was asked for.", show(sent.amount))
+        }
+        Status::PendingTransferAlreadyPosted => format!("{reserves}, and was posted."),
+        Status::PendingTransferAlreadyVoided => format!("{reserves}, and was voided."),
+        Status::PendingTransferExpired => {
+            let at = pending.expires_at().unwrap_or(Nanos(0));
+            format!("{reserves} until time {}.", at.0)
+        }
+        Status::PendingTransferHasDifferentDebitAccountId => {
+            format!(
+                "Transfer {id} debits account {}, not {}.",
+                pending.debit_account_id, sent.debit_account_id
+            )
+        }
+        Status::PendingTransferHasDifferentCreditAccountId => {
+            format!(
+                "Transfer {id} credits account {}, not {}.",
+                pending.credit_account_id, sent.credit_account_id
+            )
+        }
+        Status::PendingTransferHasDifferentLedger => {
+            let (has, says) = (unit(pending.ledger, assets), unit(sent.ledger, assets));
+            format!("Transfer {id} reserves {has}, not {says}.")
+        }
+        Status::PendingTransferHasDifferentCode => {
+            format!("Transfer {id} has the code {}, not {}.", pending.code, sent.code)
+        }
+        _ => return None,
+    })
+}
+
+/// The field in which a transfer differs from what its id stands for.
+fn different(status: Status, sent: &Transfer, existing: &Transfer, assets: &AssetBook) -> Option<String> {
+    let flags = |flags: TransferFlags| {
+        let names: Vec<_> = flags.names().collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let (field, is, says) = match status {
+        Status::ExistsWithDifferentFlags => ("flags", flags(existing.flags), flags(sent.flags)),
+        Status::ExistsWithDifferentPendingId => {
+            ("pending_id", existing.pending_id.to_string(), sent.pending_id.to_string())
+        }
+        Status::ExistsWithDifferentTimeout => {
+            ("timeout", existing.timeout_seconds.to_string(), sent.timeout_seconds.to_string())
+        }
+        Status::ExistsWithDifferentDebitAccountId => {
+            ("debit account", existing.debit_account_id.to_string(), sent.debit_account_id.to_string())
+        }
+        Status::ExistsWithDifferentCreditAccountId => {
+            ("credit account", existing.credit_account_id.to_string(), sent.credit_account_id.to_string())
+        }
+        Status::ExistsWithDifferentAmount => {
+            let show = |value| amount(existing.ledger, value, assets);
+            ("amount", show(existing.amount), show(sent.amount))
+        }
+        Status::ExistsWithDifferentUserData128 => {
+            ("user_data_128", existing.user_data_128.to_string(), sent.user_data_128.to_string())
+        }
+        Status::ExistsWithDifferentUserData64 => {
+            ("user_data_64", existing.user_data_64.to_string(), sent.user_data_64.to_string())
+        }
+        Status::ExistsWithDifferentUserData32 => {
+            ("user_data_32", existing.user_data_32.to_string(), sent.user_data_32.to_string())
+        }
+        Status::ExistsWithDifferentLedger => {
+            ("ledger", unit(existing.ledger, assets), unit(sent.ledger, assets))
+        }
+        Status::ExistsWithDifferentCode => ("code", existing.code.to_string(), sent.code.to_string()),
+        _ => return None,
+    };
+    Some(format!("Transfer {} was made with {field} {is}, not {says}.", existing.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_types::{Account, Bounds, TransferId};
+
+    use super::*;
+
+    const EURO: LedgerNumber = LedgerNumber(978);
+
+    fn view(id: u128, name: &str, credits_posted: u128, bounds: Bounds) -> AccountView {
+        let account = Account { id: AccountId(id), ledger: EURO, credits_posted, ..Account::default() };
+        AccountView { account, name: name.to_owned(), bounds, ..AccountView::default() }
+    }
+
+    fn sent() -> Transfer {
+        Transfer {
+            id: TransferId(7),
+            debit_account_id: AccountId(1),
+            credit_account_id: AccountId(2),
+            amount: 9900,
+            ledger: EURO,
+            ..Transfer::default()
+        }
+    }
+
+    fn explain(status: Status, facts: &TransferFacts) -> String {
+        explain_transfer(status, &sent(), facts, &AssetBook::default()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_refusal_names_account_rule_and_amounts() {
+        let mut debit = view(1, "users:bob", 1050, Bounds { minimum: 0, ..Bounds::NONE });
+        debit.account.debits_pending = 50;
+        let facts = TransferFacts {
+            debit: Some(debit),
+            credit: Some(view(2, "", 0, Bounds::NONE)),
+            ..TransferFacts::default()
+        };
+        assert_eq!(
+            explain(Status::BalanceOutOfBounds, &facts),
+            "account users:bob (1) has a minimum of 0.00 EUR: 99.00 EUR was asked for, 10.00 EUR is available as of \
+             now, besides 0.50 EUR that is reserved."
+        );
+        let facts = TransferFacts {
+            debit: Some(view(1, "a", 0, Bounds::NONE)),
+            credit: Some(view(2, "", 5000, Bounds { maximum: 10_000, ..Bounds::NONE })),
+            ..TransferFacts::default()
+        };
+        assert_eq!(
+            explain(Status::BalanceOutOfBounds, &facts),
+            "account 2 has a maximum of 100.00 EUR: 99.00 EUR was sent, 50.00 EUR can be received as of now."
+        );
+    }
+
+    #[test]
+    fn an_id_that_is_taken_says_by_what() {
+        let facts =
+            TransferFacts { existing: Some(Transfer { amount: 1050, ..sent() }), ..TransferFacts::default() };
+        let text = explain(Status::ExistsWithDifferentAmount, &facts);
+        assert_eq!(text, "Transfer 7 was made with amount 10.50 EUR, not 99.00 EUR.");
+        let refusal = Refusal { id: TransferId(7), timestamp: Nanos(5), status: Status::ExceedsCredits };
+        let facts = TransferFacts { refusal: Some(refusal), ..TransferFacts::default() };
+        assert!(explain(Status::IdAlreadyFailed, &facts).contains("refused first with exceeds_credits"));
+    }
+
+    #[test]
+    fn without_facts_nothing_is_made_up() {
+        let facts = TransferFacts::default();
+        for status in Status::REFUSALS {
+            let text = explain(*status, &facts);
+            assert!(!text.contains("EUR"), "{text}");
+        }
+        assert_eq!(explain(Status::DebitAccountNotFound, &facts), "There is no account 1.");
+    }
+}

@@ -1,0 +1,76 @@
+//! Moments as people write them, for the command line and for REST.
+//!
+//! A moment is a date, which stands for its midnight in UTC, or a date and a time with an offset (RFC 3339), or
+//! the integer that the ledger keeps: nanoseconds since the Unix epoch. A time without an offset is refused: it
+//! would mean another moment on another machine.
+
+use bezant_types::Nanos;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// The first count that is read as nanoseconds (in March 1973). What is smaller counts seconds, milliseconds or
+/// microseconds of a date of today.
+const NANOS_MIN: u64 = 100_000_000_000_000_000;
+
+/// What a moment looks like, for messages and help.
+pub const MOMENT_FORMS: &str =
+    "2026-11-01 (midnight UTC), 2026-11-01T09:30:00Z, 2026-11-01T09:30:00+01:00 or nanoseconds since 1970";
+
+/// Reads a moment; the error says what to write.
+pub fn parse_moment(text: &str) -> Result<Nanos, String> {
+    let wrong = || format!("{text:?} is no moment: write {MOMENT_FORMS}");
+    if !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit()) {
+        let nanos = text.parse::<u64>().map_err(|_| wrong())?;
+        return if nanos < NANOS_MIN {
+            Err(format!("{text} is too small to count nanoseconds since 1970: write {MOMENT_FORMS}"))
+        } else {
+            Ok(Nanos(nanos))
+        };
+    }
+    let moment = if text.len() == "2026-11-01".len() {
+        let date: Date = text.parse().map_err(|_| wrong())?;
+        date.to_zoned(TimeZone::UTC).map_err(|_| wrong())?.timestamp()
+    } else {
+        text.parse::<Timestamp>().map_err(|_| wrong())?
+    };
+    u64::try_from(moment.as_nanosecond()).map(Nanos).map_err(|_| format!("{text:?} lies before 1970"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_date_or_a_time_with_an_offset() {
+        let midnight = Nanos(1_793_491_200_000_000_000);
+        for text in ["2026-11-01", "2026-11-01T00:00:00Z", "2026-11-01T01:00:00+01:00", "1793491200000000000"]
+        {
+            assert_eq!(parse_moment(text), Ok(midnight), "{text}");
+        }
+        assert_eq!(parse_moment("2026-11-01T00:00:00.000000001Z"), Ok(Nanos(midnight.0 + 1)));
+    }
+
+    #[test]
+    fn what_could_mean_two_moments_is_refused() {
+        let wrong = [
+            "",
+            "today",
+            "2026-13-01",
+            "2026-11-31",
+            "01.11.2026",
+            "2026-11-01T09:30:00",
+            "1793491200",
+            "1793491200000",
+            "1793491200000000",
+            "99999999999999999999",
+            "1969-12-31",
+            "-1",
+            "2026-11-1",
+        ];
+        for text in wrong {
+            assert!(parse_moment(text).is_err(), "{text:?}: {:?}", parse_moment(text));
+        }
+        assert!(parse_moment("1793491200").unwrap_err().contains("too small"));
+    }
+}

@@ -1,0 +1,144 @@
+//! The two kinds of rows of an import: accounts and transfers.
+
+use std::collections::BTreeMap;
+
+use bezant_client::{
+    AccountFlags, AccountId, ClientError, CreateAccountStatus, CreateTransferStatus, NewAccount, NewTransfer,
+    TransferFlags,
+};
+use bezant_types::limits::EVENTS_MAX;
+
+use super::fields::Fields;
+use super::input;
+use super::units::Context;
+use crate::session::Session;
+
+/// A request carries so many accounts with names or bounds.
+const NAMED_ACCOUNTS_MAX: usize = 4096;
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It is there since now.
+    Created,
+    /// It was there before, just the same.
+    Existed,
+    /// The ledger refused it.
+    Refused {
+        /// The name of the status.
+        status: &'static str,
+        /// What the status means.
+        meaning: &'static str,
+    },
+}
+
+/// What a row creates.
+pub(crate) trait Event: Sized {
+    /// The fields of a row.
+    const FIELDS: &'static [&'static str];
+
+    /// Understands a row. `names` are the accounts that the input calls by name.
+    fn read(
+        fields: &Fields,
+        context: Context<'_>,
+        names: &BTreeMap<String, AccountId>,
+    ) -> Result<Self, String>;
+
+    /// True of a row that succeeds or fails together with the next one.
+    fn is_linked_row(fields: &Fields) -> Result<bool, String>;
+
+    /// The same of what was read.
+    fn is_linked(&self) -> bool;
+
+    /// The id that it brings.
+    fn id(&self) -> u128;
+
+    /// So many events of a chain travel in one request with those events.
+    fn chain_size_max<'event>(events: impl Iterator<Item = &'event Self>) -> usize
+    where
+        Self: 'event;
+
+    /// Creates them; an answer for each, in order.
+    async fn create(session: &Session, events: &[Self]) -> Result<Vec<Answer>, ClientError>;
+}
+
+impl Event for NewAccount {
+    const FIELDS: &'static [&'static str] = input::ACCOUNT_FIELDS;
+
+    fn read(
+        fields: &Fields,
+        context: Context<'_>,
+        _names: &BTreeMap<String, AccountId>,
+    ) -> Result<Self, String> {
+        input::account(fields, context)
+    }
+
+    fn is_linked_row(fields: &Fields) -> Result<bool, String> {
+        Ok(input::account_flags(fields)?.contains(AccountFlags::LINKED))
+    }
+
+    fn is_linked(&self) -> bool {
+        self.account.flags.contains(AccountFlags::LINKED)
+    }
+
+    fn id(&self) -> u128 {
+        self.account.id.0
+    }
+
+    fn chain_size_max<'event>(mut events: impl Iterator<Item = &'event Self>) -> usize {
+        let has_more = |new: &Self| !new.name.is_empty() || !new.bounds.is_none();
+        if events.any(has_more) { NAMED_ACCOUNTS_MAX } else { EVENTS_MAX }
+    }
+
+    async fn create(session: &Session, events: &[Self]) -> Result<Vec<Answer>, ClientError> {
+        let outcomes = session.client.create_accounts(events).await?;
+        Ok(outcomes
+            .iter()
+            .map(|outcome| match outcome.status {
+                CreateAccountStatus::Created => Answer::Created,
+                _ if outcome.is_done() => Answer::Existed,
+                status => Answer::Refused { status: status.name(), meaning: status.meaning() },
+            })
+            .collect())
+    }
+}
+
+impl Event for NewTransfer {
+    const FIELDS: &'static [&'static str] = input::TRANSFER_FIELDS;
+
+    fn read(
+        fields: &Fields,
+        context: Context<'_>,
+        names: &BTreeMap<String, AccountId>,
+    ) -> Result<Self, String> {
+        input::transfer(fields, context, names)
+    }
+
+    fn is_linked_row(fields: &Fields) -> Result<bool, String> {
+        Ok(input::transfer_flags(fields)?.contains(TransferFlags::LINKED))
+    }
+
+    fn is_linked(&self) -> bool {
+        self.transfer.flags.contains(TransferFlags::LINKED)
+    }
+
+    fn id(&self) -> u128 {
+        self.transfer.id.0
+    }
+
+    fn chain_size_max<'event>(_events: impl Iterator<Item = &'event Self>) -> usize {
+        EVENTS_MAX
+    }
+
+    async fn create(session: &Session, events: &[Self]) -> Result<Vec<Answer>, ClientError> {
+        let outcomes = session.client.create_transfers(events).await?;
+        Ok(outcomes
+            .iter()
+            .map(|outcome| match outcome.status {
+                CreateTransferStatus::Created => Answer::Created,
+                _ if outcome.is_done() => Answer::Existed,
+                status => Answer::Refused { status: status.name(), meaning: status.meaning() },
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,90 @@
+//! An old copy of a disk is put back: what another replica knows to be committed is not forgotten in silence.
+
+use super::*;
+
+impl Net {
+    /// A replica begins with the log that it had, and knows so much of it to be committed.
+    fn restart_knowing(&mut self, at: usize, life: u64, entries: usize, committed: LogIndex) {
+        let old = &self.replicas[at];
+        let mut log = old.log.clone();
+        log.truncate(entries);
+        let state = EngineState { vote: old.vote, entries: log.clone(), committed, ..EngineState::default() };
+        let vote = old.vote;
+        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
+    }
+
+    /// One replica was away while the others agreed on four entries, and one of those comes back without the last three:
+    /// the two who lack them go on, and the third comes back. Says who has what the others lack.
+    fn go_back(&mut self) -> (usize, LogIndex) {
+        let leader = self.elect();
+        let (old, away) = ((leader + 1) % 3, (leader + 2) % 3);
+        self.propose(leader, b"a");
+        self.tick();
+        self.cut = [away].into();
+        let kept = self.replicas[old].log.len();
+        for payload in [b"b", b"c", b"d"] {
+            self.propose(leader, payload);
+        }
+        self.tick();
+        let committed = self.replicas[leader].engine.standing().committed;
+        self.cut = [leader].into();
+        self.restart_knowing(old, 50, kept, LogIndex(kept as u64));
+        let next = self.elect();
+        assert_ne!(next, leader);
+        self.propose(next, b"e");
+        (leader, committed)
+    }
+
+    fn check_stopped(&mut self, at: usize, committed: LogIndex) {
+        for _ in 0..40 {
+            self.tick();
+        }
+        let log = self.replicas[at].log.clone();
+        let [(conflict, entries)] = self.replicas[at].conflicts[..] else {
+            panic!("{:?}", self.replicas[at].conflicts)
+        };
+        assert_eq!(conflict.committed, committed);
+        assert_eq!(conflict.entries(), 3);
+        assert_eq!(entries, 3);
+        assert!(log.iter().any(|entry| entry.payload == "d"), "it keeps what it has");
+        let others: Vec<_> = (0..3).filter(|other| *other != at).collect();
+        for other in others {
+            assert!(self.replicas[other].conflicts.is_empty(), "they know of nothing");
+            assert!(commands(&self.replicas[other]).contains(&&b"e"[..]), "they go on");
+        }
+    }
+}
+
+#[test]
+fn what_was_committed_before_a_restart_is_kept() {
+    let mut net = Net::new(3);
+    let (witness, committed) = net.go_back();
+    let entries = net.replicas[witness].log.len();
+    net.restart_knowing(witness, 60, entries, committed);
+    net.cut.clear();
+    net.check_stopped(witness, committed);
+    assert!(net.replicas[witness].conflicts[0].0.is_first_exact, "the place is found");
+}
+
+#[test]
+fn what_was_committed_in_this_life_is_kept() {
+    let mut net = Net::new(3);
+    let (witness, committed) = net.go_back();
+    net.cut.clear();
+    net.check_stopped(witness, committed);
+}
+
+#[test]
+fn what_is_not_known_to_be_committed_gives_way() {
+    let mut net = Net::new(3);
+    let (witness, _) = net.go_back();
+    let entries = net.replicas[witness].log.len();
+    net.restart_knowing(witness, 60, entries, LogIndex(0));
+    net.cut.clear();
+    for _ in 0..40 {
+        net.tick();
+    }
+    assert!(net.replicas[witness].conflicts.is_empty());
+    assert!(net.replicas[witness].log.iter().all(|entry| entry.payload != "d"));
+}

@@ -1,0 +1,217 @@
+//! Creating accounts and transfers for the typed calls of gRPC and REST.
+//!
+//! A request becomes one command. What comes back is read as its client reads it: a linked chain that exists already
+//! is told as that (`settle`), a key that belongs to another request is refused (`keyed`), and the first few refusals
+//! name their case (`explain`). All of that is asked for after the fact and only where something was not created; the
+//! way of a transfer that succeeds has none of it.
+
+use bezant_api::idempotency::{IdKind, marks};
+use bezant_api::settle::{accounts_to_read, settle_accounts, settle_transfers, transfers_to_read};
+use bezant_api::{AccountDraft, ErrorCode, Failure, TransferDraft};
+use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation};
+use bezant_runtime::{Committed, Consistency};
+use bezant_storage::HistoryQuery;
+use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
+use bytes::{Bytes, BytesMut};
+
+use crate::desk::{Deadline, Desk, Ledgers, at_place};
+use crate::failure;
+use crate::shared::results_of;
+
+/// What became of the events of a request.
+#[derive(Debug)]
+pub(crate) struct Outcomes {
+    /// What the events are.
+    pub(crate) operation: Operation,
+    /// The log entry that carried them.
+    pub(crate) index: LogIndex,
+    /// Timestamp of the last one.
+    pub(crate) time: Nanos,
+    /// One an event, in order.
+    pub(crate) results: Vec<EventResult>,
+    /// Of refused events, the first few: their place, and which case it is.
+    pub(crate) details: Vec<(usize, String)>,
+}
+
+impl Outcomes {
+    /// As the ledger answered.
+    pub(crate) fn of(operation: Operation, committed: &Committed) -> Result<Self, Failure> {
+        let results = results_of(committed)?.collect();
+        let Committed { index, time, .. } = *committed;
+        Ok(Self { operation, index, time, results, details: Vec::new() })
+    }
+
+    /// Which case the refusal of an event is.
+    pub(crate) fn detail(&self, at: usize) -> Option<&str> {
+        self.details.iter().find(|(place, _)| *place == at).map(|(_, detail)| detail.as_str())
+    }
+}
+
+/// The key of a request, where any of its ids follows from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'request> {
+    pub(crate) text: &'request str,
+    pub(crate) kind: IdKind,
+}
+
+impl Desk {
+    /// Creates accounts. The plain records are used where they hold all that is said.
+    pub(crate) async fn create_accounts(
+        &self,
+        drafts: Vec<AccountDraft>,
+        key: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Outcomes, Failure> {
+        let mut events: Vec<ExtendedAccount> = Vec::with_capacity(drafts.len());
+        let mut ledgers = Ledgers::default();
+        for (at, draft) in drafts.into_iter().enumerate() {
+            let mut event = draft.event;
+            if let Some(code) = draft.asset {
+                let ledger = ledgers.find(self, code, deadline).await;
+                event.account.ledger = ledger.map_err(|error| at_place(error, at))?;
+            }
+            events.push(event);
+        }
+        self.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
+        let is_plain =
+            |event: &ExtendedAccount| event.bounds.is_none() && event.name == [0; limits::NAME_SIZE_MAX];
+        let is_extended = !events.iter().all(is_plain);
+        let (operation, records) = if is_extended {
+            (Operation::CreateAccountsExtended, bytes_of(&events))
+        } else {
+            let accounts: Vec<_> = events.iter().map(|event| event.account).collect();
+            (Operation::CreateAccounts, bytes_of(&accounts))
+        };
+        let ids = || events.iter().map(|event| event.account.id.0);
+        let key = key.map(|text| Key { text, kind: IdKind::Account });
+        let Some(committed) = self.write_keyed(operation, records, key, deadline).await? else {
+            return self.earlier_accounts(&events, is_extended, operation, key, deadline).await;
+        };
+        let mut outcomes = Outcomes::of(operation, &committed)?;
+        let read = accounts_to_read(&events, &outcomes.results);
+        if !read.is_empty() {
+            let found = self.own_accounts(LedgerQuery::Accounts(read), deadline).await;
+            let found = found.map_err(|failure| unread(&failure).of_events(ids()))?;
+            settle_accounts(&events, is_extended, &mut outcomes.results, &found);
+        }
+        self.explain_accounts(&events, &mut outcomes, deadline).await;
+        Ok(outcomes)
+    }
+
+    /// Creates transfers. The plain records are used where they hold all that is said.
+    pub(crate) async fn create_transfers(
+        &self,
+        drafts: Vec<TransferDraft>,
+        key: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Outcomes, Failure> {
+        let events = self.transfers_of(drafts, deadline).await?;
+        let transfers: Vec<_> = events.iter().map(|event| event.transfer).collect();
+        let (operation, records) = if events.iter().all(|event| event.prev_hash == Head::NONE) {
+            (Operation::CreateTransfers, bytes_of(&transfers))
+        } else {
+            (Operation::CreateTransfersExtended, bytes_of(&events))
+        };
+        let ids = || transfers.iter().map(|transfer| transfer.id.0);
+        let key = key.map(|text| Key { text, kind: IdKind::Transfer });
+        // A single one is told from another by its record.
+        let marked = key.filter(|_| transfers.len() > 1);
+        let Some(committed) = self.write_keyed(operation, records, marked, deadline).await? else {
+            return self.earlier_transfers(&transfers, operation, key, deadline).await;
+        };
+        let mut outcomes = Outcomes::of(operation, &committed)?;
+        let read = transfers_to_read(&transfers, &outcomes.results);
+        if !read.is_empty() {
+            let found = self.own_transfers(read, deadline).await;
+            let found = found.map_err(|failure| unread(&failure).of_events(ids()))?;
+            settle_transfers(&transfers, &mut outcomes.results, &found);
+        }
+        if let (Some(key), [transfer], [result]) = (key, &*transfers, &*outcomes.results) {
+            self.check_key(key, transfer, *result, deadline).await?;
+        }
+        self.explain_transfers(&events, &mut outcomes, deadline).await;
+        Ok(outcomes)
+    }
+
+    /// With names and asset codes turned into numbers.
+    async fn transfers_of(
+        &self,
+        drafts: Vec<TransferDraft>,
+        deadline: Deadline,
+    ) -> Result<Vec<ExtendedTransfer>, Failure> {
+        let references = drafts.iter().flat_map(|draft| [&draft.debit_account, &draft.credit_account]);
+        let names = self.ids_of_names(references, deadline).await?;
+        let mut events = Vec::with_capacity(drafts.len());
+        let mut ledgers = Ledgers::default();
+        for (at, draft) in drafts.into_iter().enumerate() {
+            let mut event = draft.event;
+            let place = |error| at_place(error, at);
+            event.transfer.debit_account_id =
+                names.id_of(&draft.debit_account, "debit_account").map_err(place)?;
+            event.transfer.credit_account_id =
+                names.id_of(&draft.credit_account, "credit_account").map_err(place)?;
+            if let Some(code) = draft.asset {
+                event.transfer.ledger = ledgers.find(self, code, deadline).await.map_err(place)?;
+            }
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    /// Puts events in the log, with the marks of their key where they have one. `None`: the key belongs to another
+    /// request, and nothing was done.
+    async fn write_keyed(
+        &self,
+        operation: Operation,
+        records: Bytes,
+        key: Option<Key<'_>>,
+        deadline: Deadline,
+    ) -> Result<Option<Committed>, Failure> {
+        let Some(Key { text, kind }) = key else {
+            return self.write(operation, records, deadline).await.map(Some);
+        };
+        let command = marks(kind, text, operation, &records)
+            .command(&records)
+            .map_err(|error| failure::of_records(error, operation.event_size()))?;
+        let committed = self.execute(operation, command, deadline).await?;
+        Ok(Some(committed).filter(|committed| !committed.results.is_empty()))
+    }
+
+    /// Accounts for this desk itself, as of now, whatever the request asks for.
+    pub(crate) async fn own_accounts(
+        &self,
+        query: LedgerQuery,
+        deadline: Deadline,
+    ) -> Result<Vec<bezant_types::AccountView>, Failure> {
+        let read = self.handle.query_at(query, Consistency::Linearizable, deadline).await;
+        match read.map_err(|error| failure::of_read(&error))?.answer {
+            bezant_ledger::LedgerAnswer::Accounts(accounts) => Ok(accounts),
+            _ => Err(failure::internal("the ledger answered another question")),
+        }
+    }
+
+    /// Transfers, the same.
+    pub(crate) async fn own_transfers(
+        &self,
+        ids: Vec<TransferId>,
+        deadline: Deadline,
+    ) -> Result<Vec<Transfer>, Failure> {
+        let query = HistoryQuery::Transfers(ids);
+        let read = self.handle.query_history_at(query, Consistency::Linearizable, deadline).await;
+        let rows = read.map_err(|error| failure::of_read(&error))?.answer;
+        Ok(rows.into_iter().map(|(_, row)| row.transfer).collect())
+    }
+}
+
+fn bytes_of<E: Event>(events: &[E]) -> Bytes {
+    let mut records = BytesMut::new();
+    events.iter().for_each(|event| event.write(&mut records));
+    records.freeze()
+}
+
+/// The write was done, and what it came to cannot be read.
+fn unread(failure: &Failure) -> Failure {
+    let detail =
+        format!("what became of a linked chain cannot be read ({}): retry with the same ids", failure.detail);
+    Failure::new(ErrorCode::Interrupted, detail)
+}

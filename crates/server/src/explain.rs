@@ -1,0 +1,162 @@
+//! Reads what the refusals of a request are about, so that their details name the case.
+//!
+//! Only for refused events, only for the first few of a request, and after the answer is known: what cannot be read is
+//! left out, and nothing waits for it for long.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bezant_api::explain::{TransferFacts, explain_account, explain_transfer};
+use bezant_ledger::{ExtendedAccount, ExtendedTransfer, LedgerQuery};
+use bezant_types::{
+    AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, FetchedTransfer, Transfer, TransferId,
+};
+
+use crate::create::Outcomes;
+use crate::desk::{Deadline, Desk};
+
+/// Refusals of a request whose case is named.
+const EXPLAINED_MAX: usize = 8;
+/// An answer that is known waits no longer for what it is about.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Desk {
+    /// Names the case of the first refused transfers.
+    pub(crate) async fn explain_transfers(
+        &self,
+        sent: &[ExtendedTransfer],
+        outcomes: &mut Outcomes,
+        deadline: Deadline,
+    ) {
+        let refused = sent.iter().zip(&outcomes.results).enumerate().filter_map(|(at, (event, result))| {
+            let status = CreateTransferStatus::from_number(result.status).ok()?;
+            is_of_interest(status).then_some((at, event.transfer, status))
+        });
+        let refused: Vec<_> = refused.take(EXPLAINED_MAX).collect();
+        if refused.is_empty() {
+            return;
+        }
+        let deadline = soon(deadline);
+        let transfers = self.known_transfers(&refused, deadline).await;
+        let accounts = self.known_accounts(&refused, &transfers, deadline).await;
+        let assets = self.assets_for(accounts.values().map(|view| view.account.ledger), deadline).await;
+        for (at, transfer, status) in refused {
+            let facts = facts_of(&transfer, &transfers, &accounts);
+            if let Some(detail) = explain_transfer(status, &transfer, &facts, &assets) {
+                outcomes.details.push((at, detail));
+            }
+        }
+    }
+
+    /// The same for accounts.
+    pub(crate) async fn explain_accounts(
+        &self,
+        sent: &[ExtendedAccount],
+        outcomes: &mut Outcomes,
+        deadline: Deadline,
+    ) {
+        let refused = sent.iter().zip(&outcomes.results).enumerate().filter_map(|(at, (event, result))| {
+            let status = CreateAccountStatus::from_number(result.status).ok()?;
+            let is_other = status.name().starts_with("exists_with_different_");
+            (is_other || status == CreateAccountStatus::NameTaken).then_some((at, event, status))
+        });
+        let deadline = soon(deadline);
+        for (at, event, status) in refused.take(EXPLAINED_MAX) {
+            let query = if status == CreateAccountStatus::NameTaken {
+                let name = bezant_ledger::name_from_bytes(&event.name).unwrap_or_default();
+                LedgerQuery::AccountsByName(vec![name.to_owned()])
+            } else {
+                LedgerQuery::Accounts(vec![event.account.id])
+            };
+            let Ok(found) = self.own_accounts(query, deadline).await else { return };
+            let Some(existing) = found.first() else { continue };
+            let assets = self.assets_for([existing.account.ledger].into_iter(), deadline).await;
+            if let Some(detail) = explain_account(status, event, existing, &assets) {
+                outcomes.details.push((at, detail));
+            }
+        }
+    }
+
+    /// What the history holds under the ids of refused transfers, and of those that they were to post or void.
+    async fn known_transfers(
+        &self,
+        refused: &[(usize, Transfer, CreateTransferStatus)],
+        deadline: Deadline,
+    ) -> HashMap<TransferId, FetchedTransfer> {
+        let ids = refused.iter().flat_map(|(_, transfer, status)| {
+            let is_taken = *status == CreateTransferStatus::IdAlreadyFailed
+                || status.name().starts_with("exists_with_different_");
+            [if is_taken { transfer.id } else { TransferId(0) }, transfer.pending_id]
+        });
+        let ids: Vec<_> = ids.filter(|id| id.0 != 0).collect();
+        if ids.is_empty() {
+            return HashMap::new();
+        }
+        let found = self.handle.outcomes(&ids, deadline).await.unwrap_or_default();
+        let id = |found: &FetchedTransfer| match found {
+            FetchedTransfer::Applied(_, movement) => movement.transfer.id,
+            FetchedTransfer::Refused(refusal) => refusal.id,
+        };
+        found.into_iter().map(|found| (id(&found), found)).collect()
+    }
+
+    /// The accounts of refused transfers, and of those that they were to post or void.
+    async fn known_accounts(
+        &self,
+        refused: &[(usize, Transfer, CreateTransferStatus)],
+        transfers: &HashMap<TransferId, FetchedTransfer>,
+        deadline: Deadline,
+    ) -> HashMap<AccountId, AccountView> {
+        let pending = refused.iter().filter_map(|(_, transfer, _)| applied(transfers, transfer.pending_id));
+        let all = refused.iter().map(|(_, transfer, _)| *transfer).chain(pending);
+        let mut ids: Vec<_> =
+            all.flat_map(|transfer| [transfer.debit_account_id, transfer.credit_account_id]).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = self.own_accounts(LedgerQuery::Accounts(ids), deadline).await.unwrap_or_default();
+        found.into_iter().map(|view| (view.account.id, view)).collect()
+    }
+}
+
+/// Refusals that say all by their name are not looked into.
+fn is_of_interest(status: CreateTransferStatus) -> bool {
+    !matches!(
+        status,
+        CreateTransferStatus::Created
+            | CreateTransferStatus::Exists
+            | CreateTransferStatus::LinkedEventFailed
+            | CreateTransferStatus::LinkedEventChainOpen
+    )
+}
+
+fn soon(deadline: Deadline) -> Deadline {
+    let patience = Instant::now().checked_add(PATIENCE);
+    deadline.into_iter().chain(patience).min()
+}
+
+fn applied(transfers: &HashMap<TransferId, FetchedTransfer>, id: TransferId) -> Option<Transfer> {
+    match transfers.get(&id)? {
+        FetchedTransfer::Applied(_, movement) => Some(movement.transfer),
+        FetchedTransfer::Refused(_) => None,
+    }
+}
+
+fn facts_of(
+    transfer: &Transfer,
+    transfers: &HashMap<TransferId, FetchedTransfer>,
+    accounts: &HashMap<AccountId, AccountView>,
+) -> TransferFacts {
+    let pending = applied(transfers, transfer.pending_id);
+    let of = pending.as_ref().unwrap_or(transfer);
+    let refusal = match transfers.get(&transfer.id) {
+        Some(FetchedTransfer::Refused(refusal)) => Some(*refusal),
+        _ => None,
+    };
+    TransferFacts {
+        debit: accounts.get(&of.debit_account_id).cloned(),
+        credit: accounts.get(&of.credit_account_id).cloned(),
+        existing: applied(transfers, transfer.id),
+        refusal,
+        pending,
+    }
+}

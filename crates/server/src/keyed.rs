@@ -1,0 +1,151 @@
+//! An `Idempotency-Key` belongs to one request: what is said to another one, and to keys of version 0.1.
+//!
+//! Nothing here books anything: the ledger has refused the request as a whole, or its one event, before.
+//! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
+
+use std::collections::HashMap;
+
+use bezant_api::idempotency::{IdKind, event_id};
+use bezant_api::{ErrorCode, Failure};
+use bezant_ledger::{ExtendedAccount, LedgerQuery, Operation, compare_accounts, compare_transfers};
+use bezant_types::{
+    CreateAccountStatus, CreateTransferStatus, EventResult, FetchedTransfer, LogIndex, Nanos, Transfer,
+    TransferId,
+};
+
+use crate::create::{Key, Outcomes};
+use crate::desk::{Deadline, Desk};
+use crate::failure;
+
+impl Desk {
+    /// The key of a single transfer that was not created: an error where another request had used it.
+    pub(crate) async fn check_key(
+        &self,
+        key: Key<'_>,
+        transfer: &Transfer,
+        result: EventResult,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let status = CreateTransferStatus::from_number(result.status);
+        let Ok(status) = status else { return Ok(()) };
+        if status.name().starts_with("exists_with_different") {
+            let what = format!("it made transfer {}, and {}", transfer.id, status.meaning());
+            return Err(reused(key, &what));
+        }
+        if status == CreateTransferStatus::IdAlreadyFailed {
+            // What cannot be read is no reason to keep the ledger's answer back.
+            let found = self.handle.outcomes(&[transfer.id], deadline).await.unwrap_or_default();
+            if let Some(FetchedTransfer::Refused(refusal)) = found.first()
+                && refusal.status == CreateTransferStatus::IdempotencyKeyUsed
+            {
+                return Err(reused(key, "it had several events"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of transfers whose key is known and whose request is not: their outcomes where version 0.1 made them, which kept
+    /// no marks; an error otherwise.
+    pub(crate) async fn earlier_transfers(
+        &self,
+        sent: &[Transfer],
+        operation: Operation,
+        key: Option<Key<'_>>,
+        deadline: Deadline,
+    ) -> Result<Outcomes, Failure> {
+        let Some(key) = key else { return Err(failure::internal("a write has no results")) };
+        let count = sent.len();
+        let earlier: Vec<Transfer> = sent
+            .iter()
+            .enumerate()
+            .map(|(at, event)| {
+                let is_derived = event.id.0 == event_id(IdKind::Transfer, key.text, at, count);
+                let id = event_id(IdKind::Transfer, key.text, at, 1);
+                Transfer { id: if is_derived { TransferId(id) } else { event.id }, ..*event }
+            })
+            .collect();
+        let wanted: Vec<_> =
+            earlier.iter().flat_map(|event| [event.id, event.pending_id]).filter(|id| id.0 != 0).collect();
+        let read = self.handle.outcomes(&wanted, deadline).await;
+        let found: HashMap<TransferId, FetchedTransfer> =
+            read.map_err(|error| failure::of_read(&error))?.into_iter().map(|it| (id_of(&it), it)).collect();
+        let results: Option<Vec<_>> = earlier.iter().map(|event| result_of(event, &found)).collect();
+        results
+            .map(|results| of_earlier(operation, results))
+            .ok_or_else(|| reused(key, "it was not this one"))
+    }
+
+    /// The same for accounts.
+    pub(crate) async fn earlier_accounts(
+        &self,
+        sent: &[ExtendedAccount],
+        is_extended: bool,
+        operation: Operation,
+        key: Option<Key<'_>>,
+        deadline: Deadline,
+    ) -> Result<Outcomes, Failure> {
+        let Some(key) = key else { return Err(failure::internal("a write has no results")) };
+        let error = || reused(key, "it was not this one");
+        let guard = TransferId(event_id(IdKind::Account, key.text, 0, 1));
+        let marks = self.handle.outcomes(&[guard], deadline).await;
+        if !marks.map_err(|error| failure::of_read(&error))?.is_empty() {
+            return Err(error());
+        }
+        let ids = sent.iter().map(|event| event.account.id).collect();
+        let found = self.own_accounts(LedgerQuery::Accounts(ids), deadline).await?;
+        let is_same = found.len() == sent.len()
+            && sent.iter().zip(&found).all(|(event, existing)| {
+                compare_accounts(event, is_extended, existing) == CreateAccountStatus::Exists
+            });
+        let status = CreateAccountStatus::Exists.number();
+        let results = found.iter().map(|it| EventResult { timestamp: it.account.timestamp, status });
+        if is_same { Ok(of_earlier(operation, results.collect())) } else { Err(error()) }
+    }
+}
+
+/// What an event of version 0.1 came to; `None` where it is not there as it is sent now.
+fn result_of(event: &Transfer, found: &HashMap<TransferId, FetchedTransfer>) -> Option<EventResult> {
+    let recorded = |id: &TransferId| match found.get(id)? {
+        FetchedTransfer::Applied(_, movement) => Some(movement.transfer),
+        FetchedTransfer::Refused(_) => None,
+    };
+    match found.get(&event.id)? {
+        FetchedTransfer::Refused(refusal) => (refusal.status != CreateTransferStatus::IdempotencyKeyUsed)
+            .then_some(EventResult {
+                timestamp: refusal.timestamp,
+                status: CreateTransferStatus::IdAlreadyFailed.number(),
+            }),
+        FetchedTransfer::Applied(_, movement) => {
+            let pending = if event.pending_id.0 == 0 { None } else { Some(recorded(&event.pending_id)?) };
+            let status = compare_transfers(event, &movement.transfer, |_| pending.unwrap_or_default());
+            (status == CreateTransferStatus::Exists)
+                .then_some(EventResult { timestamp: movement.timestamp, status: status.number() })
+        }
+    }
+}
+
+const fn id_of(found: &FetchedTransfer) -> TransferId {
+    match found {
+        FetchedTransfer::Applied(_, movement) => movement.transfer.id,
+        FetchedTransfer::Refused(refusal) => refusal.id,
+    }
+}
+
+/// Nothing was written now.
+fn of_earlier(operation: Operation, results: Vec<EventResult>) -> Outcomes {
+    let time = results.iter().map(|result| result.timestamp).max().unwrap_or(Nanos(0));
+    Outcomes { operation, index: LogIndex(0), time, results, details: Vec::new() }
+}
+
+fn reused(key: Key<'_>, what: &str) -> Failure {
+    let kind = match key.kind {
+        IdKind::Account => "accounts",
+        IdKind::Transfer => "transfers",
+    };
+    let detail = format!(
+        "the Idempotency-Key '{}' belongs to another request for {kind}: {what}. Nothing was done. Send that request \
+         as it was, or this one with a new key",
+        key.text
+    );
+    Failure::new(ErrorCode::IdempotencyKeyReused, detail)
+}

@@ -1,0 +1,189 @@
+//! Clients that take all they can get, and one beside them, from another address, that pays.
+//!
+//! The short tests show that the payer is never refused and that places come back. `figures` prints how long the
+//! payments take while each attack runs at full size; see docs/benchmarks.md.
+#![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "tests")]
+
+mod attack;
+#[path = "../common/mod.rs"]
+mod common;
+mod figures;
+mod payer;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bezant_server::Limits;
+use bezant_tigerbeetle::{Ping, Release};
+use bezant_types::{ClientId, SessionNumber};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use attack::{ATTACKER, Deaf, connect, event_stream, read_until, silence};
+use common::{Server, read_answer};
+use payer::Payer;
+
+/// No step may take longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server with two accounts.
+async fn server(limits: Limits) -> Server {
+    let server = Server::start_with(limits).await;
+    server.two_accounts().await;
+    server
+}
+
+/// What the server answers to a `GET` from an address.
+async fn get(server: &Server, from: Ipv4Addr, path: &str) -> common::Answer {
+    let mut stream = connect(from, server.address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    read_answer(&mut stream).await
+}
+
+/// The value of a metric.
+async fn metric(server: &Server, name: &str) -> u64 {
+    let metrics = server.get("/metrics").await.body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}"));
+    line.trim().parse().unwrap()
+}
+
+async fn wait_until(what: &str, mut is_met: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_met().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unread_documents_cost_next_to_nothing() {
+    let server = server(Limits { answer_bytes_max: 8 << 20, ..Limits::default() }).await;
+    let mut payer = Payer::connect(server.address, 0).await;
+    let mut deaf = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Deaf::connect(server.address).await;
+        // Each is some hundred KiB: two dozen of copies would fill the memory of answers.
+        assert_eq!(connection.ask("/openapi.json", 128).await, 128);
+        deaf.push(connection);
+    }
+    payer.pay(20).await;
+    assert_eq!(get(&server, ATTACKER, "/v1/accounts").await.status, 200, "there is room for more");
+    drop(deaf);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_reads_nothing_is_refused_and_no_other() {
+    let server = server(Limits { answer_bytes_max: 400 << 10, ..Limits::default() }).await;
+    let mut payer = Payer::connect(server.address, 0).await;
+    payer.make_history(8189).await;
+    let mut deaf = Deaf::connect(server.address).await;
+    // Room for 10 MiB of rows is asked for, for a share of 200 KiB.
+    let read = deaf.ask("/v1/accounts/1/history?limit=100", 128).await;
+    assert!(read < 3, "{read} of 128 answers fit");
+    assert_eq!(get(&server, ATTACKER, "/v1/accounts/1/history?limit=100").await.status, 429);
+    payer.pay(20).await;
+    assert_eq!(server.get("/v1/accounts/1/history?limit=100").await.status, 200, "another address reads");
+    let shed = metric(&server, r#"bezant_overloaded_total{api="rest",cause="answer_bytes"}"#).await;
+    assert!(shed >= 126, "every call that was shed is counted: {shed}");
+    drop(deaf);
+    wait_until("the room comes back", async || {
+        get(&server, ATTACKER, "/v1/accounts/1/history?limit=100").await.status == 200
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_one_address_leave_places_for_another() {
+    let server = server(Limits { watchers_max: 8, ..Limits::default() }).await;
+    let mut payer = Payer::connect(server.address, 0).await;
+    payer.make_history(20_000).await;
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        streams.extend(event_stream(server.address).await);
+    }
+    assert_eq!(streams.len(), 4, "half of the places");
+    assert_eq!(metric(&server, r#"bezant_overloaded_total{api="rest",cause="streams"}"#).await, 2);
+    payer.pay(20).await;
+    let mut own = server.connect().await;
+    own.write_all(b"GET /v1/events/stream?from=0 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    own.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+
+    // One that reads gets all of the history, whatever the others do.
+    let reading = tokio::spawn(read_until(streams.pop().unwrap(), "id: 24566\n"));
+    payer.pay(20).await;
+    tokio::time::timeout(PATIENCE, reading).await.expect("every event comes").unwrap();
+    drop(streams);
+    wait_until("places come back", async || event_stream(server.address).await.is_some()).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_give_way_and_end() {
+    let limits = Limits {
+        connections_max: 32,
+        frame_connections_max: 32,
+        head_timeout: Duration::from_secs(2),
+        check_interval: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = server(limits).await;
+    let mut payer = Payer::connect(server.address, 0).await;
+    for listener in [server.address, server.tigerbeetle] {
+        let mut silent = silence(listener, 60).await;
+        payer.pay(20).await;
+        assert_eq!(server.get("/livez").await.status, 200, "a new connection has a place");
+        let ping = Ping { client: ClientId(5), time: 99, session: SessionNumber(0) };
+        let mut other = TcpStream::connect(server.tigerbeetle).await.unwrap();
+        other.write_all(&ping.to_bytes(0, Release::OWN)).await.unwrap();
+        let mut pong = [0; 256];
+        tokio::time::timeout(PATIENCE, other.read_exact(&mut pong)).await.expect("a place").unwrap();
+        for stream in &mut silent {
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1])).await;
+            assert!(!matches!(read.expect("it ends"), Ok(1..)), "nothing was said");
+        }
+    }
+    let shed = r#"bezant_overloaded_total{api="http",cause="connections"}"#;
+    let refused = metric(&server, shed).await;
+    let refused_frames =
+        metric(&server, r#"bezant_overloaded_total{api="tigerbeetle",cause="connections"}"#).await;
+    assert!(refused <= 60 && refused_frames <= 60, "{refused} {refused_frames}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_idle_connection_of_an_address_makes_room_for_its_next() {
+    let limits =
+        Limits { connections_max: 4, check_interval: Duration::from_millis(50), ..Limits::default() };
+    let server = server(limits).await;
+    let ask = async |stream: &mut TcpStream| {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+        let mut bytes = [0; 512];
+        let read = stream.read(&mut bytes).await.unwrap_or(0);
+        read > 0 && bytes.starts_with(b"HTTP/1.1 200")
+    };
+    let mut first = connect(ATTACKER, server.address).await.unwrap();
+    assert!(ask(&mut first).await);
+    let mut second = connect(ATTACKER, server.address).await.unwrap();
+    assert!(ask(&mut second).await);
+    // Until the first has been idle for the shortest time that counts, the newcomer is refused.
+    let mut third = None;
+    wait_until("a place", async || {
+        let mut stream = connect(ATTACKER, server.address).await.unwrap();
+        let is_taken = ask(&mut stream).await;
+        third = Some(stream);
+        is_taken
+    })
+    .await;
+    let mut byte = [0];
+    let ended = tokio::time::timeout(PATIENCE, first.read(&mut byte)).await.expect("the first has ended");
+    assert!(!matches!(ended, Ok(1..)), "it made room");
+    assert!(ask(&mut second).await, "the second stays");
+    assert_eq!(server.get("/livez").await.status, 200, "another address has places");
+    server.stop().await;
+}

@@ -1,0 +1,62 @@
+//! Disks that go back in time, and what holds at the end of such a run.
+//!
+//! One that comes back without entries that it has confirmed breaks what the protocols build on: with those who were away it
+//! is a majority that knows nothing of them. Nothing can bring them back, but whoever has them must not give them up in silence.
+
+use bezant_types::{LogIndex, NodeId};
+
+use super::{Event, LATE, RECOVERY, SETTLING, World};
+use crate::SimReport;
+use crate::check;
+use crate::faults::kind;
+use crate::host::Host;
+use crate::trace::MarkKind;
+
+impl World {
+    /// The machine stops, if it runs, and starts on the copy that was taken of its disk.
+    pub(super) fn rewind(&mut self, node: NodeId, away: u64) {
+        if self.host(node).rewind() {
+            self.count(kind::REWIND);
+            self.mark(MarkKind::Disk, node, || "an old copy takes the place of its disk".to_owned());
+            self.tell_lost(node);
+            self.at(self.time + away, Event::Restart(node));
+        }
+    }
+
+    /// The end of a run in which disks went back. Those who go on agree, and when they are enough, they do go on.
+    pub(super) fn end_with_rewinds(&mut self) -> Result<SimReport, String> {
+        let members = self.newest_members();
+        let goes_on = |host: &&Host| host.conflict().is_none();
+        let count = self.hosts.values().filter(goes_on).count();
+        let is_enough = count > members.voters().count() / 2;
+        if is_enough {
+            let late = self.plan_until + RECOVERY - LATE;
+            check::everybody_goes_on(&self.clients, self.plan_until, late)?;
+        }
+        self.is_asking = false;
+        self.run_until(self.plan_until + RECOVERY + SETTLING)?;
+        let hosts: Vec<&Host> = self.hosts.values().filter(goes_on).collect();
+        self.report.stops = (self.hosts.len() - hosts.len()) as u64;
+        let log = check::nothing_is_given_up_in_silence(&hosts)?;
+        let holds = |index: &LogIndex, time: u64| match log.get(index) {
+            // What came with a checkpoint everywhere is not looked at.
+            None => true,
+            Some(entry) => bezant_rsm::Entry::decode(&entry.payload)
+                .is_ok_and(|entry| entry.time.0 >= time && entry.time.0 - entry.events() < time),
+        };
+        let last = log.last_key_value().map_or(LogIndex(0), |(index, _)| *index);
+        let is_lost = |index: &LogIndex, time: u64| *index > last || !holds(index, time);
+        let lost = self.record.acknowledged.iter().filter(|write| is_lost(&write.index, write.time.0));
+        self.report.lost = lost.count() as u64;
+        self.report.entries = log.len() as u64;
+        let mut states = Vec::new();
+        for host in self.hosts.values_mut().filter(|host| host.conflict().is_none()) {
+            states.extend(host.take_state().map(|(index, bytes)| (host.id, index, bytes)));
+        }
+        if is_enough && let Some((_, index, bytes)) = states.first().cloned() {
+            check::states_are_equal(&states, &(index, bytes))?;
+        }
+        self.report_totals(states.first().map_or(0, |(_, _, bytes)| bezant_codec::checksum(bytes)));
+        Ok(self.report.clone())
+    }
+}

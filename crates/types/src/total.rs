@@ -1,0 +1,90 @@
+//! Sums of many amounts, which may need more bits than each of them.
+
+use core::fmt;
+
+use alloc::string::{String, ToString};
+
+/// The sum of up to 2^64 amounts. It never wraps, so that two equal totals are equal sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Total {
+    /// How many times 2^128; 0 for all books that people keep.
+    pub high: u64,
+    /// The rest, below 2^128.
+    pub low: u128,
+}
+
+impl Total {
+    /// With one amount more.
+    #[must_use]
+    pub const fn plus(self, amount: u128) -> Self {
+        let (low, has_carry) = self.low.overflowing_add(amount);
+        Self { high: if has_carry { self.high.saturating_add(1) } else { self.high }, low }
+    }
+
+    /// The sum, where 128 bits hold it.
+    pub const fn to_u128(self) -> Option<u128> {
+        if self.high == 0 { Some(self.low) } else { None }
+    }
+}
+
+impl From<u128> for Total {
+    fn from(low: u128) -> Self {
+        Self { high: 0, low }
+    }
+}
+
+impl fmt::Display for Total {
+    /// Decimal digits, up to 58 of them.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const GROUP: u128 = 10_u128.pow(19);
+        let limb = |value: u128| value & u128::from(u64::MAX);
+        let mut limbs = [u128::from(self.high), self.low >> 64, limb(self.low)];
+        let mut digits = String::new();
+        // Long division by 10^19: what is left of one limb stands before the next one.
+        while limbs != [0; 3] {
+            let mut rest = 0;
+            for part in &mut limbs {
+                let value = rest << 64 | *part;
+                *part = value / GROUP;
+                rest = value % GROUP;
+            }
+            let group = rest.to_string();
+            let zeros = if limbs == [0; 3] { 0 } else { 19_usize.saturating_sub(group.len()) };
+            let mut grown: String = core::iter::repeat_n('0', zeros).collect();
+            grown.push_str(&group);
+            grown.push_str(&digits);
+            digits = grown;
+        }
+        formatter.pad_integral(true, "", if digits.is_empty() { "0" } else { &digits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_go_on_where_amounts_end() {
+        let full = Total::from(u128::MAX);
+        assert_eq!(full.to_string(), "340282366920938463463374607431768211455");
+        let more = full.plus(1);
+        assert_eq!(more, Total { high: 1, low: 0 });
+        assert_eq!(more.to_string(), "340282366920938463463374607431768211456");
+        assert_eq!(
+            full.plus(u128::MAX).plus(u128::MAX).to_string(),
+            "1020847100762815390390123822295304634365"
+        );
+        assert_eq!((full.to_u128(), more.to_u128()), (Some(u128::MAX), None));
+        assert!(more > full && more != Total::default());
+    }
+
+    #[test]
+    fn totals_are_written_as_amounts_are() {
+        let powers = (0..39).map(|power| 10_u128.pow(power));
+        for amount in powers.flat_map(|power| [power - 1, power, power + 1]).chain([0, u128::MAX]) {
+            assert_eq!(Total::from(amount).to_string(), amount.to_string());
+        }
+        let largest = Total { high: u64::MAX, low: u128::MAX };
+        assert_eq!(largest.to_string(), "6277101735386680763835789423207666416102355444464034512895");
+    }
+}
