@@ -147,7 +147,8 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
         | Operation::Expire
         | Operation::OpenSession
         | Operation::SessionCreate
-        | Operation::SessionReply => 0,
+        | Operation::SessionReply
+        | Operation::CreateKeyed => 0,
     };
     for id in record.chunks_exact_mut(16).take(ids) {
         id[1..].fill(0);

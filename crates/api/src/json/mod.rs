@@ -4,6 +4,7 @@
 //! bits of a number; an amount is minor units. What comes in is read strictly: a field that is not known is
 //! refused by its name, and so is a number that should be a string. Every function here is pure and total.
 
+mod books;
 mod cluster;
 mod moment;
 mod number;
@@ -11,6 +12,7 @@ mod query;
 mod reply;
 mod request;
 
+pub use books::{BooksReply, LedgerReply, TotalsReply};
 pub use cluster::{ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterNodeReply, ClusterReply};
 pub use moment::Moment;
 pub use number::{Amount, SignedAmount, Text64};
@@ -19,9 +21,8 @@ pub use query::{
     parse_query,
 };
 pub use reply::{
-    AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BooksReply, BoundsReply, ChainReply,
-    ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TotalsReply,
-    TransferReply,
+    AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BoundsReply, ChainReply, ChangeReply,
+    EventReply, EventsPage, Page, Problem, ProblemField, TransferReply,
 };
 pub use request::{
     AccountBody, AssetBody, Batch, BoundsBody, BoundsChangeBody, NameBody, ResolutionBody, TransferBody,

@@ -141,7 +141,7 @@ pub(super) async fn transfers(
 /// List the open holds of an account: pending transfers that wait, on either side
 ///
 /// The next to expire comes first; those that never do come last.
-#[utoipa::path(get, path = "/v1/accounts/{account}/holds", tag = "Accounts",
+#[utoipa::path(get, path = "/v1/accounts/{account}/holds", tag = "Accounts", operation_id = "list_account_holds",
     params(("account" = String, Path, description = "Id or name"), HoldsQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
@@ -241,7 +241,7 @@ pub(super) async fn set_bounds(
 /// Change the least or the greatest balance of an account
 ///
 /// A side that is left out stays as it is; null = no limit.
-#[utoipa::path(patch, path = "/v1/accounts/{account}/bounds", tag = "Accounts",
+#[utoipa::path(patch, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "change_account_bounds",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsChangeBody,
     responses(

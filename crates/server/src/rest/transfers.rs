@@ -105,7 +105,7 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
 /// List the open holds: pending transfers that wait
 ///
 /// The next to expire comes first; those that never do come last.
-#[utoipa::path(get, path = "/v1/holds", tag = "Transfers", params(HoldsQuery),
+#[utoipa::path(get, path = "/v1/holds", tag = "Transfers", operation_id = "list_holds", params(HoldsQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
