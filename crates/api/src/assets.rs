@@ -1,7 +1,8 @@
 //! Which asset a ledger number stands for, as people read it: ISO 4217 and what has been registered.
 //!
 //! The machine keeps the truth; this is the copy by which server, client and command line read and write
-//! `10.50 EUR`. An asset never changes once it is known, so that a copy can be old but not wrong.
+//! `10.50 EUR`. An asset never changes once an account has it or it was registered, so that a copy can be old but not
+//! wrong; a built-in currency that no account has may still give way to another asset.
 
 use std::collections::BTreeMap;
 

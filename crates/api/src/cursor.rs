@@ -4,8 +4,9 @@
 //! that is used with another query is refused instead of answering nonsense, and a checksum, so that a
 //! damaged one is. It grants nothing and hides nothing: it is not signed.
 //!
-//! 26 bytes, little-endian, in base64url without padding: version 1 (1), zero (1), fingerprint of the query
-//! (8), where the next page begins (8: a timestamp or a position), CRC-64/NVME of all before it (8).
+//! Little-endian, in base64url without padding: version 1 (1), zero (1), fingerprint of the query (8), where the next page
+//! begins (one or two numbers of 8: a timestamp or a position, or the expiry and the timestamp of a hold), CRC-64/NVME of
+//! all before it (8).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +14,6 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 const VERSION: u8 = 1;
-const SIZE: usize = 26;
 
 /// What must be the same from one page to the next: everything but the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,27 +48,49 @@ pub enum CursorError {
 
 /// Writes where the next page of a query begins.
 pub fn encode(query: Fingerprint, next: u64) -> String {
-    let mut bytes = [0; SIZE];
-    bytes[0] = VERSION;
-    bytes[2..10].copy_from_slice(&query.0);
-    bytes[10..18].copy_from_slice(&next.to_le_bytes());
-    let checksum = bezant_codec::checksum(&bytes[..18]);
-    bytes[18..].copy_from_slice(&checksum.to_le_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
+    encode_all(query, &[next])
 }
 
 /// Reads where the next page of this query begins.
 pub fn decode(text: &str, query: Fingerprint) -> Result<u64, CursorError> {
-    let mut bytes = [0; SIZE];
-    let size = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| CursorError::Damaged)?;
-    let (body, checksum) = bytes.split_at(18);
-    if size != SIZE || bezant_codec::checksum(body).to_le_bytes() != checksum || body[..2] != [VERSION, 0] {
+    decode_all(text, query).map(|[next]| next)
+}
+
+/// Writes where the next page begins of a query whose rows have a place of two numbers.
+pub fn encode_two(query: Fingerprint, next: [u64; 2]) -> String {
+    encode_all(query, &next)
+}
+
+/// Reads where the next page begins of a query whose rows have a place of two numbers.
+pub fn decode_two(text: &str, query: Fingerprint) -> Result<[u64; 2], CursorError> {
+    decode_all(text, query)
+}
+
+fn encode_all(query: Fingerprint, next: &[u64]) -> String {
+    let mut bytes = vec![VERSION, 0];
+    bytes.extend_from_slice(&query.0);
+    next.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+    let checksum = bezant_codec::checksum(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn decode_all<const N: usize>(text: &str, query: Fingerprint) -> Result<[u64; N], CursorError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError::Damaged)?;
+    let (body, checksum) = bytes.split_last_chunk::<8>().ok_or(CursorError::Damaged)?;
+    let (head, numbers) = body.split_first_chunk::<10>().ok_or(CursorError::Damaged)?;
+    let (numbers, rest) = numbers.as_chunks::<8>();
+    if bezant_codec::checksum(body).to_le_bytes() != *checksum
+        || head[..2] != [VERSION, 0]
+        || !rest.is_empty()
+    {
         return Err(CursorError::Damaged);
     }
-    if body[2..10] != query.0 {
+    if head[2..] != query.0 {
         return Err(CursorError::AnotherQuery);
     }
-    body[10..].first_chunk().map(|next| u64::from_le_bytes(*next)).ok_or(CursorError::Damaged)
+    let numbers: &[[u8; 8]; N] = numbers.try_into().map_err(|_| CursorError::Damaged)?;
+    Ok(numbers.map(u64::from_le_bytes))
 }
 
 #[cfg(test)]
@@ -83,6 +105,8 @@ mod tests {
     fn cursors_come_back_as_they_went() {
         for next in [0, 1, u64::MAX] {
             assert_eq!(decode(&encode(query(), next), query()), Ok(next));
+            assert_eq!(decode_two(&encode_two(query(), [7, next]), query()), Ok([7, next]));
+            assert_eq!(decode(&encode_two(query(), [7, next]), query()), Err(CursorError::Damaged));
         }
     }
 

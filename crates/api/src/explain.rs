@@ -67,7 +67,7 @@ pub fn explain_transfer(
         }
         Status::ExceedsCredits => Some(spending(sent, debit?, assets)),
         Status::ExceedsDebits => Some(receiving(sent, credit?, assets)),
-        Status::BalanceOutOfBounds => out_of_bounds(sent, debit?, credit?, assets),
+        Status::BalanceOutOfBounds => Some(out_of_bounds(sent, debit?, credit?, assets)),
         Status::PrevHashMismatch => {
             let debit = debit?;
             Some(format!("The head of the spends of {} is {} as of now.", whose(debit), debit.spends.head))
@@ -211,16 +211,16 @@ fn out_of_bounds(
     debit: &AccountView,
     credit: &AccountView,
     assets: &AssetBook,
-) -> Option<String> {
+) -> String {
     let is_too_much = |limit: Option<u128>| limit.is_some_and(|limit| limit < sent.amount);
     if is_too_much(debit.available()) {
-        Some(spending(sent, debit, assets))
+        spending(sent, debit, assets)
     } else if is_too_much(credit.receivable()) {
-        Some(receiving(sent, credit, assets))
+        receiving(sent, credit, assets)
     } else {
         // A balance may be outside already, or has changed since.
         let limited = debit.bounds.minimum != i128::MIN;
-        Some(if limited { spending(sent, debit, assets) } else { receiving(sent, credit, assets) })
+        if limited { spending(sent, debit, assets) } else { receiving(sent, credit, assets) }
     }
 }
 

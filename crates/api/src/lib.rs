@@ -34,6 +34,7 @@ pub mod idempotency;
 pub mod json;
 pub mod message;
 mod moment;
+pub mod name;
 pub mod settle;
 mod status;
 

@@ -8,8 +8,9 @@ use bezant_codec::{MOVEMENT_SIZE, movement_to_bytes};
 use bezant_ledger::{Books, ExtendedAccount, ExtendedTransfer, LedgerTotals, name_to_bytes};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Asset,
-    Balances, Bounds, Chain, Head, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
-    Total, Transfer, TransferFlags, TransferId, limits,
+    Balances, Bounds, Chain, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
+    MovementKind, MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId,
+    TransferView, limits,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -132,7 +133,36 @@ impl From<Transfer> for v1::Transfer {
             code: transfer.code.into(),
             flags: transfer.flags.0.into(),
             timestamp: transfer.timestamp.0,
+            hold: None,
         }
+    }
+}
+
+impl From<HoldState> for v1::HoldState {
+    fn from(state: HoldState) -> Self {
+        match state {
+            HoldState::Pending => Self::Pending,
+            HoldState::Posted => Self::Posted,
+            HoldState::Voided => Self::Voided,
+            HoldState::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<Hold> for v1::Hold {
+    fn from(hold: Hold) -> Self {
+        Self {
+            state: v1::HoldState::from(hold.state).into(),
+            captured_amount: Some(hold.captured.into()),
+            resolved_by: (hold.resolved_by.0 != 0).then(|| hold.resolved_by.0.into()),
+            resolved_at: hold.resolved_at.0,
+        }
+    }
+}
+
+impl From<TransferView> for v1::Transfer {
+    fn from(view: TransferView) -> Self {
+        Self { hold: view.hold.map(v1::Hold::from), ..view.transfer.into() }
     }
 }
 
@@ -331,16 +361,24 @@ pub fn query_filter(message: &v1::QueryFilter) -> Result<QueryFilter, Violation>
     if filter.is_valid() { Ok(filter) } else { Err(timestamps(filter.timestamp_min, filter.timestamp_max)) }
 }
 
+/// A filter over open holds; the account's id comes from outside, as names must be looked up. 0 = everyone's.
+pub fn hold_filter(message: &v1::ListHoldsRequest, account_id: AccountId) -> HoldFilter {
+    let (expires_at, timestamp) = (Nanos(message.after_expires_at), Nanos(message.after_timestamp));
+    HoldFilter { account_id, after: HoldPlace { expires_at, timestamp }, limit: results_limit(message.limit) }
+}
+
 /// 0 stands for as many as one answer carries.
 fn results_limit(limit: u32) -> u32 {
     if limit == 0 { u32::try_from(limits::RESULTS_MAX).unwrap_or(u32::MAX) } else { limit }
 }
 
-fn timestamps(min: Nanos, max: Nanos) -> Violation {
-    if max.0 != 0 && min > max {
+/// What is wrong with a filter that is not valid.
+pub(crate) fn timestamps(min: Nanos, max: Nanos) -> Violation {
+    if max.0 != 0 && max <= Nanos::MAX && min > max && min <= Nanos::MAX {
         Violation::new("timestamp_min", "is above timestamp_max: nothing lies between them")
-    } else if min.0 == u64::MAX || max.0 == u64::MAX {
-        Violation::new("timestamp_max", "is at most 2^64 - 2")
+    } else if min > Nanos::MAX || max > Nanos::MAX {
+        let field = if min > Nanos::MAX { "timestamp_min" } else { "timestamp_max" };
+        Violation::new(field, "is at most 2^63 - 1: nanoseconds since the Unix epoch")
     } else {
         Violation::new("account", "must name an account by an id that is not 0 or 2^128 - 1, or by its name")
     }
@@ -351,9 +389,10 @@ fn small(field: &str, value: u32) -> Result<u16, Violation> {
     u16::try_from(value).map_err(|_| Violation::new(field, "is at most 65535"))
 }
 
-/// A name as the record keeps it. Whether it is a good one, the ledger says.
+/// A name as the record keeps it. Whether it is a good one is decided later: see [`name`](crate::name).
 pub fn name_bytes(name: &str) -> Result<[u8; limits::NAME_SIZE_MAX], Violation> {
-    name_to_bytes(name).ok_or_else(|| Violation::new("name", "is at most 64 bytes of UTF-8"))
+    let what = "is at most 64 bytes of UTF-8, without a zero byte";
+    name_to_bytes(name).ok_or_else(|| Violation::new("name", what))
 }
 
 #[cfg(test)]

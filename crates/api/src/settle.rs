@@ -81,7 +81,7 @@ pub fn settle_transfers(sent: &[Transfer], results: &mut [EventResult], found: &
         if event.pending_id.0 != 0 && !found.contains_key(&event.pending_id) {
             return None;
         }
-        let pending = |id| found.get(&id).map_or(Transfer::default(), |pending| **pending);
+        let pending = |id| found.get(&id).map_or_else(Transfer::default, |pending| **pending);
         let status = compare_transfers(event, existing, pending);
         (status == CreateTransferStatus::Exists).then_some(existing.timestamp)
     };

@@ -21,7 +21,7 @@ pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'s
             read!(CreateAccountStatus).or_else(|_| read!(AccountChangeStatus))
         }
         Operation::CreateTransfers | Operation::CreateTransfersExtended => read!(CreateTransferStatus),
-        Operation::SetBounds | Operation::SetName => read!(AccountChangeStatus),
+        Operation::SetBounds | Operation::ChangeBounds | Operation::SetName => read!(AccountChangeStatus),
         Operation::RegisterAssets
         | Operation::Expire
         | Operation::OpenSession

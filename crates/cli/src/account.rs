@@ -1,4 +1,4 @@
-//! `bezant account`: create, show, list, history, bounds, name.
+//! `bezant account`: create, show, list, history, holds, bounds, name.
 
 use bezant_client::{
     AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Bounds, LedgerNumber, Movement,
@@ -27,6 +27,8 @@ pub(crate) enum AccountCommand {
     List(ListArgs),
     /// List the transfers of an account, with its balance after each
     History(HistoryArgs),
+    /// List the open holds of an account: what is reserved and neither posted, voided nor expired
+    Holds(HoldsArgs),
     /// Show or change the least and greatest balance of an account
     Bounds(BoundsArgs),
     /// Name an account that has no name
@@ -129,6 +131,24 @@ pub(crate) struct HistoryArgs {
     limit: LimitArgs,
 }
 
+/// Whose holds.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bezant account holds alice
+  bezant account holds 1001 -o json
+
+The next to expire comes first; those that never do come last.")]
+pub(crate) struct HoldsArgs {
+    /// Id or name
+    account: String,
+    /// At most so many; 0 = all
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    limit: u64,
+    /// Show whole ids, names and times
+    #[arg(long)]
+    wide: bool,
+}
+
 /// Whose bounds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -168,6 +188,11 @@ impl AccountCommand {
             Self::Show(args) => show(session, &args).await,
             Self::List(args) => list(session, &args).await,
             Self::History(args) => history(session, &args).await,
+            Self::Holds(args) => {
+                let account = session.account(&args.account).await?.account;
+                let limit = LimitArgs { limit: args.limit, reverse: false, wide: args.wide };
+                transfer::list_holds(session, account.id, limit).await
+            }
             Self::Bounds(args) => bounds(session, &args).await,
             Self::Name(args) => name(session, &args).await,
         }
@@ -414,17 +439,22 @@ fn counterpart(account: AccountId, movement: &Movement) -> (&'static str, Accoun
 async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
     let view = session.account(&args.account).await?;
     let unit = session.unit(view.account.ledger).await?;
-    let bounds = unit.parse_bounds(args.min.as_deref(), args.max.as_deref(), view.bounds)?;
+    let mut bounds = view.bounds;
     if args.min.is_some() || args.max.is_some() {
         session.changes.begin(Change::again(
             format!("the change of the bounds of account {}", args.account),
             vec![view.account.id.0],
         ));
-        let outcome = session.client.set_bounds(view.account.id, bounds).await?;
+        let wanted = unit.parse_bounds(args.min.as_deref(), args.max.as_deref(), bounds)?;
+        let minimum = args.min.is_some().then_some(wanted.minimum);
+        let maximum = args.max.is_some().then_some(wanted.maximum);
+        let outcome = session.client.change_bounds(view.account.id, minimum, maximum).await?;
         if outcome.status != bezant_client::AccountChangeStatus::Created {
             return Err(Failure::refused(outcome.status.name(), outcome.status.meaning()));
         }
         session.changes.is_made();
+        // The side that was not given may have been changed by another meanwhile.
+        bounds = session.account(&view.account.id.to_string()).await?.bounds;
     }
     if session.output == Format::Json {
         return output::json(&crate::json::BoundsJson::from(bounds));

@@ -33,11 +33,12 @@ pub(crate) struct ListArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bezant asset register POINTS 100001 --scale 0
-  bezant asset register BTC 100002 --scale 8      10.5 BTC are kept as 1050000000")]
+  bezant asset register BTC 100002 --scale 8      10.5 BTC are kept as 1050000000
+  bezant asset register GEMS 840 --scale 0        in place of USD, while no account has 840")]
 pub(crate) struct RegisterArgs {
     /// 1 to 16 upper-case letters, digits, '_', '-' or '.', letter first
     code: String,
-    /// Ledger number; not 0, and not that of another asset
+    /// Ledger number; not 0, and not that of another asset that is in use
     ledger: u32,
     /// Digits behind the decimal point, 0 to 38
     #[arg(long, default_value_t = 2, value_name = "N")]

@@ -2,8 +2,8 @@
 //! are hexadecimal.
 
 use bezant_client::{
-    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, Movement, MovementNumber, Nanos,
-    Transfer,
+    AccountId, AccountView, Asset, Balances, Books, Bounds, Chain, Head, HoldState, Movement, MovementNumber,
+    Nanos, Transfer, TransferView,
 };
 use bezant_types::Total;
 use serde::{Serialize, Serializer};
@@ -156,9 +156,34 @@ pub(crate) struct TransferJson {
     user_data_64: Text<u64>,
     user_data_32: u32,
     timestamp: Text<Nanos>,
+    /// Of a pending transfer where it was looked up; left out of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Text<Nanos>>,
+    /// This and the next two: of a hold that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    captured_amount: Option<Text<u128>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_by: Option<Text<u128>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_at: Option<Text<Nanos>>,
 }
 
 impl TransferJson {
+    /// With what became of it.
+    pub(crate) fn of(view: &TransferView, unit: Unit) -> Self {
+        let hold = view.hold.as_ref();
+        let ended = hold.filter(|hold| hold.state != HoldState::Pending);
+        Self {
+            state: hold.map(|hold| hold.state.name()),
+            captured_amount: ended.map(|hold| Text(hold.captured)),
+            resolved_by: ended.filter(|hold| hold.resolved_by.0 != 0).map(|hold| Text(hold.resolved_by.0)),
+            resolved_at: ended.map(|hold| Text(hold.resolved_at)),
+            ..Self::new(&view.transfer, unit)
+        }
+    }
+
     /// In the unit of its ledger.
     pub(crate) fn new(transfer: &Transfer, unit: Unit) -> Self {
         Self {
@@ -176,6 +201,11 @@ impl TransferJson {
             user_data_64: Text(transfer.user_data_64),
             user_data_32: transfer.user_data_32,
             timestamp: Text(transfer.timestamp),
+            state: None,
+            expires_at: transfer.expires_at().map(Text),
+            captured_amount: None,
+            resolved_by: None,
+            resolved_at: None,
         }
     }
 }

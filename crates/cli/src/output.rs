@@ -3,8 +3,10 @@
 //! One thing is one JSON document; a list or a stream is one document a line. Numbers of more than 53 bits
 //! are strings, amounts are in minor units.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use bezant_api::name::{is_printable, printable};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
@@ -38,12 +40,30 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Prints one line beside the answer.
 pub(crate) fn note(text: &str) {
     // Nobody can be told that stderr is gone.
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    drop(writeln!(io::stderr().lock(), "{}", printable(text)));
 }
 
 /// Prints one JSON document on one line.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    line(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
+    line(&printable_json(&serde_json::to_string(value).map_err(anyhow::Error::from)?))
+}
+
+/// JSON in which everything that cannot be seen is escaped: it means the same, and harms no terminal. Such letters stand
+/// in strings alone.
+fn printable_json(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_printable) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        if is_printable(letter) {
+            escaped.push(letter);
+        } else {
+            let units = letter.encode_utf16(&mut [0; 2]).to_vec();
+            escaped.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Prints rows under their headings; `nothing` stands for no rows.
@@ -55,7 +75,7 @@ pub(crate) fn table(headings: &[(&str, Align)], rows: &[Vec<String>], nothing: &
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().map(|(heading, _)| *heading));
-    table.add_rows(rows);
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
     for (column, (_, align)) in table.column_iter_mut().zip(headings) {
         column.set_padding((0, 2));
         if *align == Align::Right {
@@ -69,7 +89,8 @@ pub(crate) fn table(headings: &[(&str, Align)], rows: &[Vec<String>], nothing: &
 pub(crate) fn fields(rows: &[(&str, String)]) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.add_rows(rows.iter().map(|(field, value)| vec![(*field).to_owned(), value.clone()]));
+    table
+        .add_rows(rows.iter().map(|(field, value)| vec![(*field).to_owned(), printable(value).into_owned()]));
     table.column_iter_mut().for_each(|column| {
         column.set_padding((0, 2));
     });

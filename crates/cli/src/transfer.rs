@@ -1,7 +1,8 @@
 //! `bezant transfer` and `bezant pay`: create, show, list, post, void.
 
 use bezant_client::{
-    AccountView, Head, LedgerNumber, NewTransfer, QueryFilter, Transfer, TransferFlags, TransferId,
+    AccountId, AccountView, Head, HoldFilter, HoldState, LedgerNumber, NewTransfer, QueryFilter,
+    TransferFlags, TransferId, TransferView,
 };
 use clap::{Args, Subcommand};
 
@@ -105,10 +106,17 @@ pub(crate) struct ShowArgs {
 #[command(after_help = "Examples:
   bezant transfer list --reverse --limit 10
   bezant transfer list --since 2026-11-01 --until 2026-12-01
-  bezant transfer list --asset EUR --code 7 --limit 0 -o json")]
+  bezant transfer list --asset EUR --code 7 --limit 0 -o json
+  bezant transfer list --pending        open holds, the next to expire first")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     query: QueryArgs,
+    /// Only open holds: what is reserved and neither posted, voided nor expired
+    #[arg(
+        long,
+        conflicts_with_all = ["asset", "ledger", "code", "user_data_128", "user_data_64", "user_data_32", "reverse"]
+    )]
+    pending: bool,
 }
 
 /// What records must carry to be listed.
@@ -238,7 +246,7 @@ async fn submit(session: &Session, new: NewTransfer) -> Result<(), Failure> {
     show_one(session, &find(session, new.transfer.id).await?).await
 }
 
-async fn find(session: &Session, id: TransferId) -> Result<Transfer, Failure> {
+async fn find(session: &Session, id: TransferId) -> Result<TransferView, Failure> {
     let found = session.client.lookup_transfers(&[id]).await?;
     found.first().copied().ok_or_else(|| Failure::NotFound(format!("there is no transfer {id}")))
 }
@@ -253,10 +261,11 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure> {
+async fn show_one(session: &Session, view: &TransferView) -> Result<(), Failure> {
+    let transfer = &view.transfer;
     let unit = session.unit(transfer.ledger).await?;
     if session.output == Format::Json {
-        return output::json(&TransferJson::new(transfer, unit));
+        return output::json(&TransferJson::of(view, unit));
     }
     let flags = transfer.flags.names().collect::<Vec<_>>().join(", ");
     let mut fields = vec![
@@ -270,6 +279,18 @@ async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure>
     if transfer.pending_id.0 != 0 {
         fields.push(("pending id", transfer.pending_id.to_string()));
     }
+    if let Some(hold) = &view.hold {
+        fields.push(("state", hold.state.name().to_owned()));
+        if hold.state == HoldState::Posted {
+            fields.push(("captured", format!("{} {}", unit.format(hold.captured), unit.label())));
+        }
+        if hold.resolved_by.0 != 0 {
+            fields.push(("resolved by", hold.resolved_by.to_string()));
+        }
+        if hold.resolved_at.0 != 0 {
+            fields.push(("resolved", moment(hold.resolved_at)));
+        }
+    }
     if let Some(expires_at) = transfer.expires_at() {
         fields.push(("expires", moment(expires_at)));
     }
@@ -281,13 +302,16 @@ async fn show_one(session: &Session, transfer: &Transfer) -> Result<(), Failure>
 
 async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     let assets = session.assets().await?;
+    if args.pending {
+        return list_holds(session, AccountId(0), args.query.limit).await;
+    }
     let pages = session.client.query_transfers_paged(args.query.filter(assets)?);
-    let mut found: Vec<Transfer> = Vec::new();
-    let each = |transfer: Transfer| {
+    let mut found: Vec<TransferView> = Vec::new();
+    let each = |view: TransferView| {
         if session.output == Format::Json {
-            return output::json(&TransferJson::new(&transfer, assets.unit(transfer.ledger)));
+            return output::json(&TransferJson::of(&view, assets.unit(view.transfer.ledger)));
         }
-        found.push(transfer);
+        found.push(view);
         Ok(())
     };
     args.query.limit.each(session.output, pages, each).await?;
@@ -295,9 +319,15 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let mut shown = Shown::new(args.query.limit.wide);
-    shown.learn(session, found.iter().flat_map(|row| [row.debit_account_id, row.credit_account_id])).await?;
-    let row = |transfer: &Transfer| {
+    let accounts =
+        found.iter().flat_map(|row| [row.transfer.debit_account_id, row.transfer.credit_account_id]);
+    shown.learn(session, accounts).await?;
+    let row = |view: &TransferView| {
+        let transfer = &view.transfer;
         let unit = assets.unit(transfer.ledger);
+        // Where a hold stands says more than that it was one.
+        let flags = transfer.flags.names().filter(|flag| *flag != "pending" || view.hold.is_none());
+        let state = view.hold.map(|hold| hold.state.name());
         vec![
             shown.time(transfer.timestamp),
             shown.id(transfer.id.0),
@@ -305,7 +335,7 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
             shown.account(transfer.credit_account_id),
             unit.format(transfer.amount),
             unit.label(),
-            transfer.flags.names().collect::<Vec<_>>().join(","),
+            state.into_iter().chain(flags).collect::<Vec<_>>().join(","),
         ]
     };
     let rows: Vec<_> = found.iter().map(row).collect();
@@ -321,8 +351,53 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
     output::table(&headings, &rows, "no transfers")
 }
 
+/// Prints open holds of an account, 0 = everyone's: the next to expire first.
+pub(crate) async fn list_holds(
+    session: &Session,
+    account_id: AccountId,
+    limit: LimitArgs,
+) -> Result<(), Failure> {
+    let assets = session.assets().await?;
+    let filter = HoldFilter { account_id, limit: limit.page(), ..HoldFilter::default() };
+    let mut found: Vec<Transfer> = Vec::new();
+    let each = |view: TransferView| {
+        if session.output == Format::Json {
+            return output::json(&TransferJson::of(&view, assets.unit(view.transfer.ledger)));
+        }
+        found.push(view.transfer);
+        Ok(())
+    };
+    limit.each(session.output, session.client.holds_paged(filter), each).await?;
+    if session.output == Format::Json {
+        return Ok(());
+    }
+    let mut shown = Shown::new(limit.wide);
+    shown.learn(session, found.iter().flat_map(|row| [row.debit_account_id, row.credit_account_id])).await?;
+    let row = |transfer: &Transfer| {
+        let unit = assets.unit(transfer.ledger);
+        vec![
+            transfer.expires_at().map_or_else(|| "never".to_owned(), |at| shown.time(at)),
+            shown.id(transfer.id.0),
+            shown.account(transfer.debit_account_id),
+            shown.account(transfer.credit_account_id),
+            unit.format(transfer.amount),
+            unit.label(),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
+    let headings = [
+        ("EXPIRES", Align::Left),
+        ("ID", Align::Left),
+        ("FROM", Align::Left),
+        ("TO", Align::Left),
+        ("AMOUNT", Align::Right),
+        ("ASSET", Align::Left),
+    ];
+    output::table(&headings, &rows, "no open holds")
+}
+
 async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
-    let pending = find(session, TransferId(args.pending_id)).await?;
+    let pending = find(session, TransferId(args.pending_id)).await?.transfer;
     let amount = match &args.amount {
         None => u128::MAX,
         Some(text) => {
@@ -345,7 +420,7 @@ async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
 
 async fn void(session: &Session, args: &VoidArgs) -> Result<(), Failure> {
     // Asked for first, so that a wrong number does not use up an id.
-    let pending = find(session, TransferId(args.pending_id)).await?;
+    let pending = find(session, TransferId(args.pending_id)).await?.transfer;
     let id = args.id.map_or_else(|| session.ids.transfer_id(), TransferId);
     submit(session, NewTransfer::void(id, pending.id)).await
 }

@@ -123,7 +123,8 @@ async fn check_retry(client: &Client, told: &BTreeMap<TransferId, Nanos>) {
         .await
         .expect("look-up")
         .into_iter()
-        .map(|mut transfer| {
+        .map(|found| {
+            let mut transfer = found.transfer;
             transfer.timestamp = Nanos(0);
             NewTransfer::from(transfer)
         })

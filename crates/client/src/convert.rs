@@ -8,8 +8,8 @@ use bezant_codec::{MOVEMENT_SIZE, movement_from_bytes, records};
 use bezant_ledger::{Books, LedgerTotals};
 use bezant_types::{
     Account, AccountBalance, AccountFilter, AccountFlags, AccountId, AccountView, Asset, Balances, Bounds,
-    Chain, Head, HistoryPosition, LedgerNumber, Movement, MovementKind, MovementNumber, Nanos, QueryFilter,
-    Total, Transfer, TransferFlags, TransferId,
+    Chain, Head, HistoryPosition, Hold, HoldFilter, HoldState, LedgerNumber, Movement, MovementKind,
+    MovementNumber, Nanos, QueryFilter, Total, Transfer, TransferFlags, TransferId, TransferView,
 };
 
 use bytes::Bytes;
@@ -159,6 +159,30 @@ pub(crate) fn transfer(transfer: &v1::Transfer) -> Result<Transfer> {
         flags: TransferFlags(u16_of(transfer.flags, "flags")?),
         timestamp: Nanos(transfer.timestamp),
     })
+}
+
+/// A transfer and what has become of it.
+pub(crate) fn transfer_view(view: &v1::Transfer) -> Result<TransferView> {
+    let hold = |hold: &v1::Hold| {
+        let state = u8::try_from(hold.state).ok().and_then(HoldState::from_number);
+        Ok(Hold {
+            state: state.ok_or_else(|| wrong("state of a hold"))?,
+            captured: u128_of(hold.captured_amount.as_ref()),
+            resolved_by: TransferId(u128_of(hold.resolved_by.as_ref())),
+            resolved_at: Nanos(hold.resolved_at),
+        })
+    };
+    Ok(TransferView { transfer: transfer(view)?, hold: view.hold.as_ref().map(hold).transpose()? })
+}
+
+/// A filter over open holds.
+pub(crate) fn hold_filter(filter: &HoldFilter) -> v1::ListHoldsRequest {
+    v1::ListHoldsRequest {
+        account: (filter.account_id.0 != 0).then(|| reference_by_id(filter.account_id)),
+        after_expires_at: filter.after.expires_at.0,
+        after_timestamp: filter.after.timestamp.0,
+        limit: filter.limit,
+    }
 }
 
 /// Balances just after a transfer.

@@ -7,7 +7,9 @@
 
 use bezant_api::{settle, v1};
 use bezant_codec::{records, result_from_bytes};
-use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes};
+use bezant_ledger::{
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+};
 use bezant_types::limits::{EVENTS_MAX, NAME_SIZE_MAX, REQUEST_SIZE_MAX, RESULT_SIZE};
 use bezant_types::{
     Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, CreateAccountStatus,
@@ -141,6 +143,18 @@ impl Client {
         self.submit_one(Operation::SetBounds, body, AccountChangeStatus::from_number).await
     }
 
+    /// Changes the least balance of an account, the greatest, or both, in minor units; `None` stays as it is, `i128::MIN`
+    /// and `i128::MAX` are no limit.
+    pub async fn change_bounds(
+        &self,
+        account_id: AccountId,
+        minimum: Option<i128>,
+        maximum: Option<i128>,
+    ) -> Result<Outcome<AccountChangeStatus>, ClientError> {
+        let body = Event::write_all(&[ChangeBounds { account_id, minimum, maximum }]);
+        self.submit_one(Operation::ChangeBounds, body, AccountChangeStatus::from_number).await
+    }
+
     /// Names an account that has no name.
     pub async fn set_name(
         &self,
@@ -207,7 +221,8 @@ impl Client {
         let mut results = results_of(answer, sent.len())?;
         let ids = settle::transfers_to_read(sent, &results);
         if !ids.is_empty() {
-            settle::settle_transfers(sent, &mut results, &self.lookup_transfers(&ids).await?);
+            let found: Vec<_> = self.lookup_transfers(&ids).await?.iter().map(|view| view.transfer).collect();
+            settle::settle_transfers(sent, &mut results, &found);
         }
         Ok(results)
     }

@@ -115,8 +115,11 @@ pub enum ClientError {
         /// Events of a request at the most.
         events_max: usize,
     },
-    /// A name of more than 64 bytes.
-    #[error("the name {name:?} is longer than {} bytes", bezant_types::limits::NAME_SIZE_MAX)]
+    /// A name of more than 64 bytes, or with a zero byte.
+    #[error(
+        "the name {name:?} is longer than {} bytes, or holds a zero byte",
+        bezant_types::limits::NAME_SIZE_MAX
+    )]
     NameTooLong {
         /// The name.
         name: String,

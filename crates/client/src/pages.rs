@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountView, Movement, MovementNumber, Nanos, QueryFilter, Transfer,
+    AccountBalance, AccountFilter, AccountView, HoldFilter, HoldPlace, Movement, MovementNumber, Nanos,
+    QueryFilter, TransferView,
 };
 
 use crate::{Client, ClientError};
@@ -38,7 +39,7 @@ mod sealed {
 ///
 /// let mut transfers = client.query_transfers_paged(QueryFilter { code: 7, ..QueryFilter::default() });
 /// while let Some(transfer) = transfers.next().await? {
-///     println!("{} {}", transfer.id, transfer.amount);
+///     println!("{} {}", transfer.transfer.id, transfer.transfer.amount);
 /// }
 /// # Ok(())
 /// # }
@@ -98,6 +99,9 @@ pub struct Accounts(QueryFilter);
 /// Transfers by what they carry.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfers(QueryFilter);
+/// Open holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Holds(HoldFilter);
 /// Rows of the whole history.
 #[derive(Clone, Copy, Debug)]
 pub struct Movements(MovementNumber);
@@ -128,6 +132,11 @@ impl Client {
         Pages::new(self.clone(), Transfers(filter))
     }
 
+    /// All open holds that the filter finds, the next to expire first; its limit is the size of a page, 0 = 8,189.
+    pub fn holds_paged(&self, filter: HoldFilter) -> Pages<Holds> {
+        Pages::new(self.clone(), Holds(filter))
+    }
+
     /// The whole history from row `from` to its present end.
     pub fn movements_paged(&self, from: MovementNumber) -> Pages<Movements> {
         Pages::new(self.clone(), Movements(from))
@@ -153,11 +162,25 @@ macro_rules! paged {
     };
 }
 
-paged!(AccountTransfers, Transfer, account_transfers, |row| row.timestamp);
+paged!(AccountTransfers, TransferView, account_transfers, |row| row.transfer.timestamp);
 paged!(AccountBalances, AccountBalance, account_balances, |row| row.timestamp);
 paged!(AccountMovements, (MovementNumber, Movement), account_movements, |row| row.1.timestamp);
 paged!(Accounts, AccountView, query_accounts, |row| row.account.timestamp);
-paged!(Transfers, Transfer, query_transfers, |row| row.timestamp);
+paged!(Transfers, TransferView, query_transfers, |row| row.transfer.timestamp);
+
+impl sealed::Sealed for Holds {}
+
+impl PagedQuery for Holds {
+    type Row = TransferView;
+
+    async fn fetch(&self, client: &Client) -> Result<Vec<Self::Row>, ClientError> {
+        client.holds(&self.0).await
+    }
+
+    fn after(self, last: &Self::Row) -> Option<Self> {
+        Some(Self(HoldFilter { after: HoldPlace::of(&last.transfer), ..self.0 }))
+    }
+}
 
 impl sealed::Sealed for Movements {}
 

@@ -4,8 +4,8 @@ use bezant_api::v1;
 use bezant_ledger::Books;
 use bezant_types::limits::RESULTS_MAX;
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountId, AccountView, Asset, Movement, MovementFilter, MovementNumber,
-    Nanos, QueryFilter, Transfer, TransferId,
+    AccountBalance, AccountFilter, AccountId, AccountView, Asset, HoldFilter, Movement, MovementFilter,
+    MovementNumber, Nanos, QueryFilter, TransferId, TransferView,
 };
 
 use crate::{Client, ClientError, convert};
@@ -39,8 +39,8 @@ impl Client {
         Ok(views)
     }
 
-    /// Transfers by id, in the order of the ids; unknown ones are left out.
-    pub async fn lookup_transfers(&self, ids: &[TransferId]) -> Result<Vec<Transfer>, ClientError> {
+    /// Transfers by id, in the order of the ids, with what has become of those that reserve; unknown ones are left out.
+    pub async fn lookup_transfers(&self, ids: &[TransferId]) -> Result<Vec<TransferView>, ClientError> {
         let mut transfers = Vec::with_capacity(ids.len());
         for ids in ids.chunks(RESULTS_MAX) {
             let message =
@@ -49,20 +49,20 @@ impl Client {
                 .call(message, |mut service, request| async move { service.lookup_transfers(request).await })
                 .await?;
             for transfer in &answer.reply.transfers {
-                transfers.push(convert::transfer(transfer)?);
+                transfers.push(convert::transfer_view(transfer)?);
             }
         }
         Ok(transfers)
     }
 
     /// One page of an account's transfers; a limit of 0 stands for 8,189.
-    pub async fn account_transfers(&self, filter: &AccountFilter) -> Result<Vec<Transfer>, ClientError> {
+    pub async fn account_transfers(&self, filter: &AccountFilter) -> Result<Vec<TransferView>, ClientError> {
         let answer = self
             .call(convert::account_filter(filter), |mut service, request| async move {
                 service.get_account_transfers(request).await
             })
             .await?;
-        answer.reply.transfers.iter().map(convert::transfer).collect()
+        answer.reply.transfers.iter().map(convert::transfer_view).collect()
     }
 
     /// One page of an account's balances after each of its transfers; the account needs the flag history.
@@ -99,13 +99,23 @@ impl Client {
     }
 
     /// One page of transfers by what they carry; a limit of 0 stands for 8,189.
-    pub async fn query_transfers(&self, filter: &QueryFilter) -> Result<Vec<Transfer>, ClientError> {
+    pub async fn query_transfers(&self, filter: &QueryFilter) -> Result<Vec<TransferView>, ClientError> {
         let answer = self
             .call(convert::query_filter(filter), |mut service, request| async move {
                 service.query_transfers(request).await
             })
             .await?;
-        answer.reply.transfers.iter().map(convert::transfer).collect()
+        answer.reply.transfers.iter().map(convert::transfer_view).collect()
+    }
+
+    /// One page of open holds, the next to expire first; a limit of 0 stands for 8,189.
+    pub async fn holds(&self, filter: &HoldFilter) -> Result<Vec<TransferView>, ClientError> {
+        let answer = self
+            .call(convert::hold_filter(filter), |mut service, request| async move {
+                service.list_holds(request).await
+            })
+            .await?;
+        answer.reply.transfers.iter().map(convert::transfer_view).collect()
     }
 
     /// The built-in and the registered assets, in the order of their ledgers.

@@ -66,7 +66,8 @@ fn run(accounts: u128, transfers: u128, scramble: bool) -> u128 {
 fn apply(ledger: &mut Ledger, operation: Operation, body: bytes::Bytes, time: &mut u64) {
     let command = operation.command(body).expect("the batch is well formed");
     *time += u64::from(command.events);
-    let entry = Entry { time: Nanos(*time), commands: vec![command], checkpoint: false };
+    let entry =
+        Entry { time: Nanos(*time), commands: vec![command], checkpoint: false, rules: Ledger::RULES };
     let prefetch = ledger.prefetch(&entry);
     let applied = ledger.apply(LogIndex(1), &entry, Fetched::from(prefetch.position));
     let applied = applied.expect("the window covers its own position");

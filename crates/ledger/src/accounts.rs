@@ -3,12 +3,14 @@
 //! Accounts are never removed, and each has a place for good: the order in which they were created, which
 //! is the order of their timestamps. An account takes 240 bytes and about 8 in the index.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use bezant_types::{
-    Account, AccountId, AccountView, Bounds, Chain, ChainSide, Nanos, QueryFilter, limits::NAME_SIZE_MAX,
+    Account, AccountId, AccountView, Bounds, Chain, ChainSide, LedgerNumber, Nanos, QueryFilter,
+    limits::NAME_SIZE_MAX,
 };
 use hashbrown::HashTable;
 
@@ -63,6 +65,8 @@ pub(crate) struct Accounts {
     by_name: HashTable<u32>,
     /// Places in `names`, by the account's place.
     name_of: FixedHashMap<usize, usize>,
+    /// How many accounts each ledger has; no row for one without.
+    ledgers: BTreeMap<LedgerNumber, usize>,
 }
 
 impl Accounts {
@@ -73,6 +77,8 @@ impl Accounts {
                 hash_id(states[*at as usize].account.id.0)
             });
         }
+        let mut ledgers = BTreeMap::new();
+        states.iter().for_each(|state| *ledgers.entry(state.account.ledger).or_default() += 1);
         // The accounts stay where they are: a second copy would take as much memory as all of them.
         let mut accounts = Self {
             states: Snapshot::new(states),
@@ -80,6 +86,7 @@ impl Accounts {
             names: Snapshot::new(Vec::new()),
             by_name: HashTable::new(),
             name_of: FixedHashMap::default(),
+            ledgers,
         };
         names.into_iter().for_each(|name| accounts.set_name(name.place, name.bytes));
         accounts
@@ -133,6 +140,7 @@ impl Accounts {
     pub(crate) fn insert(&mut self, state: AccountState) -> usize {
         let place = self.states.len();
         let small = u32::try_from(place).expect("invariant: fewer than 2^32 accounts fit in memory");
+        *self.ledgers.entry(state.account.ledger).or_default() += 1;
         self.states.push(state);
         let items = self.states.items();
         self.by_id.insert_unique(hash_id(state.account.id.0), small, |at| {
@@ -144,7 +152,13 @@ impl Accounts {
     /// Takes back the last `insert`.
     pub(crate) fn remove_last(&mut self) {
         let place = self.states.len() - 1;
-        let hash = hash_id(self.get(place).account.id.0);
+        let Account { id, ledger, .. } = self.get(place).account;
+        let hash = hash_id(id.0);
+        let count = self.ledgers.get_mut(&ledger).expect("invariant: the account was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.ledgers.remove(&ledger);
+        }
         if let Ok(entry) = self.by_id.find_entry(hash, |at| *at as usize == place) {
             entry.remove();
         }
@@ -172,6 +186,11 @@ impl Accounts {
         }
         self.name_of.remove(&name.place);
         self.names.pop();
+    }
+
+    /// True when an account belongs to that ledger.
+    pub(crate) fn has_ledger(&self, ledger: LedgerNumber) -> bool {
+        self.ledgers.contains_key(&ledger)
     }
 
     /// True when an account was created at exactly that moment.

@@ -1,4 +1,7 @@
 //! Assets: ISO 4217 is built in, others are registered once and for good.
+//!
+//! A ledger number below 1000 may be a program's own, from before it came here. So a registered asset takes the place of
+//! a built-in one whose ledger no account has; the code of that currency is free then.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -24,9 +27,10 @@ impl Default for Assets {
 
 impl Assets {
     pub(crate) fn new(registered: Vec<Asset>) -> Self {
-        let all = || built_in().chain(registered.iter().copied());
-        let by_ledger = all().map(|asset| (asset.ledger, asset)).collect();
-        let codes = all().map(|asset| asset.code).collect();
+        // A registered one takes the place of a built-in one.
+        let all = built_in().chain(registered.iter().copied());
+        let by_ledger: BTreeMap<_, _> = all.map(|asset| (asset.ledger, asset)).collect();
+        let codes = by_ledger.values().map(|asset| asset.code).collect();
         Self { registered, by_ledger, codes }
     }
 
@@ -39,27 +43,40 @@ impl Assets {
         self.by_ledger.values().copied().collect()
     }
 
-    pub(crate) fn register(&mut self, asset: Asset) -> AssetStatus {
+    /// `gives_way`: a built-in currency of that ledger may be replaced, for no account holds it.
+    pub(crate) fn register(&mut self, asset: Asset, gives_way: bool) -> AssetStatus {
         if asset.ledger.0 == 0 {
             return AssetStatus::LedgerMustNotBeZero;
         }
         if asset.scale > limits::ASSET_SCALE_MAX {
             return AssetStatus::ScaleTooLarge;
         }
-        if let Some(other) = self.by_ledger.get(&asset.ledger) {
-            return if *other == asset { AssetStatus::Exists } else { AssetStatus::LedgerTaken };
+        let before = self.by_ledger.get(&asset.ledger).copied();
+        match before {
+            Some(before) if before == asset => return AssetStatus::Exists,
+            Some(before) if !(gives_way && is_built_in(&before)) => return AssetStatus::LedgerTaken,
+            Some(_) | None => {}
         }
-        if self.codes.contains(&asset.code) {
+        if self.codes.contains(&asset.code) && before.is_none_or(|before| before.code != asset.code) {
             return AssetStatus::CodeTaken;
         }
         if self.registered.len() >= limits::ASSETS_MAX {
             return AssetStatus::TooManyAssets;
+        }
+        if let Some(before) = before {
+            self.codes.remove(&before.code);
         }
         self.registered.push(asset);
         self.by_ledger.insert(asset.ledger, asset);
         self.codes.insert(asset.code);
         AssetStatus::Created
     }
+}
+
+/// True for a currency as the table has it.
+pub(crate) fn is_built_in(asset: &Asset) -> bool {
+    let at = ISO_4217.binary_search_by_key(&asset.ledger.0, |row| row.0);
+    at.is_ok_and(|at| ISO_4217[at].1 == asset.code.as_str() && ISO_4217[at].2 == asset.scale)
 }
 
 fn built_in() -> impl Iterator<Item = Asset> {
@@ -84,15 +101,15 @@ mod tests {
         let full = u32::try_from(limits::ASSETS_MAX).unwrap();
         // Were all of them looked at for every one, this would take minutes.
         for number in 0..full {
-            assert_eq!(assets.register(asset(number)), AssetStatus::Created, "asset {number}");
+            assert_eq!(assets.register(asset(number), true), AssetStatus::Created, "asset {number}");
         }
         let mut again = Assets::new(assets.registered().to_vec());
         for assets in [&mut assets, &mut again] {
-            assert_eq!(assets.register(asset(7)), AssetStatus::Exists);
-            assert_eq!(assets.register(Asset { scale: 3, ..asset(7) }), AssetStatus::LedgerTaken);
+            assert_eq!(assets.register(asset(7), true), AssetStatus::Exists);
+            assert_eq!(assets.register(Asset { scale: 3, ..asset(7) }, true), AssetStatus::LedgerTaken);
             let renamed = Asset { ledger: LedgerNumber(999_999), ..asset(7) };
-            assert_eq!(assets.register(renamed), AssetStatus::CodeTaken);
-            assert_eq!(assets.register(asset(full)), AssetStatus::TooManyAssets);
+            assert_eq!(assets.register(renamed, true), AssetStatus::CodeTaken);
+            assert_eq!(assets.register(asset(full), true), AssetStatus::TooManyAssets);
             assert_eq!(assets.all().len(), built_in().count() + limits::ASSETS_MAX);
         }
     }

@@ -156,7 +156,9 @@ impl Ledger {
             let outcome = if event.is_linked() && reader.is_empty() {
                 Outcome { status: E::STATUSES.linked_event_chain_open, timestamp }
             } else if chain == Chain::Broken {
-                Outcome { status: E::STATUSES.linked_event_failed, timestamp: own }
+                let has_own_time = !self.rules.broken_chains_have_no_own_time();
+                let timestamp = if has_own_time { own } else { timestamp };
+                Outcome { status: E::STATUSES.linked_event_failed, timestamp }
             } else {
                 match check_timestamp(&event, is_imported, last) {
                     Some(status) => Outcome { status, timestamp },

@@ -4,14 +4,15 @@
 //!
 //! | section | bytes | content |
 //! |---|---|---|
-//! | head | 128 | `BZLEDGER`, version u32 = 2, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, zero 24 |
+//! | head | 128 | `BZLEDGER`, version u32 = 3, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, zero 24 |
 //! | accounts | 240 each | record 128, minimum i128, maximum i128, spends (sequence u64, head 32), receipts the same; in order of creation |
 //! | names | 72 each | place of the account u64, name 64; in the order given |
 //! | pending | 128 each | the record; in order of their timestamps |
 //! | assets | 32 each | registered ones, as in the operation; in the order registered |
 //! | sessions | 80 and the reply each | client u128, checksum u128, context u128, session u64, request u32, release u32, size of the reply u64, zero u64, the reply; unused for longest first |
 //!
-//! Version 1 had no sessions; its bytes are otherwise the same, and it is still read.
+//! Version 1 had no sessions, and in version 2 no asset was registered for a built-in currency's ledger; their bytes are
+//! otherwise the same, and they are still read.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -29,10 +30,13 @@ use crate::accounts::{AccountState, Accounts, Name};
 use crate::assets::Assets;
 use crate::operation::{Event, Operation};
 use crate::pending::PendingTransfers;
+use crate::rules::Rules;
 use crate::window::Window;
 
 const MAGIC: &[u8; 8] = b"BZLEDGER";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Before a registered asset could take the place of a built-in one.
+const VERSION_WITH_ALL_CURRENCIES: u32 = 2;
 /// Before there were sessions.
 const VERSION_WITHOUT_SESSIONS: u32 = 1;
 const HEAD_SIZE: usize = 128;
@@ -158,6 +162,7 @@ impl Ledger {
             time: head.time,
             scope: None,
             cut: None,
+            rules: Rules::new(Rules::NEWEST),
         })
     }
 }
@@ -180,7 +185,9 @@ impl Heading {
             return Err(DecodeError::Value);
         }
         let version = reader.u32()?;
-        if !matches!(version, VERSION_WITHOUT_SESSIONS | VERSION) || reader.u32()? != 0 {
+        if !matches!(version, VERSION_WITHOUT_SESSIONS | VERSION_WITH_ALL_CURRENCIES | VERSION)
+            || reader.u32()? != 0
+        {
             return Err(DecodeError::Version);
         }
         let head = Self {

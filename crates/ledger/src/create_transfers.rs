@@ -4,8 +4,8 @@
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_types::{
-    CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos, Refusal, Transfer,
-    TransferFlags, TransferId, limits,
+    Bounds, CreateTransferStatus as Status, FetchedTransfer, Head, Movement, MovementKind, Nanos, Refusal,
+    Transfer, TransferFlags, TransferId, limits,
 };
 
 use bytes::BytesMut;
@@ -16,6 +16,7 @@ use crate::batch::{BatchEvent, BatchStatuses, Creation, Outcome};
 use crate::chain::next_head;
 use crate::found::Found;
 use crate::operation::{EXTENDED_TRANSFER_SIZE, Event, ExtendedTransfer};
+use crate::rules::Rules;
 
 impl BatchEvent for Transfer {
     const STATUSES: BatchStatuses = STATUSES;
@@ -218,7 +219,8 @@ impl Ledger {
         };
         // Reserved or posted, an amount counts alike for the minimum.
         let mut after = debit.account.balances();
-        after.debits_posted = after.debits_posted.saturating_add(amount_to_move(transfer, debit, credit));
+        let amount = amount_to_move(self.rules, transfer, debit, credit);
+        after.debits_posted = after.debits_posted.saturating_add(amount);
         if debit.bounds.is_under_minimum(&after) { Status::ExceedsCredits } else { Status::ExceedsDebits }
     }
 
@@ -242,7 +244,7 @@ impl Ledger {
         if credit.account.flags.contains(bezant_types::AccountFlags::CLOSED) {
             return Err(Status::CreditAccountAlreadyClosed);
         }
-        let amount = amount_to_move(transfer, debit, credit);
+        let amount = amount_to_move(self.rules, transfer, debit, credit);
         let is_pending = transfer.flags.contains(TransferFlags::PENDING);
         let record = Transfer { amount, timestamp, ..*transfer };
         check_sums(&record, debit, credit, is_pending)?;
@@ -361,16 +363,23 @@ fn check_fields(transfer: &Transfer) -> Result<(), Status> {
     }
 }
 
-/// The amount, capped where the transfer balances.
-fn amount_to_move(transfer: &Transfer, debit: &AccountState, credit: &AccountState) -> u128 {
+/// The amount, capped where the transfer balances: an account is balanced to 0, or to its bound where 0 lies past that.
+fn amount_to_move(rules: Rules, transfer: &Transfer, debit: &AccountState, credit: &AccountState) -> u128 {
     let mut amount = transfer.amount;
+    let bound = |bound: i128, is_past_zero: bool| {
+        if is_past_zero && rules.balancing_counts_bounds() { bound.unsigned_abs() } else { 0 }
+    };
     if transfer.flags.contains(TransferFlags::BALANCING_DEBIT) {
+        let Bounds { minimum, .. } = debit.bounds;
         let debits = debit.account.debits_posted + debit.account.debits_pending;
-        amount = amount.min(debit.account.credits_posted.saturating_sub(debits));
+        let balance = debit.account.credits_posted.saturating_sub(debits);
+        amount = amount.min(balance.saturating_sub(bound(minimum, minimum > 0)));
     }
     if transfer.flags.contains(TransferFlags::BALANCING_CREDIT) {
+        let Bounds { maximum, .. } = credit.bounds;
         let credits = credit.account.credits_posted + credit.account.credits_pending;
-        amount = amount.min(credit.account.debits_posted.saturating_sub(credits));
+        let balance = credit.account.debits_posted.saturating_sub(credits);
+        amount = amount.min(balance.saturating_sub(bound(maximum, maximum < 0)));
     }
     amount
 }

@@ -29,6 +29,7 @@ mod machine;
 mod operation;
 mod pending;
 mod query;
+mod rules;
 mod scope;
 mod session;
 mod snapshot;
@@ -40,9 +41,10 @@ pub use create_accounts::compare_accounts;
 pub use keyed::{KEYED_HEAD_SIZE, KeyedHead};
 pub use machine::Ledger;
 pub use operation::{
-    ASSET_SIZE, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event, ExtendedAccount, ExtendedTransfer,
-    Operation, SET_BOUNDS_SIZE, SET_NAME_SIZE, SetBounds, SetName, name_from_bytes, name_to_bytes,
+    ASSET_SIZE, CHANGE_BOUNDS_SIZE, ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event,
+    ExtendedAccount, ExtendedTransfer, Operation, SET_BOUNDS_SIZE, SET_NAME_SIZE, SetBounds, SetName,
+    name_from_bytes, name_to_bytes,
 };
-pub use query::{Books, LedgerAnswer, LedgerQuery, LedgerTotals};
+pub use query::{Books, HoldScan, LedgerAnswer, LedgerQuery, LedgerTotals};
 pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};
 pub use two_phase::compare_transfers;

@@ -6,8 +6,8 @@ use bezant_codec::records;
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, Asset, AssetStatus, FetchKey, Fetched, HistoryPosition, HistoryRows,
-    LogIndex, Nanos, Transfer, TransferFlags,
+    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, FetchKey, Fetched, HistoryPosition,
+    HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
 };
 use bytes::Bytes;
 
@@ -18,11 +18,12 @@ use crate::checkpoint::Cut;
 use crate::found::Found;
 use crate::keyed::KeyedHead;
 use crate::operation::{
-    EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer, Operation, SetBounds,
-    SetName, name_from_bytes,
+    ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer,
+    Operation, SetBounds, SetName, name_from_bytes,
 };
 use crate::pending::PendingTransfers;
 use crate::query::{LedgerAnswer, LedgerQuery};
+use crate::rules::Rules;
 use crate::scope::Scope;
 use crate::session;
 use crate::window::Window;
@@ -43,6 +44,8 @@ pub struct Ledger {
     pub(crate) scope: Option<Scope>,
     /// The checkpoint that is being read out.
     pub(crate) cut: Option<Cut>,
+    /// Of the entry that is being applied.
+    pub(crate) rules: Rules,
 }
 
 impl Default for Ledger {
@@ -64,6 +67,7 @@ impl Ledger {
             time: Nanos(0),
             scope: None,
             cut: None,
+            rules: Rules::new(Rules::NEWEST),
         }
     }
 
@@ -83,6 +87,11 @@ impl Ledger {
                     event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.set_bounds(&it)).number()
                 })
             }
+            Some(operation @ Operation::ChangeBounds) => {
+                apply_each(body, first, operation.event_size(), |_, event| {
+                    event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.change_bounds(&it)).number()
+                })
+            }
             Some(operation @ Operation::SetName) => {
                 apply_each(body, first, operation.event_size(), |_, event| {
                     event.map_or(AccountChangeStatus::NameInvalid, |it| self.set_name(&it)).number()
@@ -95,7 +104,7 @@ impl Ledger {
                     } else {
                         AssetStatus::CodeInvalid
                     };
-                    event.map_or(refused, |it| self.assets.register(it)).number()
+                    event.map_or(refused, |it| self.register_asset(it)).number()
                 })
             }
             Some(Operation::Expire) => {
@@ -112,14 +121,30 @@ impl Ledger {
     }
 
     fn set_bounds(&mut self, change: &SetBounds) -> AccountChangeStatus {
+        let Bounds { minimum, maximum } = change.bounds;
+        let account_id = change.account_id;
+        self.change_bounds(&ChangeBounds { account_id, minimum: Some(minimum), maximum: Some(maximum) })
+    }
+
+    fn change_bounds(&mut self, change: &ChangeBounds) -> AccountChangeStatus {
         let Some(place) = self.accounts.find(change.account_id) else {
             return AccountChangeStatus::AccountNotFound;
         };
-        if change.bounds.minimum > change.bounds.maximum {
+        let before = self.accounts.get(place).bounds;
+        let bounds = Bounds {
+            minimum: change.minimum.unwrap_or(before.minimum),
+            maximum: change.maximum.unwrap_or(before.maximum),
+        };
+        if bounds.minimum > bounds.maximum {
             return AccountChangeStatus::BoundsInvalid;
         }
-        self.accounts.change(place).bounds = change.bounds;
+        self.accounts.change(place).bounds = bounds;
         AccountChangeStatus::Created
+    }
+
+    fn register_asset(&mut self, asset: Asset) -> AssetStatus {
+        let gives_way = self.rules.currencies_give_way() && !self.accounts.has_ledger(asset.ledger);
+        self.assets.register(asset, gives_way)
     }
 
     fn set_name(&mut self, change: &SetName) -> AccountChangeStatus {
@@ -205,6 +230,7 @@ impl Ledger {
             }
             Some(
                 Operation::SetBounds
+                | Operation::ChangeBounds
                 | Operation::SetName
                 | Operation::RegisterAssets
                 | Operation::Expire
@@ -231,6 +257,7 @@ impl StateMachine for Ledger {
     type Rows = HistoryRows;
     type Query = LedgerQuery;
     type Answer = LedgerAnswer;
+    const RULES: u8 = Rules::NEWEST;
 
     fn time(&self) -> Nanos {
         self.time
@@ -253,6 +280,7 @@ impl StateMachine for Ledger {
         let events = entry.events();
         assert!(entry.time.0 >= self.time.0 + events, "time never goes back: the log is damaged");
         self.time = entry.time;
+        self.rules = Rules::new(entry.rules);
         self.window.begin_entry(usize::try_from(events).unwrap_or(0));
         let found = Found::from(fetched);
         let mut first = Nanos(entry.time.0 - events + 1);

@@ -14,8 +14,9 @@
 //! | session create | 10 | 0 | a head, then accounts or transfers in batches |
 //! | session reply | 11 | 0 | a head, then the reply to a read |
 //! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
+//! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
 //!
-//! The result of the first seven is 16 bytes an event, see `codec::result_to_bytes`.
+//! The result of the first seven and of the last is 16 bytes an event, see `codec::result_to_bytes`.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_rsm::Command;
@@ -30,6 +31,8 @@ pub const EXTENDED_ACCOUNT_SIZE: usize = 256;
 pub const EXTENDED_TRANSFER_SIZE: usize = 160;
 /// Bytes of a change of bounds.
 pub const SET_BOUNDS_SIZE: usize = 48;
+/// Bytes of a change of one bound or both.
+pub const CHANGE_BOUNDS_SIZE: usize = 64;
 /// Bytes of a change of name.
 pub const SET_NAME_SIZE: usize = 80;
 /// Bytes of an asset.
@@ -63,6 +66,8 @@ pub enum Operation {
     SessionReply = 11,
     /// Creates accounts or transfers of a request with an idempotency key.
     CreateKeyed = 12,
+    /// Changes one bound of accounts, or both; what is not named stays.
+    ChangeBounds = 13,
 }
 
 impl Operation {
@@ -81,6 +86,7 @@ impl Operation {
             10 => Self::SessionCreate,
             11 => Self::SessionReply,
             12 => Self::CreateKeyed,
+            13 => Self::ChangeBounds,
             _ => return None,
         })
     }
@@ -100,6 +106,7 @@ impl Operation {
             Self::SessionCreate => "session_create",
             Self::SessionReply => "session_reply",
             Self::CreateKeyed => "create_keyed",
+            Self::ChangeBounds => "change_bounds",
         }
     }
 
@@ -110,6 +117,7 @@ impl Operation {
             Self::CreateAccountsExtended => EXTENDED_ACCOUNT_SIZE,
             Self::CreateTransfersExtended => EXTENDED_TRANSFER_SIZE,
             Self::SetBounds => SET_BOUNDS_SIZE,
+            Self::ChangeBounds => CHANGE_BOUNDS_SIZE,
             Self::SetName => SET_NAME_SIZE,
             Self::RegisterAssets => ASSET_SIZE,
             Self::Expire
@@ -165,6 +173,17 @@ pub struct SetBounds {
     pub bounds: Bounds,
 }
 
+/// A change of what is named of an account's bounds; the rest stays as it is at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeBounds {
+    /// Whose.
+    pub account_id: AccountId,
+    /// From now on; `i128::MIN` = no limit, `None` = as before.
+    pub minimum: Option<i128>,
+    /// From now on; `i128::MAX` = no limit, `None` = as before.
+    pub maximum: Option<i128>,
+}
+
 /// The name that an account without one gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetName {
@@ -174,9 +193,12 @@ pub struct SetName {
     pub name: [u8; limits::NAME_SIZE_MAX],
 }
 
-/// A name as the 64 bytes of a record; `None` when it is longer.
+/// A name as the 64 bytes of a record; `None` when it is longer, or holds a zero byte: it would be another name there.
 pub fn name_to_bytes(name: &str) -> Option<[u8; limits::NAME_SIZE_MAX]> {
     let mut bytes = [0; limits::NAME_SIZE_MAX];
+    if name.contains('\0') {
+        return None;
+    }
     bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
     Some(bytes)
 }
@@ -274,6 +296,34 @@ impl Event for SetBounds {
         bytes.put_u128_le(self.account_id.0);
         bytes.put_i128_le(self.bounds.minimum);
         bytes.put_i128_le(self.bounds.maximum);
+    }
+}
+
+const CHANGES_MINIMUM: u8 = 1;
+const CHANGES_MAXIMUM: u8 = 2;
+
+impl Event for ChangeBounds {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let account_id = AccountId(reader.u128()?);
+        let (minimum, maximum) = (reader.i128()?, reader.i128()?);
+        let which = reader.u8()?;
+        if which & !(CHANGES_MINIMUM | CHANGES_MAXIMUM) != 0 || reader.array::<15>()? != [0; 15] {
+            return Err(DecodeError::Reserved);
+        }
+        Ok(Self {
+            account_id,
+            minimum: (which & CHANGES_MINIMUM != 0).then_some(minimum),
+            maximum: (which & CHANGES_MAXIMUM != 0).then_some(maximum),
+        })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_u128_le(self.account_id.0);
+        bytes.put_i128_le(self.minimum.unwrap_or(0));
+        bytes.put_i128_le(self.maximum.unwrap_or(0));
+        let minimum = if self.minimum.is_some() { CHANGES_MINIMUM } else { 0 };
+        bytes.put_u8(minimum | if self.maximum.is_some() { CHANGES_MAXIMUM } else { 0 });
+        bytes.put_bytes(0, 15);
     }
 }
 

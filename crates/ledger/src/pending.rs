@@ -5,8 +5,9 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound::{Excluded, Unbounded};
 
-use bezant_types::{Nanos, Transfer, TransferId};
+use bezant_types::{HoldPlace, Nanos, Transfer, TransferId};
 
 use crate::hash::FixedHashMap;
 
@@ -95,6 +96,43 @@ impl PendingTransfers {
             .filter_map(|(_, time)| self.by_time.get(time))
     }
 
+    /// Looks at up to `count` of those after a place, in order of their places, until `visit` says false. How far it came;
+    /// `None` when there are no more to look at, or no more are wanted.
+    pub(crate) fn scan(
+        &self,
+        after: HoldPlace,
+        count: usize,
+        mut visit: impl FnMut(&Transfer) -> bool,
+    ) -> Option<HoldPlace> {
+        let mut left = count;
+        let mut after = after;
+        if after.expires_at != Nanos::NEVER {
+            let from = (after.expires_at, after.timestamp);
+            for (expires_at, timestamp) in self.by_expiry.range((Excluded(from), Unbounded)).take(count) {
+                let transfer = &self.by_time[timestamp];
+                if !visit(transfer) {
+                    return None;
+                }
+                (after, left) = (HoldPlace { expires_at: *expires_at, timestamp: *timestamp }, left - 1);
+            }
+            if left == 0 {
+                return Some(after);
+            }
+            after = HoldPlace { expires_at: Nanos::NEVER, timestamp: Nanos(0) };
+        }
+        if self.by_expiry.len() == self.by_time.len() {
+            return None;
+        }
+        // Those that never expire come last, and have no order of their own: the others are passed over.
+        for (timestamp, transfer) in self.by_time.range((Excluded(after.timestamp), Unbounded)).take(left) {
+            if transfer.expires_at().is_none() && !visit(transfer) {
+                return None;
+            }
+            (after.timestamp, left) = (*timestamp, left - 1);
+        }
+        (left == 0).then_some(after)
+    }
+
     pub(crate) fn begin_cut(&mut self) {
         assert!(self.cut.is_none(), "one cut at a time");
         let end = self.by_time.last_key_value().map_or(Nanos(0), |(time, _)| *time);
@@ -151,6 +189,44 @@ mod tests {
         assert_eq!(restored(&[(7, 1), (5, 1)]), None);
         assert_eq!(restored(&[(7, 1), (7, 2)]), None);
         assert_eq!(restored(&[(7, 2), (5, 1)]), None);
+    }
+
+    #[test]
+    fn holds_are_looked_at_in_order_of_their_expiry_however_few_at_a_time() {
+        let hold = |id, timestamp, seconds| Transfer { timestamp: Nanos(timestamp), ..transfer(id, seconds) };
+        let mut pending = PendingTransfers::default();
+        // 3 and 4 expire in the same nanosecond.
+        let second = Nanos::PER_SECOND;
+        let all = [
+            hold(1, 1, 0),
+            hold(2, 2, 9),
+            hold(3, 3, 5),
+            hold(4, 3 + second, 4),
+            hold(5, 5, 0),
+            hold(6, 6, 3),
+        ];
+        all.iter().for_each(|it| pending.insert(*it));
+        for count in 1..8 {
+            let mut seen = Vec::new();
+            let mut after = Some(HoldPlace::default());
+            while let Some(place) = after {
+                let before = seen.len();
+                after = pending.scan(place, count, |it| {
+                    seen.push(it.id.0);
+                    true
+                });
+                assert!(seen.len() - before <= count, "no more than so many");
+            }
+            assert_eq!(seen, [6, 3, 4, 2, 1, 5], "{count} at a time");
+        }
+        for (at, next) in [(5, Some(3)), (2, Some(4)), (1, Some(1)), (0, Some(5)), (4, None)] {
+            let mut seen = None;
+            pending.scan(HoldPlace::of(&all[at]), 100, |it| {
+                seen = Some(it.id.0);
+                false
+            });
+            assert_eq!(seen, next, "after {}", all[at].id);
+        }
     }
 
     #[test]

@@ -9,12 +9,26 @@ use bytes::Bytes;
 
 use crate::Ledger;
 use crate::accounts::AccountScan;
+use crate::assets::is_built_in;
 use crate::operation::name_to_bytes;
 use crate::session;
-use bezant_types::{AccountId, AccountView, Asset, HistoryPosition, LedgerNumber, Nanos, QueryFilter, Total};
+use bezant_types::{
+    AccountId, AccountView, Asset, HistoryPosition, HoldFilter, LedgerNumber, Nanos, QueryFilter, Total,
+    Transfer,
+};
 
 /// Accounts that one step of a scan looks at: about a millisecond.
 const SCAN_ACCOUNTS: usize = 1 << 14;
+
+/// Pending transfers that one step of a scan looks at: about a millisecond.
+const SCAN_HOLDS: usize = 1 << 12;
+
+/// A query for pending transfers on its way. One that ends meanwhile is not shown if the scan has not come to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldScan {
+    filter: HoldFilter,
+    found: Vec<Transfer>,
+}
 
 /// A question about accounts and assets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +45,10 @@ pub enum LedgerQuery {
     Assets,
     /// Sums over all accounts, a row a ledger, in order of the ledgers.
     Books,
+    /// Pending transfers that wait, in order of their places.
+    Holds(HoldFilter),
+    /// The same on its way: made by the ledger alone.
+    ScanHolds(HoldScan),
     /// What a request with a session would be answered, were it in the log now.
     Session(SessionRequest),
 }
@@ -41,9 +59,16 @@ pub enum LedgerAnswer {
     /// To all questions about accounts.
     Accounts(Vec<AccountView>),
     /// To [`LedgerQuery::Assets`].
-    Assets(Vec<Asset>),
+    Assets {
+        /// In order of their ledgers.
+        assets: Vec<Asset>,
+        /// Ledgers of built-in currencies that no account has yet: another asset may still be registered for them.
+        provisional: Vec<LedgerNumber>,
+    },
     /// To [`LedgerQuery::Books`].
     Books(Books),
+    /// To [`LedgerQuery::Holds`].
+    Holds(Vec<Transfer>),
     /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer). `None` when
     /// the request is the next one, and has to be done.
     Session(Option<Bytes>),
@@ -104,8 +129,16 @@ impl Ledger {
                 return self.scan_step(AccountScan { filter, rest, found: Vec::new() });
             }
             LedgerQuery::ScanAccounts(scan) => return self.scan_step(scan),
-            LedgerQuery::Assets => LedgerAnswer::Assets(self.assets.all()),
+            LedgerQuery::Assets => {
+                let assets = self.assets.all();
+                let is_provisional =
+                    |asset: &&Asset| is_built_in(asset) && !self.accounts.has_ledger(asset.ledger);
+                let provisional = assets.iter().filter(is_provisional).map(|asset| asset.ledger).collect();
+                LedgerAnswer::Assets { assets, provisional }
+            }
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+            LedgerQuery::Holds(filter) => return self.hold_step(HoldScan { filter, found: Vec::new() }),
+            LedgerQuery::ScanHolds(scan) => return self.hold_step(scan),
             LedgerQuery::Session(request) => {
                 LedgerAnswer::Session(session::answer_of(self.sessions.admit(&request)))
             }
@@ -117,6 +150,24 @@ impl Ledger {
             Progress::Done(LedgerAnswer::Accounts(scan.found))
         } else {
             Progress::More(LedgerQuery::ScanAccounts(scan))
+        }
+    }
+
+    fn hold_step(&self, mut scan: HoldScan) -> Progress<LedgerQuery, LedgerAnswer> {
+        let HoldScan { filter, found } = &mut scan;
+        let limit = filter.limit_capped();
+        let next = self.pending.scan(filter.after, SCAN_HOLDS, |transfer| {
+            if found.len() < limit && filter.has(transfer) {
+                found.push(*transfer);
+            }
+            found.len() < limit
+        });
+        match next {
+            Some(after) => {
+                filter.after = after;
+                Progress::More(LedgerQuery::ScanHolds(scan))
+            }
+            None => Progress::Done(LedgerAnswer::Holds(scan.found)),
         }
     }
 

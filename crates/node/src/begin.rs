@@ -57,7 +57,7 @@ impl<M: StateMachine> Restored<M, M::Found> {
     /// that is none.
     pub fn with_entries(mut self, entries: &[LogEntry]) -> Result<Self, LogIndex> {
         for entry in entries.iter().filter(|entry| entry.index > self.applied) {
-            self.pipeline.push(InFlight::new(entry, None).map_err(|_| entry.index)?);
+            self.pipeline.push(InFlight::new(entry, None, M::RULES).map_err(|_| entry.index)?);
         }
         Ok(self)
     }

@@ -38,6 +38,7 @@ const WRITE_TICKS_MAX: u64 = 150;
 /// Engine and state machine of one replica. Call [`poll`](Self::poll) until `None` after every
 /// [`handle`](Self::handle) or group of them.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing, and none excludes another")]
 pub struct Node<M: StateMachine, E> {
     pub(crate) options: NodeOptions,
     pub(crate) machine: M,
@@ -359,7 +360,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             let events: u64 = commands.iter().map(|command| u64::from(command.events)).sum();
             let time = Nanos(self.time.max(now.wall).0 + events);
             let checkpoint = self.checkpoints.is_due() && !self.pipeline.cuts_checkpoint();
-            let entry = Entry { time, commands, checkpoint };
+            let entry = Entry { time, commands, checkpoint, rules: M::RULES };
             let payload = entry.encode();
             let Some(index) = self.engine.propose(payload) else {
                 for (origin, command) in origins.into_iter().zip(entry.commands).rev() {
@@ -423,7 +424,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         for entry in &write.entries {
             let proposed = self.proposed.take_if(|(index, ..)| *index == entry.index);
             let proposed = proposed.map(|(_, entry, origins)| (entry, origins));
-            let Ok(in_flight) = InFlight::new(entry, proposed) else {
+            let Ok(in_flight) = InFlight::new(entry, proposed, M::RULES) else {
                 let index = entry.index;
                 self.handle_failed(alloc::format!("log entry {index} cannot be read by this version"));
                 return;

@@ -33,12 +33,13 @@ pub(crate) struct InFlight<Found> {
 }
 
 impl<Found> InFlight<Found> {
-    /// An entry of the log; `None` in place of the origins where this node did not propose it.
-    pub(crate) fn new(log: &LogEntry, proposed: Option<Proposed>) -> Result<Self, EntryError> {
+    /// An entry of the log; `None` in place of the origins where this node did not propose it. `rules` are the newest
+    /// that the machine knows.
+    pub(crate) fn new(log: &LogEntry, proposed: Option<Proposed>, rules: u8) -> Result<Self, EntryError> {
         let (entry, origins) = match (log.kind, proposed) {
             (_, Some(proposed)) => proposed,
             (EntryKind::Engine, None) => (None, Vec::new()),
-            (EntryKind::Command, None) => (Some(Entry::decode(&log.payload)?), Vec::new()),
+            (EntryKind::Command, None) => (Some(Entry::decode_within(&log.payload, rules)?), Vec::new()),
         };
         let (index, term, size) = (log.index, log.term, log.payload.len());
         Ok(Self { index, term, entry, origins, found: None, is_committed: false, size })

@@ -36,7 +36,8 @@ pub fn replay<M: StateMachine, E>(
     if entry.kind == EntryKind::Engine {
         return Ok(None);
     }
-    let decoded = Entry::decode(&entry.payload).map_err(|_| ReplayError::Entry(entry.index))?;
+    let decoded =
+        Entry::decode_within(&entry.payload, M::RULES).map_err(|_| ReplayError::Entry(entry.index))?;
     let prefetch = machine.prefetch(&decoded);
     let found = if prefetch.keys.is_empty() {
         M::Found::from(prefetch.position)

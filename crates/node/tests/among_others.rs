@@ -219,7 +219,7 @@ fn what_gives_way_to_another_leaders_entry_may_be_done_all_the_same() {
     request(&mut node, 7);
     drain(&mut node);
     engine.script.borrow_mut().leads = false;
-    let other = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: false };
+    let other = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: false, rules: 0 };
     engine.write(1, 2, other.encode());
     node.handle(NOW, Input::Tick);
     assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Interrupted)]);
@@ -260,7 +260,7 @@ fn reads_for_which_nobody_waits_are_forgotten() {
 /// A node whose checkpoint behind entry 1 has the digest 1.
 fn with_checkpoint(engine: &Scripted) -> CounterNode {
     let mut node = node(engine);
-    let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true }.encode();
+    let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
     engine.write(1, 1, payload.clone());
     engine.commit(1, 1, payload);
     node.handle(NOW, Input::Tick);

@@ -1,7 +1,9 @@
 //! The way of a command through the node, with a machine that only counts.
 
 use bezant_consensus::{Solo, WriteNumber};
-use bezant_node::{Consistency, Input, Node, NodeOptions, Now, Output, Refusal, Restored, Ticket};
+use bezant_node::{
+    Consistency, Input, Node, NodeOptions, Now, Output, Refusal, ReplayError, Restored, Ticket, replay,
+};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
@@ -30,6 +32,7 @@ impl StateMachine for Counter {
     type Rows = u64;
     type Query = ();
     type Answer = u64;
+    const RULES: u8 = 2;
 
     fn time(&self) -> Nanos {
         self.time
@@ -134,6 +137,32 @@ fn what_waits_is_merged_and_answered_only_when_durable() {
     assert_eq!(drain(&mut node), ["append 1"]);
     node.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut node), ["rows 2", "answer 1 at 1 time 1001", "answer 2 at 1 time 1002"]);
+}
+
+#[test]
+fn an_entry_has_the_rules_of_the_machine_and_later_ones_are_refused() {
+    let mut node = node(Counter::default(), usize::MAX);
+    request(&mut node, 1, 1);
+    node.propose(NOW);
+    let write = std::iter::from_fn(|| node.poll()).find_map(|output| match output {
+        Output::Persist(write) => Some(write),
+        _ => None,
+    });
+    let mut log = write.expect("the entry goes to the disk").entries.remove(0);
+    let mut entry = Entry::decode(&log.payload).expect("the node wrote it");
+    assert_eq!(entry.rules, Counter::RULES);
+
+    let fetch = |_: &Prefetch<u64>| Ok::<_, std::convert::Infallible>(Found);
+    for rules in 0..=Counter::RULES {
+        entry.rules = rules;
+        log.payload = entry.encode();
+        assert_eq!(replay(&mut Counter::default(), &log, fetch), Ok(Some(1)), "rules {rules}");
+    }
+    entry.rules = Counter::RULES + 1;
+    log.payload = entry.encode();
+    assert_eq!(replay(&mut Counter::default(), &log, fetch), Err(ReplayError::Entry(log.index)));
+    let restored = Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0);
+    assert_eq!(restored.with_entries(&[log]).err(), Some(LogIndex(1)), "nor one that is not agreed yet");
 }
 
 #[test]

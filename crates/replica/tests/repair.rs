@@ -46,7 +46,8 @@ fn command(index: u64) -> Command {
 }
 
 fn entry(index: u64) -> LogEntry {
-    let entry = Entry { time: Nanos(index * 1000), commands: vec![command(index)], checkpoint: false };
+    let entry =
+        Entry { time: Nanos(index * 1000), commands: vec![command(index)], checkpoint: false, rules: 0 };
     LogEntry { index: LogIndex(index), term: TERM, kind: EntryKind::Command, payload: entry.encode() }
 }
 

@@ -4,7 +4,9 @@
 //! |---|---|---|
 //! | 0 | 8 | cluster time, ns since the epoch: the timestamp of the entry's last event |
 //! | 8 | 4 | number of commands |
-//! | 12 | 4 | flags: bit 0 = a checkpoint is cut behind this entry; all others zero |
+//! | 12 | 1 | flags: bit 0 = a checkpoint is cut after this entry; all others zero |
+//! | 13 | 1 | rules: see [`Entry::rules`] |
+//! | 14 | 2 | zero |
 //! | 16 | ... | the commands, each padded with zeros to a multiple of 16 |
 //!
 //! A command: operation u16, zero u16, size of its body u32, number of its events u32, zero u32, body.
@@ -18,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 const ENTRY_HEAD_SIZE: usize = 16;
 const COMMAND_HEAD_SIZE: usize = 16;
 const ALIGNMENT: usize = 16;
-const FLAG_CHECKPOINT: u32 = 1;
+const FLAG_CHECKPOINT: u8 = 1;
 
 /// What one request asks the machine to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,9 @@ pub struct Entry {
     /// True when the proposer cuts a checkpoint behind this entry: so all replicas that are ready for one cut
     /// theirs at the same place, and can compare them.
     pub checkpoint: bool,
+    /// Which rules of the machine apply it: [`StateMachine::RULES`](crate::StateMachine::RULES) of the program that
+    /// proposed it. An entry keeps its rules, so that a log gives the same state whichever program applies it again.
+    pub rules: u8,
 }
 
 /// Bytes that are no entry.
@@ -75,7 +80,9 @@ impl Entry {
         let mut bytes = BytesMut::with_capacity(ENTRY_HEAD_SIZE + size);
         bytes.put_u64_le(self.time.0);
         bytes.put_u32_le(u32::try_from(self.commands.len()).expect("invariant: commands are limited"));
-        bytes.put_u32_le(if self.checkpoint { FLAG_CHECKPOINT } else { 0 });
+        bytes.put_u8(if self.checkpoint { FLAG_CHECKPOINT } else { 0 });
+        bytes.put_u8(self.rules);
+        bytes.put_u16_le(0);
         for command in &self.commands {
             bytes.put_u16_le(command.operation);
             bytes.put_u16_le(0);
@@ -89,11 +96,17 @@ impl Entry {
         bytes.freeze()
     }
 
+    /// Reads the bytes of the log for a machine that knows the rules up to `rules`; an entry of later ones is an error.
+    pub fn decode_within(bytes: &Bytes, rules: u8) -> Result<Self, EntryError> {
+        Self::decode(bytes).and_then(|entry| if entry.rules <= rules { Ok(entry) } else { Err(EntryError) })
+    }
+
     /// Reads the bytes of the log; bodies share their memory.
     pub fn decode(bytes: &Bytes) -> Result<Self, EntryError> {
         let head = bytes.first_chunk::<ENTRY_HEAD_SIZE>().ok_or(EntryError)?;
-        let [t0, t1, t2, t3, t4, t5, t6, t7, c0, c1, c2, c3, flags @ ..] = *head;
-        let flags = u32::from_le_bytes(flags);
+        let [t0, t1, t2, t3, t4, t5, t6, t7, c0, c1, c2, c3, flags, rules, 0, 0] = *head else {
+            return Err(EntryError);
+        };
         if flags & !FLAG_CHECKPOINT != 0 {
             return Err(EntryError);
         }
@@ -110,7 +123,7 @@ impl Entry {
             commands.push(command);
             at += size;
         }
-        if at == bytes.len() { Ok(Self { time, commands, checkpoint }) } else { Err(EntryError) }
+        if at == bytes.len() { Ok(Self { time, commands, checkpoint, rules }) } else { Err(EntryError) }
     }
 }
 
@@ -148,12 +161,32 @@ mod tests {
                 Command { operation: 2, events: 0, body: Bytes::new() },
             ],
             checkpoint: true,
+            rules: 3,
         }
     }
 
     #[test]
     fn entries_come_back_as_they_went() {
         assert_eq!(Entry::decode(&entry().encode()), Ok(entry()));
+    }
+
+    #[test]
+    fn an_entry_of_the_first_version_has_the_first_rules() {
+        let mut bytes = entry().encode().to_vec();
+        bytes[12..16].copy_from_slice(&1_u32.to_le_bytes());
+        assert_eq!(Entry::decode(&bytes.clone().into()), Ok(Entry { rules: 0, ..entry() }));
+        for at in [12, 14, 15] {
+            let mut bytes = bytes.clone();
+            bytes[at] |= 2;
+            assert_eq!(Entry::decode(&bytes.into()), Err(EntryError), "byte {at} has no such bit");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_later_rules_is_refused() {
+        let bytes = entry().encode();
+        assert_eq!(Entry::decode_within(&bytes, 3), Ok(entry()));
+        assert_eq!(Entry::decode_within(&bytes, 2), Err(EntryError));
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub trait StateMachine: Sized + fmt::Debug {
     type Query: fmt::Debug;
     /// What memory holds.
     type Answer: fmt::Debug;
+    /// The newest rules by which it applies entries; see [`Entry::rules`]. A change of what an entry does takes the next
+    /// number, and the machine goes on applying entries of the numbers before as it did.
+    const RULES: u8 = 0;
 
     /// Cluster time of the last entry that was applied; 0 before the first.
     fn time(&self) -> Nanos;

@@ -12,7 +12,7 @@ use bezant_types::{LogIndex, NodeId, Term};
 use sha2::{Digest, Sha256};
 
 use crate::directory::removal;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// What a node must be told to be one of several.
 #[derive(Debug)]
@@ -162,7 +162,7 @@ fn is_own(file: &str) -> bool {
 
 /// True for a file of a node that was begun and never got the name under which it counts.
 fn is_begun(file: &str) -> bool {
-    is_own(file) && file.ends_with(".tmp")
+    is_own(file) && file.strip_suffix(".tmp").is_some()
 }
 
 /// What a peer said of itself when it was met.

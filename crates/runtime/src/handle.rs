@@ -15,7 +15,8 @@ use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{HistoryAnswer, HistoryError, HistoryQuery, HistoryReader};
 use bezant_types::{
-    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferId, limits,
+    FetchKey, FetchedTransfer, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, TransferId,
+    TransferView, limits,
 };
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
@@ -405,8 +406,27 @@ impl<M: Machine> Handle<M> {
         consistency: Consistency,
         deadline: Option<Instant>,
     ) -> Result<Read<HistoryAnswer>, ReadError> {
+        self.read_history(consistency, deadline, move |reader, end| reader.read(&query, end)).await
+    }
+
+    /// The same for transfers, with what has become of those that reserve, as of the same log entry.
+    pub async fn query_transfers_at(
+        &self,
+        query: HistoryQuery,
+        consistency: Consistency,
+        deadline: Option<Instant>,
+    ) -> Result<Read<Vec<TransferView>>, ReadError> {
+        self.read_history(consistency, deadline, move |reader, end| reader.read_transfers(&query, end)).await
+    }
+
+    async fn read_history<Answer: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        deadline: Option<Instant>,
+        read: impl FnOnce(&HistoryReader, MovementNumber) -> Result<Answer, HistoryError> + Send + 'static,
+    ) -> Result<Read<Answer>, ReadError> {
         let _admission = ReadAdmission::new(&self.shared)?;
-        match by(deadline, self.read_history(query, consistency)).await {
+        match by(deadline, self.read_rows(consistency, read)).await {
             Some(answer) => answer,
             None => Err(ReadError::DeadlineExceeded),
         }
@@ -440,14 +460,6 @@ impl<M: Machine> Handle<M> {
         });
         let read = by(deadline, read).await;
         read.unwrap_or(Err(ReadError::DeadlineExceeded)).map(|read| read.answer)
-    }
-
-    async fn read_history(
-        &self,
-        query: HistoryQuery,
-        consistency: Consistency,
-    ) -> Result<Read<HistoryAnswer>, ReadError> {
-        self.read_rows(consistency, move |reader, end| reader.read(&query, end)).await
     }
 
     async fn read_rows<Answer: Send + 'static>(

@@ -22,6 +22,7 @@ mod metrics;
 mod node_thread;
 mod peer;
 mod start;
+mod start_error;
 mod supply_thread;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
@@ -30,4 +31,5 @@ pub use bezant_replica::Machine;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, Read, ReadError};
-pub use start::{Options, Running, StartError, StartReport, start, start_member, start_member_on, start_on};
+pub use start::{Options, Running, StartReport, start, start_member, start_member_on, start_on};
+pub use start_error::StartError;

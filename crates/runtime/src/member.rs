@@ -199,11 +199,8 @@ impl Member {
 
     /// This replica has stopped: on disk before anything else is done.
     pub(crate) fn note_conflict(&self, conflict: &Conflict) {
-        match self.directory.note_conflict(conflict) {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::error!("that cannot be noted on disk: {error}. Do not start this node again")
-            }
+        if let Err(error) = self.directory.note_conflict(conflict) {
+            tracing::error!("that cannot be noted on disk: {error}. Do not start this node again");
         }
     }
 

@@ -343,6 +343,22 @@ impl<M: Machine> NodeThread<M> {
                     member.supply(to, pull);
                 }
             }
+            Output::Members(_) | Output::CaughtUp | Output::Stopped(_) | Output::PeerStopped { .. } => {
+                self.take_part(output);
+            }
+            Output::Unreadable { .. } | Output::Differs { .. } | Output::Diverged { .. } => {
+                self.tell_difference(output);
+            }
+            Output::Answer { .. }
+            | Output::Refuse { .. }
+            | Output::QueryAnswer { .. }
+            | Output::BarrierPassed { .. } => self.reply(output),
+        }
+    }
+
+    /// What changes this node's part in the cluster.
+    fn take_part(&mut self, output: Output<M>) {
+        match output {
             Output::Members(members) => self.learn(&members),
             Output::CaughtUp => {
                 if let Some(member) = &self.member {
@@ -361,13 +377,7 @@ impl<M: Machine> NodeThread<M> {
                     member.hear_stopped(from, conflict);
                 }
             }
-            Output::Unreadable { .. } | Output::Differs { .. } | Output::Diverged { .. } => {
-                self.tell_difference(output);
-            }
-            Output::Answer { .. }
-            | Output::Refuse { .. }
-            | Output::QueryAnswer { .. }
-            | Output::BarrierPassed { .. } => self.reply(output),
+            _ => unreachable!("invariant: `pass_on` hands over what changes the part of this node"),
         }
     }
 

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
-use bezant_replica::{Machine, Mode, RecoverError, Recovered, Repair, Supplier, recover};
-use bezant_storage::disk::{Disk, DiskError};
+use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
+use bezant_storage::disk::Disk;
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::{Identity, RecordError, VoteStore, keep_room, store_members};
-use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
+use bezant_storage::record::{Identity, VoteStore, keep_room, store_members};
+use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
-use thiserror::Error;
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, first_members, identify};
@@ -28,7 +27,8 @@ use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::node_thread::{DrivenNode, NodeThread, Workers, now};
 use crate::peer::{Own, PeerEvent, Peers, join};
-use crate::supply_thread;
+use crate::start_error::StartError;
+use crate::supply_thread::{self, Supply};
 
 /// Where a node lives and how it behaves.
 #[derive(Clone, Debug)]
@@ -45,115 +45,6 @@ pub struct Options {
 
 /// Enough for the entries in flight, their rows, a checkpoint of a million accounts and a new segment.
 const ROOM_KEPT: u64 = 512 << 20;
-
-/// Why a node does not start. Nothing that was acknowledged was changed; the start can be tried again.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The folder cannot be used: another process holds it, or the system refused.
-    #[error("the data folder cannot be used: {0}")]
-    Disk(#[from] DiskError),
-    /// What the folder holds cannot be used.
-    #[error(transparent)]
-    Recover(#[from] RecoverError),
-    /// Who the folder belongs to cannot be read.
-    #[error("the node's identity cannot be read: {0}")]
-    Identity(#[from] RecordError),
-    /// The folder is a cluster's, and no cluster was named.
-    #[error(
-        "the folder belongs to node {node} of a cluster: start it with --node {node}, --nodes and --token-file"
-    )]
-    OfCluster {
-        /// Whose it is.
-        node: NodeId,
-    },
-    /// The folder is another node's.
-    #[error(
-        "the folder belongs to node {found}, not to node {wanted}: choose another folder, or --node {found}"
-    )]
-    OtherNode {
-        /// Whose it is.
-        found: NodeId,
-        /// Who wanted it.
-        wanted: NodeId,
-    },
-    /// The folder is another cluster's.
-    #[error("the folder belongs to node {node} of a cluster with another token: check --token-file")]
-    OtherCluster {
-        /// Whose it is.
-        node: NodeId,
-    },
-    /// The folder's cluster agrees with another engine.
-    #[error(
-        "the folder belongs to node {node} of a cluster that agrees by {found}, and --engine says {wanted}: leave it out, \
-         or begin a new cluster on empty folders"
-    )]
-    OtherEngine {
-        /// Whose it is.
-        node: NodeId,
-        /// What it agrees with.
-        found: EngineKind,
-        /// What was asked for.
-        wanted: EngineKind,
-    },
-    /// The others went on without it.
-    #[error("{reason}")]
-    Removed {
-        /// Which node, why, and what helps.
-        reason: String,
-    },
-    /// Without it an old list could bring an old cluster back.
-    #[error(
-        "the folder of node {node} holds its data, and the list of the members (members.bzm) is missing: put the whole \
-         folder back, or `bezant cluster replace {node}`, and start it on an empty folder with --join"
-    )]
-    NoMembers {
-        /// Whose it is.
-        node: NodeId,
-    },
-    /// It was told to stop before the cluster knew it.
-    #[error("stopped before the cluster knew this node: {reason}. `bezant cluster add` makes it a member")]
-    GaveUp {
-        /// What it waited for.
-        reason: String,
-    },
-    /// A cluster begins with empty folders.
-    #[error(
-        "the folder holds the data of a node that was alone: a cluster begins with empty folders; start node \
-         {node} on an empty one, and bring the data over with `bezant export` and `bezant import`"
-    )]
-    NotEmpty {
-        /// Who wanted it.
-        node: NodeId,
-    },
-    /// The folder is for something else.
-    #[error(
-        "the folder holds {file}, which is no file of a node: choose an empty folder, or one that does not exist yet"
-    )]
-    Foreign {
-        /// What was found.
-        file: String,
-    },
-    /// The others look for this node where it is not any more.
-    #[error(
-        "the others reach node {node} at {known}, and it is started at {own}: start it where they look for it, or remove it and \
-         let it join on an empty folder"
-    )]
-    OtherAddress {
-        /// Which.
-        node: NodeId,
-        /// Where the list of the members says that it is.
-        known: String,
-        /// Where it would be.
-        own: String,
-    },
-    /// A log entry that no version of this program wrote.
-    #[error("the log behind the checkpoint cannot be read by this version")]
-    Entries,
-    /// The system gives no thread.
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[source] std::io::Error),
-}
 
 impl Options {
     /// The defaults, in that folder.
@@ -394,6 +285,16 @@ struct Link {
     cluster: ClusterOptions,
 }
 
+impl Link {
+    /// The part in the cluster with which a node begins.
+    fn into_member(self, to_supply: mpsc::Sender<Supply>) -> Member {
+        let (role, term, engine) = (Role::Follower, Term(0), Some(self.directory.engine()));
+        let node = self.cluster.node;
+        let status = ClusterStatus { node, engine, role, term, leader: None, ..ClusterStatus::alone() };
+        Member::new(self.peers, to_supply, self.directory, status, self.cluster.growth.is_some())
+    }
+}
+
 /// Begins to look for the other nodes.
 fn connect<M: Machine>(
     cluster: ClusterOptions,
@@ -518,21 +419,10 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
     let for_fetch = (Arc::clone(&shared), to_node);
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
-    let member = link.map(|link| {
-        let (role, term, engine) = (Role::Follower, Term(0), Some(link.directory.engine()));
-        let status = ClusterStatus {
-            node: link.cluster.node,
-            engine,
-            role,
-            term,
-            leader: None,
-            ..ClusterStatus::alone()
-        };
-        let grows = link.cluster.growth.is_some();
-        let member = Member::new(link.peers, to_supply, link.directory, status, grows);
+    let member = link.map(|link| link.into_member(to_supply));
+    if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
-        member
-    });
+    }
     let for_supply = Arc::clone(&shared);
     let node = NodeThread::new(node, member, shared, workers);
     node.tell_health();

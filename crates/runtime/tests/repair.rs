@@ -258,7 +258,7 @@ fn falsify(folder: &Path) {
     let account = Account { id: AccountId(3), ledger: LedgerNumber(1), code: 1, ..Account::default() };
     let command = Operation::CreateAccounts.command(Event::write_all(&[account]).to_vec().into());
     let commands = vec![command.expect("well formed")];
-    let entry = Entry { time: Nanos(ledger.time().0 + 1), commands, checkpoint: false };
+    let entry = Entry { time: Nanos(ledger.time().0 + 1), commands, checkpoint: false, rules: Ledger::RULES };
     let found = Fetched::from(ledger.position());
     ledger.apply(newest.index, &entry, found).expect("it needs no rows");
     ledger.begin_checkpoint();

@@ -14,7 +14,7 @@ use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
 use bytes::{Bytes, BytesMut};
 
-use crate::desk::{Deadline, Desk, at_place};
+use crate::desk::{Deadline, Desk, Ledgers, at_place};
 use crate::failure;
 use crate::shared::results_of;
 
@@ -63,14 +63,16 @@ impl Desk {
         deadline: Deadline,
     ) -> Result<Outcomes, Failure> {
         let mut events: Vec<ExtendedAccount> = Vec::with_capacity(drafts.len());
+        let mut ledgers = Ledgers::default();
         for (at, draft) in drafts.into_iter().enumerate() {
             let mut event = draft.event;
             if let Some(code) = draft.asset {
-                event.account.ledger =
-                    self.ledger_of(&code, deadline).await.map_err(|error| at_place(error, at))?;
+                let ledger = ledgers.find(self, code, deadline).await;
+                event.account.ledger = ledger.map_err(|error| at_place(error, at))?;
             }
             events.push(event);
         }
+        self.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
         let is_plain =
             |event: &ExtendedAccount| event.bounds.is_none() && event.name == [0; limits::NAME_SIZE_MAX];
         let is_extended = !events.iter().all(is_plain);
@@ -140,6 +142,7 @@ impl Desk {
         let references = drafts.iter().flat_map(|draft| [&draft.debit_account, &draft.credit_account]);
         let names = self.ids_of_names(references, deadline).await?;
         let mut events = Vec::with_capacity(drafts.len());
+        let mut ledgers = Ledgers::default();
         for (at, draft) in drafts.into_iter().enumerate() {
             let mut event = draft.event;
             let place = |error| at_place(error, at);
@@ -148,7 +151,7 @@ impl Desk {
             event.transfer.credit_account_id =
                 names.id_of(&draft.credit_account, "credit_account").map_err(place)?;
             if let Some(code) = draft.asset {
-                event.transfer.ledger = self.ledger_of(&code, deadline).await.map_err(place)?;
+                event.transfer.ledger = ledgers.find(self, code, deadline).await.map_err(place)?;
             }
             events.push(event);
         }

@@ -14,7 +14,9 @@ use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation};
 use bezant_rsm::{Command, SessionRequest};
 use bezant_runtime::{Committed, ExecuteError, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
-use bezant_types::{AccountId, AccountView, Asset, LedgerNumber, MovementNumber, limits};
+use bezant_types::{
+    AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView, limits,
+};
 use bytes::{Bytes, BytesMut};
 use ulid::Generator;
 
@@ -46,10 +48,33 @@ pub(crate) struct Desk {
     /// What reads the history for streams of change events.
     pub(crate) pages: Pages,
     names: RwLock<HashMap<String, AccountId>>,
-    assets: RwLock<(Arc<AssetBook>, Option<Instant>)>,
+    assets: RwLock<AssetCopy>,
     ids: Mutex<Generator>,
     /// Ledgers that the books had when they were last shown.
     books_rows: AtomicUsize,
+}
+
+/// What is known of the assets.
+#[derive(Clone, Debug)]
+struct AssetCopy {
+    book: Arc<AssetBook>,
+    /// Currencies that may still give way to another asset: what the book says of them may have changed since.
+    provisional: Arc<BTreeSet<LedgerNumber>>,
+    /// `None` = never asked for: only what is built in is known.
+    read_at: Option<Instant>,
+}
+
+impl AssetCopy {
+    fn new() -> Self {
+        let book = AssetBook::default();
+        let provisional = Arc::new(book.iter().map(|asset| asset.ledger).collect());
+        Self { book: Arc::new(book), provisional, read_at: None }
+    }
+
+    /// True when the book says for good what that ledger holds.
+    fn is_final(&self, ledger: LedgerNumber) -> bool {
+        self.book.of(ledger).is_some() && !self.provisional.contains(&ledger)
+    }
 }
 
 impl Desk {
@@ -62,7 +87,7 @@ impl Desk {
             metrics: Arc::new(Metrics::new()),
             stopping: tokio::sync::watch::Sender::new(false),
             names: RwLock::default(),
-            assets: RwLock::new((Arc::new(AssetBook::default()), None)),
+            assets: RwLock::new(AssetCopy::new()),
             ids: Mutex::new(Generator::new()),
             books_rows: AtomicUsize::new(0),
         }
@@ -146,7 +171,10 @@ impl Desk {
                 return Err(Violation::new("account", "is missing: send an id or a name").into());
             }
             AccountReference::Id(id) => LedgerQuery::Accounts(vec![*id]),
-            AccountReference::Name(name) => LedgerQuery::AccountsByName(vec![name.clone()]),
+            AccountReference::Name(name) => {
+                let found = self.find_named(vec![name.clone()], deadline).await?.pop();
+                return found.map(|(_, view)| view).ok_or_else(|| account_not_found(reference));
+            }
         };
         self.accounts(query, deadline).await?.pop().ok_or_else(|| account_not_found(reference))
     }
@@ -176,6 +204,18 @@ impl Desk {
         let accounts = self.find_accounts(query, deadline).await?;
         reserved.settle(accounts.len());
         Ok(accounts)
+    }
+
+    /// Accounts by name in the order of the names, for an answer; unknown ones are left out.
+    pub(crate) async fn accounts_named(
+        &self,
+        names: Vec<String>,
+        deadline: Deadline,
+    ) -> Result<Vec<AccountView>, Failure> {
+        let reserved = answer::reserve(names.len())?;
+        let found = self.find_named(names, deadline).await?;
+        reserved.settle(found.len());
+        Ok(found.into_iter().map(|(_, view)| view).collect())
     }
 
     /// The same for the desk itself: they are no part of an answer.
@@ -215,7 +255,7 @@ impl Desk {
 
     /// All assets, as of now, for an answer that lists them.
     pub(crate) async fn list_assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
-        let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).0.iter().count();
+        let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).book.iter().count();
         let reserved = answer::reserve(known)?;
         let assets = self.assets(deadline).await?;
         reserved.settle(assets.iter().count());
@@ -224,33 +264,40 @@ impl Desk {
 
     /// All assets, as of now.
     pub(crate) async fn assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
-        let LedgerAnswer::Assets(assets) = self.ask(LedgerQuery::Assets, deadline).await? else {
+        let LedgerAnswer::Assets { assets, provisional } = self.ask(LedgerQuery::Assets, deadline).await?
+        else {
             return Err(failure::internal("the ledger answered another question"));
         };
         let book: Arc<AssetBook> = Arc::new(assets.into_iter().collect());
+        let provisional = Arc::new(provisional.into_iter().collect());
         let mut copy = self.assets.write().unwrap_or_else(PoisonError::into_inner);
-        *copy = (Arc::clone(&book), Some(Instant::now()));
+        *copy = AssetCopy { book: Arc::clone(&book), provisional, read_at: Some(Instant::now()) };
         Ok(book)
     }
 
-    /// Assets to show amounts with: at least those known a second ago when one of these ledgers is unknown.
+    /// Assets to show amounts with: those of now where a ledger may have got its asset since the copy was made, and
+    /// those of a second ago for a ledger without one.
     pub(crate) async fn assets_for(
         &self,
         mut ledgers: impl Iterator<Item = LedgerNumber>,
         deadline: Deadline,
     ) -> Arc<AssetBook> {
-        let (book, read_at) = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_fresh = read_at.is_some_and(|read_at| read_at.elapsed() < ASSETS_AGE_MAX);
-        if is_fresh || ledgers.all(|ledger| book.of(ledger).is_some()) {
-            return book;
+        let copy = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_fresh = copy.read_at.is_some_and(|read_at| read_at.elapsed() < ASSETS_AGE_MAX);
+        let is_known = |ledger| copy.is_final(ledger) || (is_fresh && copy.book.of(ledger).is_none());
+        if ledgers.all(is_known) {
+            return copy.book;
         }
-        self.assets(deadline).await.unwrap_or(book)
+        // Without an answer no amount is shown in a currency that may have given way.
+        self.assets(deadline).await.unwrap_or_else(|_| {
+            Arc::new(copy.book.iter().filter(|asset| copy.is_final(asset.ledger)).copied().collect())
+        })
     }
 
     /// The ledger of an asset's code.
     pub(crate) async fn ledger_of(&self, code: &str, deadline: Deadline) -> Result<LedgerNumber, Failure> {
-        let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).0.clone();
-        if let Some(asset) = known.named(code) {
+        let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(asset) = known.book.named(code).filter(|asset| known.is_final(asset.ledger)) {
             return Ok(asset.ledger);
         }
         let assets = self.assets(deadline).await?;
@@ -275,6 +322,34 @@ impl Desk {
         let read = self.handle.query_history_at(query, freshness::consistency(), deadline).await;
         let Read { index, answer: rows } = read.map_err(|error| failure::of_read(&error))?;
         freshness::note(index);
+        reserved.settle(rows.len());
+        Ok(rows)
+    }
+
+    /// Transfers with what has become of those that reserve.
+    pub(crate) async fn transfers(
+        &self,
+        query: HistoryQuery,
+        deadline: Deadline,
+    ) -> Result<Vec<TransferView>, Failure> {
+        let reserved = answer::reserve(history_rows_max(&query))?;
+        let read = self.handle.query_transfers_at(query, freshness::consistency(), deadline).await;
+        let Read { index, answer: rows } = read.map_err(|error| failure::of_read(&error))?;
+        freshness::note(index);
+        reserved.settle(rows.len());
+        Ok(rows)
+    }
+
+    /// Pending transfers that wait.
+    pub(crate) async fn holds(
+        &self,
+        filter: HoldFilter,
+        deadline: Deadline,
+    ) -> Result<Vec<Transfer>, Failure> {
+        let reserved = answer::reserve(filter.limit_capped())?;
+        let LedgerAnswer::Holds(rows) = self.ask(LedgerQuery::Holds(filter), deadline).await? else {
+            return Err(failure::internal("the ledger answered another question"));
+        };
         reserved.settle(rows.len());
         Ok(rows)
     }
@@ -324,17 +399,41 @@ impl Desk {
         }
         if !unknown.is_empty() {
             let unknown = unknown.into_iter().collect();
-            let views = self.find_accounts(LedgerQuery::AccountsByName(unknown), deadline).await?;
+            let views = self.find_named(unknown, deadline).await?;
             let mut known = self.names.write().unwrap_or_else(PoisonError::into_inner);
-            for view in views {
+            for (name, view) in views {
                 if known.len() >= NAMES_MAX {
                     known.clear();
                 }
-                known.insert(view.name.clone(), view.account.id);
-                found.insert(view.name, view.account.id);
+                // One found in another form is not remembered: the exact one may be made yet by an old client.
+                if name == view.name {
+                    known.insert(name.clone(), view.account.id);
+                }
+                found.insert(name, view.account.id);
             }
         }
         Ok(Names(found))
+    }
+}
+
+/// The ledgers of the codes of one request: each is asked for once.
+#[derive(Debug, Default)]
+pub(crate) struct Ledgers(HashMap<String, LedgerNumber>);
+
+impl Ledgers {
+    /// The ledger of a code.
+    pub(crate) async fn find(
+        &mut self,
+        desk: &Desk,
+        code: String,
+        deadline: Deadline,
+    ) -> Result<LedgerNumber, Failure> {
+        if let Some(ledger) = self.0.get(&code) {
+            return Ok(*ledger);
+        }
+        let ledger = desk.ledger_of(&code, deadline).await?;
+        self.0.insert(code, ledger);
+        Ok(ledger)
     }
 }
 
@@ -380,6 +479,8 @@ fn account_rows_max(query: &LedgerQuery) -> usize {
         LedgerQuery::AccountsByName(names) => names.len(),
         LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
         LedgerQuery::ScanAccounts(_) => limits::RESULTS_MAX,
+        LedgerQuery::Holds(filter) => filter.limit_capped(),
+        LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
         LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::Session(_) => 0,
     }
 }

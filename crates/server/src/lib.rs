@@ -26,6 +26,7 @@ mod http1;
 mod keyed;
 mod limits;
 mod metrics;
+mod names;
 mod place;
 mod rest;
 mod seldom;

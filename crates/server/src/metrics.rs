@@ -52,6 +52,7 @@ calls! {
     GetAccountMovements = "get_account_movements",
     QueryAccounts = "query_accounts",
     QueryTransfers = "query_transfers",
+    ListHolds = "list_holds",
     ListAssets = "list_assets",
     GetBooks = "get_books",
     GetCluster = "get_cluster",
@@ -88,7 +89,7 @@ pub(crate) struct Metrics {
     shed: [[AtomicU64; Scarce::ALL.len()]; APIS.len()],
     durations: Vec<Durations>,
     /// Events that became `created`, by operation.
-    created: [AtomicU64; 9],
+    created: [AtomicU64; Operation::ChangeBounds as usize + 1],
     /// Events that became anything else, by operation and status.
     refused: Mutex<BTreeMap<(u16, u32), u64>>,
     pub(crate) requests: AtomicI64,

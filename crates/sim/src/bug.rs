@@ -276,6 +276,7 @@ impl StateMachine for FlawedLedger {
     type Rows = HistoryRows;
     type Query = LedgerQuery;
     type Answer = LedgerAnswer;
+    const RULES: u8 = Ledger::RULES;
 
     fn time(&self) -> Nanos {
         self.ledger.time()

@@ -1,7 +1,7 @@
 //! What a query asks for. A filter that makes no sense finds nothing on the binary protocols, and is a
 //! clear error on those for people; both ask [`AccountFilter::is_valid`] and its sisters.
 
-use crate::{AccountId, LedgerNumber, MovementNumber, Nanos, limits};
+use crate::{AccountId, HoldPlace, LedgerNumber, MovementNumber, Nanos, Transfer, limits};
 
 /// The flags of an [`AccountFilter`]: bit 0 debits, 1 credits, 2 reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -127,12 +127,37 @@ impl MovementFilter {
     }
 }
 
+/// Pending transfers that wait, in the order of their [`HoldPlace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HoldFilter {
+    /// Whose, on either side; 0 = anyone's.
+    pub account_id: AccountId,
+    /// Only those after this place; the default = from the first.
+    pub after: HoldPlace,
+    /// At most so many results; capped at [`limits::RESULTS_MAX`].
+    pub limit: u32,
+}
+
+impl HoldFilter {
+    /// How many results at the most.
+    pub fn limit_capped(&self) -> usize {
+        limit_capped(self.limit)
+    }
+
+    /// True when the transfer is of the account that is asked for.
+    pub fn has(&self, transfer: &Transfer) -> bool {
+        self.account_id.0 == 0
+            || self.account_id == transfer.debit_account_id
+            || self.account_id == transfer.credit_account_id
+    }
+}
+
 fn limit_capped(limit: u32) -> usize {
     usize::try_from(limit).map_or(limits::RESULTS_MAX, |limit| limit.min(limits::RESULTS_MAX))
 }
 
 fn range_is_valid(min: Nanos, max: Nanos) -> bool {
-    min.0 != u64::MAX && max.0 != u64::MAX && (max.0 == 0 || min <= max)
+    min <= Nanos::MAX && max <= Nanos::MAX && (max.0 == 0 || min <= max)
 }
 
 /// Narrows a range of time to what comes after `last`; `None` when nothing is left of it.

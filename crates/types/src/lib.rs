@@ -12,6 +12,7 @@ mod account;
 mod asset;
 mod fetch;
 mod filter;
+mod hold;
 mod id;
 mod iso4217;
 pub mod limits;
@@ -26,7 +27,8 @@ pub use asset::{Asset, AssetCode, AssetError, parse_amount};
 pub use fetch::{
     FetchKey, Fetched, FetchedTransfer, HistoryPosition, HistoryRows, Refusal, Resolution, RowBatch,
 };
-pub use filter::{AccountFilter, AccountFilterFlags, MovementFilter, QueryFilter};
+pub use filter::{AccountFilter, AccountFilterFlags, HoldFilter, MovementFilter, QueryFilter};
+pub use hold::{Hold, HoldPlace, HoldState, TransferView};
 pub use id::{
     AccountId, ClientId, Head, LedgerNumber, LogIndex, MovementNumber, NodeId, SessionNumber, Term,
     TransferId,

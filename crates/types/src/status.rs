@@ -129,7 +129,7 @@ statuses! {
         ImportedEventTimestampMustNotRegress = 26 "imported_event_timestamp_must_not_regress",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, or holds control characters, spaces at its ends, or digits only.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, or holds what cannot be seen or spaces at its ends.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -299,7 +299,7 @@ statuses! {
         AccountNotFound = 1020 "account_not_found",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, or holds control characters, spaces at its ends, or digits only.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, or holds what cannot be seen or spaces at its ends.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -317,7 +317,7 @@ statuses! {
         CodeInvalid = 1030 "code_invalid",
         /// The scale is above 38.
         ScaleTooLarge = 1031 "scale_too_large",
-        /// The ledger stands for another asset, built in or registered before.
+        /// The ledger stands for another asset: registered before, or a currency that an account has.
         LedgerTaken = 1032 "ledger_taken",
         /// The code stands for another ledger, built in or registered before.
         CodeTaken = 1033 "code_taken",

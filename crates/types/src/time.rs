@@ -9,6 +9,8 @@ pub struct Nanos(pub u64);
 impl Nanos {
     /// The last moment that a timestamp may name: 2^63 - 1.
     pub const MAX: Self = Self(i64::MAX as u64);
+    /// Later than every moment: no timestamp is it.
+    pub const NEVER: Self = Self(u64::MAX);
     /// Nanoseconds in a second.
     pub const PER_SECOND: u64 = 1_000_000_000;
 

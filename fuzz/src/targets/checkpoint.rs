@@ -73,6 +73,7 @@ fn state() -> Vec<u8> {
             time: Nanos(index * 100),
             commands: vec![command.expect("two events are a command")],
             checkpoint: false,
+            rules: 0,
         };
         let found = Fetched::from(ledger.position());
         ledger.apply(LogIndex(index), &entry, found).expect("nothing is older than the window");

@@ -18,7 +18,9 @@ fn seeds() -> Vec<Vec<u8>> {
         vec![command(4, 1, 160), command(9, 1, 7)],
     ]
     .map(|commands| {
-        Entry { time: Nanos(1_700_000_000_000_000_000), commands, checkpoint: false }.encode().to_vec()
+        Entry { time: Nanos(1_700_000_000_000_000_000), commands, checkpoint: false, rules: 0 }
+            .encode()
+            .to_vec()
     })
     .to_vec()
 }

@@ -124,8 +124,9 @@ fn run(input: &[u8]) {
     let mut rest = input;
     for _ in 0..COMMANDS_MAX {
         let Some(([number, count, switches, seconds], tail)) = rest.split_first_chunk() else { break };
-        let operation =
-            Operation::from_number(u16::from(number % 7) + 1).expect("invariant: 1 to 7 are operations");
+        let number = number % 8;
+        let number = if number == 7 { Operation::ChangeBounds as u16 } else { u16::from(number) + 1 };
+        let operation = Operation::from_number(number).expect("invariant: 1 to 7 and 13 are operations");
         let size = operation.event_size();
         let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
         rest = tail;
@@ -156,7 +157,11 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
     use Operation::{CreateAccounts, CreateAccountsExtended, CreateTransfers, CreateTransfersExtended};
     let ids = match operation {
         CreateTransfers | CreateTransfersExtended => 5,
-        CreateAccounts | CreateAccountsExtended | Operation::SetBounds | Operation::SetName => 1,
+        CreateAccounts
+        | CreateAccountsExtended
+        | Operation::SetBounds
+        | Operation::ChangeBounds
+        | Operation::SetName => 1,
         Operation::RegisterAssets
         | Operation::Expire
         | Operation::OpenSession
@@ -249,7 +254,8 @@ impl Bench {
     fn apply_any(&mut self, command: Command) -> Vec<Bytes> {
         self.time.0 += u64::from(command.events) + 1;
         self.index += 1;
-        let entry = Entry { time: self.time, commands: vec![command], checkpoint: false };
+        let entry =
+            Entry { time: self.time, commands: vec![command], checkpoint: false, rules: Ledger::RULES };
         let keys = self.ledger.prefetch(&entry).keys;
         let found = self.fetch(&keys);
         let applied = self.ledger.apply(LogIndex(self.index), &entry, found);

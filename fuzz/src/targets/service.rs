@@ -93,7 +93,7 @@ fn commands() -> Vec<Command> {
 }
 
 fn apply(machine: &mut Machine, index: u64, commands: Vec<Command>) -> usize {
-    let mut entry = Entry { time: Nanos(0), commands, checkpoint: false };
+    let mut entry = Entry { time: Nanos(0), commands, checkpoint: false, rules: 0 };
     entry.time = Nanos(machine.time().0 + entry.events());
     let found = Fetched::from(HistoryPosition::default());
     machine.apply(LogIndex(index), &entry, found).expect("a service looks nothing up").results.len()

@@ -4,6 +4,7 @@
 //! bits of a number; an amount is minor units. What comes in is read strictly: a field that is not known is
 //! refused by its name, and so is a number that should be a string. Every function here is pure and total.
 
+mod books;
 mod cluster;
 mod moment;
 mod number;
@@ -11,16 +12,20 @@ mod query;
 mod reply;
 mod request;
 
+pub use books::{BooksReply, LedgerReply, TotalsReply};
 pub use cluster::{ChangeClusterBody, ChangeClusterReply, ClusterChangeBody, ClusterNodeReply, ClusterReply};
 pub use moment::Moment;
 pub use number::{Amount, SignedAmount, Text64};
-pub use query::{AccountsQuery, EventsQuery, HistoryQuery, Paged, Side, TransfersQuery, parse_query};
+pub use query::{
+    AccountsQuery, EventsQuery, HistoryQuery, HoldsQuery, Paged, PagedHolds, Side, TransfersQuery,
+    parse_query,
+};
 pub use reply::{
-    AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BooksReply, BoundsReply, ChainReply,
-    ChangeReply, EventReply, EventsPage, LedgerReply, Page, Problem, ProblemField, TotalsReply,
-    TransferReply,
+    AccountReply, AssetReply, BalanceReply, BalancesReply, BatchReply, BoundsReply, ChainReply, ChangeReply,
+    EventReply, EventsPage, Page, Problem, ProblemField, TransferReply,
 };
 pub use request::{
-    AccountBody, AssetBody, Batch, BoundsBody, NameBody, ResolutionBody, TransferBody, parse_accounts,
-    parse_assets, parse_bounds, parse_cluster_change, parse_name, parse_resolution, parse_transfers,
+    AccountBody, AssetBody, Batch, BoundsBody, BoundsChangeBody, NameBody, ResolutionBody, TransferBody,
+    parse_accounts, parse_assets, parse_bounds, parse_bounds_change, parse_cluster_change, parse_name,
+    parse_resolution, parse_transfers,
 };

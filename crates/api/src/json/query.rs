@@ -4,7 +4,10 @@
 //! timestamp (or position) at which it goes on, and the fingerprint of all parameters but the limit.
 
 use bezant_codec::{account_filter_to_bytes, query_filter_to_bytes};
-use bezant_types::{AccountFilter, AccountFilterFlags, AccountId, LedgerNumber, Nanos, QueryFilter};
+use bezant_types::{
+    AccountFilter, AccountFilterFlags, AccountId, HoldFilter, HoldPlace, LedgerNumber, Nanos, QueryFilter,
+    Transfer,
+};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +97,17 @@ pub struct HistoryQuery {
     pub until: Option<Moment>,
     /// Newest first.
     pub reversed: bool,
+    /// Rows of a page, 1 to 1000; 100 unless told.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Parameters of the lists of open holds.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct HoldsQuery {
     /// Rows of a page, 1 to 1000; 100 unless told.
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -231,6 +245,43 @@ impl HistoryQuery {
     }
 }
 
+/// A filter for one page of open holds, and what its cursors are bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PagedHolds {
+    /// Asks for one row more than the page has, to know whether another page follows.
+    pub filter: HoldFilter,
+    limit: usize,
+    fingerprint: Fingerprint,
+}
+
+impl HoldsQuery {
+    /// The filter of one page; account 0 = everyone's.
+    pub fn paged(&self, account_id: AccountId) -> Result<PagedHolds, Failure> {
+        let fingerprint = Fingerprint::of("holds", &[&account_id.0.to_le_bytes()]);
+        let limit = limit(self.limit)?;
+        let after = match self.cursor.as_deref() {
+            None => HoldPlace::default(),
+            Some(text) => {
+                let [expires_at, timestamp] =
+                    cursor::decode_two(text, fingerprint).map_err(cursor_failure)?;
+                HoldPlace { expires_at: Nanos(expires_at), timestamp: Nanos(timestamp) }
+            }
+        };
+        let filter = HoldFilter { account_id, after, limit: limit + 1 };
+        Ok(PagedHolds { filter, limit: row_count(limit), fingerprint })
+    }
+}
+
+impl PagedHolds {
+    /// Cuts the rows to a page; the cursor of the next one where there is more.
+    pub fn page(&self, rows: &mut Vec<Transfer>) -> Option<String> {
+        let has_more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let HoldPlace { expires_at, timestamp } = rows.last().filter(|_| has_more).map(HoldPlace::of)?;
+        Some(cursor::encode_two(self.fingerprint, [expires_at.0, timestamp.0]))
+    }
+}
+
 /// First and last timestamp, inclusive, of what may be said in timestamps or in moments, but not in both.
 fn range(
     (min, max): (Text64, Text64),
@@ -283,6 +334,9 @@ fn check_range(min: Text64, max: Text64, is_valid: bool) -> Result<(), Failure> 
         if timestamp == u64::MAX {
             return refuse(format!("{name} is 2^64 - 1, which no timestamp is: leave it out for no limit"));
         }
+        if timestamp > Nanos::MAX.0 {
+            return refuse(format!("{name} is above 2^63 - 1, the last moment that a timestamp can be"));
+        }
         if let Some((unit, factor)) = other_unit(timestamp) {
             let nanos = timestamp.saturating_mul(factor);
             return refuse(format!(
@@ -317,20 +371,62 @@ fn go_on(
     max: &mut Nanos,
 ) -> Result<(), Failure> {
     let Some(text) = text else { return Ok(()) };
-    let next = cursor::decode(text, query).map_err(|error| {
-        let code = match error {
-            CursorError::AnotherQuery => ErrorCode::CursorOfAnotherQuery,
-            CursorError::Damaged => ErrorCode::InvalidCursor,
-        };
-        Failure::new(code, error.to_string())
-    })?;
+    let next = cursor::decode(text, query).map_err(cursor_failure)?;
     *(if is_reversed { max } else { min }) = Nanos(next);
     Ok(())
+}
+
+fn cursor_failure(error: CursorError) -> Failure {
+    let code = match error {
+        CursorError::AnotherQuery => ErrorCode::CursorOfAnotherQuery,
+        CursorError::Damaged => ErrorCode::InvalidCursor,
+    };
+    Failure::new(code, error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_holds_follow_each_other() {
+        let mut query = HoldsQuery { limit: Some(1), ..HoldsQuery::default() };
+        let paged = query.paged(AccountId(7)).unwrap();
+        assert_eq!(paged.filter, HoldFilter { account_id: AccountId(7), limit: 2, ..HoldFilter::default() });
+        let hold = |timestamp, timeout_seconds| Transfer {
+            timestamp: Nanos(timestamp),
+            timeout_seconds,
+            ..Transfer::default()
+        };
+        for first in [hold(5, 1), hold(5, 0)] {
+            let mut rows = vec![first, hold(3, 9)];
+            query.cursor = paged.page(&mut rows);
+            assert_eq!(rows, [first]);
+            assert_eq!(query.paged(AccountId(7)).unwrap().filter.after, HoldPlace::of(&first));
+        }
+        assert_eq!(query.paged(AccountId(8)).unwrap_err().code, ErrorCode::CursorOfAnotherQuery);
+        assert_eq!(paged.page(&mut vec![hold(5, 1)]), None);
+    }
+
+    #[test]
+    fn moments_that_no_timestamp_can_be_are_named() {
+        let query = |min, max| AccountsQuery {
+            timestamp_min: Text64(min),
+            timestamp_max: Text64(max),
+            ..AccountsQuery::default()
+        };
+        for (query, field) in
+            [(query(0, 1 << 63), "timestamp_max"), (query(u64::MAX - 1, 0), "timestamp_min")]
+        {
+            let failure = query.paged("accounts", LedgerNumber(0)).unwrap_err();
+            assert!(
+                failure.detail.starts_with(field) && failure.detail.contains("2^63 - 1"),
+                "{}",
+                failure.detail
+            );
+        }
+        assert!(query(0, (1 << 63) - 1).paged("accounts", LedgerNumber(0)).is_ok());
+    }
 
     #[test]
     fn parameters_are_read_strictly() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use bezant_ledger::{ExtendedAccount, ExtendedTransfer};
+use bezant_ledger::{ChangeBounds, ExtendedAccount, ExtendedTransfer};
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, Bounds, Head, LedgerNumber, Nanos, Transfer, TransferFlags,
     TransferId, limits,
@@ -51,7 +51,7 @@ pub struct AccountBody {
 }
 
 /// Least and greatest balance in minor units, both inclusive; left out or null = no limit, also where the account
-/// had one: both are replaced.
+/// had one: both are replaced. `PATCH` replaces what is named.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BoundsBody {
@@ -70,11 +70,31 @@ impl From<BoundsBody> for Bounds {
     }
 }
 
+/// What is to change of an account's bounds, in minor units, both inclusive. What is left out stays as it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoundsChangeBody {
+    /// Least balance; null = no limit.
+    #[serde(deserialize_with = "named")]
+    #[schema(value_type = Option<SignedAmount>)]
+    pub minimum: Option<Option<SignedAmount>>,
+    /// Greatest balance; null = no limit.
+    #[serde(deserialize_with = "named")]
+    #[schema(value_type = Option<SignedAmount>)]
+    pub maximum: Option<Option<SignedAmount>>,
+}
+
+/// A field that is there, null or not; one that is not there is `None` by default.
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<SignedAmount>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// The name of an account that has none.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NameBody {
-    /// At most 64 bytes of UTF-8; no control characters, no space at either end, not digits only.
+    /// At most 64 bytes of UTF-8; nothing that cannot be seen, no space at either end, not digits only, not `.` or `..`.
     pub name: String,
 }
 
@@ -137,7 +157,7 @@ pub struct ResolutionBody {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssetBody {
-    /// The number in accounts and transfers; those of ISO 4217 are taken.
+    /// The number in accounts and transfers; that of a currency (ISO 4217) only while no account has it.
     pub ledger: u32,
     /// 1 to 16 upper-case letters, digits, `_`, `-`, `.`, letter first.
     pub code: String,
@@ -180,6 +200,17 @@ pub fn parse_cluster_change(body: &[u8]) -> Result<ChangeClusterBody, Failure> {
 /// Reads the body of `PUT /v1/accounts/{account}/bounds`.
 pub fn parse_bounds(body: &[u8]) -> Result<Bounds, Failure> {
     parse::<Object<BoundsBody>>(body).map(|body| Bounds::from(body.0))
+}
+
+/// Reads the body of `PATCH /v1/accounts/{account}/bounds`.
+pub fn parse_bounds_change(body: &[u8], account_id: AccountId) -> Result<ChangeBounds, Failure> {
+    let BoundsChangeBody { minimum, maximum } = parse::<Object<_>>(body)?.0;
+    let bound = |bound: Option<SignedAmount>, none| bound.map_or(none, |bound| bound.0);
+    Ok(ChangeBounds {
+        account_id,
+        minimum: minimum.map(|minimum| bound(minimum, i128::MIN)),
+        maximum: maximum.map(|maximum| bound(maximum, i128::MAX)),
+    })
 }
 
 /// Reads the body of `PUT /v1/accounts/{account}/name`.
@@ -384,6 +415,21 @@ fn flags<Flags: Copy + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_of_bounds_is_what_it_names() {
+        let change = |body: &[u8]| {
+            let change = parse_bounds_change(body, AccountId(7)).unwrap();
+            (change.minimum, change.maximum)
+        };
+        assert_eq!(change(br#"{"maximum":"5"}"#), (None, Some(5)));
+        assert_eq!(change(br#"{"minimum":null}"#), (Some(i128::MIN), None));
+        assert_eq!(change(br#"{"minimum":"-1","maximum":null}"#), (Some(-1), Some(i128::MAX)));
+        assert_eq!(change(b"{}"), (None, None));
+        for wrong in [&b"[]"[..], br#"{"min":"5"}"#, br#"{"minimum":5}"#] {
+            assert!(parse_bounds_change(wrong, AccountId(7)).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn one_object_and_an_array_of_them_are_read() {

@@ -3,6 +3,7 @@
 
 mod exposed;
 mod frames;
+mod holds;
 mod imports;
 mod node;
 mod outcome;

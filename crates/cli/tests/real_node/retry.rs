@@ -116,7 +116,7 @@ async fn a_write_whose_answer_was_lost_is_done_once_and_answers_created() {
         let all: Vec<_> = transfers.iter().map(|new| new.transfer.id).collect();
         let recorded = client.lookup_transfers(&all).await.expect("a look-up");
         let told: Vec<_> = outcomes.iter().map(|outcome| outcome.timestamp).collect();
-        assert_eq!(recorded.iter().map(|transfer| transfer.timestamp).collect::<Vec<_>>(), told);
+        assert_eq!(recorded.iter().map(|found| found.transfer.timestamp).collect::<Vec<_>>(), told);
         let view = client.lookup_accounts(&[from]).await.expect("a look-up");
         assert_eq!(view[0].account.debits_posted, EVENTS, "each was done once");
     }

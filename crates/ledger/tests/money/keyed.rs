@@ -36,7 +36,12 @@ impl Bench {
 
     fn apply(&mut self, command: Command) -> Bytes {
         self.index += 1;
-        let entry = Entry { time: Nanos(self.index * 1_000_000), commands: vec![command], checkpoint: false };
+        let entry = Entry {
+            time: Nanos(self.index * 1_000_000),
+            commands: vec![command],
+            checkpoint: false,
+            rules: Ledger::RULES,
+        };
         let entry = Entry::decode(&entry.encode()).unwrap();
         let keys = self.ledger.prefetch(&entry).keys;
         let mut fetched = Fetched::from(self.ledger.position());

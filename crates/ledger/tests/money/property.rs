@@ -9,7 +9,7 @@ mod draw;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 
-use bezant_ledger::Operation;
+use bezant_ledger::{Ledger, Operation};
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_types::{CreateAccountStatus, CreateTransferStatus, Nanos};
 use bytes::Bytes;
@@ -29,6 +29,8 @@ enum Step {
         requests: Vec<Request>,
         lag: u64,
         ahead: usize,
+        /// That of the first version, or the newest.
+        rules: u8,
     },
     /// The expiry step that the ledger asks for.
     Due,
@@ -42,12 +44,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let gap = prop_oneof![6 => Just(0), 3 => Just(1_000_000_000), 1 => Just(3_000_000_000), 1 => 1..50_u64];
     let requests = prop::collection::vec(draw::request(), 1..4);
     let lag = prop_oneof![3 => Just(0), 1 => 0..30_u64];
-    let entry = (gap, requests, lag, 0..4_usize).prop_map(|(gap, requests, lag, ahead)| Step::Entry {
-        gap,
-        requests,
-        lag,
-        ahead,
-    });
+    let rules = prop_oneof![1 => Just(0), 2 => Just(Ledger::RULES)];
+    let entry = (gap, requests, lag, 0..4_usize, rules)
+        .prop_map(|(gap, requests, lag, ahead, rules)| Step::Entry { gap, requests, lag, ahead, rules });
     let step = prop_oneof![
         20 => entry,
         2 => Just(Step::Due),
@@ -82,7 +81,7 @@ impl Driver {
     fn run(&mut self, steps: &[Step]) {
         for step in steps {
             match step {
-                Step::Entry { gap, requests, lag, ahead } => {
+                Step::Entry { gap, requests, lag, ahead, rules } => {
                     let mut commands = Vec::new();
                     self.time += gap;
                     for request in requests {
@@ -90,8 +89,9 @@ impl Driver {
                         self.time += u64::from(command.events);
                         commands.push(command);
                     }
-                    let fetching =
-                        self.twin.fetch(&Entry { time: Nanos(self.time), commands, checkpoint: false }, *lag);
+                    let time = Nanos(self.time);
+                    let entry = Entry { time, commands, checkpoint: false, rules: *rules };
+                    let fetching = self.twin.fetch(&entry, *lag);
                     self.waiting.push_back(fetching);
                     self.apply_until(*ahead);
                 }

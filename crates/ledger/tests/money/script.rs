@@ -5,6 +5,8 @@
 //! | `account id=1 ledger=1 code=1 flags=linked/history ...` | creates an account; `name=`, `minimum=`, `maximum=` make it an extended one |
 //! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer |
 //! | `bounds id=1 minimum=-5 maximum=max` · `name id=1 name=alice` · `asset ledger=5000 code=POINTS scale=2` | changes |
+//! | `bound id=1 minimum=-5` | changes what is named of the bounds |
+//! | `rules 0` | entries from now on are of these rules; the newest unless told |
 //! | `then` | ends the request: what follows is another request of the same log entry |
 //! | `entry` | ends the log entry |
 //! | `expire count=1` | an expiry step of so many events, and what it released |
@@ -144,6 +146,7 @@ impl Runner {
                 event::transfer(&mut arguments, head)?
             }
             "bounds" => event::bounds(&mut arguments)?,
+            "bound" => event::bound(&mut arguments)?,
             "name" => event::name(&mut arguments)?,
             "asset" => event::asset(&mut arguments)?,
             _ => return Ok(None),
@@ -182,6 +185,10 @@ impl goldenscript::Runner for Runner {
                 self.clock = words.first().ok_or("time of what?")?.parse()?;
                 String::new()
             }
+            "rules" => {
+                self.twin.rules = words.first().ok_or("which rules?")?.parse()?;
+                String::new()
+            }
             "advance" => {
                 self.clock += 1_000_000_000 * arguments.number("seconds", 0_u64)?;
                 String::new()
@@ -216,7 +223,9 @@ fn status_name(operation: Operation, result: EventResult) -> &'static str {
         Operation::CreateTransfers | Operation::CreateTransfersExtended => {
             CreateTransferStatus::from_number(number).unwrap().name()
         }
-        Operation::SetBounds | Operation::SetName => AccountChangeStatus::from_number(number).unwrap().name(),
+        Operation::SetBounds | Operation::ChangeBounds | Operation::SetName => {
+            AccountChangeStatus::from_number(number).unwrap().name()
+        }
         Operation::RegisterAssets | Operation::Expire => AssetStatus::from_number(number).unwrap().name(),
         Operation::OpenSession
         | Operation::SessionCreate
@@ -303,7 +312,8 @@ fn every_status_has_a_case() {
     let found = statuses_in_scripts();
     let accounts = CreateAccountStatus::REFUSALS.iter().map(|it| (["account"].as_slice(), it.name()));
     let transfers = CreateTransferStatus::REFUSALS.iter().map(|it| (["transfer"].as_slice(), it.name()));
-    let changes = AccountChangeStatus::REFUSALS.iter().map(|it| (["bounds", "name"].as_slice(), it.name()));
+    let changes =
+        AccountChangeStatus::REFUSALS.iter().map(|it| (["bounds", "bound", "name"].as_slice(), it.name()));
     let assets = AssetStatus::REFUSALS.iter().map(|it| (["asset"].as_slice(), it.name()));
     for (kinds, status) in accounts.chain(transfers).chain(changes).chain(assets) {
         let is_shown = kinds.iter().any(|kind| found.contains(&((*kind).to_owned(), status.to_owned())));

@@ -29,7 +29,12 @@ impl Bench {
     /// Applies a command in an entry of its own: its answer, and how many rows it made.
     fn apply(&mut self, command: Command) -> (Bytes, usize) {
         self.index += 1;
-        let entry = Entry { time: Nanos(self.index * 1_000_000), commands: vec![command], checkpoint: false };
+        let entry = Entry {
+            time: Nanos(self.index * 1_000_000),
+            commands: vec![command],
+            checkpoint: false,
+            rules: Ledger::RULES,
+        };
         let entry = Entry::decode(&entry.encode()).unwrap();
         let found = Fetched::from(self.ledger.position());
         let mut applied = self.ledger.apply(LogIndex(self.index), &entry, found).unwrap();

@@ -7,7 +7,9 @@
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_rsm::{Command, Entry, StateMachine};
-use bezant_types::{AccountView, Fetched, HistoryPosition, LogIndex, Nanos, limits::RESULT_SIZE};
+use bezant_types::{
+    AccountView, Fetched, HistoryPosition, HoldFilter, LogIndex, Nanos, Transfer, limits::RESULT_SIZE,
+};
 
 use crate::model::Model;
 
@@ -32,7 +34,7 @@ struct Cut {
 }
 
 /// Both, and the log's end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Twin {
     pub(crate) ledger: Ledger,
     pub(crate) model: Model,
@@ -40,6 +42,21 @@ pub(crate) struct Twin {
     cut: Option<Cut>,
     /// Checkpoints that were restored and compared.
     pub(crate) restored_count: usize,
+    /// Of the entries to come.
+    pub(crate) rules: u8,
+}
+
+impl Default for Twin {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::new(),
+            model: Model::default(),
+            index: LogIndex(0),
+            cut: None,
+            restored_count: 0,
+            rules: Ledger::RULES,
+        }
+    }
 }
 
 impl Twin {
@@ -84,7 +101,7 @@ impl Twin {
 
     /// One entry at once, with a fresh fetch; `time` is that of its last event.
     pub(crate) fn submit(&mut self, time: Nanos, commands: Vec<Command>) -> Results {
-        self.apply(self.fetch(&Entry { time, commands, checkpoint: false }, 0))
+        self.apply(self.fetch(&Entry { time, commands, checkpoint: false, rules: self.rules }, 0))
     }
 
     fn compare_rows(
@@ -156,6 +173,7 @@ fn read_results(bytes: &[u8]) -> Vec<bezant_types::EventResult> {
 /// Results of each command by the model.
 fn apply_to_model(model: &mut Model, entry: &Entry) -> Results {
     let mut time = entry.time.0 - entry.events();
+    model.rules = entry.rules;
     let commands = entry.commands.iter();
     commands
         .map(|command| {
@@ -180,12 +198,28 @@ pub(crate) fn compare(ledger: &Ledger, model: &Model) {
     let LedgerAnswer::Books(books) = ledger.query(LedgerQuery::Books) else { panic!("not books") };
     assert_eq!(books, model.books(), "books");
     assert!(books.ledgers.iter().all(bezant_ledger::LedgerTotals::is_balanced), "{books:?}");
-    let next = model.expired(Nanos(u64::MAX)).first().and_then(bezant_types::Transfer::expires_at);
+    let LedgerAnswer::Holds(holds) =
+        ledger.query(LedgerQuery::Holds(HoldFilter { limit: 8189, ..HoldFilter::default() }))
+    else {
+        panic!("not holds")
+    };
+    let mut expected: Vec<Transfer> = model.pending.values().copied().collect();
+    expected.sort_by_key(|it| (it.expires_at().map_or(u64::MAX, |at| at.0), it.timestamp));
+    assert_eq!(holds, expected, "open holds");
+    for id in model.accounts.keys() {
+        let filter = HoldFilter { account_id: *id, limit: 2, ..HoldFilter::default() };
+        let is_of = |it: &&Transfer| it.debit_account_id == *id || it.credit_account_id == *id;
+        let first_two = expected.iter().filter(is_of).take(2).copied().collect();
+        assert_eq!(ledger.query(LedgerQuery::Holds(filter)), LedgerAnswer::Holds(first_two), "holds of {id}");
+    }
+    let next = model.expired(Nanos(u64::MAX)).first().and_then(Transfer::expires_at);
     assert_eq!(ledger.due_at(), next, "the next expiry");
     let expired = u32::try_from(model.expired(model.time).len()).unwrap();
     let due = ledger.due(model.time).map(|command| (command.operation, command.events));
     assert_eq!(due, (expired > 0).then_some((Operation::Expire as u16, expired)), "what is due");
-    let LedgerAnswer::Assets(assets) = ledger.query(LedgerQuery::Assets) else { panic!("not assets") };
-    assert_eq!(assets.len(), bezant_types::ISO_4217.len() + model.registered.len(), "assets");
-    assert!(model.registered.iter().all(|asset| assets.contains(asset)), "registered assets");
+    let LedgerAnswer::Assets { assets, provisional } = ledger.query(LedgerQuery::Assets) else {
+        panic!("not assets")
+    };
+    assert_eq!(assets, model.assets(), "assets");
+    assert_eq!(provisional, model.provisional(), "currencies that may give way");
 }

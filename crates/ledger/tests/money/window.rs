@@ -41,7 +41,12 @@ impl Shard {
     }
 
     fn fetch(&self, command: &Command) -> Fetched {
-        let entry = Entry { time: Nanos(0), commands: vec![command.clone()], checkpoint: false };
+        let entry = Entry {
+            time: Nanos(0),
+            commands: vec![command.clone()],
+            checkpoint: false,
+            rules: Ledger::RULES,
+        };
         let prefetch = self.ledger.prefetch(&entry);
         let mut found = Fetched::from(self.position.earlier(prefetch.position));
         for key in prefetch.keys {
@@ -59,7 +64,8 @@ impl Shard {
     /// `None` when what was found is too old.
     fn apply(&mut self, command: Command, found: Fetched) -> Option<Vec<EventResult>> {
         let time = self.time + u64::from(command.events);
-        let entry = Entry { time: Nanos(time), commands: vec![command], checkpoint: false };
+        let entry =
+            Entry { time: Nanos(time), commands: vec![command], checkpoint: false, rules: Ledger::RULES };
         let applied = self.ledger.apply(self.index.next(), &entry, found)?;
         (self.time, self.index) = (time, self.index.next());
         for (movement, number) in applied.rows.movements.iter().zip(self.position.movements..) {

@@ -53,7 +53,7 @@ impl Replica {
     fn apply(&mut self, commands: Vec<Command>) -> Vec<(Verdict, Bytes)> {
         self.index += 1;
         let time = Nanos(self.index * 1_000);
-        let entry = Entry { time, commands, checkpoint: false };
+        let entry = Entry { time, commands, checkpoint: false, rules: 0 };
         let found = Fetched::from(HistoryPosition::default());
         let applied = self.machine.apply(LogIndex(self.index), &entry, found).unwrap();
         assert!(applied.rows.movements.is_empty() && applied.rows.refusals.is_empty());
@@ -141,7 +141,7 @@ fn commands_of_an_entry_have_times_of_their_own() {
     let mut machine = Hosted::<Times>::default();
     let session = u64::from_le_bytes((1_u64 << 16).to_le_bytes());
     let commands = vec![crate::command::open(), add(session, 1, 0), add(session, 2, 0)];
-    let entry = Entry { time: Nanos(100), commands, checkpoint: false };
+    let entry = Entry { time: Nanos(100), commands, checkpoint: false, rules: 0 };
     machine.apply(LogIndex(1), &entry, Fetched::from(HistoryPosition::default())).unwrap();
     assert_eq!(machine.service().0, [99, 100]);
 }

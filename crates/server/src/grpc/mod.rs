@@ -166,6 +166,7 @@ ledger_service! {
     get_account_balances(AccountFilter) -> AccountBalancesReply = GetAccountBalances read,
     query_accounts(QueryFilter) -> AccountsReply = QueryAccounts read,
     query_transfers(QueryFilter) -> TransfersReply = QueryTransfers read,
+    list_holds(ListHoldsRequest) -> TransfersReply = ListHolds read,
     list_assets(ListAssetsRequest) -> ListAssetsReply = ListAssets read,
     get_books(GetBooksRequest) -> GetBooksReply = GetBooks read,
     get_cluster(GetClusterRequest) -> GetClusterReply = GetCluster read,

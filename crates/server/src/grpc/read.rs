@@ -1,12 +1,12 @@
 //! Calls that only ask.
 
-use bezant_api::message::{account_filter, account_reference, number, query_filter};
+use bezant_api::message::{account_filter, account_reference, hold_filter, number, query_filter};
 use bezant_api::{AccountReference, ErrorCode, Failure, v1};
 use bezant_ledger::LedgerQuery;
-use bezant_storage::{HistoryAnswer, HistoryQuery};
+use bezant_storage::HistoryQuery;
 use bezant_types::{
-    AccountBalance, AccountFilter, AccountView, MovementFilter, MovementNumber, Nanos, QueryFilter,
-    TransferId, limits,
+    AccountBalance, AccountFilter, AccountId, AccountView, HoldFilter, HoldPlace, MovementFilter,
+    MovementNumber, Nanos, QueryFilter, TransferId, TransferView, limits,
 };
 
 use crate::cluster::cluster_reply;
@@ -32,7 +32,7 @@ pub(super) async fn lookup_accounts(
         found = desk.accounts(LedgerQuery::Accounts(ids), deadline).await?;
     }
     if !names.is_empty() {
-        found.extend(desk.accounts(LedgerQuery::AccountsByName(names), deadline).await?);
+        found.extend(desk.accounts_named(names, deadline).await?);
     }
     Ok(accounts_reply(found, false))
 }
@@ -44,7 +44,7 @@ pub(super) async fn lookup_transfers(
 ) -> Result<v1::TransfersReply, Failure> {
     check_count(request.ids.len())?;
     let ids = request.ids.into_iter().map(|id| TransferId(number(Some(id)))).collect();
-    Ok(transfers_reply(desk.history(HistoryQuery::Transfers(ids), deadline).await?, false))
+    Ok(transfers_reply(desk.transfers(HistoryQuery::Transfers(ids), deadline).await?, false))
 }
 
 pub(super) async fn get_account_transfers(
@@ -53,8 +53,9 @@ pub(super) async fn get_account_transfers(
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = filter_of(desk, request, deadline).await?;
-    let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
-    let has_more = has_more_of_account(desk, &rows, filter, deadline).await?;
+    let rows = desk.transfers(HistoryQuery::AccountTransfers(filter), deadline).await?;
+    let last = last_of_full(&rows, filter.limit_capped(), |row| row.transfer.timestamp);
+    let has_more = has_more_of_account(desk, last, filter, deadline).await?;
     Ok(transfers_reply(rows, has_more))
 }
 
@@ -67,7 +68,8 @@ pub(super) async fn get_account_balances(
     check_keeps_history(&account)?;
     let filter = account_filter(&request, account.id)?;
     let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
-    let has_more = has_more_of_account(desk, &rows, filter, deadline).await?;
+    let last = last_of_full(&rows, filter.limit_capped(), |(_, row)| row.timestamp);
+    let has_more = has_more_of_account(desk, last, filter, deadline).await?;
     let balances = balances_of(&rows, account.id).map(|balance: AccountBalance| balance.into()).collect();
     Ok(v1::AccountBalancesReply { balances, has_more })
 }
@@ -80,7 +82,8 @@ pub(super) async fn get_account_movements(
     let mut filter = filter_of(desk, request, deadline).await?;
     filter.limit = capped(filter.limit);
     let rows = desk.history(HistoryQuery::AccountTransfers(filter), deadline).await?;
-    let has_more = has_more_of_account(desk, &rows, filter, deadline).await?;
+    let last = last_of_full(&rows, filter.limit_capped(), |(_, row)| row.timestamp);
+    let has_more = has_more_of_account(desk, last, filter, deadline).await?;
     Ok(v1::MovementsReply { has_more, ..rows.into_iter().collect() })
 }
 
@@ -108,9 +111,9 @@ pub(super) async fn query_transfers(
     deadline: Deadline,
 ) -> Result<v1::TransfersReply, Failure> {
     let filter = query_filter(&request)?;
-    let rows = desk.history(HistoryQuery::QueryTransfers(filter), deadline).await?;
-    let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
-    let has_more = match last.and_then(|(_, last)| filter.after(last.timestamp)) {
+    let rows = desk.transfers(HistoryQuery::QueryTransfers(filter), deadline).await?;
+    let last = last_of_full(&rows, filter.limit_capped(), |row| row.transfer.timestamp);
+    let has_more = match last.and_then(|last| filter.after(last)) {
         Some(rest) => {
             let rest = HistoryQuery::QueryTransfers(QueryFilter { limit: 1, ..rest });
             !desk.history(rest, deadline).await?.is_empty()
@@ -118,6 +121,27 @@ pub(super) async fn query_transfers(
         None => false,
     };
     Ok(transfers_reply(rows, has_more))
+}
+
+pub(super) async fn list_holds(
+    desk: &Desk,
+    mut request: v1::ListHoldsRequest,
+    deadline: Deadline,
+) -> Result<v1::TransfersReply, Failure> {
+    let account_id = match account_reference(request.account.take()) {
+        AccountReference::None => AccountId(0),
+        account => desk.account_id(&account, deadline).await?,
+    };
+    let filter = hold_filter(&request, account_id);
+    let rows = desk.holds(filter, deadline).await?;
+    let has_more = match rows.last().filter(|_| rows.len() >= filter.limit_capped()) {
+        Some(last) => {
+            let rest = HoldFilter { after: HoldPlace::of(last), limit: 1, ..filter };
+            !desk.holds(rest, deadline).await?.is_empty()
+        }
+        None => false,
+    };
+    Ok(transfers_reply(rows.into_iter().map(TransferView::pending).collect(), has_more))
 }
 
 pub(super) async fn list_assets(
@@ -180,15 +204,19 @@ async fn filter_of(
     Ok(account_filter(&request, account_id)?)
 }
 
-/// True when rows of an account exist after these. That is asked only where the answer is full.
+/// The timestamp of the last row, where there may be more after it; `None` = the answer is not full.
+fn last_of_full<Row>(rows: &[Row], limit: usize, timestamp: impl Fn(&Row) -> Nanos) -> Option<Nanos> {
+    rows.last().filter(|_| rows.len() >= limit).map(timestamp)
+}
+
+/// True when rows of an account exist after `last`, the last one of a full answer.
 async fn has_more_of_account(
     desk: &Desk,
-    rows: &HistoryAnswer,
+    last: Option<Nanos>,
     filter: AccountFilter,
     deadline: Deadline,
 ) -> Result<bool, Failure> {
-    let last = rows.last().filter(|_| rows.len() >= filter.limit_capped());
-    let Some(rest) = last.and_then(|(_, last)| filter.after(last.timestamp)) else { return Ok(false) };
+    let Some(rest) = last.and_then(|last| filter.after(last)) else { return Ok(false) };
     let rest = HistoryQuery::AccountTransfers(AccountFilter { limit: 1, ..rest });
     Ok(!desk.history(rest, deadline).await?.is_empty())
 }
@@ -197,9 +225,8 @@ fn accounts_reply(found: Vec<AccountView>, has_more: bool) -> v1::AccountsReply 
     v1::AccountsReply { accounts: found.into_iter().map(v1::Account::from).collect(), has_more }
 }
 
-fn transfers_reply(rows: HistoryAnswer, has_more: bool) -> v1::TransfersReply {
-    let transfers = rows.into_iter().map(|(_, row)| row.transfer.into()).collect();
-    v1::TransfersReply { transfers, has_more }
+fn transfers_reply(rows: Vec<TransferView>, has_more: bool) -> v1::TransfersReply {
+    v1::TransfersReply { transfers: rows.into_iter().map(v1::Transfer::from).collect(), has_more }
 }
 
 fn check_count(count: usize) -> Result<(), Failure> {

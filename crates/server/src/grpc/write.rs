@@ -2,7 +2,7 @@
 
 use bezant_api::message::{account_draft, account_reference, asset, name_bytes, transfer_draft};
 use bezant_api::{ErrorCode, Failure, Violation, status_name, v1};
-use bezant_ledger::{Operation, SetBounds, SetName};
+use bezant_ledger::{ChangeBounds, Operation, SetName};
 use bezant_runtime::Committed;
 use bezant_types::{Bounds, limits};
 
@@ -17,10 +17,11 @@ pub(super) async fn submit(
 ) -> Result<v1::SubmitReply, Failure> {
     let operation = u16::try_from(request.operation).ok().and_then(Operation::from_number);
     let operation = operation.filter(|operation| operation.event_size() > 0).ok_or_else(|| {
-        let detail = format!("{} is not the number of an operation: use 1 to 7", request.operation);
+        let detail = format!("{} is not the number of an operation: use 1 to 7, or 13", request.operation);
         Failure::new(ErrorCode::InvalidRecords, detail)
     })?;
-    let committed = desk.write(operation, request.records, deadline).await?;
+    let records = desk.settle_records(operation, request.records, deadline).await?;
+    let committed = desk.write(operation, records, deadline).await?;
     Ok(v1::SubmitReply {
         log_index: committed.index.0,
         timestamp: committed.time.0,
@@ -56,18 +57,34 @@ pub(super) async fn set_account_bounds(
     deadline: Deadline,
 ) -> Result<v1::EventsReply, Failure> {
     let changes = each("changes", request.changes, |change| {
-        let bounds = change.bounds.map_or(Bounds::NONE, Bounds::from);
-        Ok((account_reference(change.account), bounds))
+        let bounds = change.bounds.unwrap_or_default();
+        for (field, keeps, bound) in [
+            ("keep_minimum", change.keep_minimum, bounds.minimum.is_some()),
+            ("keep_maximum", change.keep_maximum, bounds.maximum.is_some()),
+        ] {
+            if keeps && bound {
+                return Err(Violation::new(
+                    field,
+                    "says that it stays as it is, and bounds has another: send one",
+                ));
+            }
+        }
+        let keeps = (change.keep_minimum, change.keep_maximum);
+        Ok((account_reference(change.account), Bounds::from(bounds), keeps))
     })?;
-    let names = desk.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
+    let names = desk.ids_of_names(changes.iter().map(|(account, ..)| account), deadline).await?;
     let events = changes
         .iter()
-        .map(|(account, bounds)| {
-            Ok(SetBounds { account_id: names.id_of(account, "account")?, bounds: *bounds })
+        .map(|(account, bounds, (keeps_minimum, keeps_maximum))| {
+            Ok(ChangeBounds {
+                account_id: names.id_of(account, "account")?,
+                minimum: (!keeps_minimum).then_some(bounds.minimum),
+                maximum: (!keeps_maximum).then_some(bounds.maximum),
+            })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let committed = desk.write_events(Operation::SetBounds, &events, deadline).await?;
-    events_reply(Operation::SetBounds, &committed)
+    let committed = desk.write_events(Operation::ChangeBounds, &events, deadline).await?;
+    events_reply(Operation::ChangeBounds, &committed)
 }
 
 pub(super) async fn set_account_name(
@@ -79,10 +96,11 @@ pub(super) async fn set_account_name(
         Ok((account_reference(change.account), name_bytes(&change.name)?))
     })?;
     let names = desk.ids_of_names(changes.iter().map(|(account, _)| account), deadline).await?;
-    let events = changes
+    let mut events = changes
         .iter()
         .map(|(account, name)| Ok(SetName { account_id: names.id_of(account, "account")?, name: *name }))
         .collect::<Result<Vec<_>, Failure>>()?;
+    desk.settle_names(events.iter_mut().map(|event| &mut event.name).collect(), deadline).await?;
     let committed = desk.write_events(Operation::SetName, &events, deadline).await?;
     events_reply(Operation::SetName, &committed)
 }

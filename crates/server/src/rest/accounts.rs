@@ -3,8 +3,8 @@
 use axum::response::Response;
 use bezant_api::idempotency::IdKind;
 use bezant_api::json::{
-    AccountReply, AccountsQuery, BalanceReply, ChangeReply, HistoryQuery, Page, Problem, TransferReply,
-    parse_accounts, parse_bounds, parse_name,
+    AccountReply, AccountsQuery, BalanceReply, ChangeReply, HistoryQuery, HoldsQuery, Page, Problem,
+    TransferReply, parse_accounts, parse_bounds, parse_bounds_change, parse_name,
 };
 use bezant_ledger::{LedgerQuery, Operation, SetBounds, SetName};
 use bezant_storage::{HistoryAnswer, HistoryQuery as Rows};
@@ -128,12 +128,36 @@ pub(super) async fn transfers(
     let desk = &context.desk;
     let work = async {
         let account = desk.account(&account, context.deadline).await?.account;
-        let AccountPage { rows, next_cursor } = page(&context, "transfers", account.id, &query).await?;
+        let paged = query.paged("transfers", account.id)?;
+        let mut rows = desk.transfers(Rows::AccountTransfers(paged.filter), context.deadline).await?;
+        let next_cursor = paged.page(&mut rows, |row| row.transfer.timestamp);
         let assets = desk.assets_for([account.ledger].into_iter(), context.deadline).await;
-        let items = rows.iter().map(|(_, row)| TransferReply::new(&row.transfer, &assets)).collect();
+        let items = rows.iter().map(|row| TransferReply::of(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::GetAccountTransfers, work).await?)
+}
+
+/// List the open holds of an account: pending transfers that wait, on either side
+///
+/// The next to expire comes first; those that never do come last.
+#[utoipa::path(get, path = "/v1/accounts/{account}/holds", tag = "Accounts", operation_id = "list_account_holds",
+    params(("account" = String, Path, description = "Id or name"), HoldsQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<TransferReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn holds(
+    context: Context,
+    Account(account): Account,
+    Parameters(query): Parameters<HoldsQuery>,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let account = desk.account(&account, context.deadline).await?.account;
+        super::transfers::holds_page(&context, account.id, &query).await
+    };
+    Ok(desk.observe(Api::Rest, Call::ListHolds, work).await?)
 }
 
 /// List the balances of an account after each of its transfers
@@ -189,7 +213,7 @@ pub(super) async fn history(
 
 /// Replace the least and greatest balance of an account
 ///
-/// PUT and PATCH do the same: a side that is left out has no limit afterwards.
+/// A side that is left out or null has no limit afterwards. `PATCH` changes what it names.
 #[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "set_account_bounds",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsBody,
@@ -214,6 +238,32 @@ pub(super) async fn set_bounds(
     Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
 }
 
+/// Change the least or the greatest balance of an account
+///
+/// A side that is left out stays as it is; null = no limit.
+#[utoipa::path(patch, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "change_account_bounds",
+    params(("account" = String, Path, description = "Id or name")),
+    request_body = bezant_api::json::BoundsChangeBody,
+    responses(
+        (status = 200, description = "Changed", body = bezant_api::json::EventReply),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn change_bounds(
+    context: Context,
+    Account(account): Account,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let desk = &context.desk;
+    let work = async {
+        let mut change = parse_bounds_change(&body, AccountId(0))?;
+        change.account_id = desk.account_id(&account, context.deadline).await?;
+        let operation = Operation::ChangeBounds;
+        let committed = desk.write_events(operation, &[change], context.deadline).await?;
+        single_reply(change.account_id.0, &Outcomes::of(operation, &committed)?, None)
+    };
+    Ok(desk.observe(Api::Rest, Call::SetAccountBounds, work).await?)
+}
+
 /// Name an account that has no name
 #[utoipa::path(put, path = "/v1/accounts/{account}/name", tag = "Accounts", operation_id = "set_account_name",
     params(("account" = String, Path, description = "Id")),
@@ -229,7 +279,8 @@ pub(super) async fn set_name(
 ) -> Answer {
     let desk = &context.desk;
     let work = async {
-        let name = parse_name(&body)?;
+        let mut name = parse_name(&body)?;
+        desk.settle_names(vec![&mut name], context.deadline).await?;
         let account_id = desk.account_id(&account, context.deadline).await?;
         let operation = Operation::SetName;
         let committed =

@@ -31,13 +31,16 @@ use super::{accounts, books, events, transfers};
         accounts::query,
         accounts::show,
         accounts::transfers,
+        accounts::holds,
         accounts::balances,
         accounts::history,
         accounts::set_bounds,
+        accounts::change_bounds,
         accounts::set_name,
         transfers::create,
         transfers::query,
         transfers::show,
+        transfers::holds,
         transfers::post,
         transfers::void,
         books::assets,
@@ -92,6 +95,7 @@ pub(super) fn document() -> Bytes {
 fn operations() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     for (path, item) in &mut document.paths.paths {
+        // Where PATCH does not have a meaning of its own, it does what PUT does.
         if item.patch.is_none() {
             item.patch = item.put.clone().map(|mut patch| {
                 patch.operation_id = patch.operation_id.map(|id| format!("{id}_by_patch"));
@@ -145,7 +149,7 @@ mod tests {
     fn the_document_has_every_path_and_shape() {
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 16);
+        assert_eq!(paths.len(), 18);
         assert!(paths["/v1/transfers"]["post"]["requestBody"].is_object());
         let schemas = document["components"]["schemas"].as_object().unwrap();
         for name in ["AccountBody", "TransferBody", "AccountReply", "Problem", "EventReply", "BooksReply"] {
@@ -175,7 +179,7 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        assert_eq!(of_router.len(), 22, "{of_router:?}");
+        assert_eq!(of_router.len(), 24, "{of_router:?}");
         let document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         let mut of_document = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {

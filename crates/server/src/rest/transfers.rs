@@ -3,13 +3,15 @@
 use axum::response::Response;
 use bezant_api::idempotency::IdKind;
 use bezant_api::json::{
-    AccountsQuery, Page, Problem, ResolutionBody, TransferReply, TransfersQuery, parse_resolution,
-    parse_transfers,
+    AccountsQuery, HoldsQuery, Page, Problem, ResolutionBody, TransferReply, TransfersQuery,
+    parse_resolution, parse_transfers,
 };
 use bezant_api::{AccountReference, ErrorCode, Failure, TransferDraft};
 use bezant_ledger::ExtendedTransfer;
 use bezant_storage::HistoryQuery as Rows;
-use bezant_types::{Head, LedgerNumber, Transfer as Record, TransferFlags, TransferId};
+use bezant_types::{
+    AccountId, Head, LedgerNumber, Transfer as Record, TransferFlags, TransferId, TransferView,
+};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -71,12 +73,12 @@ pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer
 pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
     let desk = &context.desk;
     let work = async {
-        let rows = desk.history(Rows::Transfers(vec![id]), context.deadline).await?;
-        let (_, row) = rows.first().ok_or_else(|| {
+        let rows = desk.transfers(Rows::Transfers(vec![id]), context.deadline).await?;
+        let row = rows.first().ok_or_else(|| {
             Failure::new(ErrorCode::TransferNotFound, format!("there is no transfer with the id {id}"))
         })?;
         let assets = desk.assets_for([row.transfer.ledger].into_iter(), context.deadline).await;
-        json(StatusCode::OK, &TransferReply::new(&row.transfer, &assets))
+        json(StatusCode::OK, &TransferReply::of(row, &assets))
     };
     Ok(desk.observe(Api::Rest, Call::LookupTransfers, work).await?)
 }
@@ -91,13 +93,42 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
     let desk = &context.desk;
     let work = async {
         let paged = query.paged("transfers", ledger_of(desk, &query, context.deadline).await?)?;
-        let mut rows = desk.history(Rows::QueryTransfers(paged.filter), context.deadline).await?;
-        let next_cursor = paged.page(&mut rows, |(_, row)| row.timestamp);
-        let assets = desk.assets_for(rows.iter().map(|(_, row)| row.transfer.ledger), context.deadline).await;
-        let items = rows.iter().map(|(_, row)| TransferReply::new(&row.transfer, &assets)).collect();
+        let mut rows = desk.transfers(Rows::QueryTransfers(paged.filter), context.deadline).await?;
+        let next_cursor = paged.page(&mut rows, |row| row.transfer.timestamp);
+        let assets = desk.assets_for(rows.iter().map(|row| row.transfer.ledger), context.deadline).await;
+        let items = rows.iter().map(|row| TransferReply::of(row, &assets)).collect();
         json(StatusCode::OK, &Page::new(items, next_cursor))
     };
     Ok(desk.observe(Api::Rest, Call::QueryTransfers, work).await?)
+}
+
+/// List the open holds: pending transfers that wait
+///
+/// The next to expire comes first; those that never do come last.
+#[utoipa::path(get, path = "/v1/holds", tag = "Transfers", operation_id = "list_holds", params(HoldsQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<TransferReply>),
+        (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn holds(context: Context, Parameters(query): Parameters<HoldsQuery>) -> Answer {
+    let desk = &context.desk;
+    let work = holds_page(&context, AccountId(0), &query);
+    Ok(desk.observe(Api::Rest, Call::ListHolds, work).await?)
+}
+
+/// One page of open holds of an account; 0 = everyone's.
+pub(super) async fn holds_page(
+    context: &Context,
+    account_id: AccountId,
+    query: &HoldsQuery,
+) -> Result<Response, Failure> {
+    let desk = &context.desk;
+    let paged = query.paged(account_id)?;
+    let mut rows = desk.holds(paged.filter, context.deadline).await?;
+    let next_cursor = paged.page(&mut rows);
+    let assets = desk.assets_for(rows.iter().map(|transfer| transfer.ledger), context.deadline).await;
+    let items = rows.into_iter().map(|it| TransferReply::of(&TransferView::pending(it), &assets)).collect();
+    json(StatusCode::OK, &Page::new(items, next_cursor))
 }
 
 /// Post a pending transfer: move what it reserved

@@ -174,7 +174,7 @@ impl Connection<'_> {
             Outcome::Ignored => {
                 metrics.frames_dropped.fetch_add(1, Relaxed);
                 if words.ignored.may_speak() {
-                    tracing::warn!(%client, number, "a request of a TigerBeetle client is not its session's next one");
+                    tracing::debug!(%client, number, "a request of a TigerBeetle client is not its session's next one");
                 }
             }
             Outcome::Frame { .. } | Outcome::Silence => {}

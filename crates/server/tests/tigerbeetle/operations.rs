@@ -301,3 +301,75 @@ async fn accounts_with_bounds_refuse_with_a_status_that_such_clients_know() {
     assert!(body(Operation::CreateAccounts, &[Vec::new()]).len() == 128);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_past_the_end_of_time_find_nothing() {
+    let server = Server::start().await;
+    let (mut peer, _) = filled(&server).await;
+    let end = 1 << 63;
+    for (min, max, finds) in
+        [(0, end - 1, true), (0, end, false), (end, 0, false), (end, end + 1, false), (0, u64::MAX, false)]
+    {
+        let (timestamp_min, timestamp_max) = (Nanos(min), Nanos(max));
+        let query = QueryFilter { timestamp_min, timestamp_max, limit: 10, ..QueryFilter::default() };
+        let account = AccountFilter { timestamp_min, timestamp_max, ..both_sides(1, 10) };
+        let (query, account) =
+            (query_filter_to_bytes(&query).to_vec(), account_filter_to_bytes(&account).to_vec());
+        for (operation, filter) in [
+            (Operation::QueryAccounts, &query),
+            (Operation::QueryTransfers, &query),
+            (Operation::GetAccountTransfers, &account),
+            (Operation::GetAccountBalances, &account),
+        ] {
+            let found = peer.call(operation, std::slice::from_ref(filter)).await;
+            assert_eq!(!found[0].is_empty(), finds, "{operation:?} from {min} to {max}");
+        }
+        let request = peer.frame(Operation::GetChangeEvents, &change_filter(min, max, 10));
+        peer.exchange(request).await.unwrap();
+        assert_eq!(!peer.body().is_empty(), finds, "change events from {min} to {max}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_a_transfer_has_closed_exists_as_it_was_created() {
+    let server = Server::start().await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    let closing = TransferFlags::PENDING.union(TransferFlags::CLOSING_DEBIT);
+    assert_eq!(
+        statuses(&peer.create_transfers(&[Transfer { flags: closing, ..transfer(7, 0) }]).await),
+        [CREATED]
+    );
+    let closed = peer.lookup_accounts(&[1]).await[0];
+    assert!(closed.flags.contains(AccountFlags::CLOSED), "{closed:?}");
+    let (again, different) = (account(1), Account { flags: AccountFlags::CLOSED, ..account(1) });
+    assert_eq!(statuses(&peer.create_accounts(&[again, different]).await), [21, 15]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_break_of_an_imported_chain_the_times_are_those_of_the_request() {
+    let server = Server::start().await;
+    let mut peer = Peer::open(&server, 1).await;
+    peer.two_accounts().await;
+    let now = peer.create_transfers(&[transfer(7, 1)]).await[0].timestamp.0;
+    let imported = |id: u128, at: u64, amount, flags: TransferFlags| Transfer {
+        flags: TransferFlags::IMPORTED.union(flags),
+        timestamp: Nanos(at),
+        ..transfer(id, amount)
+    };
+    let linked = TransferFlags::LINKED;
+    let chain = [
+        imported(8, now + 1, 1, linked),
+        imported(0, now + 2, 1, linked),
+        imported(9, now + 3, 1, linked),
+        imported(10, now + 4, 1, TransferFlags::NONE),
+    ];
+    let done = peer.create_transfers(&chain).await;
+    assert_eq!(statuses(&done), [1, 5, 1, 1]);
+    assert_eq!(done[0].timestamp.0, now + 1, "before the break: its own");
+    let times: Vec<u64> = done.iter().map(|result| result.timestamp.0).collect();
+    assert_eq!([times[2], times[3]], [times[1] + 1, times[1] + 2], "after it: {times:?}");
+    server.stop().await;
+}

@@ -3,12 +3,13 @@
 //! A machine asks for the ids of a whole entry at once, and nearly all of them are absent. So the ids are
 //! sorted by key, and each run's filter, walked in that order, says of nearly all that they are not there.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bezant_types::{
     AccountFilter, FetchKey, Fetched, FetchedTransfer, HistoryPosition, Movement, MovementFilter,
-    MovementKind, MovementNumber, Nanos, QueryFilter, Refusal, Resolution, TransferId,
+    MovementKind, MovementNumber, Nanos, QueryFilter, Refusal, Resolution, TransferId, TransferView,
 };
 
 use super::build::sort;
@@ -69,6 +70,30 @@ impl HistoryReader {
             HistoryQuery::QueryTransfers(filter) => self.query_transfers(filter, end),
             HistoryQuery::Movements(filter) => self.movements(filter, end),
         }
+    }
+
+    /// The same for transfers, each with what had become of it before movement `end`.
+    pub fn read_transfers(
+        &self,
+        query: &HistoryQuery,
+        end: MovementNumber,
+    ) -> Result<Vec<TransferView>, HistoryError> {
+        let rows = self.read(query, end)?;
+        let pending = rows.iter().filter(|(_, row)| row.kind == MovementKind::Pending);
+        let lookups: Vec<Lookup> =
+            pending.map(|(_, row)| Lookup { kind: Kind::Resolution, value: row.transfer.id.0 }).collect();
+        let mut ends: BTreeMap<u128, Movement> = BTreeMap::new();
+        for lookups in lookups.chunks(LOOKUPS_MAX) {
+            let packed = pack(lookups);
+            let (view, mut found) = {
+                let state = self.shared.read();
+                (state.movements.view(), find_in_tail(&state.movements, lookups, &packed))
+            };
+            find_in_runs(&view, lookups, &packed, &mut found)?;
+            let before_end = found.into_iter().filter(|(_, number, _)| *number < end.0);
+            ends.extend(before_end.map(|(at, _, row)| (lookups[at].value, row)));
+        }
+        Ok(rows.iter().map(|(_, row)| TransferView::new(row, ends.get(&row.transfer.id.0))).collect())
     }
 
     fn fetch_some(&self, keys: &[FetchKey], fetched: &mut Fetched) -> Result<(), HistoryError> {

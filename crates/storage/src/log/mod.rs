@@ -490,15 +490,12 @@ impl Log {
     }
 
     fn write_staged(&mut self) -> Result<(), LogError> {
-        let begun = match self.flushing {
-            Some(begun) => begun,
-            None => {
-                self.group += 1;
-                let is_said = self.staging.close(self.group, self.durable_index);
-                self.saying = is_said.then_some(self.committed);
-                0
-            }
-        };
+        let begun = self.flushing.unwrap_or_else(|| {
+            self.group += 1;
+            let is_said = self.staging.close(self.group, self.durable_index);
+            self.saying = is_said.then_some(self.committed);
+            0
+        });
         for number in begun..self.staging.pieces.len() {
             self.flushing = Some(number);
             let piece = self.staging.pieces[number];

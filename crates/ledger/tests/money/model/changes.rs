@@ -1,7 +1,7 @@
 //! What is changed without creating an account or a transfer: bounds, names, assets, and the expiry of
 //! pending transfers.
 
-use bezant_ledger::{SetBounds, SetName};
+use bezant_ledger::{ChangeBounds, SetBounds, SetName};
 use bezant_types::{
     AccountChangeStatus, AccountFlags, Asset, AssetCode, AssetStatus, ISO_4217, LedgerNumber, MovementKind,
     Nanos, Transfer, TransferFlags,
@@ -19,6 +19,24 @@ impl Model {
             return AccountChangeStatus::BoundsInvalid.number();
         }
         view.bounds = event.bounds;
+        CREATED
+    }
+
+    pub(super) fn change_bounds(&mut self, event: &ChangeBounds) -> u32 {
+        let Some(view) = self.accounts.get_mut(&event.account_id) else {
+            return AccountChangeStatus::AccountNotFound.number();
+        };
+        let mut bounds = view.bounds;
+        if let Some(minimum) = event.minimum {
+            bounds.minimum = minimum;
+        }
+        if let Some(maximum) = event.maximum {
+            bounds.maximum = maximum;
+        }
+        if bounds.minimum > bounds.maximum {
+            return AccountChangeStatus::BoundsInvalid.number();
+        }
+        view.bounds = bounds;
         CREATED
     }
 
@@ -60,22 +78,32 @@ impl Model {
         if known.contains(&asset) {
             return AssetStatus::Exists.number();
         }
-        if known.iter().any(|other| other.ledger == ledger) {
+        let gives_way = self.rules > 0 && self.provisional().contains(&ledger);
+        if known.iter().any(|other| other.ledger == ledger) && !gives_way {
             return AssetStatus::LedgerTaken.number();
         }
-        if known.iter().any(|other| other.code == code) {
+        if known.iter().any(|other| other.code == code && other.ledger != ledger) {
             return AssetStatus::CodeTaken.number();
         }
         self.registered.push(asset);
         CREATED
     }
 
-    /// Built-in and registered ones, in order of their ledgers.
+    /// Ledgers of currencies for which nothing was registered and that no account has, in order.
+    pub(crate) fn provisional(&self) -> Vec<LedgerNumber> {
+        let is_used = |ledger| {
+            self.registered.iter().any(|asset| asset.ledger == ledger)
+                || self.accounts.values().any(|view| view.account.ledger == ledger)
+        };
+        ISO_4217.iter().map(|row| LedgerNumber(row.0)).filter(|ledger| !is_used(*ledger)).collect()
+    }
+
+    /// Built-in and registered ones, in order of their ledgers; the registered one where there are two.
     pub(crate) fn assets(&self) -> Vec<Asset> {
-        let built_in = ISO_4217.iter().map(|(number, code, scale)| Asset {
-            ledger: LedgerNumber(*number),
-            code: code.parse().unwrap(),
-            scale: *scale,
+        let is_registered =
+            |number: &u32| self.registered.iter().any(|asset| asset.ledger == LedgerNumber(*number));
+        let built_in = ISO_4217.iter().filter(|row| !is_registered(&row.0)).map(|(number, code, scale)| {
+            Asset { ledger: LedgerNumber(*number), code: code.parse().unwrap(), scale: *scale }
         });
         let mut all: Vec<Asset> = built_in.chain(self.registered.iter().copied()).collect();
         all.sort_by_key(|asset| asset.ledger);

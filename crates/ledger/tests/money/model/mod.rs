@@ -36,6 +36,8 @@ pub(crate) struct Model {
     pub(crate) pending: BTreeMap<TransferId, Transfer>,
     pub(crate) registered: Vec<Asset>,
     pub(crate) time: Nanos,
+    /// Of the entry that is being applied.
+    pub(crate) rules: u8,
 }
 
 /// Why an event was refused: the number of its status, and the timestamp of the first time of `exists`.
@@ -66,6 +68,7 @@ impl Model {
             Operation::CreateTransfers => self.create_all(first, &read(body, plain_transfer)),
             Operation::CreateTransfersExtended => self.create_all(first, &read(body, Creation::Transfer)),
             Operation::SetBounds => self.each(first, &read(body, |it| it), Self::set_bounds),
+            Operation::ChangeBounds => self.each(first, &read(body, |it| it), Self::change_bounds),
             Operation::SetName => self.each(first, &read(body, |it| it), Self::set_name),
             Operation::RegisterAssets => {
                 let events: Vec<Vec<u8>> = body.chunks(32).map(<[u8]>::to_vec).collect();
@@ -107,7 +110,7 @@ impl Model {
                 let outcome = if event.is_linked() && at + 1 == events.len() {
                     Err(event.chain_open())
                 } else if broken.is_some() {
-                    Err(event.linked_failed(own))
+                    Err(event.linked_failed(if self.rules == 0 { own } else { place }))
                 } else {
                     let last = Nanos(first + events.len() as u64 - 1);
                     event.check_batch(&events[0], last).and_then(|()| event.create(self, own))

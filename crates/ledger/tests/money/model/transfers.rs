@@ -63,7 +63,7 @@ impl Model {
         }
         refuse_if(payer.flags.contains(AccountFlags::CLOSED), Status::DebitAccountAlreadyClosed)?;
         refuse_if(payee.flags.contains(AccountFlags::CLOSED), Status::CreditAccountAlreadyClosed)?;
-        let amount = balanced(transfer, payer, payee);
+        let amount = balanced(transfer, debit, credit, self.rules);
         let record = Transfer { amount, timestamp, ..*transfer };
         check_overflow(&record, payer, payee)?;
         let spent = payer.debits_pending + payer.debits_posted + amount;
@@ -278,16 +278,23 @@ fn fill(transfer: &Transfer, pending: &Transfer) -> Transfer {
     filled
 }
 
-/// The amount that moves: balancing transfers move no more than there is.
-fn balanced(transfer: &Transfer, payer: &Account, payee: &Account) -> u128 {
+/// The amount that moves: balancing transfers move no more than there is, and by later rules than the first no more
+/// than what leaves the account inside its bounds.
+fn balanced(transfer: &Transfer, debit: &AccountView, credit: &AccountView, rules: u8) -> u128 {
+    let (payer, payee) = (&debit.account, &credit.account);
     let mut amount = transfer.amount;
     if transfer.flags.contains(TransferFlags::BALANCING_DEBIT) {
         let spent = payer.debits_pending + payer.debits_posted;
-        amount = amount.min(payer.credits_posted.saturating_sub(spent));
+        let kept = u128::try_from(debit.bounds.minimum).ok().filter(|_| rules > 0).unwrap_or(0);
+        let most = payer.credits_posted.checked_sub(spent).and_then(|balance| balance.checked_sub(kept));
+        amount = amount.min(most.unwrap_or(0));
     }
     if transfer.flags.contains(TransferFlags::BALANCING_CREDIT) {
         let received = payee.credits_pending + payee.credits_posted;
-        amount = amount.min(payee.debits_posted.saturating_sub(received));
+        let owed =
+            if rules > 0 && credit.bounds.maximum < 0 { credit.bounds.maximum.unsigned_abs() } else { 0 };
+        let most = payee.debits_posted.checked_sub(received).and_then(|balance| balance.checked_sub(owed));
+        amount = amount.min(most.unwrap_or(0));
     }
     amount
 }

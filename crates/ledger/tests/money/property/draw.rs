@@ -1,7 +1,9 @@
 //! How random requests are drawn: mostly sensible, wrong in one place now and then, and often the same
 //! again or the same with one field changed.
 
-use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes};
+use bezant_ledger::{
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+};
 use bezant_rsm::Command;
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, Bounds, Head, LedgerNumber, MovementKind, Nanos, Transfer,
@@ -28,6 +30,7 @@ pub(super) enum Request {
         is_imported: bool,
     },
     Bounds(Vec<(u128, Bounds)>),
+    OneBound(Vec<(u128, Option<i128>, Option<i128>)>),
     Names(Vec<(u128, &'static str)>),
     Assets(Vec<(u32, &'static str, u8)>),
 }
@@ -88,6 +91,12 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             |(events, is_extended, is_imported)| Request::Transfers { events, is_extended, is_imported }
         ),
         1 => prop::collection::vec((ids(), bounds()), 1..4).prop_map(Request::Bounds),
+        1 => prop::collection::vec((ids(), bounds(), any::<[bool; 2]>()), 1..4).prop_map(|changes| {
+            let change = |(id, bounds, [has_minimum, has_maximum]): (u128, Bounds, [bool; 2])| {
+                (id, has_minimum.then_some(bounds.minimum), has_maximum.then_some(bounds.maximum))
+            };
+            Request::OneBound(changes.into_iter().map(change).collect())
+        }),
         1 => prop::collection::vec((ids(), name()), 1..4).prop_map(Request::Names),
         1 => prop::collection::vec((select(&LEDGERS[..]), select(&CODES[..]), 0..40_u8), 1..4)
             .prop_map(Request::Assets),
@@ -312,6 +321,15 @@ impl Request {
                 let change = |(id, bounds): &_| SetBounds { account_id: AccountId(*id), bounds: *bounds };
                 let events: Vec<SetBounds> = changes.iter().map(change).collect();
                 (Operation::SetBounds, SetBounds::write_all(&events))
+            }
+            Self::OneBound(changes) => {
+                let change = |(id, minimum, maximum): &_| ChangeBounds {
+                    account_id: AccountId(*id),
+                    minimum: *minimum,
+                    maximum: *maximum,
+                };
+                let events: Vec<ChangeBounds> = changes.iter().map(change).collect();
+                (Operation::ChangeBounds, ChangeBounds::write_all(&events))
             }
             Self::Names(changes) => {
                 let change = |(id, name): &(u128, &str)| SetName {

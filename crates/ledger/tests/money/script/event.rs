@@ -4,7 +4,9 @@ use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use bezant_ledger::{Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes};
+use bezant_ledger::{
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+};
 use bezant_types::{
     Account, AccountFlags, AccountId, Bounds, Head, LedgerNumber, Nanos, Transfer, TransferFlags, TransferId,
 };
@@ -45,7 +47,7 @@ impl Arguments {
         for argument in &command.args {
             if let Argument::KeyValue(key, value) = argument {
                 rest.push((key.clone(), value.clone()));
-            } else if !matches!(command.name.as_str(), "time" | "lookup") {
+            } else if !matches!(command.name.as_str(), "time" | "lookup" | "rules") {
                 return Err(format!("not key=value: {argument}").into());
             }
         }
@@ -172,6 +174,17 @@ pub(super) fn bounds(arguments: &mut Arguments) -> Parsed<Line> {
     let account_id = AccountId(arguments.number("id", 0)?);
     let bytes = SetBounds::write_all(&[SetBounds { account_id, bounds: take_bounds(arguments)? }]);
     Ok(Line { operation: Operation::SetBounds, label: format!("bounds {account_id}"), bytes })
+}
+
+pub(super) fn bound(arguments: &mut Arguments) -> Parsed<Line> {
+    let account_id = AccountId(arguments.number("id", 0)?);
+    let mut side = |key| -> Parsed<Option<i128>> {
+        let is_named = arguments.rest.iter().any(|(name, _)| name == key);
+        Ok(Some(arguments.number(key, 0)?).filter(|_| is_named))
+    };
+    let (minimum, maximum) = (side("minimum")?, side("maximum")?);
+    let bytes = ChangeBounds::write_all(&[ChangeBounds { account_id, minimum, maximum }]);
+    Ok(Line { operation: Operation::ChangeBounds, label: format!("bound {account_id}"), bytes })
 }
 
 pub(super) fn name(arguments: &mut Arguments) -> Parsed<Line> {

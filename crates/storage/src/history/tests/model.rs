@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bezant_types::{
     AccountFilter, AccountFilterFlags, AccountId, Balances, CreateTransferStatus, FetchKey, Fetched,
-    FetchedTransfer, Head, HistoryPosition, LedgerNumber, Movement, MovementFilter, MovementKind,
-    MovementNumber, Nanos, QueryFilter, Refusal, Resolution, RowBatch, Transfer, TransferId,
+    FetchedTransfer, Head, HistoryPosition, Hold, HoldState, LedgerNumber, Movement, MovementFilter,
+    MovementKind, MovementNumber, Nanos, QueryFilter, Refusal, Resolution, RowBatch, Transfer, TransferId,
+    TransferView,
 };
 
 use crate::history::{History, HistoryError, HistoryOptions, TableLayout};
@@ -250,6 +251,36 @@ impl Model {
         }
     }
 
+    /// The same with what had become of each before the end.
+    fn views(&self, query: &HistoryQuery, end: MovementNumber) -> Vec<TransferView> {
+        let end_of = |id| {
+            self.numbered(end).map(|(_, row)| row).find(|row| match row.kind {
+                MovementKind::Posted | MovementKind::Voided => row.transfer.pending_id == id,
+                MovementKind::Expired => row.transfer.id == id,
+                MovementKind::SinglePhase | MovementKind::Pending => false,
+            })
+        };
+        let hold = |row: &Movement| match end_of(row.transfer.id) {
+            None => Hold::PENDING,
+            Some(end) => Hold {
+                state: match end.kind {
+                    MovementKind::Posted => HoldState::Posted,
+                    MovementKind::Voided => HoldState::Voided,
+                    _ => HoldState::Expired,
+                },
+                captured: if end.kind == MovementKind::Posted { end.transfer.amount } else { 0 },
+                resolved_by: if end.kind == MovementKind::Expired { TransferId(0) } else { end.transfer.id },
+                resolved_at: end.timestamp,
+            },
+        };
+        let rows = self.read(query, end).into_iter().map(|(_, row)| row);
+        let view = |row: Movement| TransferView {
+            transfer: row.transfer,
+            hold: (row.kind == MovementKind::Pending).then(|| hold(&row)),
+        };
+        rows.map(view).collect()
+    }
+
     fn select(
         &self,
         end: Option<MovementNumber>,
@@ -282,6 +313,8 @@ impl Model {
             let end = self.end(&mut random);
             let answer = reader.read(&query, end).unwrap();
             assert_eq!(answer, self.read(&query, end), "question {question}: {query:?} before {end}");
+            let views = reader.read_transfers(&query, end).unwrap();
+            assert_eq!(views, self.views(&query, end), "question {question}: {query:?} before {end}");
             let keys: Vec<_> = (0..random.below(40)).map(|_| self.key(&mut random)).collect();
             assert_eq!(reader.fetch(&keys).unwrap(), self.fetch(&keys), "question {question}");
         }

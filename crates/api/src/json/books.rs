@@ -1,0 +1,131 @@
+//! The books in JSON: sums over all accounts, a row a ledger.
+
+use bezant_ledger::{Books, LedgerTotals};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::number::Text64;
+use crate::assets::AssetBook;
+
+/// The whole ledger in a few numbers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BooksReply {
+    /// Cluster time of the last entry that was applied.
+    pub time: Text64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Rows of the history: transfers and expiries.
+    pub movements: u64,
+    /// Ids that refused transfers used up.
+    pub refusals: u64,
+    /// Pending transfers without post, void or expiry.
+    pub pending: u64,
+    /// True when debits equal credits in every ledger: always.
+    pub balanced: bool,
+    /// One row a ledger.
+    pub ledgers: Vec<LedgerReply>,
+}
+
+/// Sums over the accounts of one ledger.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LedgerReply {
+    /// Which.
+    pub ledger: u32,
+    /// The asset's code; null = the ledger has none.
+    #[schema(required = true)]
+    pub asset: Option<String>,
+    /// How many accounts.
+    pub accounts: u64,
+    /// Sums, in minor units.
+    pub balances: TotalsReply,
+}
+
+/// Sums over the accounts of a ledger: each may be more than one account can hold.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TotalsReply {
+    /// Reserved debits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub debits_pending: String,
+    /// Posted debits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub debits_posted: String,
+    /// Reserved credits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub credits_pending: String,
+    /// Posted credits.
+    #[schema(pattern = "^[0-9]{1,58}$")]
+    pub credits_posted: String,
+    /// Posted credits minus posted debits, `0.00 EUR`; left out where the ledger has no asset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
+}
+
+impl BooksReply {
+    /// The books as JSON.
+    pub fn new(books: &Books, assets: &AssetBook) -> Self {
+        let row = |totals: &LedgerTotals| {
+            let balances = TotalsReply {
+                debits_pending: totals.debits_pending.to_string(),
+                debits_posted: totals.debits_posted.to_string(),
+                credits_pending: totals.credits_pending.to_string(),
+                credits_posted: totals.credits_posted.to_string(),
+                display: difference(totals, assets),
+            };
+            LedgerReply {
+                ledger: totals.ledger.0,
+                asset: assets.of(totals.ledger).map(|asset| asset.code.to_string()),
+                accounts: totals.accounts,
+                balances,
+            }
+        };
+        Self {
+            time: Text64(books.time.0),
+            accounts: books.accounts,
+            movements: books.history.movements,
+            refusals: books.history.refusals,
+            pending: books.pending,
+            balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
+            ledgers: books.ledgers.iter().map(row).collect(),
+        }
+    }
+}
+
+/// Posted credits minus posted debits of a ledger that has an asset: 0 in books that balance, whatever their size.
+fn difference(totals: &LedgerTotals, assets: &AssetBook) -> Option<String> {
+    let (credits, debits) = (totals.credits_posted, totals.debits_posted);
+    if credits == debits {
+        return assets.display_difference(totals.ledger, 0, 0);
+    }
+    assets.display_difference(totals.ledger, credits.to_u128()?, debits.to_u128()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_types::{LedgerNumber, Total};
+
+    use super::*;
+
+    #[test]
+    fn books_hold_sums_of_more_than_128_bits() {
+        let sum = Total::from(u128::MAX).plus(u128::MAX);
+        let totals = LedgerTotals {
+            ledger: LedgerNumber(978),
+            accounts: 4,
+            debits_posted: sum,
+            credits_posted: sum,
+            ..LedgerTotals::default()
+        };
+        let json = |totals| {
+            let books = Books { ledgers: vec![totals], ..Books::default() };
+            serde_json::to_value(BooksReply::new(&books, &AssetBook::default())).unwrap()
+        };
+        let balances = json(totals)["ledgers"][0]["balances"].clone();
+        assert_eq!(balances["debits_posted"], "680564733841876926926749214863536422910");
+        assert_eq!((&balances["debits_pending"], &balances["display"]), (&"0".into(), &"0.00 EUR".into()));
+        assert_eq!(json(totals)["balanced"], true);
+        let wrapped = LedgerTotals { credits_posted: Total::from(sum.low), ..totals };
+        assert_eq!(json(wrapped)["balanced"], false, "equal modulo 2^128 alone");
+        let message = crate::v1::LedgerTotals::from(totals);
+        assert!(message.carries.is_some(), "gRPC carries what 128 bits do not hold");
+    }
+}

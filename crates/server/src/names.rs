@@ -1,0 +1,149 @@
+//! Names at the edge: in which form a new account gets its name, and how an account is found by one.
+//!
+//! A new name is in the form of [`bezant_api::name`]; one that has none goes on as bytes that the ledger refuses, so that
+//! the event answers `name_invalid` in its turn, whichever way it came. Names that are older than this rule are found as
+//! they are: by their exact bytes first, then in the form in which they would be made today.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+
+use bezant_api::{Failure, name};
+use bezant_ledger::{
+    EXTENDED_ACCOUNT_SIZE, LedgerQuery, Operation, SET_NAME_SIZE, name_from_bytes, name_to_bytes,
+};
+use bezant_types::{AccountView, limits::NAME_SIZE_MAX};
+use bytes::{Bytes, BytesMut};
+
+use crate::desk::{Deadline, Desk};
+
+/// A name in a record.
+type NameBytes = [u8; NAME_SIZE_MAX];
+
+/// No name, whatever the version of Unicode.
+const REFUSED: NameBytes = {
+    let mut name = [0; NAME_SIZE_MAX];
+    name[0] = 1;
+    name
+};
+
+impl Desk {
+    /// Puts the names of new accounts in their form.
+    pub(crate) async fn settle_names(
+        &self,
+        names: Vec<&mut NameBytes>,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let mut changed: Vec<(&mut NameBytes, NameBytes)> = Vec::new();
+        for name in names {
+            let normal = normal_bytes(name);
+            if normal != *name {
+                changed.push((name, normal));
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        // A name that is older than the rule stays what it is: the request that made it may come again.
+        let texts = changed.iter().filter_map(|(name, _)| name_from_bytes(name).map(str::to_owned)).collect();
+        let known = self.find_accounts(LedgerQuery::AccountsByName(texts), deadline).await?;
+        let known: BTreeSet<NameBytes> = known.iter().filter_map(|view| name_to_bytes(&view.name)).collect();
+        for (name, normal) in changed {
+            if !known.contains(name) {
+                *name = normal;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records of the fast path with their names in their form.
+    pub(crate) async fn settle_records(
+        &self,
+        operation: Operation,
+        records: Bytes,
+        deadline: Deadline,
+    ) -> Result<Bytes, Failure> {
+        let (size, at) = match operation {
+            Operation::CreateAccountsExtended => (EXTENDED_ACCOUNT_SIZE, ACCOUNT_NAME_AT),
+            Operation::SetName => (SET_NAME_SIZE, SET_NAME_AT),
+            _ => return Ok(records),
+        };
+        let is_settled = |record: &[u8]| {
+            record
+                .get(at..at + NAME_SIZE_MAX)
+                .and_then(<[u8]>::first_chunk)
+                .is_none_or(|name| normal_bytes(name) == *name)
+        };
+        if records.chunks_exact(size).all(is_settled) {
+            return Ok(records);
+        }
+        let mut records = BytesMut::from(records);
+        let names = records.chunks_exact_mut(size);
+        let names =
+            names.filter_map(|record| record.get_mut(at..at + NAME_SIZE_MAX)?.first_chunk_mut()).collect();
+        self.settle_names(names, deadline).await?;
+        Ok(records.freeze())
+    }
+
+    /// The accounts of some names, each beside the name that was asked for; unknown ones are left out.
+    pub(crate) async fn find_named(
+        &self,
+        names: Vec<String>,
+        deadline: Deadline,
+    ) -> Result<Vec<(String, AccountView)>, Failure> {
+        let normal = |name: &str| name::normalized(name).map(Cow::into_owned).filter(|normal| normal != name);
+        let mut asked: BTreeSet<String> = names.iter().cloned().collect();
+        asked.extend(names.iter().filter_map(|name| normal(name)));
+        let views =
+            self.find_accounts(LedgerQuery::AccountsByName(asked.into_iter().collect()), deadline).await?;
+        let views: HashMap<String, AccountView> =
+            views.into_iter().map(|view| (view.name.clone(), view)).collect();
+        let find = |name: &String| views.get(name).or_else(|| views.get(&normal(name)?)).cloned();
+        Ok(names.into_iter().filter_map(|name| find(&name).map(|view| (name, view))).collect())
+    }
+}
+
+/// Where the name begins in an extended account: after the record and the bounds.
+const ACCOUNT_NAME_AT: usize = 160;
+/// Where it begins in a change of name: after the id.
+const SET_NAME_AT: usize = 16;
+
+/// The form of a name; no name stays none, and what the ledger refuses anyway stays what it is.
+fn normal_bytes(name: &NameBytes) -> NameBytes {
+    match name_from_bytes(name) {
+        None | Some("") => *name,
+        Some(text) => name::normalized(text).and_then(|normal| name_to_bytes(&normal)).unwrap_or(REFUSED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bezant_ledger::{Event as _, ExtendedAccount, SetName};
+    use bezant_types::{Account, AccountId, Bounds};
+
+    use super::*;
+
+    #[test]
+    fn the_marker_is_refused_by_the_ledger_itself() {
+        assert_eq!(name_from_bytes(&REFUSED), None);
+    }
+
+    #[test]
+    fn the_names_lie_where_the_records_have_them() {
+        let name = name_to_bytes("alice").unwrap();
+        let extended = ExtendedAccount { account: Account::default(), bounds: Bounds::NONE, name };
+        assert_eq!(ExtendedAccount::write_all(&[extended])[ACCOUNT_NAME_AT..][..NAME_SIZE_MAX], name);
+        let change = SetName { account_id: AccountId(7), name };
+        assert_eq!(SetName::write_all(&[change])[SET_NAME_AT..], name);
+    }
+
+    #[test]
+    fn names_take_their_form_or_are_refused() {
+        let bytes = |text: &str| name_to_bytes(text).unwrap();
+        assert_eq!(normal_bytes(&bytes("Jose\u{301}")), bytes("Jos\u{e9}"));
+        assert_eq!(normal_bytes(&bytes("car\u{200b}ol")), REFUSED);
+        assert_eq!(normal_bytes(&bytes("..")), REFUSED);
+        for same in ["", "users:alice:main", "tab\t"] {
+            assert_eq!(normal_bytes(&bytes(same)), bytes(same), "{same:?}");
+        }
+    }
+}
