@@ -206,12 +206,7 @@ fn receiving(sent: &Transfer, credit: &AccountView, assets: &AssetBook) -> Strin
     text
 }
 
-fn out_of_bounds(
-    sent: &Transfer,
-    debit: &AccountView,
-    credit: &AccountView,
-    assets: &AssetBook,
-) -> String {
+fn out_of_bounds(sent: &Transfer, debit: &AccountView, credit: &AccountView, assets: &AssetBook) -> String {
     let is_too_much = |limit: Option<u128>| limit.is_some_and(|limit| limit < sent.amount);
     if is_too_much(debit.available()) {
         spending(sent, debit, assets)

@@ -1,7 +1,7 @@
 //! `bezant transfer` and `bezant pay`: create, show, list, post, void.
 
 use bezant_client::{
-    AccountId, AccountView, Head, HoldFilter, HoldState, LedgerNumber, NewTransfer, QueryFilter,
+    AccountId, AccountView, Head, HoldFilter, HoldState, LedgerNumber, NewTransfer, QueryFilter, Transfer,
     TransferFlags, TransferId, TransferView,
 };
 use clap::{Args, Subcommand};

@@ -324,7 +324,7 @@ mod tests {
         assert!(transfer(&v1::Transfer { code: 65_536, ..Default::default() }).is_err());
         assert!(change_event(&v1::ChangeEvent::default()).is_err(), "an event without a transfer");
         assert!(head_of(&[1; 31], "head").is_err());
-        let reply = v1::MovementsReply { positions: vec![1], rows: Bytes::new() };
+        let reply = v1::MovementsReply { positions: vec![1], ..v1::MovementsReply::default() };
         assert!(movements(&reply).is_err(), "a position without a row");
     }
 }

@@ -50,7 +50,7 @@ impl Client {
             };
             let answer = self.submit_raw(operation, body).await?;
             let settled = self.settle_accounts(&events, is_extended, &answer).await;
-            let results = settled.map_err(|error| unknown(error, &answer, || account_ids(&events)))?;
+            let results = settled.map_err(|error| unknown(&error, &answer, || account_ids(&events)))?;
             let mut batch_outcomes = outcomes(&results, CreateAccountStatus::from_number)?;
             for outcome in batch_outcomes.iter_mut().filter(|_| answer.attempts > 1) {
                 if outcome.status == CreateAccountStatus::Exists {
@@ -82,7 +82,7 @@ impl Client {
             };
             let answer = self.submit_raw(operation, body).await?;
             let settled = self.settle_transfers(&events, &answer).await;
-            let results = settled.map_err(|error| unknown(error, &answer, || transfer_ids(&events)))?;
+            let results = settled.map_err(|error| unknown(&error, &answer, || transfer_ids(&events)))?;
             let mut batch_outcomes = outcomes(&results, CreateTransferStatus::from_number)?;
             for outcome in batch_outcomes.iter_mut().filter(|_| answer.attempts > 1) {
                 if outcome.status == CreateTransferStatus::Exists {
@@ -242,7 +242,7 @@ fn explained<Status>(
 }
 
 /// A write that was answered, and whose answer cannot be read: its outcome is not known.
-fn unknown(error: ClientError, answer: &Submitted, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
+fn unknown(error: &ClientError, answer: &Submitted, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
     ClientError::OutcomeUnknown { ids: ids(), attempts: answer.attempts, reason: error.to_string() }
 }
 

@@ -386,11 +386,10 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let preparer = log.preparer();
     let supplier = Supplier::new(Arc::clone(&disk), store.clone(), history.reader());
 
-    let for_terms = Arc::clone(&disk);
     let log = LogThread {
         log,
         votes,
-        disk,
+        disk: Arc::clone(&disk),
         shared: Arc::clone(&shared),
         node: to_node.clone(),
         prepare,
@@ -407,7 +406,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     };
     let checkpoint = CheckpointThread {
         store,
-        disk: for_terms,
+        disk,
         terms: None,
         shared: Arc::clone(&shared),
         node: to_node.clone(),

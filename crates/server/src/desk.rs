@@ -478,9 +478,8 @@ fn account_rows_max(query: &LedgerQuery) -> usize {
         LedgerQuery::Accounts(ids) => ids.len(),
         LedgerQuery::AccountsByName(names) => names.len(),
         LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
-        LedgerQuery::ScanAccounts(_) => limits::RESULTS_MAX,
         LedgerQuery::Holds(filter) => filter.limit_capped(),
-        LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
+        LedgerQuery::ScanAccounts(_) | LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
         LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::Session(_) => 0,
     }
 }

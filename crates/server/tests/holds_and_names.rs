@@ -19,8 +19,11 @@ async fn hold(server: &Server, id: u32, amount: u32, timeout_seconds: u32) {
     assert_eq!(answer.status, 201, "{}", answer.body);
 }
 
+/// The id of a transfer, its state, what was captured and what resolved it.
+type Fate<'page> = (&'page str, Option<&'page str>, Option<&'page str>, Option<&'page str>);
+
 /// The pieces of a list of transfers that say what became of them.
-fn fates(page: &Value) -> Vec<(&str, Option<&str>, Option<&str>, Option<&str>)> {
+fn fates(page: &Value) -> Vec<Fate<'_>> {
     let items = page["items"].as_array().unwrap().iter();
     items
         .map(|item| {
@@ -83,8 +86,9 @@ async fn a_hold_says_what_became_of_it() {
     let found = client.lookup_transfers(v1::LookupTransfersRequest { ids }).await.unwrap().into_inner();
     let holds: Vec<_> = found.transfers.iter().map(|transfer| transfer.hold.unwrap()).collect();
     let states: Vec<_> = holds.iter().map(v1::Hold::state).collect();
-    use v1::HoldState::{Expired, Pending, Posted, Voided};
-    assert_eq!(states, [Posted, Voided, Pending, Expired]);
+    let expected =
+        [v1::HoldState::Posted, v1::HoldState::Voided, v1::HoldState::Pending, v1::HoldState::Expired];
+    assert_eq!(states, expected);
     assert_eq!((holds[0].captured_amount, holds[0].resolved_by), (Some(40.into()), Some(30.into())));
     assert_eq!((holds[2].resolved_at, holds[3].resolved_by), (0, None));
     server.stop().await;

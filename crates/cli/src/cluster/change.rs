@@ -221,7 +221,7 @@ impl<'global> Work<'global> {
             match self.look_once().await {
                 // Between two leaders, or while a node starts, nobody may answer for a moment.
                 Err(_) if begun.elapsed() < PATIENCE && Instant::now() < self.until => {
-                    tokio::time::sleep(LOOK_INTERVAL).await
+                    tokio::time::sleep(LOOK_INTERVAL).await;
                 }
                 found => return found,
             }

@@ -53,7 +53,7 @@ struct NotAsked {
 }
 
 /// The members that are none of those who answered, as the one that knows most of them sees them.
-fn not_asked<'row>(answers: impl Iterator<Item = &'row ClusterJson> + Clone) -> Vec<NotAsked> {
+fn not_asked<'row>(answers: &(impl Iterator<Item = &'row ClusterJson> + Clone)) -> Vec<NotAsked> {
     let rank = |it: &&ClusterJson| (it.removed.is_none(), it.members_index, it.role == "leader");
     let Some(best) = answers.clone().max_by_key(rank).filter(|best| best.removed.is_none()) else {
         return Vec::new();
@@ -109,7 +109,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         }
         rows.push(Row { server, error, status: status.map(ClusterJson::from) });
     }
-    let others = not_asked(rows.iter().filter_map(|row| row.status.as_ref()));
+    let others = not_asked(&rows.iter().filter_map(|row| row.status.as_ref()));
     if global.output == Format::Json {
         rows.iter().try_for_each(output::json)?;
         others.iter().try_for_each(output::json)?;
@@ -255,7 +255,7 @@ mod tests {
             ClusterJson::from(ClusterReply { node, members_index, nodes, ..ClusterReply::default() })
         };
         let of = |answers: &[ClusterJson]| {
-            not_asked(answers.iter())
+            not_asked(&answers.iter())
                 .into_iter()
                 .map(|it| (it.node, it.address, it.connected))
                 .collect::<Vec<_>>()

@@ -37,7 +37,7 @@ pub(super) async fn create_accounts(
     let drafts = each("accounts", request.accounts, |input| account_draft(&input))?;
     let ids: Vec<_> = drafts.iter().map(|draft| draft.event.account.id.0).collect();
     let outcomes = desk.create_accounts(drafts, None, deadline).await;
-    Ok(outcomes_reply(outcomes.map_err(|failure| failure.of_events(ids))?))
+    Ok(outcomes_reply(&outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn create_transfers(
@@ -48,7 +48,7 @@ pub(super) async fn create_transfers(
     let drafts = each("transfers", request.transfers, transfer_draft)?;
     let ids: Vec<_> = drafts.iter().map(|draft| draft.event.transfer.id.0).collect();
     let outcomes = desk.create_transfers(drafts, None, deadline).await;
-    Ok(outcomes_reply(outcomes.map_err(|failure| failure.of_events(ids))?))
+    Ok(outcomes_reply(&outcomes.map_err(|failure| failure.of_events(ids))?))
 }
 
 pub(super) async fn set_account_bounds(
@@ -137,10 +137,10 @@ fn each<Input, Event>(
 
 /// What became of the events, typed.
 fn events_reply(operation: Operation, committed: &Committed) -> Result<v1::EventsReply, Failure> {
-    Outcomes::of(operation, committed).map(outcomes_reply)
+    Outcomes::of(operation, committed).map(|outcomes| outcomes_reply(&outcomes))
 }
 
-fn outcomes_reply(outcomes: Outcomes) -> v1::EventsReply {
+fn outcomes_reply(outcomes: &Outcomes) -> v1::EventsReply {
     let results = outcomes.results.iter().enumerate().map(|(at, result)| v1::EventResult {
         status: result.status,
         name: status_name(outcomes.operation, result.status).to_owned(),

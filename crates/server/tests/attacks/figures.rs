@@ -93,7 +93,6 @@ fn quantile(sorted: &[Duration], per_mille: usize) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes two minutes, 10,000 open files and a machine with nothing else to do"]
-#[expect(clippy::print_stdout, reason = "it is what the test is for")]
 async fn figures() {
     let server = crate::server(Limits::default()).await;
     let mut history = Payer::connect(server.address, 0).await;

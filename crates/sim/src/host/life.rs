@@ -128,14 +128,13 @@ impl Life {
                 store_conflict(&self.disk, &conflict).map_err(|error| text(&error))?;
             }
             Output::Stopped(conflict) => return Err(Trouble::Diverged(conflict.to_string())),
-            Output::PeerStopped { .. } => {}
             Output::CaughtUp => {
                 self.admit().map_err(|error| text(&error))?;
                 wishes.push(Wish::Later(Input::Admit));
             }
             Output::Unreadable { from, reason, .. } => wishes.push(Wish::Doubt { from, reason }),
             // One of them is wrong: it hears of a majority, or that there is none.
-            Output::Differs { .. } => {}
+            Output::Differs { .. } | Output::PeerStopped { .. } => {}
             Output::Diverged { reason, .. } => return Err(Trouble::Diverged(reason)),
         }
         Ok(())

@@ -72,6 +72,7 @@ pub(crate) struct Known {
 }
 
 /// A machine.
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing, and none excludes another")]
 pub(crate) struct Host {
     pub(crate) id: NodeId,
     pub(crate) disk: MemoryDisk,
