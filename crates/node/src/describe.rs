@@ -84,6 +84,8 @@ fn part_text(part: &ChunkPart) -> String {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::change::change_command;
     use crate::message::{Chunk, ChunkHead};

@@ -1,5 +1,6 @@
 //! The world: one line of events, in the order of simulated time, and everything that they happen to.
 
+mod clients;
 mod operate;
 mod rewind;
 mod strike;
@@ -8,22 +9,20 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bezant_consensus::{Members, Role};
-use bezant_ledger::LedgerAnswer;
-use bezant_node::{Consistency, Input, Output, PeerMessage, Ticket};
+use bezant_node::{Input, Output, PeerMessage, Ticket};
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
 use crate::bug::{Bug, FlawedLedger};
 use crate::check;
-use crate::client::{Call, Client, Wanted};
+use crate::client::{Call, Client};
 use crate::faults::{Fault, KIND_NAMES, Plan, REWIND_NAMES, clock_drifts, kind};
 use crate::host::{Host, Stop, Wish, state_bytes};
 use crate::net::Net;
 use crate::operator::Operator;
 use crate::random::Random;
-use crate::record::{Acknowledged, Record, Seen, Shown};
+use crate::record::Record;
 use crate::trace::{MarkKind, MessageNumber, Recorder, Trace, TraceWindow};
-use crate::workload::query;
 use crate::{SimOptions, SimReport};
 
 const MILLI: u64 = 1_000_000;
@@ -496,115 +495,5 @@ impl World {
         };
         let at = self.time + self.random.between(20_000, MILLI);
         self.at(at, Event::Told { ticket, output });
-    }
-
-    /// A client asks for the first time, or asks another node after it waited in vain.
-    fn wake(&mut self, client: usize) {
-        let time = self.time;
-        if self.has_rewinds {
-            self.clients[client].forget_lost(time);
-        }
-        if self.clients[client].call.is_none() {
-            if !self.is_asking {
-                return;
-            }
-            let wanted = self.clients[client].wish(time);
-            self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
-        }
-        self.try_call(client);
-        self.wake_at(time + PATIENCE, client);
-    }
-
-    fn try_call(&mut self, client: usize) {
-        let Some(call) = &mut self.clients[client].call else { return };
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        call.ticket = ticket;
-        // As the real client does, it turns to another node than the one that did not answer.
-        let nodes: Vec<NodeId> =
-            self.nodes.iter().copied().filter(|node| Some(*node) != call.asked).collect();
-        let node = self.random.pick(&nodes).copied().unwrap_or(NodeId(1));
-        call.asked = Some(node);
-        let call = call.clone();
-        self.tickets.insert(ticket, (client, call));
-        let at = self.time + self.random.between(20_000, MILLI);
-        self.at(at, Event::Ask { node, ticket });
-    }
-
-    fn ask(&mut self, node: NodeId, ticket: Ticket) -> Result<(), String> {
-        let Some((client, call)) = self.tickets.get(&ticket) else { return Ok(()) };
-        if self.hosts.get(&node).is_none_or(|host| !host.is_up()) {
-            // Nobody takes the connection: the client hears that at once.
-            let client = *client;
-            if self.clients[client].call.as_ref().is_some_and(|now| now.ticket == ticket) {
-                let at = self.time + self.random.between(MILLI, 10 * MILLI);
-                self.wake_at(at, client);
-            }
-            return Ok(());
-        }
-        let input = match &call.wanted {
-            Wanted::Write(command) => Input::Request { ticket, command: command.clone() },
-            Wanted::Read(consistency) => Input::Query { ticket, query: query(), consistency: *consistency },
-            Wanted::ReadHistory(consistency, ids) => {
-                let (consistency, ids) = (*consistency, ids.clone());
-                self.host(node).ask_history(ticket, ids);
-                Input::Barrier { ticket, consistency }
-            }
-        };
-        self.give(node, None, input)
-    }
-
-    /// A client hears something; late answers to earlier tries count as well.
-    fn told(&mut self, ticket: Ticket, output: Output<FlawedLedger>) {
-        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
-        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
-        let (since, at) = (call.since, self.time);
-        match (call.wanted, output) {
-            (Wanted::Write(command), Output::Answer { index, time, results, .. }) => {
-                if is_current {
-                    self.clients[client].handle_results(&command, &results, at);
-                }
-                self.record.acknowledged.push(Acknowledged { since, at, command, index, time, results });
-                self.end_call(client, index, is_current);
-            }
-            (Wanted::Read(consistency), Output::QueryAnswer { index, answer, .. }) => {
-                let LedgerAnswer::Accounts(accounts) = answer else {
-                    self.broken = Some("a question about accounts had another answer".to_owned());
-                    return;
-                };
-                self.clients[client].workload.see(&accounts);
-                self.record.seen.push(Seen { since, at, consistency, index, accounts });
-                let counts = consistency != Consistency::Stale;
-                self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
-            }
-            // Refused: another try, a little later, somewhere else.
-            _ if is_current => {
-                let at = self.time + self.random.between(10 * MILLI, 100 * MILLI);
-                self.wake_at(at, client);
-            }
-            _ => {}
-        }
-    }
-
-    /// A client sees what it asked the history for.
-    fn shown(&mut self, ticket: Ticket, index: LogIndex, rows: HistoryAnswer) {
-        let Some((client, call)) = self.tickets.remove(&ticket) else { return };
-        let Wanted::ReadHistory(consistency, ids) = call.wanted else { return };
-        let is_current = self.clients[client].call.as_ref().is_some_and(|now| now.since == call.since);
-        let (since, at) = (call.since, self.time);
-        self.record.shown.push(Shown { since, at, consistency, index, ids, rows });
-        let counts = consistency != Consistency::Stale;
-        self.end_call(client, if counts { index } else { LogIndex(0) }, is_current);
-    }
-
-    fn end_call(&mut self, client: usize, index: LogIndex, is_current: bool) {
-        let pause = self.random.between(MILLI, 60 * MILLI);
-        let known = &mut self.clients[client];
-        known.seen = known.seen.max(index);
-        if is_current {
-            known.done += 1;
-            known.call = None;
-            self.wake_at(self.time + pause, client);
-        }
     }
 }

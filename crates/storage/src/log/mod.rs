@@ -38,12 +38,13 @@ use bezant_consensus::LogEntry;
 use bezant_types::{LogIndex, Term, limits};
 
 use crate::aligned::AlignedBuffer;
-use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskFile, OpenMode};
 pub use error::LogError;
 pub use frame::FrameKind;
 use frame::{FRAME_HEADER_SIZE, FrameHeader};
 pub use inspect::{FrameSummary, LogSummary, SegmentSummary, inspect, inspect_frames};
 pub use prepare::Preparer;
+use prepare::{begin_segment, create_first};
 pub(crate) use repair::forget_log;
 pub use repair::repair;
 pub use replay::Replay;
@@ -566,46 +567,4 @@ impl Log {
 fn payload_size_max(segment_size: u64) -> usize {
     let taken = 3 * BLOCK_SIZE + FRAME_HEADER_SIZE;
     walk::in_memory(segment_size).saturating_sub(taken).min(limits::ENTRY_SIZE_MAX)
-}
-
-/// Makes the first segment of a log that begins behind entry `before` of `term`.
-fn create_first(
-    disk: &dyn Disk,
-    preparer: &Preparer,
-    segment_size: u64,
-    before: LogIndex,
-    term: Term,
-) -> Result<(SegmentHeader, Arc<dyn DiskFile>), LogError> {
-    let header = SegmentHeader {
-        sequence: 1,
-        first_index: before.next(),
-        previous_term: term,
-        size: segment_size,
-        group: 0,
-        previous_sequence: 0,
-    };
-    let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
-    block.extend(&header.encode());
-    let file = begin_segment(disk, preparer, &header, &block)?;
-    Ok((header, file))
-}
-
-/// Makes a segment that begins with `bytes`: durable first, named then. Where there is no room, there is no segment.
-fn begin_segment(
-    disk: &dyn Disk,
-    preparer: &Preparer,
-    header: &SegmentHeader,
-    bytes: &[u8],
-) -> Result<Arc<dyn DiskFile>, LogError> {
-    let no_room = |error| match error {
-        DiskError::Full { .. } => LogError::NoRoom(error),
-        other => LogError::Disk(other),
-    };
-    let prepared = preparer.take().map_err(no_room)?;
-    prepared.file.write_at(0, bytes).map_err(no_room)?;
-    prepared.file.sync()?;
-    disk.rename(segment::PREPARED_NAME, &header.name())?;
-    drop(prepared);
-    disk.sync_folder()?;
-    Ok(disk.open(&header.name(), OpenMode::WriteDirect)?)
 }

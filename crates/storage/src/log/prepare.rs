@@ -3,13 +3,17 @@
 //! Zeros are what recovery tells a torn write by. And a file system writes faster over zeros than over
 //! space that was merely reserved, because nothing but data must be written then. The work can be done by
 //! another thread than the one that writes the log.
+//! Here a segment also gets its name, once what it begins with is durable.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::segment::PREPARED_NAME;
+use bezant_types::{LogIndex, Term};
+
+use super::LogError;
+use super::segment::{PREPARED_NAME, SegmentHeader};
 use super::walk::in_memory;
 use crate::aligned::AlignedBuffer;
-use crate::disk::{Disk, DiskError, DiskFile, OpenMode};
+use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
 /// Bytes of one write of zeros.
 const ZEROS_SIZE: u64 = 1 << 20;
@@ -100,6 +104,48 @@ impl Preparer {
         }
         file.sync()
     }
+}
+
+/// Makes the first segment of a log that begins behind entry `before` of `term`.
+pub(super) fn create_first(
+    disk: &dyn Disk,
+    preparer: &Preparer,
+    segment_size: u64,
+    before: LogIndex,
+    term: Term,
+) -> Result<(SegmentHeader, Arc<dyn DiskFile>), LogError> {
+    let header = SegmentHeader {
+        sequence: 1,
+        first_index: before.next(),
+        previous_term: term,
+        size: segment_size,
+        group: 0,
+        previous_sequence: 0,
+    };
+    let mut block = AlignedBuffer::with_capacity(BLOCK_SIZE);
+    block.extend(&header.encode());
+    let file = begin_segment(disk, preparer, &header, &block)?;
+    Ok((header, file))
+}
+
+/// Makes a segment that begins with `bytes`: durable first, named then. Where there is no room, there is no segment.
+pub(super) fn begin_segment(
+    disk: &dyn Disk,
+    preparer: &Preparer,
+    header: &SegmentHeader,
+    bytes: &[u8],
+) -> Result<Arc<dyn DiskFile>, LogError> {
+    let no_room = |error| match error {
+        DiskError::Full { .. } => LogError::NoRoom(error),
+        other => LogError::Disk(other),
+    };
+    let prepared = preparer.take().map_err(no_room)?;
+    prepared.file.write_at(0, bytes).map_err(no_room)?;
+    prepared.file.sync()?;
+    disk.rename(PREPARED_NAME, &header.name())?;
+    drop(prepared);
+    disk.sync_folder()?;
+    Ok(disk.open(&header.name(), OpenMode::WriteDirect)?)
 }
 
 #[cfg(test)]
