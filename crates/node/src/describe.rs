@@ -84,12 +84,10 @@ fn part_text(part: &ChunkPart) -> String {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
     use crate::change::change_command;
     use crate::message::{Chunk, ChunkHead};
-    use bezant_consensus::{Change, Members};
+    use bezant_consensus::{Change, Members, Terms};
     use bezant_rsm::Command;
     use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
     use bytes::Bytes;
@@ -155,8 +153,8 @@ mod tests {
         let part = ChunkPart::State {
             offset: 4096,
             members: Members::default(),
-            terms: Vec::new(),
-            bytes: Bytes::from_static(b"12"),
+            terms: Terms::new(),
+            bytes: Bytes::from_static(&[1, 2]),
         };
         check(&PeerMessage::Chunk(Chunk { head, part }), kind, "checkpoint 60: 2 bytes from 4096 on");
         let digest = PeerMessage::Digest { index: LogIndex(60), digest: [0xab; 32] };
