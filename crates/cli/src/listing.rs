@@ -146,6 +146,14 @@ impl Shown {
         }
     }
 
+    /// An account by its name and its id, or by its id alone.
+    pub(crate) fn account_and_id(&self, id: AccountId) -> String {
+        match self.names.get(&id).filter(|name| !name.is_empty()) {
+            Some(name) => format!("{} ({id})", self.name(name)),
+            None => id.to_string(),
+        }
+    }
+
     /// A name, shortened unless all is to be shown.
     pub(crate) fn name(&self, name: &str) -> String {
         if self.is_wide || name.chars().count() <= NAME_LETTERS_MAX {

@@ -252,7 +252,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         command => {
             let session = Session::connect(&global).await?;
             match &command {
-                Command::Events(_) => {}
+                // An export to a file takes its half away first.
+                Command::Events(_) | Command::Export(_) => {}
                 Command::Import(_) => {
                     let what = "the rows of the import so far";
                     session.changes.begin(Change::again(what, Vec::new()));

@@ -268,10 +268,12 @@ async fn show_one(session: &Session, view: &TransferView) -> Result<(), Failure>
         return output::json(&TransferJson::of(view, unit));
     }
     let flags = transfer.flags.names().collect::<Vec<_>>().join(", ");
+    let mut shown = Shown::new(true);
+    shown.learn(session, [transfer.debit_account_id, transfer.credit_account_id]).await?;
     let mut fields = vec![
         ("id", transfer.id.to_string()),
-        ("from", transfer.debit_account_id.to_string()),
-        ("to", transfer.credit_account_id.to_string()),
+        ("from", shown.account_and_id(transfer.debit_account_id)),
+        ("to", shown.account_and_id(transfer.credit_account_id)),
         ("amount", format!("{} {}", unit.format(transfer.amount), unit.label())),
         ("code", transfer.code.to_string()),
         ("flags", if flags.is_empty() { "-".to_owned() } else { flags }),

@@ -165,8 +165,16 @@ fn put_an_old_copy_back(engine: &'static str) {
     for node in rest {
         machines.wait_for_words(node, &format!("node {number} has stopped"));
     }
-    let status = machines.run(&all, &["cluster", "status"]);
-    assert_eq!(status.status.code(), Some(1));
+    // The status follows the log within a tick or two.
+    let begun = Instant::now();
+    let status = loop {
+        let status = machines.run(&all, &["cluster", "status"]);
+        if status.status.code() == Some(1) {
+            break status;
+        }
+        assert!(begun.elapsed() < TIMEOUT, "the status never shows it: {status:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
     assert!(said.contains(&format!("node {number} has stopped: it knows the log up to entry")), "{said}");
 

@@ -173,6 +173,35 @@ impl Client {
         })
     }
 
+    /// The same for a change of the cluster. A refusal says where the cluster stands now, whatever became of the tries
+    /// before it: it is an answer.
+    pub(crate) async fn call_change<Message, Reply, Sending>(
+        &self,
+        message: Message,
+        ids: impl FnOnce() -> Vec<u128>,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answer<Reply>, ClientError>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        self.send(message, send).await.map_err(|ended| {
+            let Ended { error, reason, attempts, is_open } = ended;
+            let is_answer = matches!(
+                error,
+                ClientError::FailedPrecondition { .. }
+                    | ClientError::NotFound { .. }
+                    | ClientError::Invalid { .. }
+                    | ClientError::Denied { .. }
+            );
+            if is_open && !is_answer {
+                ClientError::OutcomeUnknown { ids: ids(), attempts, reason }
+            } else {
+                error
+            }
+        })
+    }
+
     async fn send<Message, Reply, Sending>(
         &self,
         message: Message,

@@ -166,7 +166,7 @@ impl Client {
         let message = v1::ChangeClusterRequest { change: change.into(), node, address };
         let ids = || vec![node.into()];
         let answer = self
-            .call_write(message, ids, |mut service, mut request| {
+            .call_change(message, ids, |mut service, mut request| {
                 if let Some(token) = self.token() {
                     request.metadata_mut().insert("authorization", token.clone());
                 }

@@ -52,12 +52,14 @@ const TIME_WENT_BACK: &str = "time never goes back";
 const OVERFLOW: &str = "attempt to subtract with overflow";
 const NO_CAUSE: &str = "no fault is to blame";
 const IN_SILENCE: &str = "given up in silence";
+/// A replica stops before it gives up what it knows to be committed.
+const FLOOR: &str = "it knows the log up to entry";
 
 /// Where replicas have different states: whoever looks first.
 const STATES: &[&str] =
     &[TOLD_OTHERWISE, OTHER_BALANCES, OTHER_HISTORY, TWICE, DIVERGED, OTHER_STATE, OVERFLOW];
 /// Where logs that were agreed are different, or one that was is gone: paxos may wait for what nobody has.
-const LOGS: &[&str] = &[AGREEMENT, PAST_READ, BEHIND, NO_PROGRESS];
+const LOGS: &[&str] = &[AGREEMENT, PAST_READ, BEHIND, NO_PROGRESS, FLOOR];
 
 /// Every mistake made on purpose, how many seeds it takes at the most, and which checkers may speak.
 const FOUND_WITHIN: [(Bug, u64, &[&str]); 13] = [

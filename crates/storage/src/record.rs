@@ -203,7 +203,7 @@ fn write_twin(
 pub fn keep_room(disk: &dyn Disk) -> Result<bool, RecordError> {
     let mut has_all = true;
     for kind in RecordKind::ALL {
-        if exists(disk, kind.unfinished_name())? {
+        if has_room(disk, kind.unfinished_name())? {
             continue;
         }
         match write_twin(disk, kind, &[0; BLOCK_SIZE]) {
@@ -214,6 +214,15 @@ pub fn keep_room(disk: &dyn Disk) -> Result<bool, RecordError> {
     }
     disk.sync_folder()?;
     Ok(has_all)
+}
+
+/// True when a file has the size of a record, and so its room: one that found no room when it was made is shorter.
+fn has_room(disk: &dyn Disk, name: &str) -> Result<bool, RecordError> {
+    match disk.open(name, OpenMode::Read) {
+        Ok(file) => Ok(file.size()? == BLOCK_SIZE as u64),
+        Err(DiskError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes a record; it is gone for good on return. Its room is kept for the next one.

@@ -14,7 +14,7 @@ use bezant_node::{Input, Node, NodeOptions, Now, Output, PeerMessage, Restored, 
 use bezant_replica::{Mode, Recovered, Repair, Supplier, recover};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::Disk;
-use bezant_storage::log::LogOptions;
+use bezant_storage::log::{LogError, LogOptions};
 use bezant_storage::record::{Identity, RecordError, VoteStore, load_conflict, load_members, store_members};
 use bezant_storage::{FaultPlan, HistoryAnswer, MemoryDisk};
 use bezant_types::{LogIndex, Nanos, NodeId, TransferId};
@@ -367,10 +367,13 @@ impl Host {
         let Some(life) = &mut self.life else { return Vec::new() };
         let Some(number) = life.unconfirmed.take() else { return Vec::new() };
         life.log.note_committed(life.node.applied());
-        if let Err(error) = life.log.flush()
-            && (self.bug != Some(Bug::IgnoreFailedFsync) || self.has_no_power())
-        {
-            return self.fail(time, Trouble::Storage(error.to_string()));
+        if let Err(error) = life.log.flush() {
+            // A write that found no room is none that failed: nothing was written.
+            let is_failed = !matches!(error, LogError::NoRoom(_));
+            let is_ignored = self.bug == Some(Bug::IgnoreFailedFsync) && is_failed && !self.has_no_power();
+            if !is_ignored {
+                return self.fail(time, Trouble::Storage(error.to_string()));
+            }
         }
         self.note_known();
         self.handle(time, Input::Persisted(number))
