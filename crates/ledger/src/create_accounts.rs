@@ -131,7 +131,8 @@ fn check_exists(
 ) -> Status {
     let state = ledger.accounts.get(place);
     let is_unused = state.spends.sequence == 0 && state.receipts.sequence == 0;
-    let status = compare_records(account, &state.account, is_unused);
+    let may_leave_out = ledger.rules.imported_may_be_left_out();
+    let status = compare_records(account, &state.account, is_unused, may_leave_out);
     if status != Status::Exists {
         status
     } else if extension.is_some_and(|extension| *extension.name != ledger.accounts.name(place)) {
@@ -147,7 +148,7 @@ fn check_exists(
 /// recorded, or `exists`. Name and bounds count only where the request is one that can say them.
 pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &AccountView) -> Status {
     let is_unused = existing.spends.sequence == 0 && existing.receipts.sequence == 0;
-    let status = compare_records(&sent.account, &existing.account, is_unused);
+    let status = compare_records(&sent.account, &existing.account, is_unused, true);
     if status != Status::Exists || !is_extended {
         status
     } else if name_to_bytes(&existing.name) != Some(sent.name) {
@@ -159,13 +160,14 @@ pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &Ac
     }
 }
 
-/// `is_unused`: the existing account has never taken part in a transfer.
-fn compare_records(account: &Account, existing: &Account, is_unused: bool) -> Status {
+/// `is_unused`: the existing account has never taken part in a transfer. `may_leave_out`: the flag `imported` is no
+/// difference where it is not sent.
+fn compare_records(account: &Account, existing: &Account, is_unused: bool, may_leave_out: bool) -> Status {
     // A transfer may have closed the account since: that is not what the client asked for, then or now.
     // One that was closed from the beginning has never taken part in a transfer.
     let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
     // How an account came here is no difference to a program that creates its accounts at each start.
-    let is_retold = account.flags.union(AccountFlags::IMPORTED) == flags;
+    let is_retold = may_leave_out && account.flags.union(AccountFlags::IMPORTED) == flags;
     if account.flags != flags && !is_retold {
         Status::ExistsWithDifferentFlags
     } else if account.user_data_128 != existing.user_data_128 {

@@ -7,7 +7,7 @@
 //! | rules | version | what is new |
 //! |---|---|---|
 //! | 0 | 0.1 | |
-//! | 1 | 0.2 | balancing counts bounds; events after the break of an imported chain have the request's time; the ledger number of a currency without accounts can be registered for another asset; bounds change one by one |
+//! | 1 | 0.2 | balancing counts bounds; events after the break of an imported chain have the request's time; the ledger number of a currency without accounts can be registered for another asset; bounds change one by one; an imported account that is created again without the flag exists |
 
 /// The rules of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,11 @@ impl Rules {
 
     /// An imported event after the break of its chain answers the time of its place in the request, not its own.
     pub(crate) const fn broken_chains_have_no_own_time(self) -> bool {
+        self.0 >= 1
+    }
+
+    /// An imported account that is created again without the flag `imported` exists.
+    pub(crate) const fn imported_may_be_left_out(self) -> bool {
         self.0 >= 1
     }
 

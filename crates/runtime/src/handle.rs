@@ -469,7 +469,10 @@ impl<M: Machine> Handle<M> {
     ) -> Result<Read<Answer>, ReadError> {
         let Read { index, answer: position } = self.barrier(consistency).await?;
         let mut visible = self.shared.visible.subscribe();
-        visible.wait_for(|seen| seen.0 >= position.movements).await.map_err(|_| ReadError::Stopping)?;
+        visible
+            .wait_for(|_| self.shared.reader.position().reaches(position))
+            .await
+            .map_err(|_| ReadError::Stopping)?;
         let places = Arc::clone(&self.shared.reads);
         let place = places.acquire_owned().await.map_err(|_| ReadError::Stopping)?;
         let shared = Arc::clone(&self.shared);

@@ -52,6 +52,7 @@ const TIME_WENT_BACK: &str = "time never goes back";
 const OVERFLOW: &str = "attempt to subtract with overflow";
 const NO_CAUSE: &str = "no fault is to blame";
 const IN_SILENCE: &str = "given up in silence";
+const NOBODY_STOPPED: &str = "and nobody stopped";
 /// A replica stops before it gives up what it knows to be committed.
 const FLOOR: &str = "it knows the log up to entry";
 
@@ -75,7 +76,7 @@ const FOUND_WITHIN: [(Bug, u64, &[&str]); 13] = [
     (Bug::VoteAfterDamage, 100, LOGS),
     (Bug::CheckpointWithoutSessions, 10, STATES),
     (Bug::CheckpointWithoutIds, 10, STATES),
-    (Bug::IgnoreFloor, 20, &[IN_SILENCE]),
+    (Bug::IgnoreFloor, 20, &[IN_SILENCE, NOBODY_STOPPED]),
 ];
 
 /// Finds every mistake, and by a checker that is there for it.

@@ -21,7 +21,7 @@ impl Model {
         let account = &wanted.account;
         check_record(account)?;
         if let Some(existing) = self.accounts.get(&account.id) {
-            let status = compare(wanted, is_extended, existing, self.flags[&account.id]);
+            let status = compare(wanted, is_extended, existing, self.flags[&account.id], self.rules);
             let first = (status == CreateAccountStatus::Exists).then_some(existing.account.timestamp);
             return Err(Refused { status: status.number(), first });
         }
@@ -97,10 +97,12 @@ fn compare(
     is_extended: bool,
     existing: &AccountView,
     flags: AccountFlags,
+    rules: u8,
 ) -> CreateAccountStatus {
     let (new, old) = (&wanted.account, &existing.account);
     // What was imported may be created again by a program that does not know it.
-    let is_known = new.flags == flags || new.flags.union(AccountFlags::IMPORTED) == flags;
+    let is_retold = rules > 0 && new.flags.union(AccountFlags::IMPORTED) == flags;
+    let is_known = new.flags == flags || is_retold;
     if !is_known {
         CreateAccountStatus::ExistsWithDifferentFlags
     } else if new.user_data_128 != old.user_data_128 {
