@@ -188,7 +188,7 @@ async fn lists_are_read_in_pages() {
     assert_eq!(lower["code"], "asset_not_found");
     assert!(lower["detail"].as_str().unwrap().contains("write EUR"), "{lower}");
     let bytes = server.get("/v1/accounts/%ff").await.json();
-    assert!(bytes["detail"].as_str().unwrap().contains("/v1/accounts/%ff are not UTF-8"), "{bytes}");
+    assert!(bytes["detail"].as_str().unwrap().contains("/accounts/%ff are not UTF-8"), "{bytes}");
     let accounts = server.get("/v1/accounts?asset=EUR").await.json();
     assert_eq!(accounts["items"].as_array().map(Vec::len), Some(2));
     server.stop().await;
