@@ -20,6 +20,7 @@ pub struct ClusterReply {
     #[schema(required = true)]
     pub removed: Option<String>,
     /// Why it has stopped: it knows log entries to be committed that the others lack; null = it has not.
+    #[schema(required = true)]
     pub stopped: Option<String>,
     /// The reign.
     pub term: u64,

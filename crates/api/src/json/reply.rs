@@ -130,6 +130,7 @@ pub struct AccountReply {
     pub balances: BalancesReply,
     /// The most that one debit may take now, in minor units: bounds, flags and what is reserved counted; null = no rule
     /// of this account limits it.
+    #[schema(required = true)]
     pub available: Option<Amount>,
     /// The same as people read it, `10.50 EUR`; left out where nothing limits it, or the ledger has no asset.
     #[serde(skip_serializing_if = "Option::is_none")]
