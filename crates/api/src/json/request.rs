@@ -32,7 +32,7 @@ pub struct AccountBody {
     /// Which asset, by its code; instead of `ledger`.
     pub asset: Option<String>,
     /// The client's category, 1 to 65535.
-    #[schema(required = true)]
+    #[schema(required = true, value_type = u16, minimum = 1)]
     pub code: Option<u16>,
     /// Names of flags: `linked`, `debits_must_not_exceed_credits`, `credits_must_not_exceed_debits`,
     /// `history`, `imported`, `closed`.
