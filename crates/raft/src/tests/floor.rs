@@ -157,3 +157,17 @@ fn a_checkpoint_that_the_others_share_goes_on() {
         assert!(commands(replica).contains(&&b"f"[..]));
     }
 }
+
+#[test]
+fn an_entry_in_place_of_the_checkpoints_last_is_compared_by_its_term() {
+    use raft::eraftpb::{Entry, Message, MessageType};
+    for (term, expected) in [(2, false), (3, true)] {
+        let state =
+            EngineState { checkpoint: (LogIndex(7), Term(2)), committed: LogIndex(7), ..Default::default() };
+        let mut engine = Raft::new(&options(0, 3, 0), state).unwrap();
+        let mut message = Message { from: 2, to: 1, term: 4, index: 6, log_term: 1, ..Message::default() };
+        message.set_msg_type(MessageType::MsgAppend);
+        message.mut_entries().push(Entry { index: 7, term, ..Entry::default() });
+        assert_eq!(engine.stops_at(NodeId(2), &message), expected, "term {term}");
+    }
+}
