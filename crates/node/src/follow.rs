@@ -156,6 +156,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     /// What came was no checkpoint, or not the one that was promised.
     pub(crate) fn handle_install_failed(&mut self) {
         self.installing = None;
+        // Those of the checkpoint may be on disk: they are not those of this node's log.
+        self.has_new_terms = true;
         self.refuse_install();
     }
 

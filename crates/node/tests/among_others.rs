@@ -273,6 +273,27 @@ fn with_checkpoint(engine: &Scripted) -> CounterNode {
     node
 }
 
+#[test]
+fn after_an_install_that_failed_the_terms_of_this_nodes_log_are_written_again() {
+    let engine = Scripted::new();
+    let mut node = with_checkpoint(&engine);
+    let mut writes_terms = |index: u64| {
+        let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
+        engine.write(index, 1, payload.clone());
+        engine.commit(index, 1, payload);
+        node.handle(NOW, Input::Tick);
+        let outputs = drain(&mut node);
+        node.handle(NOW, Input::CheckpointPieceTaken);
+        drain(&mut node);
+        node.handle(NOW, Input::CheckpointWritten { index: LogIndex(index), digest: [1; 32] });
+        drain(&mut node);
+        node.handle(NOW, Input::InstallFailed);
+        outputs.iter().any(|output| matches!(output, Output::Terms(_)))
+    };
+    assert!(!writes_terms(2), "they are those on disk");
+    assert!(writes_terms(3), "those on disk may be a peer's");
+}
+
 fn tell_digest(node: &mut CounterNode, from: NodeId, digest: u8) -> Vec<Output<Counter>> {
     let message = PeerMessage::Digest { index: LogIndex(1), digest: [digest; 32] };
     node.handle(NOW, Input::Message { from, message });

@@ -58,13 +58,18 @@ impl Raft {
             MessageType::MsgAppend => {
                 if is_other(message.index, message.log_term) {
                     // While the crate takes it for not committed, it lets the leader look for the place where the logs part.
-                    let is_settled = message.index < self.raw.raft.raft_log.committed;
+                    // Of what lies behind the checkpoint nothing is known: there is no other place to look for.
+                    let is_settled = message.index < self.raw.raft.raft_log.committed
+                        || store.entry(message.index).is_none();
                     return is_settled.then_some(Parting { first: message.index, is_exact: false });
                 }
                 let is_behind = store.term_of(message.index) == Some(message.log_term);
                 let other = message.get_entries().iter().find(|entry| {
-                    let known = store.entry(entry.index).filter(|_| entry.index <= committed);
-                    known.is_some_and(|known| (known.term, &known.data) != (entry.term, &entry.data))
+                    match store.entry(entry.index).filter(|_| entry.index <= committed) {
+                        Some(known) => (known.term, &known.data) != (entry.term, &entry.data),
+                        // Of the checkpoint's last entry the term alone is known.
+                        None => is_other(entry.index, entry.term),
+                    }
                 })?;
                 Some(Parting { first: other.index, is_exact: is_behind })
             }

@@ -187,8 +187,24 @@ impl<M: Machine> CheckpointThread<M> {
 
 fn write_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), CheckpointError> {
     store_terms(disk, terms).map_err(|error| match error {
-        RecordError::Disk(error) => CheckpointError::Disk(error),
+        RecordError::NoRoom(error) | RecordError::Disk(error) => CheckpointError::Disk(error),
         // Writing finds no damage and meets no version.
         other => unreachable!("a record that is written has no other fault: {other}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bezant_storage::{FaultPlan, MemoryDisk};
+
+    #[test]
+    fn terms_that_find_no_room_are_those_of_a_full_disk() {
+        let disk = MemoryDisk::new();
+        disk.set_faults(FaultPlan { capacity_bytes: Some(0), ..FaultPlan::default() });
+        let written = write_terms(&disk, &Terms::default());
+        assert!(matches!(written, Err(CheckpointError::Disk(DiskError::Full { .. }))), "{written:?}");
+        disk.set_faults(FaultPlan::default());
+        write_terms(&disk, &Terms::default()).unwrap();
+    }
 }

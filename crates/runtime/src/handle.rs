@@ -233,6 +233,11 @@ impl Shared {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// The node is to end. A thread that waits for room on the disk hears of it here, even when the node's has ended.
+    pub(crate) fn tell_stop(&self) {
+        self.health.send_replace(Health::Stopping);
+    }
+
     /// So many rows of the history have no room on the disk.
     pub(crate) fn set_rows_without_room(&self, count: usize) {
         self.rows_without_room.store(count, Ordering::Relaxed);

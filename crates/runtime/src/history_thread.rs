@@ -45,11 +45,13 @@ pub(crate) struct Waiting {
     flushes: Vec<mpsc::Sender<HistoryPosition>>,
     /// A run was not built.
     has_job: bool,
+    /// Rows from a peer are not written.
+    has_installed: bool,
 }
 
 impl Waiting {
     const fn is_empty(&self) -> bool {
-        self.rows == 0 && self.flushes.is_empty() && !self.has_job
+        self.rows == 0 && self.flushes.is_empty() && !self.has_job && !self.has_installed
     }
 }
 
@@ -104,6 +106,7 @@ impl<M: Machine> HistoryThread<M> {
     /// Looks whether there is room for what waits.
     fn try_again(&mut self) -> Result<(), HistoryError> {
         let written = self.history.write_waiting().map(drop);
+        self.waiting.has_installed &= matches!(written, Err(HistoryError::NoRoom(_)));
         self.note_written(written, 0)?;
         for reply in std::mem::take(&mut self.waiting.flushes) {
             self.flush(reply)?;
@@ -200,7 +203,7 @@ impl<M: Machine> HistoryThread<M> {
         }
         match self.history.append(chunk.movements, chunk.refusals) {
             // They are written before anything that builds on them is.
-            Err(HistoryError::NoRoom(_)) => self.waiting.has_job = true,
+            Err(HistoryError::NoRoom(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }
         // Readers are told with the state that these belong to: see the node thread.
@@ -211,6 +214,7 @@ impl<M: Machine> HistoryThread<M> {
     fn hand_out_jobs(&mut self) {
         while !self.is_pressed
             && !self.waiting.has_job
+            && !self.waiting.has_installed
             && let Some(job) = self.history.next_job()
         {
             self.shared.metrics.index_jobs_waiting.inc();
@@ -280,6 +284,36 @@ pub(crate) mod tests {
         assert!(jobs.try_recv().is_err(), "an index takes room");
         thread.take(HistoryWork::Pressure(false)).unwrap();
         jobs.try_recv().unwrap().run().map(drop).unwrap();
+    }
+
+    #[test]
+    fn rows_of_a_peer_wait_for_room_though_a_run_was_built() {
+        let disk = MemoryDisk::new();
+        let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let (jobs, to_build) = mpsc::channel();
+        let (node, _events) = mpsc::channel();
+        let waiting = Waiting::default();
+        let mut thread = HistoryThread::<Ledger> { history, shared, node, jobs, is_pressed: false, waiting };
+        // A full run's worth, and more than one write's worth of a peer that finds no room.
+        thread.take(rows(0..98_304)).unwrap();
+        let finished = to_build.try_recv().unwrap().run();
+        let from = HistoryPosition { movements: 98_304, refusals: 0 };
+        let chunk = RowChunk { from, movements: movements(98_304..104_304), refusals: RowBatch::default() };
+        let until = HistoryPosition { movements: 104_304, refusals: 0 };
+        let full = FaultPlan { capacity_bytes: Some(0), ..FaultPlan::default() };
+        disk.set_faults(full);
+        thread.take(HistoryWork::Install { from, until, bytes: chunk.encode() }).unwrap();
+        assert!(!thread.waiting.is_empty());
+        disk.set_faults(FaultPlan::default());
+        thread.take(HistoryWork::Built(finished)).unwrap();
+        assert!(!thread.waiting.is_empty(), "the rows wait all the same");
+        disk.set_faults(full);
+        thread.try_again().unwrap();
+        assert!(!thread.waiting.is_empty(), "there is still no room");
+        disk.set_faults(FaultPlan::default());
+        thread.try_again().unwrap();
+        assert!(thread.waiting.is_empty());
     }
 
     #[test]

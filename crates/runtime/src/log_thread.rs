@@ -67,6 +67,8 @@ pub(crate) struct LogThread<M: Machine> {
     pub(crate) room_kept: u64,
     /// The node was told that the disk is nearly full.
     pub(crate) is_pressed: bool,
+    /// One of several nodes: it votes, and keeps room for that.
+    pub(crate) is_member: bool,
 }
 
 /// Makes segments ready off the way of the payments, until nobody can ask any more.
@@ -83,6 +85,13 @@ impl<M: Machine> LogThread<M> {
     /// Runs until nobody can send work any more, or until the disk fails.
     pub(crate) fn run(mut self, work: &mpsc::Receiver<LogWork>) {
         if let Err(error) = self.serve(work) {
+            if error.lacks_room() && self.is_stopping() {
+                // The log is whole. Who waits for the write hears that it was not done here.
+                let reason = format!("the node stops while its disk is full: {error}");
+                tracing::warn!("what waited for room was not written: {reason}");
+                drop(self.node.send(Message::Event(Input::Failed { reason })));
+                return;
+            }
             let reason = format!("{error}. Reads go on; stop the node, mend the disk, and start it again");
             tracing::error!("the log failed: {reason}");
             drop(self.node.send(Message::Event(Input::Failed { reason })));
@@ -255,6 +264,15 @@ impl<M: Machine> LogThread<M> {
         }
         self.is_pressed = reason.is_some();
         tracing::warn!("room on the disk: {}", reason.as_deref().unwrap_or("enough again"));
+        if reason.is_none() && self.is_member {
+            // The room that was kept may be used up, or was not there when the node started.
+            match self.votes.keep_room() {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!("no room can be kept for the next vote"),
+                // Writing the vote itself tells whether the disk failed.
+                Err(error) => tracing::warn!("no room can be kept for the next vote: {error}"),
+            }
+        }
         drop(self.node.send(Message::Event(Input::Pressure(reason))));
     }
 }
@@ -262,5 +280,80 @@ impl<M: Machine> LogThread<M> {
 fn confirm(reply: &mpsc::Sender<()>) {
     if reply.send(()).is_err() {
         tracing::debug!("nobody waits for the log any more: the node is being stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use bezant_consensus::Vote;
+    use bezant_ledger::Ledger;
+    use bezant_storage::log::LogOptions;
+    use bezant_storage::{FaultPlan, History, MemoryDisk};
+    use bezant_types::{HistoryPosition, NodeId};
+
+    /// A log on an empty disk, and what the node is told.
+    fn thread(disk: &MemoryDisk) -> (LogThread<Ledger>, mpsc::Receiver<Message<Ledger>>) {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let options = LogOptions { segment_size: 256 << 10, reserve_size: 0 };
+        let (log, _) = Log::open(Arc::clone(&shared), options, LogIndex(0)).unwrap();
+        let (votes, _) = VoteStore::open(Arc::clone(&shared)).unwrap();
+        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
+        let (node, told) = mpsc::channel();
+        let thread = LogThread {
+            log,
+            votes,
+            disk: shared,
+            shared: Arc::new(Shared::new(Metrics::new(), history.reader())),
+            node,
+            prepare: mpsc::sync_channel(1).0,
+            room_kept: 1 << 20,
+            is_pressed: false,
+            is_member: true,
+        };
+        (thread, told)
+    }
+
+    fn fill(disk: &MemoryDisk) {
+        disk.set_faults(FaultPlan { capacity_bytes: Some(disk.used_bytes()), ..FaultPlan::default() });
+    }
+
+    fn vote(term: u64) -> Vote {
+        Vote { term: Term(term), voted_for: NodeId(1) }
+    }
+
+    #[test]
+    fn a_vote_has_room_again_once_the_disk_had_some() {
+        let disk = MemoryDisk::new();
+        let (mut thread, _told) = thread(&disk);
+        fill(&disk);
+        thread.look_at_room();
+        assert!(matches!(thread.votes.save(vote(1)), Err(RecordError::NoRoom(_))));
+        disk.set_faults(FaultPlan::default());
+        thread.look_at_room();
+        fill(&disk);
+        thread.votes.save(vote(1)).unwrap();
+    }
+
+    #[test]
+    fn a_stop_with_a_full_disk_ends_and_is_no_failure_of_the_log() {
+        let disk = MemoryDisk::new();
+        let (thread, told) = thread(&disk);
+        fill(&disk);
+        let shared = Arc::clone(&thread.shared);
+        let (to_log, work) = mpsc::channel();
+        let write = Write { number: WriteNumber(1), vote: Some(vote(1)), entries: Vec::new() };
+        to_log.send(LogWork::Persist(write)).unwrap();
+        let running = std::thread::spawn(move || thread.run(&work));
+        let pressed = told.recv().unwrap();
+        assert!(matches!(pressed, Message::Event(Input::Pressure(Some(_)))), "it waits for room");
+        shared.tell_stop();
+        running.join().unwrap();
+        let ends = told.iter().find_map(|it| match it {
+            Message::Event(Input::Failed { reason }) => Some(reason),
+            _ => None,
+        });
+        assert!(ends.as_ref().is_some_and(|it| it.starts_with("the node stops")), "{ends:?}");
     }
 }

@@ -186,7 +186,7 @@ impl<M: Machine> NodeThread<M> {
                 }
             }
             Message::Stop => {
-                self.shared.health.send_replace(Health::Stopping);
+                self.shared.tell_stop();
                 self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
             }
         }

@@ -111,8 +111,9 @@ impl<M: Machine> Running<M> {
         }
     }
 
-    /// When the node thread has ended already there is nothing to tell it.
+    /// When the node thread has ended already there is nothing to tell it; the log's may wait for room all the same.
     fn tell_stop(&self) {
+        self.handle.shared.tell_stop();
         drop(self.handle.node.send(Message::Stop));
     }
 }
@@ -395,6 +396,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         prepare,
         room_kept: options.room_kept,
         is_pressed: false,
+        is_member: link.is_some(),
     };
     let history = HistoryThread {
         history,
@@ -416,13 +418,12 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let workers =
         Workers { log: to_log, fetch: to_fetch, history: to_history.clone(), checkpoint: to_checkpoint };
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
-    let for_fetch = (Arc::clone(&shared), to_node);
+    let (for_fetch, for_supply) = ((Arc::clone(&shared), to_node), Arc::clone(&shared));
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
     let member = link.map(|link| link.into_member(to_supply));
     if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
     }
-    let for_supply = Arc::clone(&shared);
     let node = NodeThread::new(node, member, shared, workers);
     node.tell_health();
     let mut threads = vec![
@@ -504,4 +505,30 @@ fn spawn(
     };
     let thread = std::thread::Builder::new().name(format!("bezant-{name}")).stack_size(STACK_SIZE);
     thread.spawn(body).map_err(StartError::Thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::Health;
+    use bezant_ledger::Ledger;
+    use bezant_storage::{History, MemoryDisk};
+
+    #[test]
+    fn a_stop_is_heard_though_the_thread_of_the_node_has_ended() {
+        let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
+        let handle = Handle::<Ledger> { node: mpsc::channel().0, shared: Arc::clone(&shared) };
+        let report = StartReport {
+            checkpoint: LogIndex(0),
+            entries_replayed: 0,
+            history: HistoryPosition::default(),
+            cut: None,
+            repairs: Vec::new(),
+            is_direct: false,
+            elapsed: Duration::ZERO,
+        };
+        Running { handle, report, threads: Vec::new(), peers: None }.stop();
+        assert_eq!(*shared.health.borrow(), Health::Stopping);
+    }
 }

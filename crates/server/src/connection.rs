@@ -37,8 +37,8 @@ pub(crate) struct Activity {
     moved: AtomicBool,
     /// Bytes came, and no request has come out of them yet.
     unanswered: AtomicBool,
-    /// The first bytes were those of HTTP/2.
-    is_http2: AtomicBool,
+    /// The whole preface of HTTP/2 has come.
+    is_http2: Arc<AtomicBool>,
 }
 
 impl Activity {
@@ -85,7 +85,6 @@ impl Drop for OpenRequest {
 struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
-    has_read: bool,
 }
 
 impl AsyncRead for Socket {
@@ -98,11 +97,6 @@ impl AsyncRead for Socket {
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
         let new = buffer.filled().get(before..).unwrap_or_default();
         if !new.is_empty() {
-            if !self.has_read {
-                self.has_read = true;
-                // No method of HTTP/1 begins like the preface of HTTP/2.
-                self.activity.is_http2.store(new.starts_with(b"PRI"), Relaxed);
-            }
             self.activity.moved.store(true, Relaxed);
             // While a request is open, bytes are its body: they are no head that has to come to an end.
             if self.activity.usage.open.load(Relaxed) == 0 {
@@ -246,8 +240,8 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
     }
     let activity = Arc::clone(&door.activity);
     let peer = stream.peer_addr().ok();
-    let socket = Socket { stream, activity: Arc::clone(&activity), has_read: false };
-    let socket = Strict::new(socket, limits.linger_timeout);
+    let socket = Socket { stream, activity: Arc::clone(&activity) };
+    let socket = Strict::new(socket, limits.linger_timeout, Arc::clone(&activity.is_http2));
     let (leave, leaves) = oneshot::channel();
     let mut leave = Some(leave);
     let mut serving = JoinSet::new();

@@ -4,13 +4,16 @@
 //! before chunks. A proxy in front may read the same bytes as another request. So a filter follows the bytes of a
 //! connection (heads, bodies by length, chunks), and at the first byte that is not to be taken hyper is given a byte
 //! that no head may have: it answers 400, after the answers to the requests before, and closes. The filter keeps 128
-//! bytes of a line at most and changes nothing else; HTTP/2 passes it by.
+//! bytes of a line at most and changes nothing else. HTTP/2 passes it by: hyper takes a connection for one of HTTP/2 when
+//! it begins with the whole preface, so nothing less ends the filter.
 //!
 //! At the end of a connection of HTTP/1 that stops in the middle of a request, what still comes is read and dropped,
 //! within bounds: closing at once would make the system take the answer back.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,16 +26,22 @@ use crate::upload::UNREAD_SIZE_MAX;
 const LINE_KEPT: usize = 128;
 /// What hyper is given in place of bytes that are not to be taken.
 const POISON: &[u8] = b"\0\r\n\r\n";
+/// The lines with which a connection of HTTP/2 begins.
+const PREFACE: &[&[u8]] = &[b"PRI * HTTP/2.0", b"", b"SM", b""];
+/// How the first of them begins; a request of HTTP/1 has no such method.
+const PREFACE_METHOD: &[u8] = b"PRI ";
 /// Bytes that are read and dropped at a time.
 const SCRATCH_SIZE: usize = 16 << 10;
 
 /// Where in a request the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Nothing has come yet, or only empty lines.
+    /// No line has come yet.
     #[default]
     Begin,
-    /// Before the first line of another request.
+    /// In the preface of HTTP/2; these lines of it are to come.
+    Preface(&'static [&'static [u8]]),
+    /// Before the first line of a request.
     Request,
     /// In the lines of a head.
     Headers,
@@ -125,8 +134,16 @@ impl Filter {
 
     fn read_line(&mut self, line: &[u8], is_whole: bool) -> Result<(), Malformed> {
         self.state = match self.state {
-            State::Begin if line.starts_with(b"PRI ") => State::Other,
-            state @ (State::Begin | State::Request) if line.is_empty() => state,
+            State::Begin if is_whole && PREFACE.first() == Some(&line) => {
+                State::Preface(PREFACE.get(1..).unwrap_or_default())
+            }
+            State::Preface([next, rest @ ..]) if is_whole && line == *next => match rest {
+                [] => State::Other,
+                rest => State::Preface(rest),
+            },
+            State::Preface(_) => return Err(Malformed),
+            State::Begin | State::Request if line.starts_with(PREFACE_METHOD) => return Err(Malformed),
+            State::Begin | State::Request | State::Trailers if line.is_empty() => State::Request,
             State::Begin | State::Request => {
                 (self.content_length, self.is_chunked) = (None, false);
                 State::Headers
@@ -147,7 +164,6 @@ impl Filter {
                 // The chunk and the end of its line.
                 size => State::Data(size.checked_add(2).ok_or(Malformed)?),
             },
-            State::Trailers if line.is_empty() => State::Request,
             state => state,
         };
         Ok(())
@@ -193,6 +209,8 @@ fn number(text: &[u8], radix: u32) -> Result<u64, Malformed> {
 pub(crate) struct Strict<Stream> {
     stream: Stream,
     filter: Filter,
+    /// Set when the whole preface of HTTP/2 has come.
+    is_http2: Arc<AtomicBool>,
     is_malformed: bool,
     /// What hyper is still to be given in place of what came.
     poison: &'static [u8],
@@ -204,10 +222,11 @@ pub(crate) struct Strict<Stream> {
 }
 
 impl<Stream> Strict<Stream> {
-    pub(crate) fn new(stream: Stream, linger_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: Stream, linger_timeout: Duration, is_http2: Arc<AtomicBool>) -> Self {
         Self {
             stream,
             filter: Filter::default(),
+            is_http2,
             is_malformed: false,
             poison: b"",
             linger_timeout,
@@ -243,6 +262,8 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Strict<Stream> {
             buffer.set_filled(before + at);
             (this.is_malformed, this.poison) = (true, POISON);
             this.give_poison(buffer);
+        } else if this.filter.state == State::Other {
+            this.is_http2.store(true, Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -301,6 +322,8 @@ impl<Stream: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<Stream> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     /// Where the first byte stands that is not taken, whichever way the bytes are cut into two.
@@ -338,6 +361,20 @@ mod tests {
         assert_eq!(place("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n content-length: x\n"), None);
     }
 
+    #[tokio::test]
+    async fn only_the_whole_preface_makes_a_connection_one_of_http_2() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let cases =
+            [(&preface[..], true), (&preface[..23], false), (b"PRI / HTTP/1.1\r\nhost: a\r\n\r\n", false)];
+        for (bytes, expected) in cases {
+            let is_http2 = Arc::new(AtomicBool::new(false));
+            let stream = tokio::io::join(bytes, tokio::io::sink());
+            let mut strict = Strict::new(stream, Duration::ZERO, Arc::clone(&is_http2));
+            strict.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(is_http2.load(Relaxed), expected, "{}", bytes.escape_ascii());
+        }
+    }
+
     #[test]
     fn what_two_readers_may_read_differently_is_stopped_at_its_line() {
         for (text, end) in [
@@ -345,6 +382,15 @@ mod tests {
             ("\nGET / HTTP/1.1\r\n", ""),
             ("GET / HTTP/1.1\r\nhost: a\n\r\n", "GET / HTTP/1.1\r\nhost: a"),
             ("GET / HTTP/1.1\r\nhost: a\r\n\nGET", "GET / HTTP/1.1\r\nhost: a\r\n"),
+            ("PRI /v1/assets HTTP/1.1\r\nhost: a\r\n\r\n", "PRI /v1/assets HTTP/1.1\r"),
+            ("PRI * HTTP/1.1\r\n\r\n", "PRI * HTTP/1.1\r"),
+            ("PRI * HTTP/2.0 \r\n\r\n", "PRI * HTTP/2.0 \r"),
+            ("PRI * HTTP/2.0\n\nSM\n\n", "PRI * HTTP/2.0"),
+            ("PRI * HTTP/2.0\r\nX: y\r\n", "PRI * HTTP/2.0\r\nX: y\r"),
+            ("PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\nX: y\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\nX: y\r"),
+            ("\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\r\nPRI * HTTP/2.0\r"),
+            ("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r"),
         ] {
             assert_eq!(place(text), Some(end.len()), "{text:?}");
         }

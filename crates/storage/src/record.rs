@@ -3,7 +3,8 @@
 //!
 //! A record is one block of 4096 bytes in a file of its own. It is written beside the old one, made durable,
 //! and given the name: a crash leaves the old record or the new one. The two files exchange their names, so that the
-//! next record is written over the one before the last, and needs no room on the disk ([`keep_room`]). One that is not what was written is an
+//! next record is written over the one before the last, and needs no room on the disk ([`keep_room`]). Where the files
+//! cannot exchange their names, or there was no older record, the room for the next is taken when there is some. One that is not what was written is an
 //! error and never taken for none: a forgotten vote could elect two leaders. What a process has read is durable:
 //! the one that wrote it may have been killed before it was.
 //!
@@ -201,12 +202,16 @@ fn write_twin(
 /// Takes the room for every record of one of several replicas, now or earlier: a disk that is full takes votes and
 /// lists of members all the same. True when all of it is there.
 pub fn keep_room(disk: &dyn Disk) -> Result<bool, RecordError> {
+    keep_room_for(disk, &RecordKind::ALL)
+}
+
+fn keep_room_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordError> {
     let mut has_all = true;
-    for kind in RecordKind::ALL {
+    for kind in kinds {
         if has_room(disk, kind.unfinished_name())? {
             continue;
         }
-        match write_twin(disk, kind, &[0; BLOCK_SIZE]) {
+        match write_twin(disk, *kind, &[0; BLOCK_SIZE]) {
             Ok(file) => file.sync()?,
             Err(RecordError::NoRoom(_)) => has_all = false,
             Err(error) => return Err(error),
@@ -248,6 +253,12 @@ impl VoteStore {
         let vote = load(&*disk, RecordKind::Vote)?.map(|content| decode_vote(&content)).transpose();
         let vote = vote.map_err(|_| damaged(RecordKind::Vote, "it is no vote"))?;
         Ok((Self { disk, failed: None }, vote))
+    }
+
+    /// Takes the room for the next vote, where it is not taken yet; true when it is there. The other records have other
+    /// writers, who may be at work: [`keep_room`] is for the start.
+    pub fn keep_room(&self) -> Result<bool, RecordError> {
+        keep_room_for(&*self.disk, &[RecordKind::Vote])
     }
 
     /// Keeps this one instead; it is durable on return. Where there is no room, it can be tried again.

@@ -36,6 +36,18 @@ impl Net {
         (leader, committed)
     }
 
+    /// A replica begins with a checkpoint of its whole log, and so with no entries.
+    fn restart_at_checkpoint(&mut self, at: usize, life: u64) {
+        let old = &self.replicas[at];
+        let (vote, log) = (old.vote, old.log.clone());
+        let last = log.last().unwrap();
+        let (index, term) = (last.index, last.term);
+        let checkpoint = (index, term);
+        let state = EngineState { vote, checkpoint, committed: index, ..EngineState::default() };
+        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
+    }
+
     fn check_stopped(&mut self, at: usize, committed: LogIndex) {
         for _ in 0..40 {
             self.tick();
@@ -87,4 +99,75 @@ fn what_is_not_known_to_be_committed_gives_way() {
     }
     assert!(net.replicas[witness].conflicts.is_empty());
     assert!(net.replicas[witness].log.iter().all(|entry| entry.payload != "d"));
+}
+
+#[test]
+fn a_checkpoint_whose_last_entry_is_another_one_elsewhere_is_kept() {
+    // The others have an entry of another term in place of the checkpoint's last, or lie before it and come to it later.
+    for others in 0..4 {
+        let mut net = Net::new(3);
+        let (witness, committed) = net.go_back();
+        for _ in 0..others {
+            let leader = (0..3).find(|at| *at != witness && net.replicas[*at].engine.is_leader()).unwrap();
+            net.propose(leader, b"f");
+            net.tick();
+        }
+        net.restart_at_checkpoint(witness, 60);
+        net.cut.clear();
+        for _ in 0..40 {
+            net.tick();
+        }
+        let [(conflict, _)] = net.replicas[witness].conflicts[..] else {
+            panic!("{others}: {:?}", net.replicas[witness].conflicts)
+        };
+        assert_eq!(conflict.committed, committed, "{others}");
+        assert_eq!((conflict.first, conflict.is_first_exact), (committed, false), "{others}");
+        assert!(net.replicas[witness].log.iter().any(|entry| entry.payload == "d"), "{others}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_the_others_share_goes_on() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    for payload in [b"a", b"b", b"c"] {
+        net.propose(leader, payload);
+    }
+    net.tick();
+    net.tick();
+    let at = (leader + 1) % 3;
+    assert_eq!(net.replicas[at].log, net.replicas[leader].log);
+    net.restart_at_checkpoint(at, 60);
+    net.propose(leader, b"e");
+    for _ in 0..40 {
+        net.tick();
+    }
+    // Under a leader of another term, too.
+    net.cut = [leader].into();
+    net.restart_at_checkpoint(at, 61);
+    let next = net.elect();
+    net.propose(next, b"f");
+    net.cut.clear();
+    for _ in 0..40 {
+        net.tick();
+    }
+    for replica in &net.replicas {
+        assert!(replica.conflicts.is_empty());
+        assert_eq!(replica.log, net.replicas[next].log, "it goes on");
+        assert!(commands(replica).contains(&&b"f"[..]));
+    }
+}
+
+#[test]
+fn an_entry_in_place_of_the_checkpoints_last_is_compared_by_its_term() {
+    use raft::eraftpb::{Entry, Message, MessageType};
+    for (term, expected) in [(2, false), (3, true)] {
+        let state =
+            EngineState { checkpoint: (LogIndex(7), Term(2)), committed: LogIndex(7), ..Default::default() };
+        let mut engine = Raft::new(&options(0, 3, 0), state).unwrap();
+        let mut message = Message { from: 2, to: 1, term: 4, index: 6, log_term: 1, ..Message::default() };
+        message.set_msg_type(MessageType::MsgAppend);
+        message.mut_entries().push(Entry { index: 7, term, ..Entry::default() });
+        assert_eq!(engine.stops_at(NodeId(2), &message), expected, "term {term}");
+    }
 }
