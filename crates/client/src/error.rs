@@ -56,8 +56,8 @@ pub enum ClientError {
     )]
     OutcomeUnknown {
         /// The ids of the events whose outcome is not known, in their order; of a change of an account its id, of an
-        /// asset its ledger. Of a call in several requests: those of the request that has no answer. The events before
-        /// them are done, those after them were not sent.
+        /// asset its ledger. Of a call in several requests of which the first ones were answered: those of all its
+        /// events. Send the whole call again with the same ids.
         ids: Vec<u128>,
         /// How often it was tried.
         attempts: u32,
