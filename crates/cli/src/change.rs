@@ -17,17 +17,30 @@ pub(crate) struct Change {
     /// Whether the command takes the id as `--id`.
     pub(crate) takes_id: bool,
     is_made: bool,
+    /// Of an import, which is made part by part.
+    part: Option<Part>,
+}
+
+/// How far an import has come.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    /// Rows of it are made.
+    has_rows: bool,
+    /// Rows were sent, and their outcome is not known.
+    is_open: bool,
+    /// What is done, what is not, and what to do.
+    state: String,
 }
 
 impl Change {
     /// Of something that has an id, which the command takes.
     pub(crate) fn of(kind: &str, id: u128) -> Self {
-        Self { what: format!("{kind} {id}"), ids: vec![id], takes_id: true, is_made: false }
+        Self { what: format!("{kind} {id}"), ids: vec![id], takes_id: true, is_made: false, part: None }
     }
 
     /// Of something that the same command finds again.
     pub(crate) fn again(what: impl Into<String>, ids: Vec<u128>) -> Self {
-        Self { what: what.into(), ids, takes_id: false, is_made: false }
+        Self { what: what.into(), ids, takes_id: false, is_made: false, part: None }
     }
 }
 
@@ -41,6 +54,29 @@ impl Changes {
         *self.lock() = Some(change);
     }
 
+    /// Rows of an import are about to be sent. `state` says what is known then.
+    pub(crate) fn send_rows(&self, state: String) {
+        self.with_part(|part| {
+            part.is_open = true;
+            part.state = state;
+        });
+    }
+
+    /// The outcome of all rows that were sent is known; `are_made` = some of them are made.
+    pub(crate) fn rows_are_known(&self, are_made: bool, state: String) {
+        self.with_part(|part| {
+            part.is_open = false;
+            part.has_rows |= are_made;
+            part.state = state;
+        });
+    }
+
+    fn with_part(&self, update: impl FnOnce(&mut Part)) {
+        let mut change = self.lock();
+        let change = change.get_or_insert_with(|| Change::again("the import", Vec::new()));
+        update(change.part.get_or_insert_default());
+    }
+
     /// It is made: what fails from here on fails afterwards.
     pub(crate) fn is_made(&self) {
         if let Some(change) = &mut *self.lock() {
@@ -50,7 +86,26 @@ impl Changes {
 
     /// What a failure of the command means for its change.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        let Some(change) = self.lock().clone() else { return failure };
+        let Some(mut change) = self.lock().clone() else { return failure };
+        let Some(part) = change.part.take() else { return Self::explain_whole(change, failure) };
+        let (failure, state) = match failure {
+            Failure::Halted { source, state } => (*source, Some(state)),
+            failure => (failure, None),
+        };
+        let failure = match failure {
+            Failure::Unavailable(reason) | Failure::TimedOut(reason) if part.has_rows => {
+                Failure::PartlyMade { reason, repeat: change.repeat(&arguments()) }
+            }
+            failure => Self::explain_whole(change, failure),
+        };
+        let is_cut_short = matches!(failure, Failure::PartlyMade { .. } | Failure::Unknown { .. });
+        match state.or_else(|| is_cut_short.then_some(part.state)) {
+            Some(state) => failure.and(&state),
+            None => failure,
+        }
+    }
+
+    fn explain_whole(change: Change, failure: Failure) -> Failure {
         match failure {
             failure if change.is_made || failure.is_of_output() => failure.after(change.what, change.ids),
             Failure::Unknown { reason, ids, .. } => {
@@ -71,10 +126,13 @@ impl Changes {
 
     /// What a signal means that came before the command was through.
     pub(crate) fn stopped(&self) -> Failure {
-        if self.lock().is_none() {
-            return Failure::Stopped;
-        }
         let reason = "stopped by a signal".to_owned();
+        let Some(change) = self.lock().clone() else { return Failure::Stopped };
+        match change.part {
+            Some(Part { is_open: false, has_rows: false, .. }) => return Failure::Stopped,
+            Some(Part { is_open: false, .. }) => return self.explain(Failure::Unavailable(reason)),
+            _ => {}
+        }
         self.explain(Failure::Unknown { reason, what: String::new(), ids: Vec::new(), repeat: None })
     }
 
@@ -86,12 +144,18 @@ impl Changes {
 impl Change {
     /// The command that finds the outcome.
     fn repeat(&self, arguments: &[String]) -> String {
-        let has_id = arguments.iter().any(|argument| argument == "--id" || argument.starts_with("--id="));
-        let words = arguments.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ");
-        match &*self.ids {
-            [id] if self.takes_id && !has_id => format!("bezant {words} --id {id}"),
-            _ => format!("bezant {words}"),
+        let mut options = arguments.iter().take_while(|argument| *argument != "--");
+        let has_id = options.any(|argument| argument == "--id" || argument.starts_with("--id="));
+        let mut words: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
+        if let [id] = &*self.ids
+            && self.takes_id
+            && !has_id
+        {
+            // After `--` there are no options.
+            let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+            words.splice(end..end, ["--id".to_owned(), id.to_string()]);
         }
+        format!("bezant {}", words.join(" "))
     }
 }
 
@@ -124,6 +188,10 @@ mod tests {
         let line = words(&["pay", "alice", "bob's", "10.50 EUR"]);
         assert_eq!(change.repeat(&line), r"bezant pay alice 'bob'\''s' '10.50 EUR' --id 77");
         assert_eq!(change.repeat(&words(&["pay", "a", "b", "1", "--id", "77"])), "bezant pay a b 1 --id 77");
+        let line = words(&["pay", "--", "a", "b", "1"]);
+        assert_eq!(change.repeat(&line), "bezant pay --id 77 -- a b 1", "after -- there are no options");
+        let line = words(&["pay", "--", "--id", "b", "1"]);
+        assert_eq!(change.repeat(&line), "bezant pay --id 77 -- --id b 1");
         let bounds = Change::again("bounds of alice", vec![1]);
         assert_eq!(bounds.repeat(&words(&["account", "bounds", "alice"])), "bezant account bounds alice");
     }
@@ -139,5 +207,30 @@ mod tests {
         changes.is_made();
         let failure = changes.explain(Failure::Unavailable("silence".to_owned()));
         assert!(matches!(&failure, Failure::NotShown { ids, .. } if *ids == [77]), "{failure}");
+    }
+
+    #[test]
+    fn an_import_is_made_part_by_part() {
+        let changes = Changes::default();
+        let unreachable = || Failure::Unavailable("no server answers".to_owned());
+        let codes = |changes: &Changes| (changes.explain(unreachable()).number(), changes.stopped().number());
+        assert_eq!(codes(&changes), (3, 130), "it reads its file");
+        changes.send_rows("1 sent".to_owned());
+        assert_eq!(changes.stopped().number(), 6);
+        let unknown =
+            Failure::Unknown { reason: "silence".into(), what: "?".into(), ids: vec![1], repeat: None };
+        let failure = changes.explain(unknown.and("Row 1 was sent")).to_string();
+        assert!(failure.contains("makes it at most once: bezant"), "{failure}");
+        assert!(failure.ends_with(". Row 1 was sent"), "said once: {failure}");
+        changes.rows_are_known(false, "Nothing was sent".to_owned());
+        assert_eq!(codes(&changes), (3, 130), "the server has not taken them");
+        changes.send_rows("1 sent".to_owned());
+        changes.rows_are_known(true, "Row 1 is done".to_owned());
+        assert_eq!(codes(&changes), (8, 8));
+        assert!(changes.stopped().to_string().ends_with("Row 1 is done"), "{}", changes.stopped());
+        let failure = changes.explain(Failure::TimedOut("no answer".to_owned()));
+        assert!(!failure.to_string().contains("nothing was changed"), "{failure}");
+        let refused = changes.explain(Failure::Refused("2 of 3 rows".to_owned()));
+        assert_eq!(refused.to_string(), "refused: 2 of 3 rows", "the import came to its end");
     }
 }

@@ -10,6 +10,7 @@
 //! | 5 | verification failed, or data on disk is damaged |
 //! | 6 | the outcome is not known: the change may have been made; stderr says how to learn it |
 //! | 7 | the change was made, and the answer could not be shown |
+//! | 8 | a part of an import was made, and the rest was not; stderr says which |
 //! | 130 | stopped by a signal; nothing was changed |
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ Exit codes:
   5    verification failed, or data on disk is damaged
   6    the outcome is not known: the change may have been made; stderr says how to learn it
   7    the change was made, and the answer could not be shown
+  8    a part of an import was made, and the rest was not; stderr says which
   130  stopped by a signal; nothing was changed";
 
 /// Why a command did not do what was asked.
@@ -54,6 +56,9 @@ pub(crate) enum Failure {
     /// Nobody answers.
     #[error("{0}")]
     Unavailable(String),
+    /// The deadline passed before the server began with this call.
+    #[error("{0}; nothing was changed")]
+    TimedOut(String),
     /// No such account, transfer, file.
     #[error("{0}")]
     NotFound(String),
@@ -84,6 +89,14 @@ pub(crate) enum Failure {
         ids: Vec<u128>,
         /// Why it cannot be shown.
         reason: String,
+    },
+    /// A part of an import was made, and the rest was not.
+    #[error("a part of the import was made: {reason}; this goes on, and makes nothing twice: {repeat}")]
+    PartlyMade {
+        /// Why not the rest.
+        reason: String,
+        /// The command that goes on.
+        repeat: String,
     },
     /// A signal came before anything was changed.
     #[error("stopped: nothing was changed")]
@@ -144,11 +157,12 @@ impl Failure {
             Self::OutputClosed => 0,
             Self::Status { .. } | Self::Refused(_) | Self::Output(_) | Self::Other(_) => 1,
             Self::Usage(_) => 2,
-            Self::Unavailable(_) => 3,
+            Self::Unavailable(_) | Self::TimedOut(_) => 3,
             Self::NotFound(_) => 4,
             Self::Verification(_) | Self::Damaged(_) => 5,
             Self::Unknown { .. } => 6,
             Self::NotShown { .. } => 7,
+            Self::PartlyMade { .. } => 8,
             Self::Stopped => 130,
             Self::Halted { source, .. } => source.number(),
         }
@@ -159,12 +173,13 @@ impl Failure {
         match self {
             Self::Status { .. } | Self::Refused(_) => "refused",
             Self::Usage(_) => "usage",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::TimedOut(_) => "unavailable",
             Self::NotFound(_) => "not_found",
             Self::Verification(_) => "verification_failed",
             Self::Damaged(_) => "damaged",
             Self::Unknown { .. } => "outcome_unknown",
             Self::NotShown { .. } => "made_not_shown",
+            Self::PartlyMade { .. } => "partly_made",
             Self::Stopped => "stopped",
             Self::OutputClosed | Self::Output(_) => "output",
             Self::Other(_) => "failed",
@@ -211,6 +226,7 @@ impl Failure {
             Self::Status { name, .. } => (Some(*name), &[][..], None),
             Self::Unknown { ids, repeat, .. } => (None, &ids[..], repeat.as_deref()),
             Self::NotShown { ids, .. } => (None, &ids[..], None),
+            Self::PartlyMade { repeat, .. } => (None, &[][..], Some(repeat.as_str())),
             _ => (None, &[][..], None),
         };
         let ids = ids.iter().copied().map(Text).collect();
@@ -246,6 +262,9 @@ impl From<ClientError> for Failure {
                     }
                 };
                 Self::Unknown { reason, what, ids, repeat: None }
+            }
+            ClientError::DeadlineExceeded { attempts, reason } => {
+                Self::TimedOut(format!("no answer within the deadline, after {attempts} tries: {reason}"))
             }
             error if error.is_unavailable() => Self::Unavailable(text),
             error => Self::Other(error.into()),

@@ -40,7 +40,6 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use change::Change;
 use exit::Failure;
 use output::Format;
 use session::{Global, Session};
@@ -254,11 +253,6 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             match &command {
                 // An export to a file takes its half away first.
                 Command::Events(_) | Command::Export(_) => {}
-                Command::Import(_) => {
-                    let what = "the rows of the import so far";
-                    session.changes.begin(Change::again(what, Vec::new()));
-                    watch_signals(&session)?;
-                }
                 _ => watch_signals(&session)?,
             }
             let result = talk(command, &session).await;

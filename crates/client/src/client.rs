@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Reads, Settings};
-use crate::error::{is_nothing_done, reason};
+use crate::error::{open_reason, reason};
 use crate::retry::{Tries, is_worth_another_try};
 use crate::{ClientBuilder, ClientError};
 
@@ -74,11 +74,10 @@ pub(crate) struct Answer<Reply> {
 /// How a call ended that has no answer.
 struct Ended {
     error: ClientError,
-    /// What the last try said.
-    reason: String,
     attempts: u32,
-    /// One of the tries may have been carried out.
-    is_open: bool,
+    /// One of the tries may have been carried out: what the last such try said. What later ones said is of themselves:
+    /// that nothing was done, or to try again.
+    open: Option<String>,
 }
 
 impl Client {
@@ -168,8 +167,11 @@ impl Client {
         Sending: Future<Output = Result<Response<Reply>, Status>>,
     {
         self.send(message, send).await.map_err(|ended| {
-            let Ended { error, reason, attempts, is_open } = ended;
-            if is_open { ClientError::OutcomeUnknown { ids: ids(), attempts, reason } } else { error }
+            let Ended { error, attempts, open } = ended;
+            match open {
+                Some(reason) => ClientError::OutcomeUnknown { ids: ids(), attempts, reason },
+                None => error,
+            }
         })
     }
 
@@ -186,7 +188,7 @@ impl Client {
         Sending: Future<Output = Result<Response<Reply>, Status>>,
     {
         self.send(message, send).await.map_err(|ended| {
-            let Ended { error, reason, attempts, is_open } = ended;
+            let Ended { error, attempts, open } = ended;
             let is_answer = matches!(
                 error,
                 ClientError::FailedPrecondition { .. }
@@ -194,10 +196,9 @@ impl Client {
                     | ClientError::Invalid { .. }
                     | ClientError::Denied { .. }
             );
-            if is_open && !is_answer {
-                ClientError::OutcomeUnknown { ids: ids(), attempts, reason }
-            } else {
-                error
+            match open {
+                Some(reason) if !is_answer => ClientError::OutcomeUnknown { ids: ids(), attempts, reason },
+                _ => error,
             }
         })
     }
@@ -213,6 +214,7 @@ impl Client {
     {
         let deadline = Instant::now() + self.settings().deadline;
         let mut tries = Tries::default();
+        let mut open = None;
         loop {
             tries.count += 1;
             let (index, service) = self.service();
@@ -235,10 +237,9 @@ impl Client {
             if tries.turn_after(&status, is_silence) {
                 self.fail_over(index);
             }
-            tries.is_open |= !is_nothing_done(&status);
+            open = open_reason(&status).or(open);
             if let Err(error) = self.pause_before_another(tries.count, deadline, &status).await {
-                let (reason, attempts, is_open) = (reason(&status), tries.count, tries.is_open);
-                return Err(Ended { error, reason, attempts, is_open });
+                return Err(Ended { error, attempts: tries.count, open });
             }
         }
     }

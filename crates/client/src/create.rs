@@ -39,25 +39,13 @@ impl Client {
         let operation =
             if is_extended { Operation::CreateAccountsExtended } else { Operation::CreateAccounts };
         let is_linked = |index: usize| accounts[index].account.flags.contains(AccountFlags::LINKED);
+        // A name that no request can carry is found before the first one is sent.
+        let events = accounts.iter().map(extended_account).collect::<Result<Vec<_>, _>>()?;
         let mut all = Vec::with_capacity(accounts.len());
         for range in cut(operation, accounts.len(), is_linked)? {
-            let batch = &accounts[range];
-            let events = batch.iter().map(extended_account).collect::<Result<Vec<_>, _>>()?;
-            let body = if is_extended {
-                Event::write_all(&events)
-            } else {
-                Event::write_all(&batch.iter().map(|new| new.account).collect::<Vec<Account>>())
-            };
-            let answer = self.submit_raw(operation, body).await?;
-            let settled = self.settle_accounts(&events, is_extended, &answer).await;
-            let results = settled.map_err(|error| unknown(&error, &answer, || account_ids(&events)))?;
-            let mut batch_outcomes = outcomes(&results, CreateAccountStatus::from_number)?;
-            for outcome in batch_outcomes.iter_mut().filter(|_| answer.attempts > 1) {
-                if outcome.status == CreateAccountStatus::Exists {
-                    outcome.status = CreateAccountStatus::Created;
-                }
-            }
-            all.append(&mut batch_outcomes);
+            let outcomes = self.create_accounts_of_request(&events[range], operation).await;
+            let call = |error| of_call(error, all.len(), || account_ids(&events));
+            all.append(&mut outcomes.map_err(call)?);
         }
         Ok(all)
     }
@@ -73,25 +61,58 @@ impl Client {
         let is_linked = |index: usize| transfers[index].transfer.flags.contains(TransferFlags::LINKED);
         let mut all = Vec::with_capacity(transfers.len());
         for range in cut(operation, transfers.len(), is_linked)? {
-            let batch = &transfers[range];
-            let events: Vec<Transfer> = batch.iter().map(|new| new.transfer).collect();
-            let body = if is_extended {
-                Event::write_all(&batch.iter().map(extended_transfer).collect::<Vec<_>>())
-            } else {
-                Event::write_all(&events)
-            };
-            let answer = self.submit_raw(operation, body).await?;
-            let settled = self.settle_transfers(&events, &answer).await;
-            let results = settled.map_err(|error| unknown(&error, &answer, || transfer_ids(&events)))?;
-            let mut batch_outcomes = outcomes(&results, CreateTransferStatus::from_number)?;
-            for outcome in batch_outcomes.iter_mut().filter(|_| answer.attempts > 1) {
-                if outcome.status == CreateTransferStatus::Exists {
-                    outcome.status = CreateTransferStatus::Created;
-                }
-            }
-            all.append(&mut batch_outcomes);
+            let outcomes = self.create_transfers_of_request(&transfers[range], operation).await;
+            let ids = || transfers.iter().map(|new| new.transfer.id.0).collect();
+            let call = |error| of_call(error, all.len(), ids);
+            all.append(&mut outcomes.map_err(call)?);
         }
         Ok(all)
+    }
+
+    async fn create_accounts_of_request(
+        &self,
+        events: &[ExtendedAccount],
+        operation: Operation,
+    ) -> Result<Vec<AccountOutcome>, ClientError> {
+        let is_extended = operation == Operation::CreateAccountsExtended;
+        let body = if is_extended {
+            Event::write_all(events)
+        } else {
+            Event::write_all(&events.iter().map(|event| event.account).collect::<Vec<Account>>())
+        };
+        let answer = self.submit_raw(operation, body).await?;
+        let settled = self.settle_accounts(events, is_extended, &answer).await;
+        let outcomes = settled.and_then(|results| outcomes(&results, CreateAccountStatus::from_number));
+        let mut outcomes = outcomes.map_err(|error| unknown(&error, &answer, || account_ids(events)))?;
+        for outcome in outcomes.iter_mut().filter(|_| answer.attempts > 1) {
+            if outcome.status == CreateAccountStatus::Exists {
+                outcome.status = CreateAccountStatus::Created;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn create_transfers_of_request(
+        &self,
+        transfers: &[NewTransfer],
+        operation: Operation,
+    ) -> Result<Vec<TransferOutcome>, ClientError> {
+        let events: Vec<Transfer> = transfers.iter().map(|new| new.transfer).collect();
+        let body = if operation == Operation::CreateTransfersExtended {
+            Event::write_all(&transfers.iter().map(extended_transfer).collect::<Vec<_>>())
+        } else {
+            Event::write_all(&events)
+        };
+        let answer = self.submit_raw(operation, body).await?;
+        let settled = self.settle_transfers(&events, &answer).await;
+        let outcomes = settled.and_then(|results| outcomes(&results, CreateTransferStatus::from_number));
+        let mut outcomes = outcomes.map_err(|error| unknown(&error, &answer, || transfer_ids(&events)))?;
+        for outcome in outcomes.iter_mut().filter(|_| answer.attempts > 1) {
+            if outcome.status == CreateTransferStatus::Exists {
+                outcome.status = CreateTransferStatus::Created;
+            }
+        }
+        Ok(outcomes)
     }
 
     /// Creates one transfer; of a refusal also the server's words on the case: which account, which rule, what there is.
@@ -246,6 +267,21 @@ fn unknown(error: &ClientError, answer: &Submitted, ids: impl FnOnce() -> Vec<u1
     ClientError::OutcomeUnknown { ids: ids(), attempts: answer.attempts, reason: error.to_string() }
 }
 
+/// The error of a call of which `answered` events were answered by earlier requests: those may be made, whatever the
+/// later request came to, and their outcomes are lost with the error.
+fn of_call(error: ClientError, answered: usize, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
+    if answered == 0 {
+        return error;
+    }
+    let (attempts, reason) = match error {
+        ClientError::OutcomeUnknown { attempts, reason, .. }
+        | ClientError::DeadlineExceeded { attempts, reason } => (attempts, reason),
+        error => (1, error.to_string()),
+    };
+    let reason = format!("the first {answered} events were answered, and then: {reason}");
+    ClientError::OutcomeUnknown { ids: ids(), attempts, reason }
+}
+
 fn account_ids(events: &[ExtendedAccount]) -> Vec<u128> {
     events.iter().map(|event| event.account.id.0).collect()
 }
@@ -352,5 +388,29 @@ mod tests {
     fn a_long_name_is_refused_before_it_is_sent() {
         assert!(matches!(name_bytes(&"x".repeat(65)), Err(ClientError::NameTooLong { .. })));
         assert!(name_bytes(&"x".repeat(64)).is_ok());
+    }
+
+    #[test]
+    fn what_fails_after_the_first_request_of_a_call_leaves_all_of_it_unknown() {
+        let errors = || {
+            let reason = || "no answer".to_owned();
+            [
+                ClientError::Unreachable { addresses: "a".to_owned(), reason: reason() },
+                ClientError::DeadlineExceeded { attempts: 3, reason: reason() },
+                ClientError::Invalid { reason: reason() },
+                ClientError::OutcomeUnknown { ids: vec![3], attempts: 2, reason: reason() },
+            ]
+        };
+        for error in errors() {
+            let error = of_call(error, 2, || vec![1, 2, 3]);
+            assert_eq!(error.unknown_ids(), [1, 2, 3], "{error}");
+            assert!(error.to_string().contains("the first 2 events were answered, and then: "), "{error}");
+            assert!(!error.to_string().contains("nothing was changed"), "{error}");
+        }
+        for error in errors() {
+            let before = error.to_string();
+            let error = of_call(error, 0, || unreachable!("no request was answered"));
+            assert_eq!(error.to_string(), before);
+        }
     }
 }

@@ -56,8 +56,8 @@ pub enum ClientError {
     )]
     OutcomeUnknown {
         /// The ids of the events whose outcome is not known, in their order; of a change of an account its id, of an
-        /// asset its ledger. Of a call in several requests: those of the request that has no answer. The events before
-        /// them are done, those after them were not sent.
+        /// asset its ledger. Of a call in several requests of which the first ones were answered: those of all its
+        /// events. Send the whole call again with the same ids.
         ids: Vec<u128>,
         /// How often it was tried.
         attempts: u32,
@@ -192,8 +192,13 @@ fn list(ids: &[u128]) -> String {
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
 
+/// Why the call may have been carried out all the same, after a try with that end; `None` = it was turned down.
+pub(crate) fn open_reason(status: &tonic::Status) -> Option<String> {
+    (!is_nothing_done(status)).then(|| reason(status))
+}
+
 /// True when the server says that it has not begun with the call: trying again is not needed to learn its outcome.
-pub(crate) fn is_nothing_done(status: &tonic::Status) -> bool {
+fn is_nothing_done(status: &tonic::Status) -> bool {
     if std::error::Error::source(status).is_some() {
         return is_not_sent(status);
     }
@@ -292,6 +297,15 @@ mod tests {
         assert!(!is_nothing_done(&Status::from_error(Box::new(std::io::Error::other("reset")))));
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         assert!(is_nothing_done(&Status::from_error(Box::new(refused))));
+    }
+
+    #[test]
+    fn an_open_call_is_explained_by_the_try_that_left_it_open() {
+        let tries =
+            [Status::deadline_exceeded("no answer within 500 ms"), status(Code::Unavailable, "no_leader")];
+        let open = tries.iter().fold(None, |open, status| open_reason(status).or(open));
+        assert_eq!(open.as_deref(), Some("no answer within 500 ms"));
+        assert_eq!(open_reason(&tries[1]), None);
     }
 
     #[test]

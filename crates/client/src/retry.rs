@@ -60,8 +60,6 @@ pub(crate) struct Tries {
     pub(crate) silences: u32,
     /// Those that a server has turned down by itself, since the last one that had no answer.
     pub(crate) refusals: u32,
-    /// One of them may have been carried out all the same.
-    pub(crate) is_open: bool,
 }
 
 impl Tries {

@@ -126,8 +126,11 @@ impl Desk {
             let found = found.map_err(|failure| unread(&failure).of_events(ids()))?;
             settle_transfers(&transfers, &mut outcomes.results, &found);
         }
-        if let (Some(key), [transfer], [result]) = (key, &*transfers, &*outcomes.results) {
-            self.check_key(key, transfer, *result, deadline).await?;
+        if let (Some(key), [transfer], [result]) = (key, &*transfers, &*outcomes.results)
+            && let Some(case) = self.check_key(key, transfer, *result, deadline).await?
+        {
+            outcomes.details.push((0, case));
+            return Ok(outcomes);
         }
         self.explain_transfers(&events, &mut outcomes, deadline).await;
         Ok(outcomes)

@@ -18,30 +18,38 @@ use crate::desk::{Deadline, Desk};
 use crate::failure;
 
 impl Desk {
-    /// The key of a single transfer that was not created: an error where another request had used it.
+    /// The key of a single transfer that was not created: an error where another request had used it. Of a transfer
+    /// that was refused earlier, the words on the case.
+    ///
+    /// The ledger keeps no record of a refused transfer. So another body with its key is not told apart from a retry.
     pub(crate) async fn check_key(
         &self,
         key: Key<'_>,
         transfer: &Transfer,
         result: EventResult,
         deadline: Deadline,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let status = CreateTransferStatus::from_number(result.status);
-        let Ok(status) = status else { return Ok(()) };
-        if status.name().starts_with("exists_with_different") {
-            let what = format!("it made transfer {}, and {}", transfer.id, status.meaning());
+        let Ok(status) = status else { return Ok(None) };
+        if let Some(field) = status.name().strip_prefix("exists_with_different_") {
+            let what = format!("it made transfer {}, which has another value of `{field}`", transfer.id);
             return Err(reused(key, &what));
         }
         if status == CreateTransferStatus::IdAlreadyFailed {
             // What cannot be read is no reason to keep the ledger's answer back.
             let found = self.handle.outcomes(&[transfer.id], deadline).await.unwrap_or_default();
-            if let Some(FetchedTransfer::Refused(refusal)) = found.first()
-                && refusal.status == CreateTransferStatus::IdempotencyKeyUsed
-            {
+            let Some(FetchedTransfer::Refused(refusal)) = found.first() else { return Ok(None) };
+            if refusal.status == CreateTransferStatus::IdempotencyKeyUsed {
                 return Err(reused(key, "it had several events"));
             }
+            let (name, meaning) = (refusal.status.name(), refusal.status.meaning());
+            let time = refusal.timestamp.0;
+            return Ok(Some(format!(
+                "The key '{}' is used up: transfer {} was first refused with {name} (time {time}): {meaning}",
+                key.text, transfer.id
+            )));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Of transfers whose key is known and whose request is not: their outcomes where version 0.1 made them, which kept

@@ -86,6 +86,21 @@ async fn a_key_makes_a_retry_find_the_first_outcome() {
     let changed = send("order-1", &body.replace(r#""5""#, r#""6""#)).await;
     assert_eq!((changed.status, changed.code().as_str()), (409, "idempotency_key_reused"));
     assert!(changed.body.contains("'order-1'"), "{}", changed.body);
+    assert!(changed.body.contains("another value of `amount`. Nothing was done"), "{}", changed.body);
+    // A refusal that depends on state uses the key up.
+    let poor = r#"{"id":"3","ledger":978,"code":1,"flags":["debits_must_not_exceed_credits"]}"#;
+    assert_eq!(server.post("/v1/accounts", poor).await.status, 201);
+    let poor = body.replace(r#""debit_account":"1""#, r#""debit_account":"3""#);
+    assert_eq!(send("poor", &poor).await.code(), "exceeds_credits");
+    for later in [&poor, &body.to_owned()] {
+        let refused = send("poor", later).await;
+        assert_eq!((refused.status, refused.code().as_str()), (409, "id_already_failed"));
+        for words in
+            ["The key 'poor' is used up", "first refused with exceeds_credits", "a new Idempotency-Key"]
+        {
+            assert!(refused.body.contains(words), "{words}: {}", refused.body);
+        }
+    }
     let other = send("order-2", body).await;
     assert_eq!(other.status, 201);
     let keyless = server.post("/v1/transfers", body).await.json()["id"].as_str().unwrap().to_owned();

@@ -414,11 +414,11 @@ fn advice(operation: Operation, number: u32) -> &'static str {
     let is_transfer = matches!(operation, Operation::CreateTransfers | Operation::CreateTransfersExtended);
     let transfer = CreateTransferStatus::from_number(number).ok().filter(|_| is_transfer);
     if transfer.is_some_and(CreateTransferStatus::uses_up_id) {
-        return "Put right what is wrong, then send it with a new id.";
+        return "Put right what is wrong, then send it with a new id, or with a new Idempotency-Key where it has no id.";
     }
     match status_of(operation, number).0 {
         "linked_event_failed" => "Look at the status of the other events of the chain.",
-        "id_already_failed" => "Send it with a new id.",
+        "id_already_failed" => "Send it with a new id, or with a new Idempotency-Key where it has no id.",
         "shard_unavailable" | "too_many_pending" => "Nothing was recorded: try again later with the same id.",
         name if name.starts_with("exists_with_different") => {
             "The id stands for what was recorded first: use a new id, or send the recorded fields."

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use bezant_api::idempotency::{IdKind, event_id};
 use bezant_client::{
-    Account, AccountFlags, AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, Movement,
-    MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer, TransferFlags,
-    TransferId,
+    Account, AccountFlags, AccountId, AccountView, ClientError, CreateAccountStatus, CreateTransferStatus,
+    Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer,
+    TransferFlags, TransferId,
 };
 use bezant_types::Balances;
 use bezant_types::limits::EVENTS_MAX;
@@ -187,9 +187,24 @@ pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
     NewTransfer::from(Transfer { flags, timeout_seconds: 0, ..*transfer })
 }
 
+/// Waits for the outcomes of rows, and notes for a failure or a signal how far the import has come.
+async fn send<T>(
+    session: &Session,
+    create: impl Future<Output = Result<Vec<T>, ClientError>>,
+) -> Result<Vec<T>, Failure> {
+    const STATE: &str =
+        "Start the same import again: it goes on where this one ended, and nothing is done twice";
+    session.changes.send_rows(STATE.to_owned());
+    let outcomes = create.await;
+    if outcomes.as_ref().err().is_none_or(|error| error.unknown_ids().is_empty()) {
+        session.changes.rows_are_known(outcomes.is_ok(), STATE.to_owned());
+    }
+    Ok(outcomes?)
+}
+
 pub(super) async fn create_accounts(session: &Session, accounts: &[NewAccount]) -> Result<(), Failure> {
     for batch in accounts.chunks(EVENTS_MAX) {
-        let outcomes = session.client.create_accounts(batch).await?;
+        let outcomes = send(session, session.client.create_accounts(batch)).await?;
         if let Some((new, outcome)) = batch.iter().zip(outcomes).find(|(_, outcome)| !outcome.is_done()) {
             let status: CreateAccountStatus = outcome.status;
             return Err(refused(&format!("account {}", new.account.id), status.name(), status.meaning()));
@@ -199,7 +214,7 @@ pub(super) async fn create_accounts(session: &Session, accounts: &[NewAccount]) 
 }
 
 pub(super) async fn create_transfers(session: &Session, batch: &[NewTransfer]) -> Result<(), Failure> {
-    let outcomes = session.client.create_transfers(batch).await?;
+    let outcomes = send(session, session.client.create_transfers(batch)).await?;
     if let Some((new, outcome)) = batch.iter().zip(outcomes).find(|(_, outcome)| !outcome.is_done()) {
         let status: CreateTransferStatus = outcome.status;
         return Err(refused(&format!("transfer {}", new.transfer.id), status.name(), status.meaning()));

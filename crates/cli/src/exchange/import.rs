@@ -344,14 +344,24 @@ impl Import {
         let (Some(first), Some(last)) = (lines.first().copied(), lines.last().copied()) else {
             return Ok(());
         };
-        let sent =
-            Sent { first: self.sent.map_or(first, |sent| sent.first), unknown_from: Some(first), last };
+        let before = self.sent;
+        let sent = Sent { first: before.map_or(first, |sent| sent.first), unknown_from: Some(first), last };
         self.sent = Some(sent);
-        let answers = E::create(session, &events).await?;
+        session.changes.send_rows(self.state());
+        let answers = match E::create(session, &events).await {
+            // The server has not taken them.
+            Err(error) if error.unknown_ids().is_empty() => {
+                self.sent = before;
+                session.changes.rows_are_known(false, self.state());
+                return Err(error.into());
+            }
+            answers => answers?,
+        };
         for ((line, event), answer) in lines.into_iter().zip(&events).zip(answers) {
             self.count(line, event.id(), answer)?;
         }
         self.sent = Some(Sent { unknown_from: None, ..sent });
+        session.changes.rows_are_known(true, self.state());
         self.refused.flush()
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct Refused {
 pub(crate) struct RefusedFile {
     path: PathBuf,
     sink: BufWriter<File>,
-    /// True when it is a file of this run alone: an empty one goes at the end.
+    /// True when it holds nothing but rows of this run: an empty one goes at the end, also one that a killed run left.
     is_own: bool,
     is_stale: bool,
     rows: u64,
@@ -76,7 +76,13 @@ impl RefusedFile {
                 path.display()
             )));
         }
-        Ok(Self { path, sink: BufWriter::new(file), is_own: is_new, is_stale, rows: 0 })
+        Ok(Self {
+            path,
+            sink: BufWriter::new(file),
+            is_own: is_new || metadata.is_file() && metadata.len() == 0,
+            is_stale,
+            rows: 0,
+        })
     }
 
     /// Begins the results of this run: what an earlier one left is gone from here on.
@@ -169,6 +175,9 @@ mod tests {
         assert_eq!(fs::read(&refused_path).unwrap(), b"", "an earlier result is none of this run");
         drop(refused);
         assert!(!refused_path.exists(), "no refusal, no file");
+        fs::write(&refused_path, "").unwrap();
+        drop(RefusedFile::open(None, &input).unwrap());
+        assert!(!refused_path.exists(), "an empty one of a run that was stopped");
     }
 
     #[test]
