@@ -1,6 +1,6 @@
 //! Starting and stopping a node: the state comes back from the disk (`recover`), then the threads begin.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, Members, Role, Solo};
 use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
 use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
-use bezant_storage::disk::Disk;
+use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_storage::record::{Identity, VoteStore, keep_room, store_members};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
@@ -142,12 +142,30 @@ fn start_in<M: Machine>(
     cluster: Option<ClusterOptions>,
 ) -> Result<Running<M>, StartError> {
     let begin = Instant::now();
-    let disk = Arc::new(FileDisk::open(&options.data_dir)?);
+    let disk = Arc::new(open_disk(&options.data_dir)?);
     let is_direct = disk.is_direct();
     let mut running = start_with(disk, options, cluster)?;
     running.report.is_direct = is_direct;
     running.report.elapsed = begin.elapsed();
     Ok(running)
+}
+
+/// How long a node of this process that was stopped may hold its folder: a read may still be under way.
+const LET_GO: Duration = Duration::from_secs(5);
+
+/// Opens the folder, once an earlier node of this process has let go of it.
+fn open_disk(folder: &Path) -> Result<FileDisk, DiskError> {
+    let begun = Instant::now();
+    loop {
+        match FileDisk::open(folder) {
+            Err(DiskError::Locked { holder: Some(holder), .. })
+                if holder == std::process::id() && begun.elapsed() < LET_GO =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Starts a node that is alone on any disk, a faulty one say; the folder of the options is not looked at.

@@ -226,7 +226,7 @@ mod tests {
                 assert_eq!(error["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path}");
             }
         }
-        assert_eq!(names.len(), 22);
+        assert_eq!(names.len(), 24);
     }
 
     #[test]

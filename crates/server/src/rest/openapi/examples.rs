@@ -20,7 +20,7 @@ pub(super) fn add(document: &mut Value) {
 }
 
 /// What is sent.
-fn requests() -> [(&'static str, Value); 7] {
+fn requests() -> [(&'static str, Value); 8] {
     [
         (
             "AccountBody",
@@ -35,6 +35,7 @@ fn requests() -> [(&'static str, Value); 7] {
         ),
         ("ResolutionBody", json!({"amount": "400"})),
         ("BoundsBody", json!({"minimum": "-50000"})),
+        ("BoundsChangeBody", json!({"maximum": "100000"})),
         ("NameBody", json!({"name": "users:alice"})),
         ("AssetBody", json!({"ledger": 10001, "code": "POINTS", "scale": 0})),
         ("ChangeClusterBody", json!({"change": "add", "node": 4, "address": "d.example:7071"})),
@@ -62,8 +63,8 @@ fn value(reply: &impl Serialize) -> Value {
 #[cfg(test)]
 mod tests {
     use bezant_api::json::{
-        parse_accounts, parse_assets, parse_bounds, parse_cluster_change, parse_name, parse_resolution,
-        parse_transfers,
+        parse_accounts, parse_assets, parse_bounds, parse_bounds_change, parse_cluster_change, parse_name,
+        parse_resolution, parse_transfers,
     };
 
     use super::*;
@@ -78,6 +79,7 @@ mod tests {
                 "TransferBody" => parse_transfers(body).err(),
                 "ResolutionBody" => parse_resolution(body).err(),
                 "BoundsBody" => parse_bounds(body).err(),
+                "BoundsChangeBody" => parse_bounds_change(body, bezant_types::AccountId(1)).err(),
                 "NameBody" => parse_name(body).err(),
                 "AssetBody" => parse_assets(body).err(),
                 "ChangeClusterBody" => parse_cluster_change(body).err(),
