@@ -3,7 +3,7 @@
 //! The ledger refuses an id twice and answers a repeated event with its first outcome. So the id of an event is a hash
 //! of the key and of the event's place in the request: a retry finds what was recorded. What is no retry is refused: a
 //! single transfer by the comparison of its record, everything else by two marks that the ledger keeps, the guard and
-//! the witness (see [`KeyedHead`](bezant_ledger::KeyedHead)).
+//! the witness (see [`KeyedHead`]).
 //! Source: `docs/decisions/0020-a-key-belongs-to-one-request.md`.
 
 use bezant_ledger::{KeyedHead, Operation};
