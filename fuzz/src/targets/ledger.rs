@@ -141,7 +141,7 @@ fn run(input: &[u8]) {
             let guard = TransferId(0x100 + u128::from(count >> 5));
             let witness = TransferId(0x200 + u128::from(count >> 5) * 2 + u128::from(seconds & 1));
             if let Ok(command) = (KeyedHead { guard, witness, operation }).command(&body) {
-                bench.apply(command);
+                bench.apply_keyed(command);
             }
         } else if switches & SESSION != 0 && size == RECORD_SIZE {
             bench.apply_by_session(operation, body);
@@ -217,6 +217,15 @@ impl Bench {
         let events = usize::try_from(command.events).expect("invariant: at most 8189 events");
         let size: usize = self.apply_any(command).iter().map(Bytes::len).sum();
         assert!(!is_answered || size == events * RESULT_SIZE, "{size} bytes of results for {events} events");
+    }
+
+    /// A request with a key. Another one with the same key has an empty answer, and does nothing.
+    fn apply_keyed(&mut self, command: Command) {
+        let events = usize::try_from(command.events).expect("invariant: at most 8189 events");
+        let rows = self.position();
+        let size: usize = self.apply_any(command).iter().map(Bytes::len).sum();
+        let is_refused = size == 0 && self.position() == rows;
+        assert!(is_refused || size == events * RESULT_SIZE, "{size} bytes of results for {events} events");
     }
 
     /// A request of the only client, and the same again: answered alike, and without a row.
