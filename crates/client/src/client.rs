@@ -80,6 +80,17 @@ struct Ended {
     open: Option<String>,
 }
 
+impl Ended {
+    /// What the caller of a write is told; `ids` are those of its events.
+    fn into_error(self, ids: impl FnOnce() -> Vec<u128>) -> ClientError {
+        let Self { error, attempts, open } = self;
+        match open {
+            Some(reason) => ClientError::OutcomeUnknown { ids: ids(), attempts, reason },
+            None => error,
+        }
+    }
+}
+
 impl Client {
     /// Connects to the server at `address`, such as `http://127.0.0.1:7070`.
     pub async fn connect(address: impl Into<String>) -> Result<Self, ClientError> {
@@ -166,13 +177,7 @@ impl Client {
         Message: Clone,
         Sending: Future<Output = Result<Response<Reply>, Status>>,
     {
-        self.send(message, send).await.map_err(|ended| {
-            let Ended { error, attempts, open } = ended;
-            match open {
-                Some(reason) => ClientError::OutcomeUnknown { ids: ids(), attempts, reason },
-                None => error,
-            }
-        })
+        self.send(message, send).await.map_err(|ended| ended.into_error(ids))
     }
 
     /// The same for a change of the cluster. A refusal says where the cluster stands now, whatever became of the tries
@@ -188,18 +193,14 @@ impl Client {
         Sending: Future<Output = Result<Response<Reply>, Status>>,
     {
         self.send(message, send).await.map_err(|ended| {
-            let Ended { error, attempts, open } = ended;
             let is_answer = matches!(
-                error,
+                ended.error,
                 ClientError::FailedPrecondition { .. }
                     | ClientError::NotFound { .. }
                     | ClientError::Invalid { .. }
                     | ClientError::Denied { .. }
             );
-            match open {
-                Some(reason) if !is_answer => ClientError::OutcomeUnknown { ids: ids(), attempts, reason },
-                _ => error,
-            }
+            if is_answer { ended.error } else { ended.into_error(ids) }
         })
     }
 
