@@ -72,7 +72,7 @@ impl OpenRequest {
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.activity.usage.served.store(true, Relaxed);
+        self.activity.usage.touch();
         if self.is_stream {
             self.activity.streams.fetch_sub(1, Relaxed);
         }
@@ -207,7 +207,6 @@ impl Clocks {
         if is_used || activity.usage.served.swap(false, Relaxed) {
             self.used_at = now;
             self.has_asked = true;
-            activity.usage.touch();
         }
         // Over HTTP/2, bytes without a request are normal: settings, pings.
         let is_head = !is_used && !activity.is_http2.load(Relaxed) && activity.unanswered.load(Relaxed);

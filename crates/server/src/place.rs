@@ -27,7 +27,7 @@ pub(crate) struct Usage {
     pub(crate) open: AtomicUsize,
     /// Something was answered since the clocks of the connection were last looked at.
     pub(crate) served: AtomicBool,
-    /// When it was last known to be used; the beginning until then.
+    /// When an answer was last sent in full; the beginning until then.
     used_at: AtomicU64,
 }
 
@@ -38,14 +38,15 @@ impl Default for Usage {
 }
 
 impl Usage {
-    /// It is used now.
+    /// An answer has just been sent in full.
     pub(crate) fn touch(&self) {
         self.used_at.store(now(), Relaxed);
+        self.served.store(true, Relaxed);
     }
 
     /// How long it has not been used, in milliseconds; `None` while it is.
     fn idle_for(&self, now: u64) -> Option<u64> {
-        let is_used = self.open.load(Relaxed) > 0 || self.served.load(Relaxed);
+        let is_used = self.open.load(Relaxed) > 0;
         (!is_used).then(|| now.saturating_sub(self.used_at.load(Relaxed)))
     }
 }

@@ -174,6 +174,7 @@ async fn the_longest_idle_connection_of_an_address_makes_room_for_its_next() {
     // Until the first has been idle for the shortest time that counts, the newcomer is refused.
     let mut third = None;
     wait_until("a place", async || {
+        assert!(ask(&mut second).await, "the second is in use");
         let mut stream = connect(ATTACKER, server.address).await.unwrap();
         let is_taken = ask(&mut stream).await;
         third = Some(stream);
