@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bezant_api::Failure;
 use bytes::Bytes;
+use tokio::task::futures::TaskLocalFuture;
 
 use crate::share::{Budget, Share, Taken};
 
@@ -51,8 +52,8 @@ impl Hold {
     }
 
     /// Does some work of which the rows are counted here.
-    pub(crate) async fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> Work::Output {
-        CURRENT.scope(Arc::clone(self), work).await
+    pub(crate) fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> TaskLocalFuture<Arc<Self>, Work> {
+        CURRENT.scope(Arc::clone(self), work)
     }
 
     /// It is an answer without an end.

@@ -12,6 +12,7 @@ use bezant_api::{ErrorCode, Failure};
 use bezant_runtime::Consistency;
 use bezant_types::LogIndex;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 
 use crate::LedgerHandle;
 
@@ -53,8 +54,8 @@ impl Freshness {
     }
 
     /// Does some work that is asked about in this way.
-    pub(crate) async fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> Work::Output {
-        CURRENT.scope(Arc::clone(self), work).await
+    pub(crate) fn scope<Work: Future>(self: &Arc<Self>, work: Work) -> TaskLocalFuture<Arc<Self>, Work> {
+        CURRENT.scope(Arc::clone(self), work)
     }
 
     /// Says in the answer's headers what it shows.

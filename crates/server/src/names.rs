@@ -80,7 +80,8 @@ impl Desk {
         let names = records.chunks_exact_mut(size);
         let names =
             names.filter_map(|record| record.get_mut(at..at + NAME_SIZE_MAX)?.first_chunk_mut()).collect();
-        self.settle_names(names, deadline).await?;
+        // Rare, and large: kept out of the future of every call.
+        Box::pin(self.settle_names(names, deadline)).await?;
         Ok(records.freeze())
     }
 

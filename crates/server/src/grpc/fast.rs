@@ -117,6 +117,16 @@ mod tests {
         }
     }
 
+    /// Every call moves it to the heap.
+    #[test]
+    fn the_work_on_a_call_is_small() {
+        fn size_of_work<A, B, C, D, Work>(_: fn(A, B, C, D) -> Work) -> usize {
+            size_of::<Work>()
+        }
+        let size = size_of_work(submit);
+        assert!(size < 2048, "{size} bytes");
+    }
+
     #[test]
     fn an_answer_is_one_message() {
         let reply = v1::SubmitReply { log_index: 1, timestamp: 2, results: Bytes::from(vec![3; 16]) };
