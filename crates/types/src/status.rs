@@ -328,6 +328,14 @@ statuses! {
     }
 }
 
+statuses! {
+    /// What became of a change of how pending transfers expire.
+    ExpiryStatus {
+        /// Neither paused nor running: the first byte is not 0 or 1, or another one is not 0.
+        ExpiryInvalid = 1040 "expiry_invalid",
+    }
+}
+
 impl CreateTransferStatus {
     /// True for refusals that depend on state and use up the id: the retry answers `id_already_failed`.
     pub const fn uses_up_id(self) -> bool {
