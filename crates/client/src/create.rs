@@ -8,7 +8,8 @@
 use bezant_api::{settle, v1};
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName, name_to_bytes,
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
+    name_to_bytes,
 };
 use bezant_types::limits::{EVENTS_MAX, NAME_SIZE_MAX, REQUEST_SIZE_MAX, RESULT_SIZE};
 use bezant_types::{

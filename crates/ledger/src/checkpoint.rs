@@ -206,7 +206,10 @@ impl Heading {
             sessions: reader.u64()?,
             expiry_is_paused: read_paused(reader)?,
         };
-        if (version != VERSION && head.expiry_is_paused) || reader.array()? != [0; 20] || (version == VERSION_WITHOUT_SESSIONS && head.sessions != 0) {
+        if (version != VERSION && head.expiry_is_paused)
+            || reader.array()? != [0; 20]
+            || (version == VERSION_WITHOUT_SESSIONS && head.sessions != 0)
+        {
             return Err(DecodeError::Reserved);
         }
         Ok(head)

@@ -6,8 +6,8 @@ use bezant_codec::records;
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, ExpiryStatus, FetchKey, Fetched, HistoryPosition,
-    HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
+    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, ExpiryStatus, FetchKey, Fetched,
+    HistoryPosition, HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
 };
 use bytes::Bytes;
 

@@ -83,7 +83,8 @@ fn seeds() -> Vec<Vec<u8>> {
         &[account(1, 0), account(2, 2), account(3, 4), account(4, 8), account(5, 1), account(6, 0)],
     );
     let expiring = record([9, 1, 2, 5, 0, 0], 2, 1, 2);
-    let payments = [transfer(1, 1, 2, 7, 0), transfer(2, 2, 3, 3, 1), transfer(3, 3, 2, 1, 0), expiring.clone()];
+    let payments =
+        [transfer(1, 1, 2, 7, 0), transfer(2, 2, 3, 3, 1), transfer(3, 3, 2, 1, 0), expiring.clone()];
     let two_phase =
         [transfer(4, 1, 2, 5, 2), resolve(5, 4, 3, 4), transfer(6, 1, 4, 9, 2 | 64), resolve(7, 6, 0, 8)];
     let balancing = [transfer(10, 2, 1, 15, 16), transfer(11, 1, 3, 15, 32), transfer(1, 1, 2, 7, 0)];

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use bezant_api::idempotency::{IdKind, event_id};
 use bezant_client::{
     Account, AccountFlags, AccountId, AccountView, ClientError, CreateAccountStatus, CreateTransferStatus,
-    ExpiryStatus, Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer,
-    TransferFlags, TransferId,
+    ExpiryStatus, Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter,
+    Transfer, TransferFlags, TransferId,
 };
 use bezant_types::Balances;
 use bezant_types::limits::EVENTS_MAX;
@@ -124,7 +124,9 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
 
 /// What is said of the reserves that are open when all rows are there.
 pub(super) fn reserves_go_on(count: u64) -> String {
-    format!("{count} reserves are still pending; those with a timeout expire when they would have at the source")
+    format!(
+        "{count} reserves are still pending; those with a timeout expire when they would have at the source"
+    )
 }
 
 /// Pauses the expiry of reserves before the first row, or lets it run after the last.

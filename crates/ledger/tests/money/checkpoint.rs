@@ -95,7 +95,9 @@ fn a_pause_of_expiry_comes_back_and_only_where_it_can_be() {
     compare(&restored, &twin.model);
     assert_eq!((restored.due_at(), twin.model.pending.len()), (None, 1), "it waits");
     assert_eq!(whole[VERSION], 3);
-    for (version, paused, is_read) in [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (4, 0, false)] {
+    for (version, paused, is_read) in
+        [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (4, 0, false)]
+    {
         let mut bytes = whole.clone();
         (bytes[VERSION], bytes[PAUSED]) = (version, paused);
         assert_eq!(Ledger::restore(&bytes).is_ok(), is_read, "version {version}, {paused}");

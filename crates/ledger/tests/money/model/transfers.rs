@@ -60,7 +60,10 @@ impl Model {
             refuse_if(late(payer), Status::ImportedEventTimestampMustPostdateDebitAccount)?;
             refuse_if(late(payee), Status::ImportedEventTimestampMustPostdateCreditAccount)?;
             let takes_timeouts = self.expiry_is_paused && self.rules > 0;
-            refuse_if(transfer.timeout_seconds != 0 && !takes_timeouts, Status::ImportedEventTimeoutMustBeZero)?;
+            refuse_if(
+                transfer.timeout_seconds != 0 && !takes_timeouts,
+                Status::ImportedEventTimeoutMustBeZero,
+            )?;
         }
         refuse_if(payer.flags.contains(AccountFlags::CLOSED), Status::DebitAccountAlreadyClosed)?;
         refuse_if(payee.flags.contains(AccountFlags::CLOSED), Status::CreditAccountAlreadyClosed)?;
