@@ -73,6 +73,20 @@ fn command(operation: Operation, seconds: u8, records: &[Vec<u8>]) -> Vec<u8> {
     [vec![place, count, 0, seconds], records.concat()].concat()
 }
 
+/// An import of a hold with a timeout of seconds, and of its void after it.
+fn import(hold: Vec<u8>, void: Vec<u8>) -> Vec<u8> {
+    let imported = |seconds: u8, mut record: Vec<u8>| {
+        record[119] |= 1;
+        record[120..].copy_from_slice(&(u64::from(seconds) * 1_000_000_000).to_le_bytes());
+        let mut row = command(Operation::CreateTransfers, 3, &[record]);
+        row[2] |= TIMESTAMPS;
+        row
+    };
+    let pause = command(Operation::SetExpiry, 0, &[[vec![1], vec![0; 15]].concat()]);
+    let run = command(Operation::SetExpiry, 0, &[vec![0; 16]]);
+    [pause, imported(2, hold), imported(6, void), run].concat()
+}
+
 fn seeds() -> Vec<Vec<u8>> {
     let account = |id, flags| record([id, 0, 0, 0, 0, 0], 0, 1, flags);
     let transfer = |id, debit, credit, amount, flags| record([id, debit, credit, amount, 0, 0], 0, 1, flags);
@@ -116,21 +130,7 @@ fn seeds() -> Vec<Vec<u8>> {
             command(Operation::ChangeBounds, 0, &[[vec![2; 48], vec![2], vec![0; 15]].concat()]),
         ]
         .concat(),
-        {
-            // An import with a hold that has a timeout, and is voided after it.
-            let imported = |seconds: u8, mut record: Vec<u8>| {
-                record[119] |= 1;
-                record[120..].copy_from_slice(&(u64::from(seconds) * 1_000_000_000).to_le_bytes());
-                let mut row = command(Operation::CreateTransfers, 3, &[record]);
-                row[2] |= TIMESTAMPS;
-                row
-            };
-            let pause = command(Operation::SetExpiry, 0, &[[vec![1], vec![0; 15]].concat()]);
-            let rows = [imported(2, expiring), imported(6, resolve(15, 9, 0, 8))].concat();
-            let run = command(Operation::SetExpiry, 0, &[vec![0; 16]]);
-            let after = command(Operation::CreateTransfers, 3, &two_phase);
-            [accounts.clone(), pause, rows, run, after].concat()
-        },
+        [accounts.clone(), import(expiring, resolve(15, 9, 0, 8))].concat(),
         [
             accounts,
             command(Operation::CreateAccountsExtended, 0, &[extended]),
