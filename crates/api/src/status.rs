@@ -1,7 +1,9 @@
 //! Names of statuses: which list a number belongs to follows from the operation.
 
 use bezant_ledger::Operation;
-use bezant_types::{AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus};
+use bezant_types::{
+    AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, ExpiryStatus,
+};
 
 /// The name of a status of an operation, in snake case; `unknown` for a number that is none.
 pub fn status_name(operation: Operation, number: u32) -> &'static str {
@@ -22,6 +24,7 @@ pub(crate) fn status_of(operation: Operation, number: u32) -> (&'static str, &'s
         }
         Operation::CreateTransfers | Operation::CreateTransfersExtended => read!(CreateTransferStatus),
         Operation::SetBounds | Operation::ChangeBounds | Operation::SetName => read!(AccountChangeStatus),
+        Operation::SetExpiry => read!(ExpiryStatus),
         Operation::RegisterAssets
         | Operation::Expire
         | Operation::OpenSession

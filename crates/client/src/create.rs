@@ -8,12 +8,13 @@
 use bezant_api::{settle, v1};
 use bezant_codec::{records, result_from_bytes};
 use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
+    name_to_bytes,
 };
 use bezant_types::limits::{EVENTS_MAX, NAME_SIZE_MAX, REQUEST_SIZE_MAX, RESULT_SIZE};
 use bezant_types::{
     Account, AccountChangeStatus, AccountFlags, AccountId, Asset, AssetStatus, Bounds, CreateAccountStatus,
-    CreateTransferStatus, EventResult, Transfer, TransferFlags, UnknownStatus,
+    CreateTransferStatus, EventResult, ExpiryStatus, Transfer, TransferFlags, UnknownStatus,
 };
 use bytes::Bytes;
 
@@ -176,6 +177,14 @@ impl Client {
         self.submit_one(Operation::ChangeBounds, body, AccountChangeStatus::from_number).await
     }
 
+    /// Pauses the expiry of pending transfers, or lets it run. For an import: while it is paused, imported pending transfers
+    /// may have a timeout, and an imported post or void may come after it. What is late then expires when the pause ends: by
+    /// this call, or by the next movement that is not imported.
+    pub async fn set_expiry(&self, is_paused: bool) -> Result<Outcome<ExpiryStatus>, ClientError> {
+        let body = Event::write_all(&[SetExpiry { is_paused }]);
+        self.submit_one(Operation::SetExpiry, body, ExpiryStatus::from_number).await
+    }
+
     /// Names an account that has no name.
     pub async fn set_name(
         &self,
@@ -290,10 +299,11 @@ fn transfer_ids(events: &[Transfer]) -> Vec<u128> {
     events.iter().map(|event| event.id.0).collect()
 }
 
-/// The ids that the events of a request begin with; of assets their ledgers.
+/// The ids that the events of a request begin with; of assets their ledgers. What changes expiry has none.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let size = operation.event_size().max(1);
     let id = |event: &[u8]| match operation {
+        Operation::SetExpiry => None,
         Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
         _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
     };
@@ -382,6 +392,8 @@ mod tests {
         let asset =
             Asset { ledger: bezant_types::LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
         assert_eq!(ids_of_records(Operation::RegisterAssets, &Event::write_all(&[asset])), [700]);
+        let pause = Event::write_all(&[SetExpiry { is_paused: true }]);
+        assert_eq!(ids_of_records(Operation::SetExpiry, &pause), [0_u128; 0]);
     }
 
     #[test]

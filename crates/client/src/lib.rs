@@ -67,7 +67,7 @@ pub use bezant_ledger::{Books, LedgerTotals, Operation};
 pub use bezant_types::{
     Account, AccountBalance, AccountChangeStatus, AccountFilter, AccountFilterFlags, AccountFlags, AccountId,
     AccountView, Asset, AssetCode, AssetStatus, Balances, Bounds, Chain, CreateAccountStatus,
-    CreateTransferStatus, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
+    CreateTransferStatus, ExpiryStatus, Head, Hold, HoldFilter, HoldPlace, HoldState, LedgerNumber, Movement,
     MovementFilter, MovementKind, MovementNumber, Nanos, QueryFilter, Transfer, TransferFlags, TransferId,
     TransferView,
 };

@@ -4,14 +4,15 @@
 //!
 //! | section | bytes | content |
 //! |---|---|---|
-//! | head | 128 | `BZLEDGER`, version u32 = 3, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, zero 24 |
+//! | head | 128 | `BZLEDGER`, version u32 = 3, zero u32, time u64, newest movement's timestamp u64, greatest transfer id u128, movements u64, refusals u64, accounts u64, names u64, pending u64, assets u64, sessions u64, expiry is paused u32 (0 or 1), zero 20 |
 //! | accounts | 240 each | record 128, minimum i128, maximum i128, spends (sequence u64, head 32), receipts the same; in order of creation |
 //! | names | 72 each | place of the account u64, name 64; in the order given |
 //! | pending | 128 each | the record; in order of their timestamps |
 //! | assets | 32 each | registered ones, as in the operation; in the order registered |
 //! | sessions | 80 and the reply each | client u128, checksum u128, context u128, session u64, request u32, release u32, size of the reply u64, zero u64, the reply; unused for longest first |
 //!
-//! Version 1 had no sessions, and in version 2 no asset was registered for a built-in currency's ledger; their bytes are
+//! Version 1 had no sessions, and in version 2 no asset was registered for a built-in currency's ledger; in neither was
+//! expiry ever paused. Their bytes are
 //! otherwise the same, and they are still read.
 
 use alloc::collections::VecDeque;
@@ -82,6 +83,7 @@ impl Ledger {
         head.put_u64_le(self.pending.len() as u64);
         head.put_u64_le(self.assets.registered().len() as u64);
         head.put_u64_le(self.sessions.len() as u64);
+        head.put_u32_le(self.expiry_is_paused.into());
         head.put_bytes(0, HEAD_SIZE - head.len());
         let mut assets = BytesMut::new();
         self.assets.registered().iter().for_each(|asset| asset.write(&mut assets));
@@ -159,6 +161,7 @@ impl Ledger {
             window: Window::new(head.position, head.id_max),
             last_movement_timestamp: head.last_movement_timestamp,
             sessions,
+            expiry_is_paused: head.expiry_is_paused,
             time: head.time,
             scope: None,
             cut: None,
@@ -177,6 +180,7 @@ struct Heading {
     pending: u64,
     assets: u64,
     sessions: u64,
+    expiry_is_paused: bool,
 }
 
 impl Heading {
@@ -200,11 +204,23 @@ impl Heading {
             pending: reader.u64()?,
             assets: reader.u64()?,
             sessions: reader.u64()?,
+            expiry_is_paused: read_paused(reader)?,
         };
-        if reader.array()? != [0; 24] || (version == VERSION_WITHOUT_SESSIONS && head.sessions != 0) {
+        if (version != VERSION && head.expiry_is_paused)
+            || reader.array()? != [0; 20]
+            || (version == VERSION_WITHOUT_SESSIONS && head.sessions != 0)
+        {
             return Err(DecodeError::Reserved);
         }
         Ok(head)
+    }
+}
+
+fn read_paused(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match reader.u32()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::Value),
     }
 }
 

@@ -273,7 +273,7 @@ impl Ledger {
         if timestamp <= credit.account.timestamp {
             return Err(Status::ImportedEventTimestampMustPostdateCreditAccount);
         }
-        if transfer.timeout_seconds != 0 {
+        if transfer.timeout_seconds != 0 && !self.takes_timeouts_of(transfer) {
             return Err(Status::ImportedEventTimeoutMustBeZero);
         }
         Ok(())
@@ -323,6 +323,7 @@ impl Ledger {
         credit.receipts.sequence += 1;
         let (debit, credit) = (debit.account.balances(), credit.account.balances());
         self.last_movement_timestamp = record.timestamp;
+        self.note_movement(record);
         self.window.push_transfer(record.id, || Movement {
             transfer: *record,
             kind: MovementKind::of(record.flags),

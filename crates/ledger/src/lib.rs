@@ -22,6 +22,7 @@ pub mod chain;
 mod checkpoint;
 mod create_accounts;
 mod create_transfers;
+mod expiry;
 mod found;
 mod hash;
 mod keyed;
@@ -42,8 +43,8 @@ pub use keyed::{KEYED_HEAD_SIZE, KeyedHead};
 pub use machine::Ledger;
 pub use operation::{
     ASSET_SIZE, CHANGE_BOUNDS_SIZE, ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, Event,
-    ExtendedAccount, ExtendedTransfer, Operation, SET_BOUNDS_SIZE, SET_NAME_SIZE, SetBounds, SetName,
-    name_from_bytes, name_to_bytes,
+    ExtendedAccount, ExtendedTransfer, Operation, SET_BOUNDS_SIZE, SET_EXPIRY_SIZE, SET_NAME_SIZE, SetBounds,
+    SetExpiry, SetName, name_from_bytes, name_to_bytes,
 };
 pub use query::{Books, HoldScan, LedgerAnswer, LedgerQuery, LedgerTotals};
 pub use session::{SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionHead, SessionOutcome};

@@ -6,8 +6,8 @@ use bezant_codec::records;
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Sessions, StateMachine};
 use bezant_types::limits::{EXPIRE_MAX, RECORD_SIZE};
 use bezant_types::{
-    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, FetchKey, Fetched, HistoryPosition,
-    HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
+    Account, AccountChangeStatus, Asset, AssetStatus, Bounds, ExpiryStatus, FetchKey, Fetched,
+    HistoryPosition, HistoryRows, LogIndex, Nanos, Transfer, TransferFlags,
 };
 use bytes::Bytes;
 
@@ -19,7 +19,7 @@ use crate::found::Found;
 use crate::keyed::KeyedHead;
 use crate::operation::{
     ChangeBounds, EXTENDED_ACCOUNT_SIZE, EXTENDED_TRANSFER_SIZE, ExtendedAccount, ExtendedTransfer,
-    Operation, SetBounds, SetName, name_from_bytes,
+    Operation, SetBounds, SetExpiry, SetName, name_from_bytes,
 };
 use crate::pending::PendingTransfers;
 use crate::query::{LedgerAnswer, LedgerQuery};
@@ -38,6 +38,8 @@ pub struct Ledger {
     /// Of the newest row; imported transfers must lie after it.
     pub(crate) last_movement_timestamp: Nanos,
     pub(crate) sessions: Sessions,
+    /// An import is under way: no pending transfer expires by itself. See `expiry`.
+    pub(crate) expiry_is_paused: bool,
     /// Cluster time of the last entry.
     pub(crate) time: Nanos,
     /// The linked chain that is being applied.
@@ -64,6 +66,7 @@ impl Ledger {
             window: Window::new(HistoryPosition::default(), bezant_types::TransferId(0)),
             last_movement_timestamp: Nanos(0),
             sessions: Sessions::default(),
+            expiry_is_paused: false,
             time: Nanos(0),
             scope: None,
             cut: None,
@@ -90,6 +93,11 @@ impl Ledger {
             Some(operation @ Operation::ChangeBounds) => {
                 apply_each(body, first, operation.event_size(), |_, event| {
                     event.map_or(AccountChangeStatus::BoundsInvalid, |it| self.change_bounds(&it)).number()
+                })
+            }
+            Some(operation @ Operation::SetExpiry) => {
+                apply_each(body, first, operation.event_size(), |_, event: Result<SetExpiry, _>| {
+                    event.map_or(ExpiryStatus::ExpiryInvalid, |it| self.set_expiry(it)).number()
                 })
             }
             Some(operation @ Operation::SetName) => {
@@ -231,6 +239,7 @@ impl Ledger {
             Some(
                 Operation::SetBounds
                 | Operation::ChangeBounds
+                | Operation::SetExpiry
                 | Operation::SetName
                 | Operation::RegisterAssets
                 | Operation::Expire
@@ -294,13 +303,13 @@ impl StateMachine for Ledger {
     }
 
     fn due(&self, now: Nanos) -> Option<Command> {
-        let count = self.pending.expired(now, EXPIRE_MAX).count();
+        let count = self.expired(now, EXPIRE_MAX).count();
         let events = u32::try_from(count).ok().filter(|count| *count > 0)?;
         Some(Command { operation: Operation::Expire as u16, events, body: Bytes::new() })
     }
 
     fn due_at(&self) -> Option<Nanos> {
-        self.pending.next_expiry()
+        self.pending.next_expiry().filter(|_| !self.expiry_is_paused)
     }
 
     fn query_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {

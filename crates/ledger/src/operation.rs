@@ -15,8 +15,9 @@
 //! | session reply | 11 | 0 | a head, then the reply to a read |
 //! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
 //! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
+//! | set expiry | 14 | 16 | paused u8 (0 = it runs), zero 15 |
 //!
-//! The result of the first seven and of the last is 16 bytes an event, see `codec::result_to_bytes`.
+//! The result of the first seven and of the last two is 16 bytes an event, see `codec::result_to_bytes`.
 
 use bezant_codec::{DecodeError, Reader};
 use bezant_rsm::Command;
@@ -33,6 +34,8 @@ pub const EXTENDED_TRANSFER_SIZE: usize = 160;
 pub const SET_BOUNDS_SIZE: usize = 48;
 /// Bytes of a change of one bound or both.
 pub const CHANGE_BOUNDS_SIZE: usize = 64;
+/// Bytes of a change of how pending transfers expire.
+pub const SET_EXPIRY_SIZE: usize = 16;
 /// Bytes of a change of name.
 pub const SET_NAME_SIZE: usize = 80;
 /// Bytes of an asset.
@@ -68,6 +71,8 @@ pub enum Operation {
     CreateKeyed = 12,
     /// Changes one bound of accounts, or both; what is not named stays.
     ChangeBounds = 13,
+    /// Pauses the expiry of pending transfers for an import, or lets it run again.
+    SetExpiry = 14,
 }
 
 impl Operation {
@@ -87,6 +92,7 @@ impl Operation {
             11 => Self::SessionReply,
             12 => Self::CreateKeyed,
             13 => Self::ChangeBounds,
+            14 => Self::SetExpiry,
             _ => return None,
         })
     }
@@ -107,6 +113,7 @@ impl Operation {
             Self::SessionReply => "session_reply",
             Self::CreateKeyed => "create_keyed",
             Self::ChangeBounds => "change_bounds",
+            Self::SetExpiry => "set_expiry",
         }
     }
 
@@ -118,6 +125,7 @@ impl Operation {
             Self::CreateTransfersExtended => EXTENDED_TRANSFER_SIZE,
             Self::SetBounds => SET_BOUNDS_SIZE,
             Self::ChangeBounds => CHANGE_BOUNDS_SIZE,
+            Self::SetExpiry => SET_EXPIRY_SIZE,
             Self::SetName => SET_NAME_SIZE,
             Self::RegisterAssets => ASSET_SIZE,
             Self::Expire
@@ -182,6 +190,13 @@ pub struct ChangeBounds {
     pub minimum: Option<i128>,
     /// From now on; `i128::MAX` = no limit, `None` = as before.
     pub maximum: Option<i128>,
+}
+
+/// Whether pending transfers expire. While that is paused, imported ones may have a timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetExpiry {
+    /// From now on; the next movement that is not imported lets it run again.
+    pub is_paused: bool,
 }
 
 /// The name that an account without one gets.
@@ -323,6 +338,25 @@ impl Event for ChangeBounds {
         bytes.put_i128_le(self.maximum.unwrap_or(0));
         let minimum = if self.minimum.is_some() { CHANGES_MINIMUM } else { 0 };
         bytes.put_u8(minimum | if self.maximum.is_some() { CHANGES_MAXIMUM } else { 0 });
+        bytes.put_bytes(0, 15);
+    }
+}
+
+impl Event for SetExpiry {
+    fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let is_paused = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError::Value),
+        };
+        if reader.array::<15>()? != [0; 15] {
+            return Err(DecodeError::Reserved);
+        }
+        Ok(Self { is_paused })
+    }
+
+    fn write(&self, bytes: &mut BytesMut) {
+        bytes.put_u8(self.is_paused.into());
         bytes.put_bytes(0, 15);
     }
 }

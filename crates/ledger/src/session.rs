@@ -298,7 +298,10 @@ impl Ledger {
             match create.creates {
                 Creates::Accounts => self.apply_batches::<Account>(&create, first, found, &mut results),
                 Creates::Transfers => {
+                    let rules = self.rules;
+                    self.rules = rules.classic();
                     self.apply_batches::<ClassicTransfer>(&create, first, found, &mut results);
+                    self.rules = rules;
                 }
             }
             results.into_batches(&create.sizes())

@@ -34,7 +34,8 @@ impl Ledger {
                 }
             });
         }
-        if pending.expires_at().is_some_and(|expiry| timestamp >= expiry) {
+        let is_late = pending.expires_at().is_some_and(|expiry| timestamp >= expiry);
+        if is_late && !self.takes_timeouts_of(transfer) {
             return Err(Status::PendingTransferExpired);
         }
         if transfer.flags.contains(TransferFlags::IMPORTED) {
@@ -68,7 +69,7 @@ impl Ledger {
     /// Releases up to `count` reserves whose time ran out, in order of expiry; `first` is the timestamp of
     /// the first release.
     pub(crate) fn expire(&mut self, first: Nanos, count: usize) {
-        let expired: alloc::vec::Vec<Transfer> = self.pending.expired(first, count).copied().collect();
+        let expired: alloc::vec::Vec<Transfer> = self.expired(first, count).copied().collect();
         for (pending, timestamp) in expired.into_iter().zip(first.0..) {
             let places = self.places_of(&pending);
             self.release(&pending, places, true);

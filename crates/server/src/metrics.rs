@@ -89,7 +89,7 @@ pub(crate) struct Metrics {
     shed: [[AtomicU64; Scarce::ALL.len()]; APIS.len()],
     durations: Vec<Durations>,
     /// Events that became `created`, by operation.
-    created: [AtomicU64; Operation::ChangeBounds as usize + 1],
+    created: [AtomicU64; Operation::SetExpiry as usize + 1],
     /// Events that became anything else, by operation and status.
     refused: Mutex<BTreeMap<(u16, u32), u64>>,
     pub(crate) requests: AtomicI64,

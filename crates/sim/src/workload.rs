@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bezant_ledger::{
-    Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetName, name_to_bytes,
+    Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetExpiry, SetName,
+    name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{
@@ -167,16 +168,27 @@ impl Workload {
         command(Operation::CreateTransfersExtended, &[ExtendedTransfer { transfer, prev_hash }])
     }
 
-    /// Transfers with timestamps of their own: they are refused where the cluster's time is another than the world's.
+    /// Transfers with timestamps of their own: they are refused where the cluster's time is another than the world's, and
+    /// those with a timeout unless expiry is paused. Or such a pause, or its end, if no payment has ended it before.
     fn imported(&mut self, random: &mut Random, now: u64) -> Command {
         let count = random.between(1, 3);
         let transfers: Vec<Transfer> = (0..count)
-            .map(|number| Transfer {
-                flags: TransferFlags::IMPORTED,
-                timestamp: Nanos(now + number),
-                ..self.payment(random)
+            .map(|number| {
+                let payment = self.payment(random);
+                let timeout_seconds = u32::try_from(payment.amount % 4).unwrap_or(0);
+                let pending =
+                    if timeout_seconds > 0 { TransferFlags::PENDING } else { TransferFlags::default() };
+                Transfer {
+                    flags: TransferFlags::IMPORTED.union(pending),
+                    timeout_seconds,
+                    timestamp: Nanos(now + number),
+                    ..payment
+                }
             })
             .collect();
+        if let [Transfer { amount: amount @ 31.., .. }, ..] = transfers[..] {
+            return command(Operation::SetExpiry, &[SetExpiry { is_paused: amount > 36 }]);
+        }
         command(Operation::CreateTransfers, &transfers)
     }
 

@@ -36,7 +36,8 @@ pub use id::{
 pub use iso4217::ISO_4217;
 pub use movement::{AccountBalance, Movement, MovementKind};
 pub use status::{
-    AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, UnknownStatus,
+    AccountChangeStatus, AssetStatus, CreateAccountStatus, CreateTransferStatus, EventResult, ExpiryStatus,
+    UnknownStatus,
 };
 pub use time::Nanos;
 pub use total::Total;

@@ -253,7 +253,7 @@ statuses! {
         ImportedEventTimestampMustPostdateDebitAccount = 61 "imported_event_timestamp_must_postdate_debit_account",
         /// The timestamp is not after that of the credit account.
         ImportedEventTimestampMustPostdateCreditAccount = 62 "imported_event_timestamp_must_postdate_credit_account",
-        /// An imported transfer has no timeout.
+        /// An imported transfer has no timeout, unless expiry is paused.
         ImportedEventTimeoutMustBeZero = 63 "imported_event_timeout_must_be_zero",
         /// The debit account is closed. Uses up the id.
         DebitAccountAlreadyClosed = 65 "debit_account_already_closed",
@@ -325,6 +325,14 @@ statuses! {
         TooManyAssets = 1034 "too_many_assets",
         /// The same asset was registered before.
         Exists = 21 "exists",
+    }
+}
+
+statuses! {
+    /// What became of a change of how pending transfers expire.
+    ExpiryStatus {
+        /// Neither paused nor running: the first byte is not 0 or 1, or another one is not 0.
+        ExpiryInvalid = 1040 "expiry_invalid",
     }
 }
 

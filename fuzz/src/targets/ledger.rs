@@ -33,6 +33,18 @@ const SESSION: u8 = 4;
 const TIMESTAMPS: u8 = 2;
 /// Switch: accounts and transfers come in a request with an idempotency key.
 const KEY: u8 = 8;
+/// What a client may ask for; an input names them by their place.
+const OPERATIONS: [Operation; 9] = [
+    Operation::CreateAccounts,
+    Operation::CreateTransfers,
+    Operation::CreateAccountsExtended,
+    Operation::CreateTransfersExtended,
+    Operation::SetBounds,
+    Operation::SetName,
+    Operation::RegisterAssets,
+    Operation::ChangeBounds,
+    Operation::SetExpiry,
+];
 /// What a request with a key may do.
 const CREATES: [Operation; 4] = [
     Operation::CreateAccounts,
@@ -56,8 +68,23 @@ fn record(ids: [u8; 6], timeout: u8, code: u8, flags: u16) -> Vec<u8> {
 
 fn command(operation: Operation, seconds: u8, records: &[Vec<u8>]) -> Vec<u8> {
     let count = u8::try_from(records.len()).unwrap_or(u8::MAX);
-    let number = u8::try_from(operation as u16).unwrap_or(u8::MAX);
-    [vec![number - 1, count, 0, seconds], records.concat()].concat()
+    let place = OPERATIONS.iter().position(|it| *it == operation);
+    let place = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+    [vec![place, count, 0, seconds], records.concat()].concat()
+}
+
+/// An import of a hold with a timeout of seconds, and of its void after it.
+fn import(hold: Vec<u8>, void: Vec<u8>) -> Vec<u8> {
+    let imported = |seconds: u8, mut record: Vec<u8>| {
+        record[119] |= 1;
+        record[120..].copy_from_slice(&(u64::from(seconds) * 1_000_000_000).to_le_bytes());
+        let mut row = command(Operation::CreateTransfers, 3, &[record]);
+        row[2] |= TIMESTAMPS;
+        row
+    };
+    let pause = command(Operation::SetExpiry, 0, &[[vec![1], vec![0; 15]].concat()]);
+    let run = command(Operation::SetExpiry, 0, &[vec![0; 16]]);
+    [pause, imported(2, hold), imported(6, void), run].concat()
 }
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -70,7 +97,8 @@ fn seeds() -> Vec<Vec<u8>> {
         &[account(1, 0), account(2, 2), account(3, 4), account(4, 8), account(5, 1), account(6, 0)],
     );
     let expiring = record([9, 1, 2, 5, 0, 0], 2, 1, 2);
-    let payments = [transfer(1, 1, 2, 7, 0), transfer(2, 2, 3, 3, 1), transfer(3, 3, 2, 1, 0), expiring];
+    let payments =
+        [transfer(1, 1, 2, 7, 0), transfer(2, 2, 3, 3, 1), transfer(3, 3, 2, 1, 0), expiring.clone()];
     let two_phase =
         [transfer(4, 1, 2, 5, 2), resolve(5, 4, 3, 4), transfer(6, 1, 4, 9, 2 | 64), resolve(7, 6, 0, 8)];
     let balancing = [transfer(10, 2, 1, 15, 16), transfer(11, 1, 3, 15, 32), transfer(1, 1, 2, 7, 0)];
@@ -99,8 +127,10 @@ fn seeds() -> Vec<Vec<u8>> {
             accounts.clone(),
             command(Operation::CreateTransfers, 0, &payments),
             command(Operation::SetBounds, 9, &[vec![1; 48]]),
+            command(Operation::ChangeBounds, 0, &[[vec![2; 48], vec![2], vec![0; 15]].concat()]),
         ]
         .concat(),
+        [accounts.clone(), import(expiring, resolve(15, 9, 0, 8))].concat(),
         [
             accounts,
             command(Operation::CreateAccountsExtended, 0, &[extended]),
@@ -124,9 +154,7 @@ fn run(input: &[u8]) {
     let mut rest = input;
     for _ in 0..COMMANDS_MAX {
         let Some(([number, count, switches, seconds], tail)) = rest.split_first_chunk() else { break };
-        let number = number % 8;
-        let number = if number == 7 { Operation::ChangeBounds as u16 } else { u16::from(number) + 1 };
-        let operation = Operation::from_number(number).expect("invariant: 1 to 7 and 13 are operations");
+        let operation = OPERATIONS[usize::from(*number) % OPERATIONS.len()];
         let size = operation.event_size();
         let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
         rest = tail;
@@ -163,12 +191,17 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
         | Operation::ChangeBounds
         | Operation::SetName => 1,
         Operation::RegisterAssets
+        | Operation::SetExpiry
         | Operation::Expire
         | Operation::OpenSession
         | Operation::SessionCreate
         | Operation::SessionReply
         | Operation::CreateKeyed => 0,
     };
+    if operation == Operation::SetExpiry {
+        record[0] &= 1;
+        record[1..].fill(0);
+    }
     for id in record.chunks_exact_mut(16).take(ids) {
         id[1..].fill(0);
         id[0] &= 0x0f;

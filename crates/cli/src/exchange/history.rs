@@ -6,8 +6,11 @@
 //! export's. A reserve that expired is voided at the moment of its expiry, by a void whose id is made from
 //! the reserve's; so rows and sums stay the same. At the end the sums of every account are compared.
 //!
+//! Reserves keep their timeouts. Expiry is paused until all rows are there: a row of an expiry here would be newer than
+//! those to come. Then what is open expires when it would have at the source.
+//!
 //! Bounds are set last: those of an export are the newest ones, and older rows need not keep them. Heads
-//! differ from the source's, since the flag and the timeout are part of what is hashed.
+//! differ from the source's, since the flag is part of what is hashed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,8 +21,8 @@ use std::path::{Path, PathBuf};
 use bezant_api::idempotency::{IdKind, event_id};
 use bezant_client::{
     Account, AccountFlags, AccountId, AccountView, ClientError, CreateAccountStatus, CreateTransferStatus,
-    Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer,
-    TransferFlags, TransferId,
+    ExpiryStatus, Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter,
+    Transfer, TransferFlags, TransferId,
 };
 use bezant_types::Balances;
 use bezant_types::limits::EVENTS_MAX;
@@ -45,8 +48,8 @@ that breaks off is simply started again. At the end all balances are compared.
 
 What differs from the source: the heads of the hash chains; assets of your own, which no
 export holds (register them as they were); the flag linked, which is dropped. An expiry
-becomes a void of the same moment. A reserve that is still pending no longer expires: post
-or void it.")]
+becomes a void of the same moment. A reserve that is still pending keeps its timeout, and
+expires when it would have at the source; at once where that moment has passed.")]
 pub(crate) struct HistoryArgs {
     /// Export of everything, in JSON Lines
     file: PathBuf,
@@ -59,7 +62,7 @@ struct Rebuilt {
     movements: u64,
     /// Rows that were there from an earlier try.
     movements_before: u64,
-    /// Reserves that are still pending: they no longer expire.
+    /// Reserves that are still pending: those with a timeout expire in time.
     pending: u64,
 }
 
@@ -85,7 +88,12 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
     create_accounts(session, &missing).await?;
     let bar = output::progress(total, "movements");
     bar.set_position(before);
+    let mut is_paused = false;
     while let Some(batch) = rows.batch()? {
+        if !is_paused {
+            set_expiry(session, true).await?;
+            is_paused = true;
+        }
         create_transfers(session, &batch).await?;
         bar.inc(batch.len() as u64);
     }
@@ -98,6 +106,7 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
     }
     compare(session, &checked).await?;
     let pending = session.client.books().await?.pending;
+    set_expiry(session, false).await?;
     let rebuilt = Rebuilt { accounts: accounts.len(), movements: total, movements_before: before, pending };
     if session.output == Format::Json {
         return output::json(&rebuilt);
@@ -108,10 +117,23 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
         accounts.len()
     ))?;
     if pending > 0 {
-        output::note(&format!(
-            "{pending} reserves are still pending and no longer expire: post or void them"
-        ));
+        output::note(&reserves_go_on(pending));
     }
+    Ok(())
+}
+
+/// What is said of the reserves that are open when all rows are there.
+pub(super) fn reserves_go_on(count: u64) -> String {
+    format!(
+        "{count} reserves are still pending; those with a timeout expire when they would have at the source"
+    )
+}
+
+/// Pauses the expiry of reserves before the first row, or lets it run after the last.
+pub(super) async fn set_expiry(session: &Session, is_paused: bool) -> Result<(), Failure> {
+    let ExpiryStatus::Created = send(session, session.client.set_expiry(is_paused)).await?.status else {
+        return Err(Failure::Refused("expiry can be neither paused nor resumed here".to_owned()));
+    };
     Ok(())
 }
 
@@ -184,14 +206,14 @@ pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
         return NewTransfer::from(Transfer { flags, timestamp: movement.timestamp, ..void.transfer });
     }
     let flags = transfer.flags.without(TransferFlags::LINKED).union(TransferFlags::IMPORTED);
-    NewTransfer::from(Transfer { flags, timeout_seconds: 0, ..*transfer })
+    NewTransfer::from(Transfer { flags, ..*transfer })
 }
 
 /// Waits for the outcomes of rows, and notes for a failure or a signal how far the import has come.
 async fn send<T>(
     session: &Session,
-    create: impl Future<Output = Result<Vec<T>, ClientError>>,
-) -> Result<Vec<T>, Failure> {
+    create: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Failure> {
     const STATE: &str =
         "Start the same import again: it goes on where this one ended, and nothing is done twice";
     session.changes.send_rows(STATE.to_owned());
@@ -357,7 +379,7 @@ mod tests {
         assert_eq!((void.pending_id, void.timestamp, void.timeout_seconds), (TransferId(7), Nanos(99), 0));
         assert!(void.flags.contains(TransferFlags::VOID_PENDING.union(TransferFlags::IMPORTED)));
         let reserve = imported_transfer(&Movement { kind: MovementKind::Pending, ..expiry }).transfer;
-        assert_eq!((reserve.id, reserve.timestamp, reserve.timeout_seconds), (TransferId(7), Nanos(10), 0));
+        assert_eq!((reserve.id, reserve.timestamp, reserve.timeout_seconds), (TransferId(7), Nanos(10), 1));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! Accounts come from queries, everything that moved from change events, which tell of expiries too. The newest
 //! movement of the ledger says where an earlier import ended: the next one reads the source from there on. So the
 //! source may be in use while most of it is copied. Once it stands still, the sums of every account are read from it
-//! and compared.
+//! and compared, and what is still pending begins to expire here: until then expiry is paused, since a row of this
+//! ledger's own would be newer than those to come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 use super::history::{
     check_newest, compare_sums, create_accounts, create_transfers, imported_account, imported_transfer,
-    missing_accounts,
+    missing_accounts, not_empty, reserves_go_on, set_expiry,
 };
 use crate::exit::Failure;
 use crate::frames::Frames;
@@ -45,15 +46,21 @@ what is new. So moving takes as long as the last import: stop what writes to the
 once more, which compares all balances when the source stands still, and go on here. Nothing else
 may write to this ledger before.
 
+A reserve that is still pending keeps its timeout. It begins to expire here, when it would have at
+the source, once an import has found the source standing still, and this ledger is then no longer a
+copy. Of a source that only pauses, import with --more-follows until the last time.
+
 The flag linked is dropped: chains that failed are not in the history, those that succeeded are
-whole. An expiry becomes a void of the same moment. A reserve that is still pending no longer
-expires: post or void it.")]
+whole. An expiry becomes a void of the same moment.")]
 pub(crate) struct TigerBeetleArgs {
     /// Address of the replica that leads: HOST:PORT
     address: String,
     /// Number of its cluster
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     cluster: u128,
+    /// The source goes on after this import, even if it stands still now: reserves do not expire here yet
+    #[arg(long)]
+    more_follows: bool,
 }
 
 /// What was imported.
@@ -63,8 +70,10 @@ struct Imported {
     movements: u64,
     /// Rows that were there from an earlier try.
     movements_before: u64,
-    /// Reserves that are still pending: they no longer expire.
+    /// Reserves that are still pending.
     pending: u64,
+    /// True when those with a timeout expire here from now on.
+    expires: bool,
     /// True when the source stood still, so that all balances were compared.
     is_whole: bool,
 }
@@ -83,11 +92,17 @@ pub(crate) async fn run(session: &Session, args: &TigerBeetleArgs) -> Result<(),
     if is_whole {
         compare_sums(session, sums.iter().map(|account| (account.id, account.balances()))).await?;
     }
+    let pending = session.client.books().await?.pending;
+    let expires = is_whole && !args.more_follows;
+    if expires {
+        set_expiry(session, false).await?;
+    }
     let imported = Imported {
         accounts: accounts.known.len(),
         movements: before + events.count,
         movements_before: before,
-        pending: session.client.books().await?.pending,
+        pending,
+        expires,
         is_whole,
     };
     report(session, &imported)
@@ -101,7 +116,12 @@ async fn import_movements(
     events: &mut Events,
 ) -> Result<(), Failure> {
     let bar = output::progress(0, "movements");
+    let mut is_paused = false;
     while let Some(batch) = events.batch(source).await? {
+        if !is_paused {
+            set_expiry(session, true).await?;
+            is_paused = true;
+        }
         // An account may be younger than the list of accounts, as its source goes on.
         if batch.iter().any(|new| !accounts.has_those_of(new)) {
             accounts.follow(session, source).await?;
@@ -151,7 +171,7 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
     if session.output == Format::Json {
         return output::json(imported);
     }
-    let Imported { accounts, movements, movements_before, pending, is_whole } = imported;
+    let Imported { accounts, movements, movements_before, pending, expires, is_whole } = imported;
     let new = movements - movements_before;
     let end = if *is_whole { "all balances agree" } else { "the source goes on" };
     output::line(&format!(
@@ -165,9 +185,14 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
         return Ok(());
     }
     if *pending > 0 {
-        output::note(&format!(
-            "{pending} reserves are still pending and no longer expire: post or void them"
-        ));
+        output::note(&if *expires {
+            reserves_go_on(*pending)
+        } else {
+            format!(
+                "{pending} reserves are still pending and do not expire here before the last import, without \
+                 --more-follows"
+            )
+        });
     }
     Ok(())
 }
@@ -274,6 +299,12 @@ impl Events {
         let mut events = Self { seen: Nanos(0), count: 0, has_ended: false };
         let Some(newest) = before.checked_sub(1) else { return Ok(events) };
         let found = session.client.movements(MovementNumber(newest), 1).await?;
+        if found.first().is_some_and(|(_, movement)| movement.kind == MovementKind::Expired) {
+            return Err(not_empty(
+                "a reserve has expired here since an import found the source standing still (of a source that only \
+                 pauses, import with --more-follows)",
+            ));
+        }
         let timestamp = found.first().map_or(Nanos(0), |(_, movement)| movement.timestamp);
         let same = source.changes(&filter(timestamp, 1)).await?;
         check_newest(session, before, same.first().map(transfer_of).as_ref()).await?;

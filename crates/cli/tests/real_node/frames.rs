@@ -191,6 +191,56 @@ fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
     assert!(refused.contains("neither empty"), "{refused}");
 }
 
+/// Where a hold stands: its state and the moment of its expiry.
+fn hold(node: &Node, id: &str) -> (String, String) {
+    let shown = node.done(&["transfer", "show", id, "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    (shown["state"].as_str().expect("a hold").to_owned(), shown["expires_at"].to_string())
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_open_hold_expires_here_when_it_would_have_at_the_source() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let source = Node::start_with(folders[0].path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
+    let target = Node::start(folders[1].path());
+    for id in ["1", "2"] {
+        source.done(&["account", "create", "--asset", "EUR", "--id", id]);
+    }
+    for (id, seconds) in [("11", "10"), ("12", "9999"), ("13", "0"), ("14", "5")] {
+        let pending = ["transfer", "create", "1", "2", "3", "--pending", "--id", id];
+        source.done(&[&pending[..], &["--expires-in", seconds]].concat());
+    }
+
+    // Of a source that only pauses: nothing expires here until the source says that it did.
+    let answer = target.run(&["import", "tigerbeetle", door(&source), "--more-follows"]);
+    assert!(answer.stdout.contains("4 movements imported") && answer.stdout.contains("all balances agree"));
+    assert!(answer.stderr.contains("4 reserves are still pending and do not expire"), "{}", answer.stderr);
+    for id in ["11", "12", "13", "14"] {
+        assert_eq!(hold(&target, id).1, hold(&source, id).1, "{id} keeps its time");
+    }
+    wait_until("a hold of five seconds expires", || hold(&source, "14").0 == "expired");
+    assert_eq!(hold(&target, "14").0, "pending");
+
+    let answer = target.run(&["import", "tigerbeetle", door(&source), "-o", "json"]);
+    assert!(answer.stdout.contains("\"expires\":true"), "{}", answer.stdout);
+    assert_eq!(hold(&target, "14").0, "voided");
+    wait_until("a hold of ten seconds expires", || hold(&target, "11").0 == "expired");
+    wait_until("and at the source", || hold(&source, "11").0 == "expired");
+    assert_eq!([hold(&target, "12").0, hold(&target, "13").0], ["pending", "pending"]);
+    assert_eq!(books(&source), books(&target));
+    target.done(&["verify", "--all"]);
+    let refused = target.fails(2, &["import", "tigerbeetle", door(&source)]);
+    assert!(refused.contains("has expired here"), "{refused}");
+}
+
 #[test]
 fn a_source_in_use_is_imported_until_it_stands_still() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];

@@ -355,6 +355,12 @@ fn an_export_rebuilds_the_ledger() {
     assert!(target.done(&["verify", "--all"]).contains("verified"));
     let bob = json(&target.done(&["account", "show", "bob", "-o", "json"]));
     assert_eq!(bob["bounds"]["maximum"], "5000");
+    let hold = |node: &Node| {
+        let hold = json(&node.done(&["transfer", "show", "14", "-o", "json"]));
+        (hold["state"].clone(), hold["timeout_seconds"].clone(), hold["expires_at"].clone())
+    };
+    assert_eq!(hold(&source), hold(&target), "an open hold keeps its timeout");
+    assert_eq!(hold(&target).1, 999);
     target.done(&["pay", "alice", "bob", "1", "--id", "99"]);
     assert!(target.fails(2, &["import", "history", path]).contains("neither empty"));
     source.done(&["export", "alice", "--to", path]);

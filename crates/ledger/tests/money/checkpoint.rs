@@ -1,6 +1,6 @@
 //! Checkpoints: what cannot be read is refused, by name of what is missing.
 
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::{Event, Ledger, Operation, SetExpiry};
 use bezant_rsm::StateMachine;
 use bezant_types::{
     Account, AccountFlags, AccountId, Asset, CreateAccountStatus, LedgerNumber, Nanos, Transfer,
@@ -8,6 +8,10 @@ use bezant_types::{
 };
 
 use crate::twin::{Twin, compare, read_checkpoint};
+
+/// Where the head says its version, and whether expiry is paused.
+const VERSION: usize = 8;
+const PAUSED: usize = 104;
 
 fn filled() -> Twin {
     let mut twin = Twin::default();
@@ -79,4 +83,23 @@ fn a_restored_ledger_asks_the_history_whether_a_timestamp_is_taken() {
     let command = Operation::CreateAccounts.command(Account::write_all(&[account])).unwrap();
     let results = twin.submit(Nanos(200), vec![command]);
     assert_eq!(results[0][0].status, CreateAccountStatus::ImportedEventTimestampMustNotRegress.number());
+}
+
+#[test]
+fn a_pause_of_expiry_comes_back_and_only_where_it_can_be() {
+    let mut twin = filled();
+    let pause = SetExpiry::write_all(&[SetExpiry { is_paused: true }]);
+    twin.submit(Nanos(200), vec![Operation::SetExpiry.command(pause).unwrap()]);
+    let whole = read_checkpoint(&mut twin.ledger, 1 << 20);
+    let restored = Ledger::restore(&whole).unwrap();
+    compare(&restored, &twin.model);
+    assert_eq!((restored.due_at(), twin.model.pending.len()), (None, 1), "it waits");
+    assert_eq!(whole[VERSION], 3);
+    for (version, paused, is_read) in
+        [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (4, 0, false)]
+    {
+        let mut bytes = whole.clone();
+        (bytes[VERSION], bytes[PAUSED]) = (version, paused);
+        assert_eq!(Ledger::restore(&bytes).is_ok(), is_read, "version {version}, {paused}");
+    }
 }

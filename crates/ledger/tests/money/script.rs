@@ -6,6 +6,7 @@
 //! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer |
 //! | `bounds id=1 minimum=-5 maximum=max` · `name id=1 name=alice` · `asset ledger=5000 code=POINTS scale=2` | changes |
 //! | `bound id=1 minimum=-5` | changes what is named of the bounds |
+//! | `expiry paused=1` | pauses expiry; `paused=0` lets it run |
 //! | `rules 0` | entries from now on are of these rules; the newest unless told |
 //! | `then` | ends the request: what follows is another request of the same log entry |
 //! | `entry` | ends the log entry |
@@ -27,7 +28,7 @@ use bezant_ledger::Operation;
 use bezant_rsm::{Command, StateMachine};
 use bezant_types::{
     AccountChangeStatus, AccountId, AccountView, AssetStatus, CreateAccountStatus, CreateTransferStatus,
-    EventResult, Nanos,
+    EventResult, ExpiryStatus, Nanos,
 };
 use bytes::BytesMut;
 use goldenscript::{Argument, Block, Context};
@@ -149,6 +150,7 @@ impl Runner {
             "bound" => event::bound(&mut arguments)?,
             "name" => event::name(&mut arguments)?,
             "asset" => event::asset(&mut arguments)?,
+            "expiry" => event::expiry(&mut arguments)?,
             _ => return Ok(None),
         };
         arguments.finish()?;
@@ -226,6 +228,7 @@ fn status_name(operation: Operation, result: EventResult) -> &'static str {
         Operation::SetBounds | Operation::ChangeBounds | Operation::SetName => {
             AccountChangeStatus::from_number(number).unwrap().name()
         }
+        Operation::SetExpiry => ExpiryStatus::from_number(number).unwrap().name(),
         Operation::RegisterAssets | Operation::Expire => AssetStatus::from_number(number).unwrap().name(),
         Operation::OpenSession
         | Operation::SessionCreate
@@ -315,7 +318,8 @@ fn every_status_has_a_case() {
     let changes =
         AccountChangeStatus::REFUSALS.iter().map(|it| (["bounds", "bound", "name"].as_slice(), it.name()));
     let assets = AssetStatus::REFUSALS.iter().map(|it| (["asset"].as_slice(), it.name()));
-    for (kinds, status) in accounts.chain(transfers).chain(changes).chain(assets) {
+    let expiry = ExpiryStatus::REFUSALS.iter().map(|it| (["expiry"].as_slice(), it.name()));
+    for (kinds, status) in accounts.chain(transfers).chain(changes).chain(assets).chain(expiry) {
         let is_shown = kinds.iter().any(|kind| found.contains(&((*kind).to_owned(), status.to_owned())));
         let is_excused = kinds.iter().any(|kind| NOT_IN_SCRIPTS.contains(&(kind, status)));
         assert!(is_shown != is_excused, "{kinds:?} {status}: shown {is_shown}, excused {is_excused}");

@@ -4,7 +4,7 @@
 use bezant_codec::{Batches, Reader, put_trailer, records, result_from_bytes};
 use bezant_ledger::{
     Event, ExtendedAccount, Ledger, LedgerAnswer, LedgerQuery, Operation, SESSION_ANSWER_SIZE, SessionAnswer,
-    SessionHead, SessionOutcome, name_to_bytes,
+    SessionHead, SessionOutcome, SetExpiry, name_to_bytes,
 };
 use bezant_rsm::{Command, Context, Entry, SessionRequest, StateMachine};
 use bezant_types::limits::{RECORD_SIZE, RESULT_SIZE, SESSIONS_MAX};
@@ -152,6 +152,27 @@ fn events_of_batches_get_the_timestamps_of_one_row() {
         [last - 2, last - 1, last].map(|time| EventResult { timestamp: Nanos(time), status: CREATED });
     assert_eq!(results, expected);
     assert_eq!((answer.index.0, answer.time.0), (bench.index, last), "the reply has the last event's time");
+}
+
+#[test]
+fn a_session_follows_the_common_model_while_expiry_is_paused() {
+    let (mut bench, mut client) = bench_with_accounts();
+    let pending = TransferFlags::PENDING.union(TransferFlags::IMPORTED);
+    let hold = |id, timestamp, timeout_seconds| {
+        let transfer = transfer(id, 5, pending);
+        event(Transfer { timestamp: Nanos(timestamp), timeout_seconds, ..transfer })
+    };
+    let first = bench.index * 1_000_000 + 1;
+    let pause = Operation::SetExpiry.command(SetExpiry::write_all(&[SetExpiry { is_paused: true }])).unwrap();
+    bench.apply(pause);
+    let command = client.create(Operation::CreateTransfers, &[&[hold(1, first, 1), hold(1, first, 0)]]);
+    let answer = bench.apply(command).0;
+    let refused = CreateTransferStatus::ImportedEventTimeoutMustBeZero.number();
+    assert_eq!(statuses(&answer), [refused, CREATED]);
+    client.has_seen(&read(&answer).0);
+    let kept = Operation::CreateTransfers.command(Bytes::from(hold(2, first + 1, 1))).unwrap();
+    let (answer, rows) = bench.apply(kept);
+    assert_eq!((&answer[8..12], rows), (&[0xff; 4][..], 1), "in every other request");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) async fn submit(
 ) -> Result<v1::SubmitReply, Failure> {
     let operation = u16::try_from(request.operation).ok().and_then(Operation::from_number);
     let operation = operation.filter(|operation| operation.event_size() > 0).ok_or_else(|| {
-        let detail = format!("{} is not the number of an operation: use 1 to 7, or 13", request.operation);
+        let detail = format!("{} is not the number of an operation: use 1 to 7, 13 or 14", request.operation);
         Failure::new(ErrorCode::InvalidRecords, detail)
     })?;
     let records = desk.settle_records(operation, request.records, deadline).await?;

@@ -3,8 +3,8 @@
 
 use bezant_ledger::{ChangeBounds, SetBounds, SetName};
 use bezant_types::{
-    AccountChangeStatus, AccountFlags, Asset, AssetCode, AssetStatus, ISO_4217, LedgerNumber, MovementKind,
-    Nanos, Transfer, TransferFlags,
+    AccountChangeStatus, AccountFlags, Asset, AssetCode, AssetStatus, ExpiryStatus, ISO_4217, LedgerNumber,
+    MovementKind, Nanos, Transfer, TransferFlags,
 };
 
 use super::accounts::text_of;
@@ -89,6 +89,16 @@ impl Model {
         CREATED
     }
 
+    /// `bytes`: paused 1, zero 15.
+    pub(super) fn set_expiry(&mut self, bytes: &[u8]) -> u32 {
+        let (paused, zeros) = (bytes[0], &bytes[1..]);
+        if paused > 1 || zeros.iter().any(|byte| *byte != 0) {
+            return ExpiryStatus::ExpiryInvalid.number();
+        }
+        self.expiry_is_paused = paused == 1;
+        CREATED
+    }
+
     /// Ledgers of currencies for which nothing was registered and that no account has, in order.
     pub(crate) fn provisional(&self) -> Vec<LedgerNumber> {
         let is_used = |ledger| {
@@ -112,6 +122,9 @@ impl Model {
 
     /// Pending transfers whose time has run out at `now`, in order of their expiry.
     pub(crate) fn expired(&self, now: Nanos) -> Vec<Transfer> {
+        if self.expiry_is_paused {
+            return Vec::new();
+        }
         let timed = self.pending.values().filter_map(|it| Some((expiry(it)?, *it)));
         let mut expired: Vec<(u64, Transfer)> = timed.filter(|(at, _)| *at <= now.0).collect();
         expired.sort_by_key(|(at, transfer)| (*at, transfer.timestamp));

@@ -35,6 +35,8 @@ pub(crate) struct Model {
     /// Pending transfers without an end.
     pub(crate) pending: BTreeMap<TransferId, Transfer>,
     pub(crate) registered: Vec<Asset>,
+    /// Nothing expires, and imported pending transfers may have a timeout.
+    pub(crate) expiry_is_paused: bool,
     pub(crate) time: Nanos,
     /// Of the entry that is being applied.
     pub(crate) rules: u8,
@@ -73,6 +75,10 @@ impl Model {
             Operation::RegisterAssets => {
                 let events: Vec<Vec<u8>> = body.chunks(32).map(<[u8]>::to_vec).collect();
                 self.each(first, &events, |model, event| model.register_asset(event))
+            }
+            Operation::SetExpiry => {
+                let events: Vec<Vec<u8>> = body.chunks(16).map(<[u8]>::to_vec).collect();
+                self.each(first, &events, |model, event| model.set_expiry(event))
             }
             Operation::Expire => {
                 self.expire(first, command.events);

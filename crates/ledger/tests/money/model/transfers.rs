@@ -59,7 +59,11 @@ impl Model {
             let late = |account: &Account| timestamp <= account.timestamp;
             refuse_if(late(payer), Status::ImportedEventTimestampMustPostdateDebitAccount)?;
             refuse_if(late(payee), Status::ImportedEventTimestampMustPostdateCreditAccount)?;
-            refuse_if(transfer.timeout_seconds != 0, Status::ImportedEventTimeoutMustBeZero)?;
+            let takes_timeouts = self.expiry_is_paused && self.rules > 0;
+            refuse_if(
+                transfer.timeout_seconds != 0 && !takes_timeouts,
+                Status::ImportedEventTimeoutMustBeZero,
+            )?;
         }
         refuse_if(payer.flags.contains(AccountFlags::CLOSED), Status::DebitAccountAlreadyClosed)?;
         refuse_if(payee.flags.contains(AccountFlags::CLOSED), Status::CreditAccountAlreadyClosed)?;
@@ -120,9 +124,11 @@ impl Model {
         let end = self.history.resolution(pending.id);
         refuse_if(end == Some(MovementKind::Posted), Status::PendingTransferAlreadyPosted)?;
         refuse_if(end == Some(MovementKind::Voided), Status::PendingTransferAlreadyVoided)?;
-        let is_late = expiry(&pending).is_some_and(|at| at <= timestamp.0);
+        let is_imported = transfer.flags.contains(TransferFlags::IMPORTED);
+        let is_timeless = self.expiry_is_paused && is_imported && self.rules > 0;
+        let is_late = !is_timeless && expiry(&pending).is_some_and(|at| at <= timestamp.0);
         refuse_if(is_late || end == Some(MovementKind::Expired), Status::PendingTransferExpired)?;
-        if transfer.flags.contains(TransferFlags::IMPORTED) {
+        if is_imported {
             self.check_regress(timestamp)?;
         }
         let is_closed = |id| self.accounts[&id].account.flags.contains(AccountFlags::CLOSED);
@@ -168,6 +174,9 @@ impl Model {
             credit_head: if is_chained { credit.receipts.head } else { Head::NONE },
         };
         self.history.movements.push(movement);
+        if kind != MovementKind::Expired && !transfer.flags.contains(TransferFlags::IMPORTED) {
+            self.expiry_is_paused = false;
+        }
         if !is_chained {
             return;
         }

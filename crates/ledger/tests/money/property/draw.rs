@@ -2,7 +2,8 @@
 //! again or the same with one field changed.
 
 use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetName, name_to_bytes,
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, Operation, SetBounds, SetExpiry, SetName,
+    name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{
@@ -33,6 +34,8 @@ pub(super) enum Request {
     OneBound(Vec<(u128, Option<i128>, Option<i128>)>),
     Names(Vec<(u128, &'static str)>),
     Assets(Vec<(u32, &'static str, u8)>),
+    /// Paused or not.
+    Expiry(Vec<bool>),
 }
 
 /// Events that were sent, to be sent again.
@@ -100,6 +103,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         1 => prop::collection::vec((ids(), name()), 1..4).prop_map(Request::Names),
         1 => prop::collection::vec((select(&LEDGERS[..]), select(&CODES[..]), 0..40_u8), 1..4)
             .prop_map(Request::Assets),
+        2 => prop::collection::vec(prop::bool::weighted(0.8), 1..3).prop_map(Request::Expiry),
     ]
 }
 
@@ -347,6 +351,11 @@ impl Request {
                 };
                 let events: Vec<Asset> = assets.iter().map(asset).collect();
                 (Operation::RegisterAssets, Asset::write_all(&events))
+            }
+            Self::Expiry(changes) => {
+                let change = |is_paused: &bool| SetExpiry { is_paused: *is_paused };
+                let events: Vec<SetExpiry> = changes.iter().map(change).collect();
+                (Operation::SetExpiry, SetExpiry::write_all(&events))
             }
         };
         operation.command(body).unwrap()

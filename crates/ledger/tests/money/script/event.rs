@@ -209,6 +209,17 @@ pub(super) fn asset(arguments: &mut Arguments) -> Parsed<Line> {
     Ok(Line { operation: Operation::RegisterAssets, label, bytes: bytes.freeze() })
 }
 
+/// Written by hand, so that it may be neither paused nor running.
+pub(super) fn expiry(arguments: &mut Arguments) -> Parsed<Line> {
+    let paused = arguments.number("paused", 0_u8)?;
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(paused);
+    bytes.put_bytes(0, 14);
+    bytes.put_u8(arguments.number("reserved", 0_u8)?);
+    let label = format!("expiry {}", if paused == 0 { "runs" } else { "paused" });
+    Ok(Line { operation: Operation::SetExpiry, label, bytes: bytes.freeze() })
+}
+
 fn shown(id: u128) -> String {
     if id == u128::MAX { "max".to_owned() } else { id.to_string() }
 }
