@@ -7,6 +7,8 @@ pub(crate) mod history;
 pub(crate) mod import;
 mod input;
 pub(crate) mod lines;
+mod names;
+pub(crate) mod packed;
 mod refused;
 pub(crate) mod rows;
 mod source;

@@ -320,3 +320,52 @@ fn a_file_that_grows_while_it_is_sent_is_noticed() {
     });
     assert!(is_noticed);
 }
+
+/// The lines of an export in JSON with other words, sealed anew as version 0.1 would have.
+fn sealed_anew(export: &str, old: &str, new: &str) -> String {
+    let mut seal = 0;
+    let mut lines = String::new();
+    for line in export.replace(old, new).lines() {
+        let (body, _) = line.rsplit_once(",\"checksum\"").expect("a checksum");
+        seal = bezant_codec::checksum_seeded(seal, body.as_bytes());
+        lines += &format!("{body},\"checksum\":\"{seal:016x}\"}}\n");
+    }
+    lines
+}
+
+#[test]
+fn an_export_with_names_that_are_refused_now_is_rebuilt() {
+    let bench = Bench::new();
+    bench.node.done(&["account", "create", "Jose", "--asset", "EUR", "--id", "3", "--min", "0"]);
+    bench.node.done(&["pay", "alice", "Jose", "1 EUR"]);
+    let export = bench.node.done(&["export"]);
+    let export = sealed_anew(&export, "\"bob\"", "\"bo\u{200b}b\"");
+    let export = sealed_anew(&export, "\"Jose\"", "\"Jose\u{301}\"");
+    let path = bench.write("old.jsonl", &export);
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(folder.path());
+    let answer = node.run(&["import", "history", &path]);
+    assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
+    assert!(answer.stdout.contains("3 accounts, 1 movements imported"), "{}", answer.stdout);
+    for words in [
+        "warning: account 2: no new account can have its name, \"bo\\u{200b}b\": it has no name here",
+        "warning: account 3: no new account can have its name, \"Jose\\u{301}\": its name here is Jos\u{e9}",
+    ] {
+        assert!(answer.stderr.contains(words), "{words}: {}", answer.stderr);
+    }
+    let again = node.run(&["import", "history", &path, "-o", "json"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let rebuilt: Value = serde_json::from_str(&again.stdout).expect("JSON");
+    let names: Vec<_> = (0..2)
+        .map(|at| {
+            let one = &rebuilt["renamed"][at];
+            (one["account_id"].as_str(), one["name"].as_str(), one["name_here"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [(Some("2"), Some("bo\u{200b}b"), None), (Some("3"), Some("Jose\u{301}"), Some("Jos\u{e9}"))]
+    );
+    let view: Value = serde_json::from_str(&node.done(&["account", "show", "3", "-o", "json"])).expect("JSON");
+    assert_eq!((&view["name"], &view["balances"]["credits_posted"]), (&"Jos\u{e9}".into(), &"100".into()));
+}
