@@ -1,6 +1,7 @@
 //! Files that a ledger's history leaves and enters by: exports, which can be verified, and imports.
 
 mod event;
+mod explain;
 pub(crate) mod export;
 mod fields;
 pub(crate) mod history;

@@ -175,10 +175,59 @@ fn refused_rows_are_of_this_run_and_never_over_the_input() {
         answer.stdout
     );
     assert!(fs::read_to_string(&refused).expect("refused rows").contains("\"line\":2"));
+    assert_eq!(bench.balance_of_bob(), "100");
     bench.write("rows.csv", "id,from,to,amount\n2,alice,bob,1 EUR\n");
     let answer = bench.node.run(&["import", "transfers", &path]);
     assert!(answer.code == 0 && answer.stderr.contains("earlier import are replaced"), "{}", answer.stderr);
     assert!(!Path::new(&refused).exists(), "no row of this run was refused");
+}
+
+#[test]
+fn a_refused_row_names_its_case() {
+    let bench = Bench::new();
+    bench.node.done(&["account", "bounds", "bob", "--min", "0"]);
+    bench.node.done(&["pay", "alice", "bob", "1 EUR", "--id", "9"]);
+    let rows = "id,from,to,amount,flags\n1,bob,alice,99 EUR,\n2,77,alice,1 EUR,\n9,alice,bob,3 EUR,\n\
+                3,alice,bob,1 EUR,linked\n4,bob,alice,50 EUR,\n";
+    let path = bench.write("rows.csv", rows);
+    let cases = || -> Vec<(String, String)> {
+        assert_eq!(bench.node.run(&["import", "transfers", &path]).code, 1);
+        let refused = fs::read_to_string(format!("{path}.refused.jsonl")).expect("refused rows");
+        let rows = refused.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        rows.map(|row| (text(&row, "status"), text(&row, "detail"))).collect()
+    };
+    let first = cases();
+    let statuses: Vec<_> = first.iter().map(|(status, _)| status.as_str()).collect();
+    assert_eq!(
+        statuses,
+        [
+            "balance_out_of_bounds",
+            "debit_account_not_found",
+            "exists_with_different_amount",
+            "linked_event_failed",
+            "balance_out_of_bounds"
+        ]
+    );
+    assert_eq!(
+        first[0].1,
+        "account bob (2) has a minimum of 0.00 EUR: 99.00 EUR was asked for, 1.00 EUR is available as of now."
+    );
+    assert_eq!(first[1].1, "There is no account 77.");
+    assert_eq!(first[2].1, "Transfer 9 was made with amount 1.00 EUR, not 3.00 EUR.");
+    assert!(first[4].1.contains("50.00 EUR was asked for"), "{}", first[4].1);
+    let again = cases();
+    for at in [0, 1, 4] {
+        assert_eq!(again[at].0, "id_already_failed");
+        assert!(again[at].1.contains(&format!("refused first with {}", first[at].0)), "{}", again[at].1);
+    }
+
+    let rows = "id,name,asset,code\n5,bob,EUR,1\n1,alice,EUR,7\n";
+    let path = bench.write("accounts.csv", rows);
+    assert_eq!(bench.node.run(&["import", "accounts", &path]).code, 1);
+    let refused = fs::read_to_string(format!("{path}.refused.jsonl")).expect("refused rows");
+    assert!(refused.contains("\"detail\":\"The name bob is that of account 2.\""), "{refused}");
+    assert!(refused.contains("\"detail\":\"The code of account alice (1): 1 as of now, not 7.\""), "{refused}");
 }
 
 #[test]
