@@ -443,7 +443,11 @@ mod tests {
         let input = v1::AccountInput { ledger: Some(978), ..Default::default() };
         assert_eq!(account_draft(&input).unwrap_err().field, "code");
         let input = v1::AccountInput { code: Some(0), ..input };
-        assert_eq!(account_draft(&input).unwrap().event.account.code, 0, "what is sent is judged by the ledger");
+        assert_eq!(
+            account_draft(&input).unwrap().event.account.code,
+            0,
+            "what is sent is judged by the ledger"
+        );
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Names of accounts as people write them: which ones are taken, in which form, and how they are shown.
 //!
-//! The ledger keeps a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no space at either end,
-//! not digits only. What looks like another name, or like none, is a question of Unicode's tables, which grow; so it is
-//! decided here, before a name enters the log, and replicas never have to agree on a version of Unicode.
+//! The ledger keeps a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no space at
+//! either end, not digits only. What looks like another name, or like none, is a question of Unicode's
+//! tables, which grow; so it is decided here, before a name enters the log, and replicas never have to agree
+//! on a version of Unicode.
 //!
-//! The profile is that of RFC 8265 for strings that people choose freely (`OpaqueString`): normal form C, every space is
-//! U+0020, and nothing that cannot be seen: no zero-width, direction, separator or tag characters, nothing unassigned.
-//! Two rules more: no character whose glyph is empty, and no mark at the beginning, which would join what stands before
-//! the name. Names that version 0.1 took keep what they hold; printed, everything is escaped that no new name can hold.
+//! The profile is that of RFC 8265 for strings that people choose freely (`OpaqueString`): normal form C,
+//! every space is U+0020, and nothing that cannot be seen: no zero-width, direction, separator or tag
+//! characters, nothing unassigned. Two rules more: no character whose glyph is empty, and no mark at the
+//! beginning, which would join what stands before the name. Names that version 0.1 took keep what they hold;
+//! printed, everything is escaped that no new name can hold.
 
 use std::borrow::Cow;
 
@@ -31,8 +33,8 @@ pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
     is_shown.then_some(normal)
 }
 
-/// A text with everything that a new name could not hold as its escape, `\u{202e}`: it can be printed on a terminal, and
-/// names that differ print differently. Lines stay lines.
+/// A text with everything that a new name could not hold as its escape, `\u{202e}`: it can be printed on a
+/// terminal, and a name in another normal form prints otherwise than its twin. Lines stay lines.
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |escaped, letter| escaped.extend(letter.escape_unicode()))
 }
@@ -48,7 +50,8 @@ pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_,
         let (part, after) = rest.split_at(part_size(rest));
         let is_normal = is_nfc(part);
         for (at, letter) in part.char_indices() {
-            // Of a part in another form, the first character alone is what it looks like, if it can stand alone.
+            // Of a part in another form, the first character alone is what it looks like, if it can stand
+            // alone.
             let is_itself = if at == 0 { stands_alone(letter) } else { is_normal };
             if is_printable(letter) && is_itself {
                 escaped.push(letter);
@@ -61,8 +64,8 @@ pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_,
     Cow::Owned(escaped)
 }
 
-/// Bytes of the first part of a text: a character that stands alone, with those that may join it. The normal form of a
-/// text is that of its parts (UAX #15, 9.1).
+/// Bytes of the first part of a text: a character that stands alone, with those that may join it. The normal
+/// form of a text is that of its parts (UAX #15, 9.1).
 fn part_size(text: &str) -> usize {
     let next = text.char_indices().skip(1).find(|(_, letter)| stands_alone(*letter));
     next.map_or(text.len(), |(at, _)| at)
@@ -91,12 +94,13 @@ fn is_printable(letter: char) -> bool {
         )
 }
 
-/// True for letters, symbols and marks whose glyph is empty. By their properties they are neither spaces nor ignorable,
-/// and no property of Unicode tells them from what can be seen: the code charts do.
+/// True for letters, symbols and marks whose glyph is empty. By their properties they are neither spaces nor
+/// ignorable, and no property of Unicode tells them from what can be seen: the code charts do.
 const fn is_blank(letter: char) -> bool {
     matches!(
         letter,
-        // Braille pattern blank; object replacement character; Brahmi number joiner; musical symbol null notehead.
+        // Braille pattern blank; object replacement character; Brahmi number joiner; musical symbol null
+        // notehead.
         '\u{2800}' | '\u{fffc}' | '\u{1107f}' | '\u{1d159}'
         // Egyptian hieroglyph full and half blank; Khitan small script filler.
         | '\u{13441}' | '\u{13442}' | '\u{16fe4}'
@@ -198,7 +202,11 @@ mod tests {
         ] {
             assert_eq!(printable(name), shown, "{name:?}");
             let normal = normalized(name);
-            assert_eq!(normal.as_deref() == Some(name), shown == name, "{name:?} is as it is printed: {normal:?}");
+            assert_eq!(
+                normal.as_deref() == Some(name),
+                shown == name,
+                "{name:?} is as it is printed: {normal:?}"
+            );
         }
     }
 
@@ -206,7 +214,10 @@ mod tests {
     fn a_name_in_its_form_is_printed_as_it_is_and_nothing_else() {
         // Digits of Arabic and some punctuation are taken beside their own letters only.
         let has_context = |letter| {
-            matches!(letter, '\u{b7}' | '\u{375}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}' | '\u{660}'..='\u{6f9}')
+            matches!(
+                letter,
+                '\u{b7}' | '\u{375}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}' | '\u{660}'..='\u{6f9}'
+            )
         };
         for letter in (0xa0..0x3_0000).filter_map(char::from_u32) {
             let name = format!("a{letter}");

@@ -1,5 +1,5 @@
-//! Connections as they come, for both listeners alike: within their number, each a task, drained at a stop. One that
-//! waits for its place holds up no other.
+//! Connections as they come, for both listeners alike: within their number, each a task, drained at a stop.
+//! One that waits for its place holds up no other.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,8 +17,8 @@ use crate::seldom::Seldom;
 /// After a failed accept (no file handles left, say) nothing tells when it will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Gives every connection that gets a place to `serve` until the server stops, then waits for those that are open,
-/// within the limit for it.
+/// Gives every connection that gets a place to `serve` until the server stops, then waits for those that are
+/// open, within the limit for it.
 pub(crate) async fn run<Serving>(
     listener: TcpListener,
     desk: Arc<Desk>,

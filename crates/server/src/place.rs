@@ -1,5 +1,5 @@
-//! Places for connections: within their number and the share of each address, and the longest idle connection goes
-//! first when places run out.
+//! Places for connections: within their number and the share of each address, and the longest idle connection
+//! goes first when places run out.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -102,8 +102,8 @@ impl Places {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place as of now. Where there is none, the longest idle connection gives up its own. An address that has
-    /// connections, all of them in use, is refused another; one that has none may wait: `None`.
+    /// A place as of now. Where there is none, the longest idle connection gives up its own. An address that
+    /// has connections, all of them in use, is refused another; one that has none may wait: `None`.
     fn place_for(self: &Arc<Self>, share: &Arc<Share>) -> Result<Option<Place>, Failure> {
         loop {
             let refused = match share.take(self.budget, 1) {
@@ -149,9 +149,9 @@ impl Places {
         Place { places: Arc::clone(self), number, share, usage, evicted }
     }
 
-    /// Evicts an idle connection: of the address itself, or of one that has more connections. Of those, the longest idle
-    /// one of the address that has the most, in the block that has the most. Its place is still counted: it is the
-    /// caller's. `None` when there is none.
+    /// Evicts an idle connection: of the address itself, or of one that has more connections. Of those, the
+    /// longest idle one of the address that has the most, in the block that has the most. Its place is still
+    /// counted: it is the caller's. `None` when there is none.
     fn evict_for(&self, share: &Arc<Share>, is_own_only: bool) -> Option<Entry> {
         let counts = |share: &Share| (share.held_by_site(self.budget), share.held(self.budget));
         let ((own_site, own), now) = (counts(share), now());
@@ -173,8 +173,8 @@ impl Places {
     }
 }
 
-/// The connections of a listener that wait for a place, in the order in which they came. Those that have one, or are
-/// refused, do not wait for them.
+/// The connections of a listener that wait for a place, in the order in which they came. Those that have one,
+/// or are refused, do not wait for them.
 #[derive(Debug)]
 pub(crate) struct Queue<Connection> {
     places: Arc<Places>,
@@ -198,8 +198,8 @@ impl<Connection> Queue<Connection> {
         Self { places, waiting: VecDeque::new() }
     }
 
-    /// The place of a new connection from that address; `None` = it waits. While others wait, a place that comes free is
-    /// theirs: then an address that has connections gets only one that it gives up itself.
+    /// The place of a new connection from that address; `None` = it waits. While others wait, a place that
+    /// comes free is theirs: then an address that has connections gets only one that it gives up itself.
     pub(crate) fn admit(
         &mut self,
         connection: Connection,
@@ -229,8 +229,8 @@ impl<Connection> Queue<Connection> {
         }
     }
 
-    /// The connection that has waited for longest, once it has a place or is refused; pending while none waits. Nothing is
-    /// lost when this is dropped before it is ready.
+    /// The connection that has waited for longest, once it has a place or is refused; pending while none
+    /// waits. Nothing is lost when this is dropped before it is ready.
     pub(crate) async fn next(&mut self) -> Admitted<Connection> {
         let Some(first) = self.waiting.front() else { return pending().await };
         let placed = timeout_at(first.until, self.places.place_of_first(&first.share)).await;
@@ -391,7 +391,8 @@ mod tests {
         let mut queue = queue_of(1, Duration::ZERO);
         let _used = queue.used_place(address(1));
         let number = |at: usize| u8::try_from(at % 200 + 2).unwrap();
-        let waiting = (0..2 * WAITING_MAX).filter(|at| queue.admit(0, address(number(*at))).is_none()).count();
+        let waits = |at: &usize| queue.admit(0, address(number(*at))).is_none();
+        let waiting = (0..2 * WAITING_MAX).filter(waits).count();
         assert!((WAITING_MAX / 2..WAITING_MAX).contains(&waiting), "{waiting}");
         for _ in 0..waiting {
             assert!(queue.next().await.1.is_err());

@@ -1,13 +1,14 @@
 //! What one peer address may take of what all clients share.
 //!
-//! Every budget of the server (connections, requests, bytes, streams, reads) is shared by peer addresses: an IPv4
-//! address, or the /64 network of an IPv6 address. An address may hold at most as much as it leaves free. Alone it gets
-//! half of a budget; n greedy addresses get 1/(n+1) each, and as much stays free for everyone else (in switches this is
-//! known as the dynamic threshold algorithm). IPv6 addresses come in blocks: a site has a /48, with 65,536 networks of
-//! /64. So all /64 of a /48 together may hold no more than they leave free, too.
+//! Every budget of the server (connections, requests, bytes, streams, reads) is shared by peer addresses: an
+//! IPv4 address, or the /64 network of an IPv6 address. An address may hold at most as much as it leaves
+//! free. Alone it gets half of a budget; n greedy addresses get 1/(n+1) each, and as much stays free for
+//! everyone else (in switches this is known as the dynamic threshold algorithm). IPv6 addresses come in
+//! blocks: a site has a /48, with 65,536 networks of /64. So all /64 of a /48 together may hold no more than
+//! they leave free, too.
 //!
-//! A connection holds the [`Share`] of its address, so that a request costs one or two atomic additions more for each
-//! budget, and no look-up.
+//! A connection holds the [`Share`] of its address, so that a request costs one or two atomic additions more
+//! for each budget, and no look-up.
 
 use std::array;
 use std::collections::HashMap;
@@ -346,7 +347,8 @@ pub(crate) mod tests {
     #[test]
     fn the_networks_of_a_site_share_what_one_address_may_hold() {
         let shares = Shares::new(&Limits { requests_max: 96, ..Limits::default() });
-        let networks: Vec<_> = (0..64).map(|at| shares.of(address(&format!("2001:db8:7:{at:x}::1")))).collect();
+        let network = |at| shares.of(address(&format!("2001:db8:7:{at:x}::1")));
+        let networks: Vec<_> = (0..64).map(network).collect();
         let mut taken = Vec::new();
         for network in networks.iter().cycle().take(640) {
             taken.extend(network.hold(Budget::Requests, 1).ok());

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
+use bezant_codec::Reader;
 use bezant_consensus::{
     Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Standing,
 };
-use bezant_codec::Reader;
 use bezant_ledger::{
     ChangeBounds, Event, KEYED_HEAD_SIZE, Ledger, LedgerAnswer, LedgerQuery, Operation, SetBounds,
 };

@@ -1,7 +1,8 @@
-//! Requests with an idempotency key, as the server makes them of what its clients send: new ones, retries, and other
-//! requests with an old key.
+//! Requests with an idempotency key, as the server makes them of what its clients send: new ones, retries,
+//! and other requests with an old key.
 //!
-//! Ids and marks follow from client and key, as those of `api::idempotency` do from the key; the hash is another one.
+//! Ids and marks follow from client and key, as those of `api::idempotency` do from the key; the hash is
+//! another one.
 
 use std::collections::VecDeque;
 
@@ -53,8 +54,8 @@ impl Keys {
         Self { client, last_key: 0, sent: VecDeque::new() }
     }
 
-    /// A new request with a key: one to four transfers, or sometimes accounts. The transfers are given back as they were
-    /// sent.
+    /// A new request with a key: one to four transfers, or sometimes accounts. The transfers are given back
+    /// as they were sent.
     pub(crate) fn first(
         &mut self,
         random: &mut Random,
@@ -74,7 +75,8 @@ impl Keys {
         self.request(request)
     }
 
-    /// The first request with an old key once more, or another request with it; `None` where there is no old key.
+    /// The first request with an old key once more, or another request with it; `None` where there is no old
+    /// key.
     pub(crate) fn again(
         &self,
         random: &mut Random,
@@ -160,7 +162,7 @@ mod tests {
             assert!(marks.insert(other.body[16..32].to_vec()) && marks.insert(command.body[16..32].to_vec()));
             let (single, transfers) = request(1);
             assert_eq!(single.operation, Operation::CreateTransfers as u16);
-            assert_eq!(transfers[0].id.0.to_le_bytes(), command.body[..16], "a single one has the guard as its id");
+            assert_eq!(transfers[0].id.0.to_le_bytes(), command.body[..16], "the guard is its id");
             assert!(ids.insert(transfers[0].id.0));
         }
         assert_eq!(ids.len(), 2 * 49 * 4);

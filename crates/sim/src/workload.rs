@@ -42,13 +42,7 @@ pub(crate) struct Workload {
 
 impl Workload {
     pub(crate) const fn new(client: u64) -> Self {
-        Self {
-            client,
-            last_id: 0,
-            sent: VecDeque::new(),
-            heads: BTreeMap::new(),
-            keys: Keys::new(client),
-        }
+        Self { client, last_id: 0, sent: VecDeque::new(), heads: BTreeMap::new(), keys: Keys::new(client) }
     }
 
     /// Balances were shown.
@@ -203,7 +197,8 @@ fn command<E: Event>(operation: Operation, events: &[E]) -> Command {
 fn some_payment(random: &mut Random) -> Transfer {
     // Accounts that are made later come up now and then, on either side.
     let count = FIRST - CLOSABLE;
-    let mut side = || 1 + u128::from(random.next()) % if random.per_mille(80) { FIRST + NAMED } else { count };
+    let mut side =
+        || 1 + u128::from(random.next()) % if random.per_mille(80) { FIRST + NAMED } else { count };
     let (debit, mut credit) = (side(), side());
     if credit == debit {
         credit = 1 + debit % count;

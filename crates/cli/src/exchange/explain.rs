@@ -1,7 +1,9 @@
-//! Which case the refusals of an import are: which account, which bound or flag, what was asked for, what there is.
+//! Which case the refusals of an import are: which account, which bound or flag, what was asked for, what
+//! there is.
 //!
-//! Rows travel on the fast path, whose answer is a status alone. So what the refusals of a batch are about is read after
-//! it, in a few calls for all of them together. What cannot be read is left out: the refusal itself is known.
+//! Rows travel on the fast path, whose answer is a status alone. So what the refusals of a batch are about is
+//! read after it, in a few calls for all of them together. What cannot be read is left out: the refusal
+//! itself is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +63,8 @@ pub(super) async fn transfers(
     cases
 }
 
-/// What the server says of an id that a refusal has used up. Nothing comes of the id any more, so it can be sent again.
+/// What the server says of an id that a refusal has used up. Nothing comes of the id any more, so it can be
+/// sent again.
 async fn first_refusal(session: &Session, new: &NewTransfer) -> Option<String> {
     let flags = new.transfer.flags.without(TransferFlags::LINKED);
     let new = NewTransfer { transfer: Transfer { flags, ..new.transfer }, ..*new };
@@ -126,5 +129,6 @@ async fn known_accounts(
 
 /// The assets as they are known here.
 async fn assets(session: &Session) -> AssetBook {
-    session.assets().await.map_or_else(|_| AssetBook::default(), |assets| assets.all().iter().copied().collect())
+    let known = session.assets().await;
+    known.map_or_else(|_| AssetBook::default(), |assets| assets.all().iter().copied().collect())
 }

@@ -1,7 +1,9 @@
-//! Names of an export that no new account can have: version 0.1 took some that show nothing, or that look like others.
+//! Names of an export that no new account can have: version 0.1 took some that show nothing, or that look
+//! like others.
 //!
-//! Such an account is rebuilt with the normal form of its name where no other account has that, else without a name. It
-//! keeps its id, and people are told. What it is depends on the export alone: an import that is started again says the same.
+//! Such an account is rebuilt with the normal form of its name where no other account has that, else without
+//! a name. It keeps its id, and people are told. What it is depends on the export alone: an import that is
+//! started again says the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +44,7 @@ pub(super) fn tell(renamed: &[Renamed]) {
     for Renamed { account_id, name, name_here } in renamed {
         let here = match name_here {
             Some(here) => format!("its name here is {here}"),
-            None => "it has no name here: find it by its id, `bezant account name` gives it another".to_owned(),
+            None => "it has no name here; `bezant account name` gives it another".to_owned(),
         };
         output::note(&format!(
             "warning: account {}: no new account can have its name, \"{name}\": {here}",
@@ -57,7 +59,8 @@ mod tests {
 
     #[test]
     fn names_that_no_new_account_can_have_are_changed_and_told() {
-        let names = ["Jose\u{301}", "car\u{200b}ol", "Jos\u{e9}", "a\u{a0}b", "a\u{2003}b", "", "bob", "\u{2800}"];
+        let names =
+            ["Jose\u{301}", "car\u{200b}ol", "Jos\u{e9}", "a\u{a0}b", "a\u{2003}b", "", "bob", "\u{2800}"];
         let accounts = names.into_iter().zip(1_u64..).map(|(name, number)| {
             let mut view = AccountView { name: name.to_owned(), ..AccountView::default() };
             view.account.id = AccountId(number.into());

@@ -1,4 +1,5 @@
-//! Files that were packed: gzip is unpacked while it is read, everything else is named with the program that unpacks it.
+//! Files that were packed: gzip is unpacked while it is read, everything else is named with the program that
+//! unpacks it.
 
 use std::io::{self, Cursor, Read};
 
@@ -13,7 +14,8 @@ pub(crate) const HEAD_SIZE: u64 = 64;
 /// The first bytes of a content, and the rest.
 pub(crate) type Content = io::Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
 
-/// What a source holds, unpacked where it is gzip: the first bytes, fewer only when there are no more, and the rest.
+/// What a source holds, unpacked where it is gzip: the first bytes, fewer only when there are no more, and
+/// the rest.
 pub(crate) fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
     let head = head_of(&mut source)?;
     if !head.starts_with(GZIP) {

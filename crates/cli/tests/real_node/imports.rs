@@ -227,7 +227,10 @@ fn a_refused_row_names_its_case() {
     assert_eq!(bench.node.run(&["import", "accounts", &path]).code, 1);
     let refused = fs::read_to_string(format!("{path}.refused.jsonl")).expect("refused rows");
     assert!(refused.contains("\"detail\":\"The name bob is that of account 2.\""), "{refused}");
-    assert!(refused.contains("\"detail\":\"The code of account alice (1): 1 as of now, not 7.\""), "{refused}");
+    assert!(
+        refused.contains("\"detail\":\"The code of account alice (1): 1 as of now, not 7.\""),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -373,13 +376,13 @@ fn a_file_that_grows_while_it_is_sent_is_noticed() {
 /// The lines of an export in JSON with other words, sealed anew as version 0.1 would have.
 fn sealed_anew(export: &str, old: &str, new: &str) -> String {
     let mut seal = 0;
-    let mut lines = String::new();
-    for line in export.replace(old, new).lines() {
+    let changed = export.replace(old, new);
+    let sealed = changed.lines().map(|line| {
         let (body, _) = line.rsplit_once(",\"checksum\"").expect("a checksum");
         seal = bezant_codec::checksum_seeded(seal, body.as_bytes());
-        lines += &format!("{body},\"checksum\":\"{seal:016x}\"}}\n");
-    }
-    lines
+        format!("{body},\"checksum\":\"{seal:016x}\"}}\n")
+    });
+    sealed.collect()
 }
 
 #[test]
@@ -415,6 +418,7 @@ fn an_export_with_names_that_are_refused_now_is_rebuilt() {
         names,
         [(Some("2"), Some("bo\u{200b}b"), None), (Some("3"), Some("Jose\u{301}"), Some("Jos\u{e9}"))]
     );
-    let view: Value = serde_json::from_str(&node.done(&["account", "show", "3", "-o", "json"])).expect("JSON");
+    let view: Value =
+        serde_json::from_str(&node.done(&["account", "show", "3", "-o", "json"])).expect("JSON");
     assert_eq!((&view["name"], &view["balances"]["credits_posted"]), (&"Jos\u{e9}".into(), &"100".into()));
 }

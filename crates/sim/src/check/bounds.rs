@@ -1,12 +1,10 @@
-//! Bounds: a change of one leaves the other, every account has those that were given it last, and no transfer moves a
-//! balance past the bounds of that moment.
+//! Bounds: a change of one leaves the other, every account has those that were given it last, and no transfer
+//! moves a balance past the bounds of that moment.
 
 use std::collections::BTreeMap;
 
 use bezant_codec::{Reader, result_from_bytes};
-use bezant_ledger::{
-    ChangeBounds, Event, ExtendedAccount, LedgerAnswer, LedgerQuery, Operation, SetBounds,
-};
+use bezant_ledger::{ChangeBounds, Event, ExtendedAccount, LedgerAnswer, LedgerQuery, Operation, SetBounds};
 use bezant_rsm::{Command, StateMachine};
 use bezant_types::{
     AccountId, Balances, Bounds, CreateTransferStatus as Status, LogIndex, Movement, MovementKind, Nanos,
@@ -46,8 +44,8 @@ impl Limits {
         self.0.get(&account).copied().unwrap_or(Bounds::NONE)
     }
 
-    /// Notes what the log says of a command, at that entry and with that timestamp of its last event. `movements` are
-    /// those of the entry.
+    /// Notes what the log says of a command, at that entry and with that timestamp of its last event.
+    /// `movements` are those of the entry.
     pub(super) fn handle(
         &mut self,
         place: (LogIndex, Nanos),
@@ -79,7 +77,8 @@ impl Limits {
         Ok(())
     }
 
-    /// What moves money, or reserves it, is within the bounds; a post moves what was reserved within those of then.
+    /// What moves money, or reserves it, is within the bounds; a post moves what was reserved within those of
+    /// then.
     fn check_transfers(
         &self,
         place: (LogIndex, Nanos),
@@ -115,8 +114,8 @@ impl Limits {
 
     /// The bounds that the accounts have after an entry.
     pub(super) fn check_accounts(&self, ledger: &bezant_ledger::Ledger) -> Result<(), String> {
-        let LedgerAnswer::Accounts(views) = ledger.query(LedgerQuery::Accounts(self.0.keys().copied().collect()))
-        else {
+        let query = LedgerQuery::Accounts(self.0.keys().copied().collect());
+        let LedgerAnswer::Accounts(views) = ledger.query(query) else {
             return Err("the accounts are no accounts".to_owned());
         };
         if views.len() != self.0.len() {

@@ -1,5 +1,5 @@
-//! Keys: one key has one request. What is sent again with it finds what the first try came to, and another request with it
-//! does nothing.
+//! Keys: one key has one request. What is sent again with it finds what the first try came to, and another
+//! request with it does nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,10 @@ pub(super) fn one_request_a_key(
         for (transfer, result) in transfers.iter().zip(results.as_chunks::<16>().0) {
             keys.tried.insert(transfer.id);
             if is_created(result) && keys.requests.contains_key(&transfer.id) {
-                return Err(format!("transfer {} was created, and its id is a key that was used", transfer.id));
+                return Err(format!(
+                    "transfer {} was created, and its id is a key that was used",
+                    transfer.id
+                ));
             }
         }
         return Ok(());
@@ -132,7 +135,7 @@ mod tests {
         assert_eq!(verdict(&[first.clone(), (keyed(7, 1), FOUND)]), Ok(()), "a retry");
         assert_eq!(verdict(&[first.clone(), (keyed(7, 2), NOTHING)]), Ok(()), "another request");
         assert_eq!(verdict(&[first.clone(), (keyed(8, 2), DONE)]), Ok(()), "another key");
-        assert_eq!(verdict(&[(single(7), &DONE[..1]), (keyed(7, 2), NOTHING)]), Ok(()), "a single one has the key");
+        assert_eq!(verdict(&[(single(7), &DONE[..1]), (keyed(7, 2), NOTHING)]), Ok(()), "it has the key");
         assert_eq!(verdict(&[first.clone(), (single(7), &[Status::IdAlreadyFailed])]), Ok(()));
         for (last, what) in [
             ((keyed(7, 2), DONE), "two requests with key 7"),

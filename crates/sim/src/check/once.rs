@@ -31,7 +31,9 @@ pub(super) fn transfers_of<'results>(
         Operation::CreateTransfersExtended => (160, 0, 0),
         Operation::SessionCreate => (128, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
         // Of another request with a key that is used there is no result.
-        Operation::CreateKeyed if is_of_transfers(command) && !results.is_empty() => (128, KEYED_HEAD_SIZE, 0),
+        Operation::CreateKeyed if is_of_transfers(command) && !results.is_empty() => {
+            (128, KEYED_HEAD_SIZE, 0)
+        }
         _ => return None,
     };
     if answer > 0 {
