@@ -72,12 +72,30 @@ pub fn explain_transfer(
             let debit = debit?;
             Some(format!("The head of the spends of {} is {} as of now.", whose(debit), debit.spends.head))
         }
-        Status::LedgerMustNotBeZero => Some("The asset or ledger is missing.".to_owned()),
+        Status::LedgerMustNotBeZero => Some("The ledger is 0: it is that of an asset.".to_owned()),
         Status::CodeMustNotBeZero => {
-            Some("The code is 0 or missing: it is your category, 1 to 65535.".to_owned())
+            Some("The code is 0: it is a category of your own, 1 to 65535.".to_owned())
         }
         _ => None,
     }
+}
+
+/// False of refusals that say all by their name, and of what is no refusal.
+pub fn is_of_interest(status: Status) -> bool {
+    !matches!(
+        status,
+        Status::Created | Status::Exists | Status::LinkedEventFailed | Status::LinkedEventChainOpen
+    )
+}
+
+/// True where the transfer that has the id already is a part of the case.
+pub fn is_about_id(status: Status) -> bool {
+    status == Status::IdAlreadyFailed || status.name().starts_with("exists_with_different_")
+}
+
+/// True where the account that has the id or the name already is the case.
+pub fn is_about_account(status: CreateAccountStatus) -> bool {
+    status == CreateAccountStatus::NameTaken || status.name().starts_with("exists_with_different_")
 }
 
 /// Which case the refusal of an account is; `existing` has its id or its name already.

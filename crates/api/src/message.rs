@@ -259,6 +259,14 @@ pub fn account_reference(reference: Option<v1::AccountRef>) -> AccountReference 
     }
 }
 
+/// A number that must be there where it is needed; 0 is one.
+fn required(field: &str, value: Option<u32>, is_needed: bool) -> Result<u32, Violation> {
+    match value {
+        None if is_needed => Err(Violation::new(field, "is missing: left out it is not 0")),
+        value => Ok(value.unwrap_or(0)),
+    }
+}
+
 /// An account to create.
 pub fn account_draft(input: &v1::AccountInput) -> Result<AccountDraft, Violation> {
     let account = Account {
@@ -266,8 +274,8 @@ pub fn account_draft(input: &v1::AccountInput) -> Result<AccountDraft, Violation
         user_data_128: number(input.user_data_128),
         user_data_64: input.user_data_64,
         user_data_32: input.user_data_32,
-        ledger: LedgerNumber(input.ledger),
-        code: small("code", input.code)?,
+        ledger: LedgerNumber(required("ledger", input.ledger, true)?),
+        code: small("code", required("code", input.code, true)?)?,
         flags: AccountFlags(small("flags", input.flags)?),
         timestamp: Nanos(input.timestamp),
         ..Account::default()
@@ -282,6 +290,9 @@ pub fn account_draft(input: &v1::AccountInput) -> Result<AccountDraft, Violation
 
 /// A transfer to create.
 pub fn transfer_draft(input: v1::TransferInput) -> Result<TransferDraft, Violation> {
+    let flags = TransferFlags(small("flags", input.flags)?);
+    // A post or void takes over what it leaves out.
+    let is_whole = !flags.intersects(TransferFlags::POST_PENDING.union(TransferFlags::VOID_PENDING));
     let transfer = Transfer {
         id: TransferId(number(input.id)),
         debit_account_id: AccountId::default(),
@@ -292,9 +303,9 @@ pub fn transfer_draft(input: v1::TransferInput) -> Result<TransferDraft, Violati
         user_data_64: input.user_data_64,
         user_data_32: input.user_data_32,
         timeout_seconds: input.timeout_seconds,
-        ledger: LedgerNumber(input.ledger),
-        code: small("code", input.code)?,
-        flags: TransferFlags(small("flags", input.flags)?),
+        ledger: LedgerNumber(required("ledger", input.ledger, is_whole)?),
+        code: small("code", required("code", input.code, is_whole)?)?,
+        flags,
         timestamp: Nanos(input.timestamp),
     };
     let prev_hash = match &*input.prev_hash {
@@ -417,12 +428,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_is_missing_and_not_0() {
+        let missing = |draft: Result<TransferDraft, Violation>| {
+            let violation = draft.unwrap_err();
+            format!("{}: {}", violation.field, violation.description)
+        };
+        let mut input = v1::TransferInput { code: Some(0), ..Default::default() };
+        assert!(missing(transfer_draft(input.clone())).starts_with("ledger: is missing"));
+        (input.ledger, input.code) = (Some(0), None);
+        assert!(missing(transfer_draft(input.clone())).starts_with("code: is missing"));
+        (input.ledger, input.flags) = (None, TransferFlags::VOID_PENDING.0.into());
+        let draft = transfer_draft(input).unwrap();
+        assert_eq!((draft.event.transfer.ledger, draft.event.transfer.code), (LedgerNumber(0), 0));
+        let input = v1::AccountInput { ledger: Some(978), ..Default::default() };
+        assert_eq!(account_draft(&input).unwrap_err().field, "code");
+        let input = v1::AccountInput { code: Some(0), ..input };
+        assert_eq!(
+            account_draft(&input).unwrap().event.account.code,
+            0,
+            "what is sent is judged by the ledger"
+        );
+    }
+
+    #[test]
+    fn what_version_0_1_sent_is_read() {
+        // Fields 5 and 6, and 10 and 11, as numbers that stand there unless they are 0.
+        let account = <v1::AccountInput as prost::Message>::decode(&[0x28, 7, 0x30, 1][..]).unwrap();
+        assert_eq!((account.ledger, account.code), (Some(7), Some(1)));
+        let transfer = <v1::TransferInput as prost::Message>::decode(&[0x50, 7, 0x58, 1][..]).unwrap();
+        assert_eq!((transfer.ledger, transfer.code), (Some(7), Some(1)));
+    }
+
+    #[test]
     fn fields_that_do_not_fit_are_named() {
-        let input = v1::TransferInput { code: 65_536, ..v1::TransferInput::default() };
+        let whole = v1::TransferInput { ledger: Some(978), code: Some(1), ..v1::TransferInput::default() };
+        let input = v1::TransferInput { code: Some(65_536), ..whole.clone() };
         assert_eq!(transfer_draft(input).unwrap_err().field, "code");
-        let input = v1::TransferInput { prev_hash: Bytes::from_static(b"x"), ..Default::default() };
+        let input = v1::TransferInput { prev_hash: Bytes::from_static(b"x"), ..whole };
         assert_eq!(transfer_draft(input).unwrap_err().field, "prev_hash");
-        let input = v1::AccountInput { name: "x".repeat(65), ..Default::default() };
+        let name = "x".repeat(65);
+        let input = v1::AccountInput { name, ledger: Some(978), code: Some(1), ..Default::default() };
         assert_eq!(account_draft(&input).unwrap_err().field, "name");
     }
 

@@ -1,11 +1,15 @@
 //! Names of accounts as people write them: which ones are taken, in which form, and how they are shown.
 //!
-//! The ledger keeps a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no space at either end,
-//! not digits only. What looks like another name, or like none, is a question of Unicode's tables, which grow; so it is
-//! decided here, before a name enters the log, and replicas never have to agree on a version of Unicode.
+//! The ledger keeps a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no space at
+//! either end, not digits only. What looks like another name, or like none, is a question of Unicode's
+//! tables, which grow; so it is decided here, before a name enters the log, and replicas never have to agree
+//! on a version of Unicode.
 //!
-//! The profile is that of RFC 8265 for strings that people choose freely (`OpaqueString`): normal form C, every space is
-//! U+0020, and nothing that cannot be seen: no zero-width, direction, separator or tag characters, nothing unassigned.
+//! The profile is that of RFC 8265 for strings that people choose freely (`OpaqueString`): normal form C,
+//! every space is U+0020, and nothing that cannot be seen: no zero-width, direction, separator or tag
+//! characters, nothing unassigned. Two rules more: no character whose glyph is empty, and no mark at the
+//! beginning, which would join what stands before the name. Names that version 0.1 took keep what they hold;
+//! printed, everything is escaped that no new name can hold.
 
 use std::borrow::Cow;
 
@@ -13,6 +17,8 @@ use bezant_ledger::{name_from_bytes, name_to_bytes};
 use precis_core::profile::PrecisFastInvocation as _;
 use precis_core::{DerivedPropertyValue, FreeformClass, StringClass as _};
 use precis_profiles::OpaqueString;
+use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
+use unicode_normalization::{IsNormalized, is_nfc, is_nfc_quick};
 
 /// A name in the form in which new accounts get it; `None` when no new account can have it. Empty = none.
 pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
@@ -23,34 +29,83 @@ pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
     let is_plain = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
     let normal = if is_plain { Cow::Borrowed(name) } else { OpaqueString::enforce(name).ok()? };
     name_to_bytes(&normal).as_ref().and_then(name_from_bytes)?;
-    Some(normal)
+    let is_shown = !normal.contains(is_blank) && !normal.starts_with(is_combining_mark);
+    is_shown.then_some(normal)
 }
 
-/// A text with everything that a new name could not hold as its escape, `\u{202e}`: it can be printed on a terminal.
-/// Lines stay lines.
+/// A text with everything that a new name could not hold as its escape, `\u{202e}`: it can be printed on a
+/// terminal, and a name in another normal form prints otherwise than its twin. Lines stay lines.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_printable) {
+    escaped(text, |escaped, letter| escaped.extend(letter.escape_unicode()))
+}
+
+/// The same, with escapes that the caller writes.
+pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_, str> {
+    if text.chars().all(is_printable) && is_nfc(text) && !text.starts_with(is_combining_mark) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
-    for letter in text.chars() {
-        if is_printable(letter) {
-            escaped.push(letter);
-        } else {
-            escaped.extend(letter.escape_unicode());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (part, after) = rest.split_at(part_size(rest));
+        let is_normal = is_nfc(part);
+        for (at, letter) in part.char_indices() {
+            // Of a part in another form, the first character alone is what it looks like, if it can stand
+            // alone.
+            let is_itself = if at == 0 { stands_alone(letter) } else { is_normal };
+            if is_printable(letter) && is_itself {
+                escaped.push(letter);
+            } else {
+                escape(&mut escaped, letter);
+            }
         }
+        rest = after;
     }
     Cow::Owned(escaped)
 }
 
-/// True for what can be seen, and for the end of a line.
-pub fn is_printable(letter: char) -> bool {
+/// Bytes of the first part of a text: a character that stands alone, with those that may join it. The normal
+/// form of a text is that of its parts (UAX #15, 9.1).
+fn part_size(text: &str) -> usize {
+    let next = text.char_indices().skip(1).find(|(_, letter)| stands_alone(*letter));
+    next.map_or(text.len(), |(at, _)| at)
+}
+
+/// True for a character in normal form C that does not join the one before it.
+fn stands_alone(letter: char) -> bool {
+    letter.is_ascii()
+        || !is_combining_mark(letter)
+            && canonical_combining_class(letter) == 0
+            && is_nfc_quick(std::iter::once(letter)) == IsNormalized::Yes
+}
+
+/// True for what can be seen, for the plain space, and for the end of a line.
+fn is_printable(letter: char) -> bool {
     if letter.is_ascii() {
         return letter == ' ' || letter == '\n' || letter.is_ascii_graphic();
     }
+    !letter.is_whitespace()
+        && !is_blank(letter)
+        && matches!(
+            FreeformClass::default().get_value_from_char(letter),
+            DerivedPropertyValue::PValid
+                | DerivedPropertyValue::SpecClassPval
+                | DerivedPropertyValue::ContextO
+        )
+}
+
+/// True for letters, symbols and marks whose glyph is empty. By their properties they are neither spaces nor
+/// ignorable, and no property of Unicode tells them from what can be seen: the code charts do.
+const fn is_blank(letter: char) -> bool {
     matches!(
-        FreeformClass::default().get_value_from_char(letter),
-        DerivedPropertyValue::PValid | DerivedPropertyValue::SpecClassPval
+        letter,
+        // Braille pattern blank; object replacement character; Brahmi number joiner; musical symbol null
+        // notehead.
+        '\u{2800}' | '\u{fffc}' | '\u{1107f}' | '\u{1d159}'
+        // Egyptian hieroglyph full and half blank; Khitan small script filler.
+        | '\u{13441}' | '\u{13442}' | '\u{16fe4}'
+        // Hangul fillers, which PRECIS refuses too.
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
     )
 }
 
@@ -93,6 +148,20 @@ mod tests {
             "car\u{7f}ol",
             "car\u{85}ol",
             "car\u{e000}ol",
+            "\u{2800}",
+            "car\u{2800}ol",
+            "\u{115f}",
+            "\u{1160}",
+            "\u{3164}",
+            "\u{ffa0}",
+            "\u{fffc}",
+            "\u{1107f}",
+            "\u{1d159}",
+            "\u{13441}",
+            "\u{13442}",
+            "\u{16fe4}",
+            "\u{301}carol",
+            "\u{20dd}",
             "tab\t",
             " carol",
             "carol\u{a0}",
@@ -111,5 +180,51 @@ mod tests {
         assert_eq!(printable("Jos\u{e9} 10.50 \u{20ac}\n"), "Jos\u{e9} 10.50 \u{20ac}\n");
         assert_eq!(printable("a\u{202e}b\u{1b}[31m"), "a\\u{202e}b\\u{1b}[31m");
         assert_eq!(printable("\u{200b}\u{e0061}\r"), "\\u{200b}\\u{e0061}\\u{d}");
+        assert_eq!(printable("a\u{2800}\u{3164}b"), "a\\u{2800}\\u{3164}b");
+        assert_eq!(printable("a\u{a0}b\u{3000}c"), "a\\u{a0}b\\u{3000}c", "a space that is no plain one");
+    }
+
+    #[test]
+    fn names_in_another_form_are_printed_otherwise() {
+        for (name, shown) in [
+            ("Jose\u{301}", "Jose\\u{301}"),
+            ("Jos\u{e9}", "Jos\u{e9}"),
+            ("\u{212b}", "\\u{212b}"),
+            ("5 \u{2126}", "5 \\u{2126}"),
+            ("q\u{307}\u{323}", "q\\u{307}\\u{323}"),
+            ("q\u{323}\u{307}", "q\u{323}\u{307}"),
+            ("\u{1112}\u{1161}\u{11ab}", "\\u{1112}\\u{1161}\\u{11ab}"),
+            ("\u{d55c}", "\u{d55c}"),
+            ("\u{301}a", "\\u{301}a"),
+            ("\u{b95}\u{bca}", "\u{b95}\u{bca}"),
+            ("\u{b95}\u{bc6}\u{bbe}", "\u{b95}\\u{bc6}\\u{bbe}"),
+            ("\u{928}\u{93c} Jose\u{301}", "\u{928}\\u{93c} Jose\\u{301}"),
+        ] {
+            assert_eq!(printable(name), shown, "{name:?}");
+            let normal = normalized(name);
+            assert_eq!(
+                normal.as_deref() == Some(name),
+                shown == name,
+                "{name:?} is as it is printed: {normal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_in_its_form_is_printed_as_it_is_and_nothing_else() {
+        // Digits of Arabic and some punctuation are taken beside their own letters only.
+        let has_context = |letter| {
+            matches!(
+                letter,
+                '\u{b7}' | '\u{375}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}' | '\u{660}'..='\u{6f9}'
+            )
+        };
+        for letter in (0xa0..0x3_0000).filter_map(char::from_u32) {
+            let name = format!("a{letter}");
+            let is_shown = printable(&name) == name;
+            let is_taken = normalized(&name).as_deref() == Some(&name);
+            assert!(is_shown == is_taken || is_shown && has_context(letter), "{name:?}");
+        }
+        assert_eq!(printable("l\u{b7}l"), normalized("l\u{b7}l").unwrap());
     }
 }

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::money::{Assets, Unit};
 
 /// A value as the string that it prints as.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text<T>(pub(crate) T);
 
 impl<T: std::fmt::Display> Serialize for Text<T> {

@@ -225,7 +225,8 @@ fn misread(error: &clap::Error) -> ExitCode {
 /// True when arguments that cannot be read as a whole ask for JSON all the same.
 fn wants_json(arguments: &[String]) -> bool {
     let joined = ["-ojson", "-o=json", "--output=json"];
-    let is_pair = |pair: &[String]| matches!(pair, [name, value] if ["-o", "--output"].contains(&&**name) && value == "json");
+    let is_output = |name: &String| ["-o", "--output"].contains(&&**name);
+    let is_pair = |pair: &[String]| matches!(pair, [name, value] if is_output(name) && value == "json");
     arguments.iter().any(|argument| joined.contains(&&**argument)) || arguments.windows(2).any(is_pair)
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
-use bezant_api::name::{is_printable, printable};
+use bezant_api::name::{escaped, printable};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
@@ -48,22 +48,13 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&printable_json(&serde_json::to_string(value).map_err(anyhow::Error::from)?))
 }
 
-/// JSON in which everything that cannot be seen is escaped: it means the same, and harms no terminal. Such letters stand
-/// in strings alone.
+/// JSON in which everything that cannot be seen, or not be told apart, is escaped: it means the same, and harms no
+/// terminal. Such letters stand in strings alone.
 fn printable_json(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_printable) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for letter in text.chars() {
-        if is_printable(letter) {
-            escaped.push(letter);
-        } else {
-            let units = letter.encode_utf16(&mut [0; 2]).to_vec();
-            escaped.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    Cow::Owned(escaped)
+    escaped(text, |escaped, letter| {
+        let units = letter.encode_utf16(&mut [0; 2]).to_vec();
+        escaped.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
+    })
 }
 
 /// Prints rows under their headings; `nothing` stands for no rows.

@@ -209,7 +209,8 @@ impl Member {
         if self.stopped_peers.insert(from, conflict) != Some(conflict) {
             tracing::error!(
                 node = from.0,
-                "node {from} has stopped: {conflict}. Look at it before anything else is done to it: what it has may have been                  acknowledged, and is nowhere else"
+                "node {from} has stopped: {conflict}. Look at it before anything else is done to it: what it has may \
+                 have been acknowledged, and is nowhere else"
             );
         }
     }

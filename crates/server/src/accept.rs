@@ -1,25 +1,24 @@
-//! Connections as they come, for every door alike: within their number, each a task, drained at a stop.
+//! Connections as they come, for both listeners alike: within their number, each a task, drained at a stop.
+//! One that waits for its place holds up no other.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bezant_api::Failure;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
 use crate::metrics::Api;
-use crate::place::{Place, Places};
+use crate::place::{Place, Places, Queue};
 use crate::seldom::Seldom;
 
 /// After a failed accept (no file handles left, say) nothing tells when it will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Gives every connection that gets a place to `serve` until the server stops, then waits for those that are open,
-/// within the limit for it.
+/// Gives every connection that gets a place to `serve` until the server stops, then waits for those that are
+/// open, within the limit for it.
 pub(crate) async fn run<Serving>(
     listener: TcpListener,
     desk: Arc<Desk>,
@@ -29,7 +28,7 @@ pub(crate) async fn run<Serving>(
 ) where
     Serving: Future<Output = ()> + Send + 'static,
 {
-    let mut connections = JoinSet::new();
+    let (mut connections, mut queue) = (JoinSet::new(), Queue::new(places));
     let mut stopping = desk.stopping.subscribe();
     let warnings = Seldom::default();
     loop {
@@ -37,15 +36,21 @@ pub(crate) async fn run<Serving>(
         // What was accepted is not lost: only a stop ends this early.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            accepted = accept(&listener, &places, desk.limits.keep_alive) => accepted,
+            admitted = queue.next() => Ok(Some(admitted)),
+            accepted = listener.accept() => accepted.map(|(stream, peer)| {
+                prepare(&stream, desk.limits.keep_alive);
+                queue.admit(stream, peer.ip().into())
+            }),
         };
         let (stream, place) = match accepted {
-            Ok((stream, Ok(place))) => (stream, place),
-            Ok((stream, Err(refused))) => {
+            Ok(Some((stream, Ok(place)))) => (stream, place),
+            Ok(Some((stream, Err(refused)))) => {
                 desk.metrics.shed(api, &refused);
                 drop(stream);
                 continue;
             }
+            // It waits.
+            Ok(None) => continue,
             Err(error) => {
                 if warnings.may_speak() {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -63,30 +68,18 @@ pub(crate) async fn run<Serving>(
             metrics.connections.fetch_sub(1, Relaxed);
         });
     }
-    drop(listener);
+    drop((listener, queue));
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(desk.limits.drain_timeout, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off what did not end in time");
     }
 }
 
-/// The next connection, and its place or why it has none.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Places>,
-    keep_alive: Duration,
-) -> io::Result<(TcpStream, Result<Place, Failure>)> {
-    let (stream, peer) = listener.accept().await?;
-    let place = places.admit(peer.ip().into()).await;
-    if let Err(error) = prepare(&stream, keep_alive) {
+/// Small answers do not wait for more bytes, and a peer that is gone is found.
+fn prepare(stream: &TcpStream, keep_alive: Duration) {
+    let asks = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
+    let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&asks));
+    if let Err(error) = prepared {
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
-    Ok((stream, place))
-}
-
-/// Small answers do not wait for more bytes, and a peer that is gone is found.
-fn prepare(stream: &TcpStream, keep_alive: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let asks = TcpKeepalive::new().with_time(keep_alive).with_interval(keep_alive / 4).with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&asks)
 }

@@ -111,7 +111,8 @@ where
         let failure = tokio::select! {
             failure = self.follow() => failure,
             _ = stopping.wait_for(|stopping| *stopping) => {
-                Some(Failure::new(ErrorCode::Stopping, "the server is stopping: go on after the last position"))
+                let detail = "the server is stopping: go on after the last position";
+                Some(Failure::new(ErrorCode::Stopping, detail))
             }
         };
         if let Some(failure) = failure {

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bezant_api::explain::{TransferFacts, explain_account, explain_transfer};
+use bezant_api::explain::{
+    TransferFacts, explain_account, explain_transfer, is_about_account, is_about_id, is_of_interest,
+};
 use bezant_ledger::{ExtendedAccount, ExtendedTransfer, LedgerQuery};
 use bezant_types::{
     AccountId, AccountView, CreateAccountStatus, CreateTransferStatus, FetchedTransfer, Transfer, TransferId,
@@ -57,8 +59,7 @@ impl Desk {
     ) {
         let refused = sent.iter().zip(&outcomes.results).enumerate().filter_map(|(at, (event, result))| {
             let status = CreateAccountStatus::from_number(result.status).ok()?;
-            let is_other = status.name().starts_with("exists_with_different_");
-            (is_other || status == CreateAccountStatus::NameTaken).then_some((at, event, status))
+            is_about_account(status).then_some((at, event, status))
         });
         let deadline = soon(deadline);
         for (at, event, status) in refused.take(EXPLAINED_MAX) {
@@ -84,9 +85,7 @@ impl Desk {
         deadline: Deadline,
     ) -> HashMap<TransferId, FetchedTransfer> {
         let ids = refused.iter().flat_map(|(_, transfer, status)| {
-            let is_taken = *status == CreateTransferStatus::IdAlreadyFailed
-                || status.name().starts_with("exists_with_different_");
-            [if is_taken { transfer.id } else { TransferId(0) }, transfer.pending_id]
+            [if is_about_id(*status) { transfer.id } else { TransferId(0) }, transfer.pending_id]
         });
         let ids: Vec<_> = ids.filter(|id| id.0 != 0).collect();
         if ids.is_empty() {
@@ -116,17 +115,6 @@ impl Desk {
         let found = self.own_accounts(LedgerQuery::Accounts(ids), deadline).await.unwrap_or_default();
         found.into_iter().map(|view| (view.account.id, view)).collect()
     }
-}
-
-/// Refusals that say all by their name are not looked into.
-fn is_of_interest(status: CreateTransferStatus) -> bool {
-    !matches!(
-        status,
-        CreateTransferStatus::Created
-            | CreateTransferStatus::Exists
-            | CreateTransferStatus::LinkedEventFailed
-            | CreateTransferStatus::LinkedEventChainOpen
-    )
 }
 
 fn soon(deadline: Deadline) -> Deadline {

@@ -112,7 +112,7 @@ pub async fn serve(
     let common = Common::new(Arc::clone(&desk), standard, rest);
     let builder = connection::builder(&desk.limits);
     let shares = Shares::new(&desk.limits);
-    let places = |budget| Places::new(budget, &shares, desk.limits.check_interval);
+    let places = |budget| Places::new(budget, &shares, desk.limits.check_interval, desk.limits.head_timeout);
     let http_places = places(Budget::Connections);
     let serving_http = accept::run(http, Arc::clone(&desk), http_places, Api::Http, |stream, place| {
         let (builder, door) = (builder.clone(), Door::new(common.clone(), &place));

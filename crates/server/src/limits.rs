@@ -79,6 +79,8 @@ pub(crate) const SEND_BUFFER_SIZE: usize = 1 << 20;
 pub(crate) const HEAD_SIZE_MAX: u32 = 16 << 10;
 /// HTTP/1: headers of a request.
 pub(crate) const HEADERS_MAX: usize = 64;
+/// Connections that wait for a place, of both listeners; past it they are refused.
+pub(crate) const WAITING_MAX: usize = 256;
 /// Names of accounts that are remembered with their ids, which never change: some 10 MiB.
 pub(crate) const NAMES_MAX: usize = 65_536;
 /// Change events that one reading of the history brings to a stream: a page, which takes about a millisecond to read

@@ -1,16 +1,17 @@
-//! Places for connections: within their number and the share of each address, and the longest idle connection goes
-//! first when places run out.
+//! Places for connections: within their number and the share of each address, and the longest idle connection
+//! goes first when places run out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bezant_api::Failure;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-use crate::share::{Budget, PeerAddress, Share, Shares};
+use crate::share::{Budget, PeerAddress, Share, Shares, Taken};
 
 /// From here on connections count their time.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -58,6 +59,8 @@ pub(crate) struct Places {
     shares: Arc<Shares>,
     /// A connection that was used so recently keeps its place.
     idle_min: Duration,
+    /// A connection that has waited so long is refused.
+    wait_max: Duration,
     table: Mutex<Table>,
 }
 
@@ -85,30 +88,50 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    pub(crate) fn new(budget: Budget, shares: &Arc<Shares>, idle_min: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        budget: Budget,
+        shares: &Arc<Shares>,
+        idle_min: Duration,
+        wait_max: Duration,
+    ) -> Arc<Self> {
         let table = Mutex::default();
-        Arc::new(Self { budget, shares: Arc::clone(shares), idle_min, table })
+        Arc::new(Self { budget, shares: Arc::clone(shares), idle_min, wait_max, table })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from that address. Where there is none, the longest idle connection gives up its own.
-    /// An address that has connections, all of them in use, is refused another; one that has none waits.
-    pub(crate) async fn admit(self: &Arc<Self>, address: PeerAddress) -> Result<Place, Failure> {
-        let share = self.shares.of(address);
+    /// A place as of now. Where there is none, the longest idle connection gives up its own. An address that
+    /// has connections, all of them in use, is refused another; one that has none may wait: `None`.
+    fn place_for(self: &Arc<Self>, share: &Arc<Share>) -> Result<Option<Place>, Failure> {
         loop {
-            let freed = self.shares.freed.notified();
             let refused = match share.take(self.budget, 1) {
-                Ok(()) => return Ok(self.enter(share)),
+                Ok(()) => return Ok(Some(self.enter(Arc::clone(share)))),
                 Err(refused) => refused,
             };
-            if self.evict_for(&share) {
-                continue;
-            }
-            if share.held(self.budget) > 0 {
+            if let Some(entry) = self.evict_for(share, false) {
+                entry.share.give(self.budget, 1);
+            } else if share.held_by_site(self.budget) > 0 {
                 return Err(refused);
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The place of an idle connection of the same address, which nobody else loses or gets.
+    fn exchange(self: &Arc<Self>, share: &Arc<Share>) -> Option<Place> {
+        self.evict_for(share, true).map(|entry| self.enter(entry.share))
+    }
+
+    /// The same, once there is one.
+    async fn place_of_first(self: &Arc<Self>, share: &Arc<Share>) -> Result<Place, Failure> {
+        loop {
+            // Made before the question: what comes free after it is told.
+            let freed = self.shares.freed.notified();
+            if let Some(place) = self.place_for(share)? {
+                return Ok(place);
             }
             // A connection may also become idle.
             drop(timeout(self.idle_min, freed).await);
@@ -126,25 +149,96 @@ impl Places {
         Place { places: Arc::clone(self), number, share, usage, evicted }
     }
 
-    /// Takes the place of an idle connection: of the address itself, or of one that has more connections. Of those, the
-    /// longest idle one of the address that has the most. False when there is none.
-    fn evict_for(&self, share: &Arc<Share>) -> bool {
-        let (own, now) = (share.held(self.budget), now());
+    /// Evicts an idle connection: of the address itself, or of one that has more connections. Of those, the
+    /// longest idle one of the address that has the most, in the block that has the most. Its place is still
+    /// counted: it is the caller's. `None` when there is none.
+    fn evict_for(&self, share: &Arc<Share>, is_own_only: bool) -> Option<Entry> {
+        let counts = |share: &Share| (share.held_by_site(self.budget), share.held(self.budget));
+        let ((own_site, own), now) = (counts(share), now());
         let idle_min = u64::try_from(self.idle_min.as_millis()).unwrap_or(u64::MAX);
         let mut table = self.lock();
         let rank = |entry: &Entry| {
             let idle = entry.usage.idle_for(now).filter(|idle| *idle >= idle_min)?;
-            let held = entry.share.held(self.budget);
-            let may_go = held > own || entry.share.address() == share.address();
-            may_go.then_some((held, idle))
+            let (site, held) = counts(&entry.share);
+            let has_more = site > own_site || entry.share.is_of_site(share) && held > own;
+            let may_go = entry.share.address() == share.address() || has_more && !is_own_only;
+            may_go.then_some((site, held, idle))
         };
         let ranked = table.open.iter().filter_map(|(number, entry)| Some((rank(entry)?, *number)));
-        let Some((_, number)) = ranked.max() else { return false };
-        let Some(entry) = table.open.remove(&number) else { return false };
+        let (_, number) = ranked.max()?;
+        let entry = table.open.remove(&number)?;
         drop(table);
-        entry.share.give(self.budget, 1);
         entry.evicted.notify_one();
-        true
+        Some(entry)
+    }
+}
+
+/// The connections of a listener that wait for a place, in the order in which they came. Those that have one,
+/// or are refused, do not wait for them.
+#[derive(Debug)]
+pub(crate) struct Queue<Connection> {
+    places: Arc<Places>,
+    waiting: VecDeque<Waiting<Connection>>,
+}
+
+#[derive(Debug)]
+struct Waiting<Connection> {
+    connection: Connection,
+    share: Arc<Share>,
+    until: tokio::time::Instant,
+    /// One of a bounded number.
+    _counted: Taken,
+}
+
+/// A connection, and its place or why it has none.
+type Admitted<Connection> = (Connection, Result<Place, Failure>);
+
+impl<Connection> Queue<Connection> {
+    pub(crate) const fn new(places: Arc<Places>) -> Self {
+        Self { places, waiting: VecDeque::new() }
+    }
+
+    /// The place of a new connection from that address; `None` = it waits. While others wait, a place that
+    /// comes free is theirs: then an address that has connections gets only one that it gives up itself.
+    pub(crate) fn admit(
+        &mut self,
+        connection: Connection,
+        address: PeerAddress,
+    ) -> Option<Admitted<Connection>> {
+        let places = &self.places;
+        let share = places.shares.of(address);
+        let placed = if self.waiting.is_empty() {
+            places.place_for(&share)
+        } else if share.held_by_site(places.budget) > 0 {
+            places.exchange(&share).map(Some).ok_or_else(|| share.refusal(places.budget))
+        } else {
+            Ok(None)
+        };
+        let counted = match placed {
+            Ok(Some(place)) => return Some((connection, Ok(place))),
+            Err(refused) => return Some((connection, Err(refused))),
+            Ok(None) => share.hold(Budget::Waiting, 1),
+        };
+        match counted {
+            Ok(counted) => {
+                let until = tokio::time::Instant::now() + places.wait_max;
+                self.waiting.push_back(Waiting { connection, share, until, _counted: counted });
+                None
+            }
+            Err(refused) => Some((connection, Err(refused))),
+        }
+    }
+
+    /// The connection that has waited for longest, once it has a place or is refused; pending while none
+    /// waits. Nothing is lost when this is dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> Admitted<Connection> {
+        let Some(first) = self.waiting.front() else { return pending().await };
+        let placed = timeout_at(first.until, self.places.place_of_first(&first.share)).await;
+        let placed = placed.unwrap_or_else(|_| Err(first.share.refusal(self.places.budget)));
+        match self.waiting.pop_front() {
+            Some(first) => (first.connection, placed),
+            None => pending().await,
+        }
     }
 }
 
@@ -170,35 +264,74 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::limits::Limits;
+    use crate::limits::{Limits, WAITING_MAX};
 
     fn address(last: u8) -> PeerAddress {
         IpAddr::from([127, 0, 0, last]).into()
     }
 
-    fn places(connections_max: usize) -> Arc<Places> {
+    fn address_v6(text: &str) -> PeerAddress {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    /// A queue of connections that are called by numbers.
+    fn queue(connections_max: usize) -> Queue<u32> {
+        queue_of(connections_max, Duration::from_mins(1))
+    }
+
+    /// One in which a connection waits so long at most.
+    fn queue_of(connections_max: usize, wait_max: Duration) -> Queue<u32> {
         let shares = Shares::new(&Limits { connections_max, ..Limits::default() });
-        Places::new(Budget::Connections, &shares, Duration::from_millis(1))
+        Queue::new(Places::new(Budget::Connections, &shares, Duration::from_millis(1), wait_max))
+    }
+
+    impl Queue<u32> {
+        /// A place that is there now.
+        fn place(&mut self, address: PeerAddress) -> Place {
+            self.admit(0, address).expect("it does not wait").1.unwrap()
+        }
+
+        /// The same, in use.
+        fn used_place(&mut self, address: PeerAddress) -> Place {
+            let place = self.place(address);
+            place.usage.open.store(1, Relaxed);
+            place
+        }
+
+        fn is_refused(&mut self, address: PeerAddress) -> bool {
+            self.admit(0, address).is_some_and(|(_, placed)| placed.is_err())
+        }
+    }
+
+    /// Idle for long.
+    fn leave_idle(place: &Place) {
+        place.usage.open.store(0, Relaxed);
+        place.usage.used_at.store(0, Relaxed);
     }
 
     async fn is_lost(place: &Place) -> bool {
         timeout(Duration::ZERO, place.lost()).await.is_ok()
     }
 
+    /// Until a connection that is made now counts as idle for a millisecond.
+    fn pass_a_millisecond() {
+        let before = now();
+        while now() < before + 2 {
+            std::thread::yield_now();
+        }
+    }
+
     #[tokio::test]
     async fn the_longest_idle_connection_of_the_address_goes_first() {
-        let places = places(6);
-        let other = places.admit(address(9)).await.unwrap();
+        let mut queue = queue(6);
+        let other = queue.place(address(9));
         other.usage.used_at.store(0, Relaxed);
-        let mut own = Vec::new();
-        for _ in 0..3 {
-            own.push(places.admit(address(1)).await.unwrap());
-        }
+        let mut own: Vec<_> = (0..3).map(|_| queue.place(address(1))).collect();
         own[0].usage.open.store(1, Relaxed);
         own[1].usage.used_at.store(now() + 900, Relaxed);
         own[2].usage.used_at.store(now(), Relaxed);
-        timeout(Duration::from_millis(5), std::future::pending::<()>()).await.unwrap_err();
-        own.push(places.admit(address(1)).await.unwrap());
+        pass_a_millisecond();
+        own.push(queue.place(address(1)));
         assert_eq!(
             [is_lost(&own[0]).await, is_lost(&own[1]).await, is_lost(&own[2]).await],
             [false, false, true]
@@ -208,33 +341,82 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_whose_connections_are_all_used_is_refused_another() {
-        let places = places(4);
-        let own = [places.admit(address(1)).await.unwrap(), places.admit(address(1)).await.unwrap()];
-        own.iter().for_each(|place| place.usage.open.store(1, Relaxed));
-        assert!(places.admit(address(1)).await.is_err());
-        let good = places.admit(address(2)).await.unwrap();
+        let mut queue = queue(4);
+        let own = [queue.used_place(address(1)), queue.used_place(address(1))];
+        assert!(queue.is_refused(address(1)));
+        let good = queue.place(address(2));
         assert_eq!(good.share.held(Budget::Connections), 1);
         drop(own);
-        places.admit(address(1)).await.unwrap();
+        queue.place(address(1));
     }
 
     #[tokio::test]
     async fn a_new_address_gets_the_place_of_the_one_that_has_the_most() {
-        let places = places(2);
-        let first = places.admit(address(1)).await.unwrap();
-        let second = places.admit(address(2)).await.unwrap();
-        first.usage.open.store(1, Relaxed);
-        second.usage.open.store(1, Relaxed);
-        let waiting = {
-            let places = Arc::clone(&places);
-            tokio::spawn(async move { places.admit(address(3)).await })
-        };
-        tokio::task::yield_now().await;
-        second.usage.open.store(0, Relaxed);
-        let third = waiting.await.unwrap().unwrap();
+        let mut queue = queue(2);
+        let (first, second) = (queue.used_place(address(1)), queue.used_place(address(2)));
+        assert!(queue.admit(3, address(3)).is_none(), "it waits");
+        leave_idle(&second);
+        let (number, third) = queue.next().await;
+        assert_eq!(number, 3);
         assert!(is_lost(&second).await && !is_lost(&first).await);
+        let shares = Arc::clone(&queue.places.shares);
         drop((first, second, third));
-        let share = places.shares.of(address(2));
-        assert_eq!(share.held(Budget::Connections), 0, "a place is given back once");
+        assert_eq!(shares.of(address(2)).held(Budget::Connections), 0, "a place is given back once");
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_hold_up_nobody_and_keep_their_order() {
+        let mut queue = queue(3);
+        let (first, second) = (queue.used_place(address(1)), queue.used_place(address(2)));
+        let idle = queue.used_place(address(8));
+        for number in 3..6 {
+            assert!(queue.admit(number, address(u8::try_from(number).unwrap())).is_none(), "{number} waits");
+        }
+        assert!(queue.is_refused(address(1)), "at once, though others wait");
+        leave_idle(&idle);
+        let own = queue.place(address(8));
+        assert!(is_lost(&idle).await, "an address still gets what it gives up itself");
+        own.usage.open.store(1, Relaxed);
+        drop(first);
+        assert!(queue.admit(6, address(6)).is_none(), "a place that came free is of those who wait");
+        assert!(timeout(Duration::ZERO, queue.next()).await.is_ok_and(|(number, _)| number == 3));
+        drop(second);
+        assert_eq!(queue.next().await.0, 4);
+        drop(own);
+        assert_eq!(queue.next().await.0, 5);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_too_long_and_a_full_queue_are_refused() {
+        let mut queue = queue_of(1, Duration::ZERO);
+        let _used = queue.used_place(address(1));
+        let number = |at: usize| u8::try_from(at % 200 + 2).unwrap();
+        let waits = |at: &usize| queue.admit(0, address(number(*at))).is_none();
+        let waiting = (0..2 * WAITING_MAX).filter(waits).count();
+        assert!((WAITING_MAX / 2..WAITING_MAX).contains(&waiting), "{waiting}");
+        for _ in 0..waiting {
+            assert!(queue.next().await.1.is_err());
+        }
+        assert!(queue.admit(0, address(7)).is_none(), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn many_networks_of_one_site_are_one_that_has_many_connections() {
+        let mut queue = queue(8);
+        let good: Vec<_> = (0..2).map(|_| queue.place(address_v6("2001:db8:1::1"))).collect();
+        let networks: Vec<_> =
+            (0..3).map(|at| queue.place(address_v6(&format!("2001:db8:2:{at}::1")))).collect();
+        networks.iter().for_each(|place| place.usage.open.store(1, Relaxed));
+        assert!(queue.is_refused(address_v6("2001:db8:2:77::1")), "the site has its share");
+        good.iter().chain(&networks).for_each(leave_idle);
+        let others: Vec<_> = (1..4).map(|last| queue.place(address(last))).collect();
+        assert!(others.iter().all(|place| place.share.held(Budget::Connections) == 1));
+        queue.place(address(4));
+        let mut lost = 0;
+        for network in &networks {
+            lost += u32::from(is_lost(network).await);
+        }
+        assert_eq!(lost, 1, "the site that has the most");
+        assert!(!is_lost(&good[0]).await && !is_lost(&good[1]).await);
     }
 }

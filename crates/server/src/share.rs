@@ -1,16 +1,19 @@
 //! What one peer address may take of what all clients share.
 //!
-//! Every budget of the server (connections, requests, bytes, streams, reads) is shared by peer addresses: an IPv4
-//! address, or the /64 network of an IPv6 address. An address may hold at most as much as it leaves free. Alone it gets
-//! half of a budget; n greedy addresses get 1/(n+1) each, and as much stays free for everyone else (in switches this is
-//! known as the dynamic threshold algorithm).
+//! Every budget of the server (connections, requests, bytes, streams, reads) is shared by peer addresses: an
+//! IPv4 address, or the /64 network of an IPv6 address. An address may hold at most as much as it leaves
+//! free. Alone it gets half of a budget; n greedy addresses get 1/(n+1) each, and as much stays free for
+//! everyone else (in switches this is known as the dynamic threshold algorithm). IPv6 addresses come in
+//! blocks: a site has a /48, with 65,536 networks of /64. So all /64 of a /48 together may hold no more than
+//! they leave free, too.
 //!
-//! A connection holds the [`Share`] of its address, so that a request costs one atomic addition more for each
-//! budget, and no look-up.
+//! A connection holds the [`Share`] of its address, so that a request costs one or two atomic additions more
+//! for each budget, and no look-up.
 
 use std::array;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::iter;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use bezant_api::{Failure, Scarce};
 use tokio::sync::Notify;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, WAITING_MAX};
 
 /// What is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +44,17 @@ pub(crate) enum Budget {
     Reads,
     /// Large frames of TigerBeetle's clients.
     Frames,
+    /// Connections that wait for a place.
+    Waiting,
 }
 
-const COUNT: usize = Budget::Frames as usize + 1;
+const COUNT: usize = Budget::Waiting as usize + 1;
 
 impl Budget {
     /// As clients and metrics hear of it.
     pub(crate) const fn scarce(self) -> Scarce {
         match self {
-            Self::Connections | Self::FrameConnections => Scarce::Connections,
+            Self::Connections | Self::FrameConnections | Self::Waiting => Scarce::Connections,
             Self::Requests => Scarce::Requests,
             Self::BodyBytes => Scarce::BodyBytes,
             Self::AnswerBytes | Self::RowBytes => Scarce::AnswerBytes,
@@ -61,7 +66,9 @@ impl Budget {
 
     const fn sentence(self) -> &'static str {
         match self {
-            Self::Connections | Self::FrameConnections => "too many connections of this address are open",
+            Self::Connections | Self::FrameConnections | Self::Waiting => {
+                "too many connections of this address are open"
+            }
             Self::Requests => "too many requests of this address are in flight",
             Self::BodyBytes => "too many bytes of requests of this address are in flight",
             Self::AnswerBytes | Self::RowBytes => {
@@ -81,20 +88,37 @@ struct Pool {
     used: AtomicUsize,
 }
 
-/// Who shares: an IPv4 address (mapped to IPv6), or the upper half of an IPv6 address.
+/// Who shares: an IPv4 address (mapped to IPv6), a /64 of IPv6, or a /48 of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PeerAddress(u128);
+pub(crate) struct PeerAddress {
+    bits: u128,
+    prefix: u32,
+}
 
-impl From<IpAddr> for PeerAddress {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => address.to_bits() & NETWORK_MASK,
-        })
+/// What one subscriber or machine has at least.
+const NETWORK_PREFIX: u32 = 64;
+/// What one site has.
+const SITE_PREFIX: u32 = 48;
+
+impl PeerAddress {
+    const fn block(bits: u128, prefix: u32) -> Self {
+        Self { bits: bits & (u128::MAX << (u128::BITS - prefix)), prefix }
+    }
+
+    /// The block that a network of IPv6 is part of.
+    const fn site(self) -> Option<Self> {
+        if self.prefix == NETWORK_PREFIX { Some(Self::block(self.bits, SITE_PREFIX)) } else { None }
     }
 }
 
-const NETWORK_MASK: u128 = Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0).to_bits();
+impl From<IpAddr> for PeerAddress {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::block(address.to_ipv6_mapped().to_bits(), u128::BITS),
+            IpAddr::V6(address) => Self::block(address.to_bits(), NETWORK_PREFIX),
+        }
+    }
+}
 
 /// The budgets of a server, and the share of every address that has a connection.
 #[derive(Debug)]
@@ -122,6 +146,7 @@ impl Shares {
                 pool(limits.watchers_max),
                 pool(limits.reads_max),
                 pool(frames_max),
+                pool(WAITING_MAX),
             ],
             retry_after: limits.retry_after,
             addresses: Mutex::default(),
@@ -132,11 +157,21 @@ impl Shares {
     /// The share of an address.
     pub(crate) fn of(self: &Arc<Self>, address: PeerAddress) -> Arc<Share> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let site = address.site().map(|site| self.find_or_make(&mut addresses, site, None));
+        self.find_or_make(&mut addresses, address, site)
+    }
+
+    fn find_or_make(
+        self: &Arc<Self>,
+        addresses: &mut HashMap<PeerAddress, Weak<Share>>,
+        address: PeerAddress,
+        site: Option<Arc<Share>>,
+    ) -> Arc<Share> {
         if let Some(share) = addresses.get(&address).and_then(Weak::upgrade) {
             return share;
         }
         let own = array::from_fn(|_| AtomicUsize::new(0));
-        let share = Arc::new(Share { address, shares: Arc::clone(self), own });
+        let share = Arc::new(Share { address, shares: Arc::clone(self), site, own });
         addresses.insert(address, Arc::downgrade(&share));
         share
     }
@@ -147,6 +182,8 @@ impl Shares {
 pub(crate) struct Share {
     address: PeerAddress,
     shares: Arc<Shares>,
+    /// The share of the block that the address is part of, where there is one.
+    site: Option<Arc<Self>>,
     own: [AtomicUsize; COUNT],
 }
 
@@ -160,12 +197,29 @@ impl Share {
         self.own[budget as usize].load(Relaxed)
     }
 
+    /// What the widest block of this address holds of it: the address itself, where it is in none.
+    pub(crate) fn held_by_site(&self, budget: Budget) -> usize {
+        self.site.as_deref().unwrap_or(self).held(budget)
+    }
+
+    /// True of an address in the same block.
+    pub(crate) fn is_of_site(&self, other: &Self) -> bool {
+        let site = |share: &Self| share.address.site().unwrap_or(share.address);
+        site(self) == site(other)
+    }
+
+    /// The address, and the block that it is part of.
+    fn levels(&self) -> impl Iterator<Item = &Self> {
+        iter::successors(Some(self), |share| share.site.as_deref())
+    }
+
     /// Takes of a budget, if the address then holds no more than it leaves free.
     pub(crate) fn take(&self, budget: Budget, size: usize) -> Result<(), Failure> {
-        let (pool, own) = (&self.shares.pools[budget as usize], &self.own[budget as usize]);
-        let used = pool.used.fetch_add(size, Relaxed);
-        let held = own.fetch_add(size, Relaxed).saturating_add(size);
-        if held <= pool.max.saturating_sub(used) {
+        let pool = &self.shares.pools[budget as usize];
+        let free = pool.max.saturating_sub(pool.used.fetch_add(size, Relaxed));
+        let held = |share: &Self| share.own[budget as usize].fetch_add(size, Relaxed).saturating_add(size);
+        // All of them count it, also after one that has too much.
+        if self.levels().map(held).filter(|held| *held > free).count() == 0 {
             return Ok(());
         }
         self.return_to(budget, size);
@@ -175,7 +229,9 @@ impl Share {
     /// Takes of a budget, room or not.
     pub(crate) fn add(&self, budget: Budget, size: usize) {
         self.shares.pools[budget as usize].used.fetch_add(size, Relaxed);
-        self.own[budget as usize].fetch_add(size, Relaxed);
+        self.levels().for_each(|share| {
+            share.own[budget as usize].fetch_add(size, Relaxed);
+        });
     }
 
     /// Gives back what was taken.
@@ -188,14 +244,16 @@ impl Share {
 
     /// Undoes a take, which frees no place that anyone could have waited for.
     fn return_to(&self, budget: Budget, size: usize) {
-        self.own[budget as usize].fetch_sub(size, Relaxed);
+        self.levels().for_each(|share| {
+            share.own[budget as usize].fetch_sub(size, Relaxed);
+        });
         self.shares.pools[budget as usize].used.fetch_sub(size, Relaxed);
     }
 
-    /// True while the address holds more than twice what all addresses leave free.
+    /// True while the address, or its block, holds more than twice what all addresses leave free.
     pub(crate) fn is_past_twice(&self, budget: Budget) -> bool {
         let pool = &self.shares.pools[budget as usize];
-        self.held(budget) > pool.max.saturating_sub(pool.used.load(Relaxed)).saturating_mul(2)
+        self.held_by_site(budget) > pool.max.saturating_sub(pool.used.load(Relaxed)).saturating_mul(2)
     }
 
     /// What a client hears that finds no room.
@@ -264,7 +322,7 @@ pub(crate) mod tests {
         let shares = Shares::new(&Limits { requests_max: 90, ..Limits::default() });
         let takes = |text: &str| {
             let share = shares.of(address(text));
-            let taken: Vec<_> = std::iter::from_fn(|| share.hold(Budget::Requests, 1).ok()).collect();
+            let taken: Vec<_> = iter::from_fn(|| share.hold(Budget::Requests, 1).ok()).collect();
             (taken.len(), taken)
         };
         let (alone, taken) = takes("10.0.0.1");
@@ -287,8 +345,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_networks_of_a_site_share_what_one_address_may_hold() {
+        let shares = Shares::new(&Limits { requests_max: 96, ..Limits::default() });
+        let network = |at| shares.of(address(&format!("2001:db8:7:{at:x}::1")));
+        let networks: Vec<_> = (0..64).map(network).collect();
+        let mut taken = Vec::new();
+        for network in networks.iter().cycle().take(640) {
+            taken.extend(network.hold(Budget::Requests, 1).ok());
+        }
+        assert_eq!(taken.len(), 48, "half, however many networks they are");
+        assert_eq!((networks[0].held(Budget::Requests), networks[0].held_by_site(Budget::Requests)), (1, 48));
+        let other = shares.of(address("2001:db8:8::1"));
+        let good: Vec<_> = iter::from_fn(|| other.hold(Budget::Requests, 1).ok()).collect();
+        assert_eq!(good.len(), 24, "half of what the site left");
+        drop(taken);
+        assert_eq!(networks[0].held_by_site(Budget::Requests), 0);
+    }
+
+    #[test]
     fn an_address_without_connections_is_forgotten() {
         let shares = Shares::new(&Limits::default());
+        drop(shares.of(address("2001:db8::1")));
+        assert!(shares.addresses.lock().unwrap().is_empty(), "with its site");
         let share = shares.of(address("10.0.0.1"));
         assert!(Arc::ptr_eq(&share, &shares.of(address("10.0.0.1"))), "all its connections share");
         drop(share);

@@ -84,8 +84,8 @@ async fn typed_calls_reach_everything() {
         debit_account: Some(from),
         credit_account: Some(to),
         amount: Some(id(5)),
-        ledger: 978,
-        code: 1,
+        ledger: Some(978),
+        code: Some(1),
         ..Default::default()
     };
     let transfers = vec![input(7, named("alice"), by_id(2)), input(8, by_id(9), by_id(2))];
@@ -124,7 +124,15 @@ async fn typed_calls_reach_everything() {
 async fn errors_carry_their_details() {
     let server = Server::start().await;
     let mut client = server.grpc().await;
-    let accounts = vec![v1::AccountInput::default(), v1::AccountInput { code: 65_536, ..Default::default() }];
+    let whole = v1::AccountInput { ledger: Some(978), code: Some(1), ..Default::default() };
+    for (code, sentence) in [(Some(65_536), "at most 65535"), (None, "is missing")] {
+        let accounts = vec![whole.clone(), v1::AccountInput { code, ..whole.clone() }];
+        let status = client.create_accounts(v1::CreateAccountsRequest { accounts }).await.unwrap_err();
+        let fields = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(fields[0].field, "accounts[1].code");
+        assert!(fields[0].description.contains(sentence), "{fields:?}");
+    }
+    let accounts = vec![whole.clone(), v1::AccountInput { code: Some(65_536), ..whole }];
     let status = client.create_accounts(v1::CreateAccountsRequest { accounts }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     let fields = status.get_details_bad_request().unwrap().field_violations;
@@ -278,8 +286,8 @@ async fn an_unknown_outcome_names_the_ids() {
         debit_account: Some(by_id(1)),
         credit_account: Some(by_id(2)),
         amount: Some(id(1)),
-        ledger: 978,
-        code: 1,
+        ledger: Some(978),
+        code: Some(1),
         ..Default::default()
     };
     let request = v1::CreateTransfersRequest { transfers: vec![input] };
@@ -299,8 +307,8 @@ async fn a_chain_that_is_sent_again_exists_and_a_refusal_names_its_case() {
         debit_account: Some(named("alice")),
         credit_account: Some(named("bob")),
         amount: Some(id(1)),
-        ledger: 978,
-        code: 1,
+        ledger: Some(978),
+        code: Some(1),
         flags: flags.unsigned_abs(),
         ..Default::default()
     };

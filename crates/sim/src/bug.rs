@@ -5,12 +5,15 @@
 
 use std::ops::Range;
 
+use bezant_codec::Reader;
 use bezant_consensus::{
     Change, ChangeError, Engine, EntryKind, Input, LogEntry, Members, Output, ReadNumber, Standing,
 };
-use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
+use bezant_ledger::{
+    ChangeBounds, Event, KEYED_HEAD_SIZE, Ledger, LedgerAnswer, LedgerQuery, Operation, SetBounds,
+};
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
-use bezant_types::{FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos, NodeId};
+use bezant_types::{Bounds, FetchKey, Fetched, HistoryPosition, HistoryRows, LogIndex, Nanos, NodeId};
 use bytes::Bytes;
 
 /// A mistake.
@@ -42,11 +45,15 @@ pub enum Bug {
     CheckpointWithoutIds,
     /// A restart does not look at what the disk says to be committed.
     IgnoreFloor,
+    /// A key is not kept: another request with it is worked off.
+    ForgetKeys,
+    /// A change of one bound takes the other one away.
+    ChangeBothBounds,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::AcknowledgeBeforeFsync,
         Self::IgnoreFailedFsync,
         Self::ForgetVote,
@@ -60,6 +67,8 @@ impl Bug {
         Self::CheckpointWithoutSessions,
         Self::CheckpointWithoutIds,
         Self::IgnoreFloor,
+        Self::ForgetKeys,
+        Self::ChangeBothBounds,
     ];
 
     /// Its name on the command line.
@@ -78,6 +87,8 @@ impl Bug {
             Self::CheckpointWithoutSessions => "checkpoint-without-sessions",
             Self::CheckpointWithoutIds => "checkpoint-without-ids",
             Self::IgnoreFloor => "ignore-floor",
+            Self::ForgetKeys => "forget-keys",
+            Self::ChangeBothBounds => "change-both-bounds",
         }
     }
 
@@ -264,6 +275,28 @@ fn without_sessions(head: &mut [u8]) -> usize {
     HEAD_SIZE + sections.iter().sum::<usize>()
 }
 
+/// The command as a ledger with that mistake understands it.
+fn misread(bug: Bug, command: &Command) -> Command {
+    let operation = Operation::from_number(command.operation);
+    let other = match (bug, operation) {
+        (Bug::ForgetKeys, Some(Operation::CreateKeyed)) => {
+            let number = command.body[32..].first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+            let events = command.body.slice(KEYED_HEAD_SIZE..);
+            Operation::from_number(number).and_then(|operation| operation.command(events).ok())
+        }
+        (Bug::ChangeBothBounds, Some(Operation::ChangeBounds)) => {
+            let change = ChangeBounds::from_reader(&mut Reader::new(&command.body)).ok();
+            change.and_then(|ChangeBounds { account_id, minimum, maximum }| {
+                let (minimum, maximum) = (minimum.unwrap_or(i128::MIN), maximum.unwrap_or(i128::MAX));
+                let event = SetBounds { account_id, bounds: Bounds { minimum, maximum } };
+                Operation::SetBounds.command(Event::write_all(&[event])).ok()
+            })
+        }
+        _ => None,
+    };
+    other.unwrap_or_else(|| command.clone())
+}
+
 impl FlawedLedger {
     pub(crate) fn new(ledger: Ledger) -> Self {
         Self { ledger, bug: BUG.get(), entries: 0, left: None }
@@ -303,6 +336,10 @@ impl StateMachine for FlawedLedger {
             }
             // What lies in the history and not in memory is not asked about.
             Some(Bug::ForgetOldIds) => found.transfers.clear(),
+            Some(bug @ (Bug::ForgetKeys | Bug::ChangeBothBounds)) => {
+                let commands = entry.commands.iter().map(|command| misread(bug, command)).collect();
+                return self.ledger.apply(index, &Entry { commands, ..entry.clone() }, found);
+            }
             _ => {}
         }
         self.ledger.apply(index, entry, found)

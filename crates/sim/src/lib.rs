@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod faults;
 mod host;
+mod keyed;
 mod net;
 mod operator;
 mod random;

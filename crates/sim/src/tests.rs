@@ -63,7 +63,7 @@ const STATES: &[&str] =
 const LOGS: &[&str] = &[AGREEMENT, PAST_READ, BEHIND, NO_PROGRESS, FLOOR];
 
 /// Every mistake made on purpose, how many seeds it takes at the most, and which checkers may speak.
-const FOUND_WITHIN: [(Bug, u64, &[&str]); 13] = [
+const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
     (Bug::AcknowledgeBeforeFsync, 10, &[NOT_DURABLE, AGREEMENT]),
     (Bug::IgnoreFailedFsync, 400, &[AGREEMENT, BEHIND, PAST_READ, NO_CAUSE]),
     (Bug::ForgetVote, 600, &[ONE_OWNER, AGREEMENT]),
@@ -77,6 +77,8 @@ const FOUND_WITHIN: [(Bug, u64, &[&str]); 13] = [
     (Bug::CheckpointWithoutSessions, 10, STATES),
     (Bug::CheckpointWithoutIds, 10, STATES),
     (Bug::IgnoreFloor, 20, &[IN_SILENCE, NOBODY_STOPPED]),
+    (Bug::ForgetKeys, 10, STATES),
+    (Bug::ChangeBothBounds, 10, STATES),
 ];
 
 /// Finds every mistake, and by a checker that is there for it.

@@ -1,12 +1,13 @@
-//! What clients ask for: accounts and transfers of every kind, most of them good, some refused, some sent again.
+//! What clients ask for: accounts and transfers of every kind, most of them good, some refused, some sent again, some with
+//! a key.
 //!
 //! Clients share the accounts, so that they get into each other's way; the ids of transfers are their own.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bezant_ledger::{
-    Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetExpiry, SetName,
-    name_to_bytes,
+    ChangeBounds, Event, ExtendedAccount, ExtendedTransfer, LedgerQuery, Operation, SetBounds, SetExpiry,
+    SetName, name_to_bytes,
 };
 use bezant_rsm::Command;
 use bezant_types::{
@@ -14,6 +15,7 @@ use bezant_types::{
     TransferFlags, TransferId,
 };
 
+use crate::keyed::Keys;
 use crate::random::Random;
 
 /// Accounts that everybody makes at first.
@@ -35,11 +37,12 @@ pub(crate) struct Workload {
     sent: VecDeque<Transfer>,
     /// The heads of the accounts' spends, as it saw them last.
     heads: BTreeMap<AccountId, Head>,
+    keys: Keys,
 }
 
 impl Workload {
     pub(crate) const fn new(client: u64) -> Self {
-        Self { client, last_id: 0, sent: VecDeque::new(), heads: BTreeMap::new() }
+        Self { client, last_id: 0, sent: VecDeque::new(), heads: BTreeMap::new(), keys: Keys::new(client) }
     }
 
     /// Balances were shown.
@@ -55,6 +58,8 @@ impl Workload {
             7..9 => named(random),
             9..11 => bounds(random),
             11..12 => name(random),
+            12..14 => changed_bounds(random),
+            14..24 => self.keyed(random),
             _ => command(Operation::CreateTransfers, &self.transfers(random)),
         }
     }
@@ -66,9 +71,22 @@ impl Workload {
         if transfers.len() > 1 && random.per_mille(150) {
             transfers[0].flags = transfers[0].flags.union(TransferFlags::LINKED);
         }
-        self.sent.extend(&transfers);
-        self.sent.drain(..self.sent.len().saturating_sub(REMEMBERED));
+        self.remember(&transfers);
         transfers
+    }
+
+    fn remember(&mut self, transfers: &[Transfer]) {
+        self.sent.extend(transfers);
+        self.sent.drain(..self.sent.len().saturating_sub(REMEMBERED));
+    }
+
+    /// A request with a key: a new one, or one with an old key.
+    fn keyed(&mut self, random: &mut Random) -> Command {
+        let is_again = random.per_mille(600);
+        let old = if is_again { self.keys.again(random, some_payment) } else { None };
+        let (command, transfers) = old.unwrap_or_else(|| self.keys.first(random, some_payment));
+        self.remember(&transfers);
+        command
     }
 
     /// Ids of which some are there.
@@ -106,23 +124,7 @@ impl Workload {
     }
 
     fn payment(&mut self, random: &mut Random) -> Transfer {
-        // Accounts that are made later come up now and then.
-        let count = FIRST - CLOSABLE;
-        let debit = 1 + u128::from(random.next()) % count;
-        let others = if random.per_mille(100) { FIRST + NAMED } else { count };
-        let mut credit = 1 + u128::from(random.next()) % others;
-        if credit == debit {
-            credit = 1 + debit % count;
-        }
-        Transfer {
-            id: self.id(),
-            debit_account_id: AccountId(debit),
-            credit_account_id: AccountId(credit),
-            amount: u128::from(random.between(1, 50)),
-            ledger: LedgerNumber(1),
-            code: 1,
-            ..Transfer::default()
-        }
+        Transfer { id: self.id(), ..some_payment(random) }
     }
 
     /// Closes an account until it is voided or its time is up.
@@ -202,6 +204,26 @@ fn command<E: Event>(operation: Operation, events: &[E]) -> Command {
     operation.command(Event::write_all(events)).expect("invariant: whole events")
 }
 
+/// A payment without an id.
+fn some_payment(random: &mut Random) -> Transfer {
+    // Accounts that are made later come up now and then, on either side.
+    let count = FIRST - CLOSABLE;
+    let mut side =
+        || 1 + u128::from(random.next()) % if random.per_mille(80) { FIRST + NAMED } else { count };
+    let (debit, mut credit) = (side(), side());
+    if credit == debit {
+        credit = 1 + debit % count;
+    }
+    Transfer {
+        debit_account_id: AccountId(debit),
+        credit_account_id: AccountId(credit),
+        amount: u128::from(random.between(1, 50)),
+        ledger: LedgerNumber(1),
+        code: 1,
+        ..Transfer::default()
+    }
+}
+
 fn without_link(flags: TransferFlags) -> TransferFlags {
     flags.without(TransferFlags::LINKED)
 }
@@ -232,6 +254,18 @@ fn named(random: &mut Random) -> Command {
 fn bounds(random: &mut Random) -> Command {
     let bounds = some_bounds(random);
     command(Operation::SetBounds, &[SetBounds { account_id: AccountId(named_id(random)), bounds }])
+}
+
+/// One bound or both of an account; the other one stays.
+fn changed_bounds(random: &mut Random) -> Command {
+    let Bounds { minimum, maximum } = some_bounds(random);
+    let (minimum, maximum) = match random.below(3) {
+        0 => (Some(minimum), None),
+        1 => (None, Some(maximum)),
+        _ => (Some(minimum), Some(maximum)),
+    };
+    let account_id = AccountId(named_id(random));
+    command(Operation::ChangeBounds, &[ChangeBounds { account_id, minimum, maximum }])
 }
 
 fn name(random: &mut Random) -> Command {

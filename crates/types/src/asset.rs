@@ -79,8 +79,10 @@ pub enum AssetError {
     Separator,
     /// Ends in its decimal point, as a number does that was cut off.
     OpenPoint,
-    /// More digits after the decimal point than the asset has, zeros or not: `3.000` EUR may be meant as 3,000.
+    /// More digits after the decimal point than the asset has, such as `1.234` EUR.
     TooPrecise,
+    /// The same, and those that are too many are zeros: `3.000` EUR may be meant as 3,000.
+    TooManyZeros,
     /// Does not fit in 128 bits.
     TooLarge,
 }
@@ -96,6 +98,9 @@ impl fmt::Display for AssetError {
             }
             Self::OpenPoint => "digits are missing after the decimal point: write 7 or 7.00",
             Self::TooPrecise => {
+                "the amount has more digits after the decimal point than its asset, and is never rounded"
+            }
+            Self::TooManyZeros => {
                 "the amount has more digits after the decimal point than its asset, and zeros count: for a whole \
                  number write no point"
             }
@@ -114,7 +119,10 @@ pub fn parse_amount(text: &str, scale: u8) -> Result<u128, AssetError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     check_amount(text, whole, fraction)?;
     let scale = usize::from(scale);
-    let zeros = scale.checked_sub(fraction.len()).ok_or(AssetError::TooPrecise)?;
+    let Some(zeros) = scale.checked_sub(fraction.len()) else {
+        let is_zeros = fraction.bytes().skip(scale).all(|digit| digit == b'0');
+        return Err(if is_zeros { AssetError::TooManyZeros } else { AssetError::TooPrecise });
+    };
     whole
         .bytes()
         .chain(fraction.bytes())
@@ -208,7 +216,8 @@ mod tests {
     #[test]
     fn wrong_amounts_say_why() {
         for (error, texts) in [
-            (AssetError::TooPrecise, &["10.505", "3.000", "0.000", "1.2300"][..]),
+            (AssetError::TooPrecise, &["10.505", "1.234", "0.001", "1.2304"][..]),
+            (AssetError::TooManyZeros, &["3.000", "0.000", "1.2300"]),
             (AssetError::Sign, &["-1", "+5", "+", "-", "\u{2212}1", "+1,000"]),
             (
                 AssetError::Separator,
@@ -223,7 +232,8 @@ mod tests {
         ] {
             texts.iter().for_each(|text| assert_eq!(euro().parse(text), Err(error), "{text:?}"));
         }
-        assert_eq!(parse_amount("1.0", 0), Err(AssetError::TooPrecise), "whole minor units have no point");
+        assert!(!AssetError::TooPrecise.to_string().contains("zeros"), "1.234 has none");
+        assert_eq!(parse_amount("1.0", 0), Err(AssetError::TooManyZeros), "whole minor units have no point");
         assert_eq!(parse_amount("340282366920938463463374607431768211455", 0), Ok(u128::MAX));
     }
 

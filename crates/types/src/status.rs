@@ -129,7 +129,7 @@ statuses! {
         ImportedEventTimestampMustNotRegress = 26 "imported_event_timestamp_must_not_regress",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, or holds what cannot be seen or spaces at its ends.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, holds what cannot be seen or spaces at its ends, or begins with a combining mark.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -299,7 +299,7 @@ statuses! {
         AccountNotFound = 1020 "account_not_found",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, or holds what cannot be seen or spaces at its ends.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, holds what cannot be seen or spaces at its ends, or begins with a combining mark.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",

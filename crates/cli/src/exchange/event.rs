@@ -8,6 +8,7 @@ use bezant_client::{
 };
 use bezant_types::limits::EVENTS_MAX;
 
+use super::explain;
 use super::fields::Fields;
 use super::input;
 use super::units::Context;
@@ -17,7 +18,7 @@ use crate::session::Session;
 const NAMED_ACCOUNTS_MAX: usize = 4096;
 
 /// What became of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It is there since now.
     Created,
@@ -29,7 +30,15 @@ pub(crate) enum Answer {
         status: &'static str,
         /// What the status means.
         meaning: &'static str,
+        /// Which case it is; `None` = the status says all, or it could not be read.
+        detail: Option<String>,
     },
+}
+
+impl Answer {
+    const fn refused(status: &'static str, meaning: &'static str, detail: Option<String>) -> Self {
+        Self::Refused { status, meaning, detail }
+    }
 }
 
 /// What a row creates.
@@ -92,14 +101,15 @@ impl Event for NewAccount {
 
     async fn create(session: &Session, events: &[Self]) -> Result<Vec<Answer>, ClientError> {
         let outcomes = session.client.create_accounts(events).await?;
-        Ok(outcomes
-            .iter()
-            .map(|outcome| match outcome.status {
-                CreateAccountStatus::Created => Answer::Created,
-                _ if outcome.is_done() => Answer::Existed,
-                status => Answer::Refused { status: status.name(), meaning: status.meaning() },
-            })
-            .collect())
+        let refused = events.iter().zip(&outcomes).enumerate().filter(|(_, (_, outcome))| !outcome.is_done());
+        let refused: Vec<_> = refused.map(|(at, (event, outcome))| (at, event, outcome.status)).collect();
+        let mut cases = explain::accounts(session, &refused).await;
+        let answers = outcomes.iter().enumerate().map(|(at, outcome)| match outcome.status {
+            CreateAccountStatus::Created => Answer::Created,
+            _ if outcome.is_done() => Answer::Existed,
+            status => Answer::refused(status.name(), status.meaning(), cases.remove(&at)),
+        });
+        Ok(answers.collect())
     }
 }
 
@@ -132,13 +142,14 @@ impl Event for NewTransfer {
 
     async fn create(session: &Session, events: &[Self]) -> Result<Vec<Answer>, ClientError> {
         let outcomes = session.client.create_transfers(events).await?;
-        Ok(outcomes
-            .iter()
-            .map(|outcome| match outcome.status {
-                CreateTransferStatus::Created => Answer::Created,
-                _ if outcome.is_done() => Answer::Existed,
-                status => Answer::Refused { status: status.name(), meaning: status.meaning() },
-            })
-            .collect())
+        let refused = events.iter().zip(&outcomes).enumerate().filter(|(_, (_, outcome))| !outcome.is_done());
+        let refused: Vec<_> = refused.map(|(at, (event, outcome))| (at, event, outcome.status)).collect();
+        let mut cases = explain::transfers(session, &refused).await;
+        let answers = outcomes.iter().enumerate().map(|(at, outcome)| match outcome.status {
+            CreateTransferStatus::Created => Answer::Created,
+            _ if outcome.is_done() => Answer::Existed,
+            status => Answer::refused(status.name(), status.meaning(), cases.remove(&at)),
+        });
+        Ok(answers.collect())
     }
 }

@@ -86,6 +86,12 @@ fn format_of(asked: Option<FileFormat>, to: Option<&Path>) -> Result<FileFormat,
         Some("jsonl" | "ndjson" | "json") => Some(FileFormat::Jsonl),
         _ => None,
     };
+    if let Some("gz" | "zst" | "xz" | "bz2" | "zip") = ending.as_deref() {
+        return Err(Failure::Usage(
+            "an export is not packed: leave --to out and write `bezant export | gzip > ledger.jsonl.gz`"
+                .to_owned(),
+        ));
+    }
     match (asked, named) {
         (Some(asked), Some(named)) if asked != named => Err(Failure::Usage(
             "--format says another format than the ending of the file in --to: leave one of them out"
@@ -202,6 +208,7 @@ mod tests {
         assert_eq!(format(None, "e.csv"), Some(FileFormat::Csv));
         assert_eq!(format(None, "E.CSV"), Some(FileFormat::Csv));
         assert_eq!(format(None, "e.jsonl"), Some(FileFormat::Jsonl));
+        assert_eq!(format(None, "e.jsonl.gz"), None, "it would not be what its name says");
         assert_eq!(format(None, "e.csv.old"), Some(FileFormat::Jsonl));
         assert_eq!(format(Some(FileFormat::Csv), "e.txt"), Some(FileFormat::Csv));
         assert_eq!(format(Some(FileFormat::Csv), "e.csv"), Some(FileFormat::Csv));

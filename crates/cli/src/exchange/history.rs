@@ -13,8 +13,6 @@
 //! differ from the source's, since the flag is part of what is hashed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +27,8 @@ use bezant_types::limits::EVENTS_MAX;
 use clap::Args;
 use serde::Serialize;
 
-use super::lines::{LineReader, Record};
+use super::lines::{self, FileReader, Record};
+use super::names::{self, Renamed};
 use crate::exit::Failure;
 use crate::output;
 use crate::output::Format;
@@ -45,6 +44,10 @@ use crate::verify::{Checked, check_file};
 Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified
 first. Accounts and transfers keep their ids and timestamps and get the flag imported; one
 that breaks off is simply started again. At the end all balances are compared.
+
+An account whose name no new account can have (version 0.1 took names with characters that
+cannot be seen) is rebuilt with the normal form of the name, or without a name where there is
+none. stderr and the JSON answer (renamed) list each; the exit code is 0.
 
 What differs from the source: the heads of the hash chains; assets of your own, which no
 export holds (register them as they were); the flag linked, which is dropped. An expiry
@@ -64,13 +67,16 @@ struct Rebuilt {
     movements_before: u64,
     /// Reserves that are still pending: those with a timeout expire in time.
     pending: u64,
+    /// Accounts whose names no new account can have.
+    renamed: Vec<Renamed>,
 }
 
 /// Rebuilds it.
 pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     let stamp = Stamp::of(&args.file)?;
     let checked = check_file(&args.file, None)?;
-    let accounts = accounts_of(&checked)?;
+    let mut accounts = accounts_of(&checked)?;
+    let renamed = names::settle(&mut accounts);
     let total = checked.walk.movements();
     let before = session.client.books().await?.history.movements;
     let missing = missing_accounts(session, &accounts).await?;
@@ -107,14 +113,15 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
     compare(session, &checked).await?;
     let pending = session.client.books().await?.pending;
     set_expiry(session, false).await?;
-    let rebuilt = Rebuilt { accounts: accounts.len(), movements: total, movements_before: before, pending };
+    names::tell(&renamed);
+    let (accounts, movements) = (accounts.len(), total);
+    let rebuilt = Rebuilt { accounts, movements, movements_before: before, pending, renamed };
     if session.output == Format::Json {
         return output::json(&rebuilt);
     }
     let new = total.saturating_sub(before);
     output::line(&format!(
-        "{} accounts, {new} movements imported, {before} there before; all balances agree",
-        accounts.len()
+        "{accounts} accounts, {new} movements imported, {before} there before; all balances agree"
     ))?;
     if pending > 0 {
         output::note(&reserves_go_on(pending));
@@ -287,14 +294,12 @@ impl Stamp {
 
 /// The rows of a file that was verified, from the first on. One that is written to meanwhile breaks a seal.
 struct Rows {
-    reader: LineReader<BufReader<File>>,
+    reader: FileReader,
 }
 
 impl Rows {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let file = File::open(path)
-            .map_err(|error| Failure::NotFound(format!("{} cannot be read: {error}", path.display())))?;
-        Ok(Self { reader: LineReader::new(BufReader::new(file))? })
+        Ok(Self { reader: lines::open(path)? })
     }
 
     fn next(&mut self) -> Result<Option<NewTransfer>, Failure> {
@@ -317,7 +322,7 @@ impl Rows {
         check_newest(session, count, last.as_ref()).await
     }
 
-    /// As many rows as one request carries; `None` behind the last.
+    /// As many rows as one request carries; `None` after the last.
     fn batch(&mut self) -> Result<Option<Vec<NewTransfer>>, Failure> {
         let mut batch = Vec::new();
         while batch.len() < EVENTS_MAX {

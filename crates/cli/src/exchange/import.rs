@@ -370,9 +370,9 @@ impl Import {
         match answer {
             Answer::Created => self.summary.created += 1,
             Answer::Existed => self.summary.existed += 1,
-            Answer::Refused { status, meaning } => {
+            Answer::Refused { status, meaning, detail } => {
                 self.summary.refused += 1;
-                self.refused.push(&Refused { line, id: Text(id), status, meaning })?;
+                self.refused.push(&Refused { line, id: Text(id), status, meaning, detail })?;
             }
         }
         Ok(())

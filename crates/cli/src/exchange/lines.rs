@@ -9,14 +9,18 @@
 //! an accident (a flipped bit, a lost, doubled or moved line) is found and its line named. Against a forger,
 //! who can compute checksums, stand the hash chains, compared with heads that the reader holds.
 //!
-//! A byte order mark and line ends of CR LF, which other systems' programs add, are no part of the text.
+//! A byte order mark and line ends of CR LF, which other systems' programs add, are no part of the text. A file that was
+//! packed with gzip is read as what is in it.
 
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::path::Path;
 
 use bezant_client::{AccountView, Movement, MovementNumber};
 use bezant_codec::checksum_seeded;
 use serde::{Deserialize, Serialize};
 
+use super::packed::{self, Content};
 use super::rows::{AccountRow, MovementRow};
 use super::source::BYTE_ORDER_MARK;
 use crate::exit::Failure;
@@ -177,6 +181,25 @@ fn damaged(line: u64, text: &[u8], what: &str) -> Failure {
     Failure::Verification(format!("line {line}{row}: {what}"))
 }
 
+/// Reads the sealed lines of a file.
+pub(crate) type FileReader = LineReader<BufReader<Content>>;
+
+/// Opens the file of an export, packed with gzip or not.
+pub(crate) fn open(path: &Path) -> Result<FileReader, Failure> {
+    let cannot = |error| Failure::NotFound(format!("{} cannot be read: {error}", path.display()));
+    let file = File::open(path).map_err(cannot)?;
+    let (head, rest) = packed::unpack(file).map_err(|error| unreadable(1, error))?;
+    LineReader::new(BufReader::new(Cursor::new(head).chain(rest)))
+}
+
+/// Of a line that cannot be read: what does not unpack is damaged.
+fn unreadable(line: u64, error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::InvalidData {
+        return Failure::Verification(format!("line {line}: {error}"));
+    }
+    error.into()
+}
+
 /// Reads sealed lines.
 #[derive(Debug)]
 pub(crate) struct LineReader<Source: BufRead> {
@@ -191,6 +214,9 @@ impl<Source: BufRead> LineReader<Source> {
     /// Reads the first line, which tells the format.
     pub(crate) fn new(mut source: Source) -> Result<Self, Failure> {
         let head = source.fill_buf()?;
+        if let Some(advice) = packed::advice(head) {
+            return Err(Failure::Verification(format!("line 1: the file {advice}")));
+        }
         if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
             let what =
                 "line 1: this is UTF-16, an export is UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`";
@@ -227,7 +253,7 @@ impl<Source: BufRead> LineReader<Source> {
         self.line
     }
 
-    /// The next record; `None` behind the last line.
+    /// The next record; `None` after the last line.
     pub(crate) fn record(&mut self) -> Result<Option<Record>, Failure> {
         let Some(text) = self.sealed()? else { return Ok(None) };
         let record = match self.format {
@@ -251,8 +277,9 @@ impl<Source: BufRead> LineReader<Source> {
     /// The next line without its checksum, which agrees.
     fn sealed(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let mut text = Vec::new();
-        let mut limited = std::io::Read::take(&mut self.source, LINE_SIZE_MAX as u64);
-        limited.read_until(b'\n', &mut text)?;
+        let mut limited = Read::take(&mut self.source, LINE_SIZE_MAX as u64);
+        let read = limited.read_until(b'\n', &mut text);
+        read.map_err(|error| unreadable(self.line + 1, error))?;
         if text.is_empty() {
             return Ok(None);
         }

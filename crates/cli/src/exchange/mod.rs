@@ -1,12 +1,15 @@
 //! Files that a ledger's history leaves and enters by: exports, which can be verified, and imports.
 
 mod event;
+mod explain;
 pub(crate) mod export;
 mod fields;
 pub(crate) mod history;
 pub(crate) mod import;
 mod input;
 pub(crate) mod lines;
+mod names;
+pub(crate) mod packed;
 mod refused;
 pub(crate) mod rows;
 mod source;

@@ -31,6 +31,9 @@ pub(crate) struct Refused {
     pub(crate) status: &'static str,
     /// What the status means.
     pub(crate) meaning: &'static str,
+    /// Which case it is: account, bound, what was asked for, what there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
 }
 
 /// The open file.
@@ -150,7 +153,7 @@ mod tests {
     use std::fs;
 
     fn row() -> Refused {
-        Refused { line: 3, id: Text(7), status: "exceeds_credits", meaning: "Too much." }
+        Refused { line: 3, id: Text(7), status: "exceeds_credits", meaning: "Too much.", detail: None }
     }
 
     #[test]

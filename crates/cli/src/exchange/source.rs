@@ -1,6 +1,7 @@
 //! The file of an import: what it is, and its rows one by one.
 //!
-//! JSON Lines and CSV with headings are read, in UTF-8, with or without a byte order mark, lines ended by LF or CRLF.
+//! JSON Lines and CSV with headings are read, in UTF-8, with or without a byte order mark, lines ended by LF or CRLF,
+//! packed with gzip or not.
 //! Everything else that people hand over is named, with the way to make it readable. A row never takes more than
 //! `ROW_SIZE_MAX` bytes of memory, whatever the file holds.
 
@@ -13,12 +14,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::fields::{Fields, check_name};
+use super::packed::{self, Content, HEAD_SIZE};
 use crate::exit::Failure;
 
 /// A row takes so many bytes at the most; one of a real file is below 2 KiB.
 const ROW_SIZE_MAX: u64 = 1 << 20;
-/// So many bytes tell what a file is.
-const HEAD_SIZE: u64 = 64;
 /// What some programs begin UTF-8 with.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -76,12 +76,13 @@ impl Input {
         if !self.is_pipe() {
             file.seek(SeekFrom::Start(self.start))?;
         }
-        let mut head = Vec::new();
-        file.by_ref().take(HEAD_SIZE).read_to_end(&mut head)?;
-        let shape = shape(&head).map_err(|what| Failure::Usage(format!("{} {what}", self.name())))?;
+        let wrong = |what: &str| Failure::Usage(format!("{} {what}", self.name()));
+        let unpacked = packed::unpack(file);
+        let (head, rest) = unpacked.map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+        let shape = shape(&head).map_err(|what| wrong(&what))?;
         let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head).to_vec();
         let reader =
-            BufReader::new(Limited { source: Cursor::new(head).chain(file), left: Budget::default() });
+            BufReader::new(Limited { source: Cursor::new(head).chain(rest), left: Budget::default() });
         match shape {
             Shape::JsonLines => Ok(Rows::Json(JsonRows { reader, line: 0 })),
             Shape::Csv => CsvRows::new(reader, known).map(Rows::Csv),
@@ -104,10 +105,8 @@ fn shape(head: &[u8]) -> Result<Shape, String> {
     let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head).trim_ascii_start();
     if is_utf16 {
         Err("is UTF-16: make it UTF-8 with `iconv -f UTF-16 -t UTF-8`".to_owned())
-    } else if head.starts_with(b"\x1f\x8b") {
-        Err("is compressed: unpack it with gunzip".to_owned())
-    } else if head.starts_with(b"PK\x03\x04") {
-        Err("is a workbook or an archive: save the table as CSV (UTF-8)".to_owned())
+    } else if let Some(advice) = packed::advice(head) {
+        Err(advice.to_owned())
     } else if text.is_empty() && (head.len() as u64) < HEAD_SIZE {
         Err("is empty: there is nothing to import".to_owned())
     } else if text.starts_with(b"[") {
@@ -140,9 +139,8 @@ impl Budget {
 }
 
 /// A source that gives up when one row takes all of its budget.
-#[derive(Debug)]
 pub(crate) struct Limited {
-    source: io::Chain<Cursor<Vec<u8>>, File>,
+    source: Content,
     left: Budget,
 }
 
@@ -281,6 +279,7 @@ fn csv_error(error: &csv::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::packed::packed;
     use std::io::Write;
 
     const KNOWN: &[&str] = &["id", "name", "amount"];
@@ -318,6 +317,8 @@ mod tests {
             let rows = read(bytes).unwrap();
             assert!(rows.iter().map(|(_, row)| row).eq(json.iter().map(|(_, row)| row)), "{bytes:?}");
         }
+        let packed = [packed(b"id,name\n1,a\n2,b\n"), packed(same[0])].map(|bytes| read(&bytes).unwrap());
+        assert_eq!((packed[0][1].0, &packed[1]), (3, &json));
         assert_eq!(read(b"id,name\n"), Ok(Vec::new()));
     }
 
@@ -333,7 +334,9 @@ mod tests {
             (b"\xef\xbb\xbf", "is empty"),
             (&utf16, "UTF-16"),
             (&with_mark, "UTF-16"),
-            (b"\x1f\x8b\x08", "compressed"),
+            (b"\x1f\x8b\x08", "does not unpack"),
+            (&packed(&packed(b"id,name\n1,a\n")), "compressed twice"),
+            (b"\xfd7zXZ\0", "unpack it with unxz"),
             (b"PK\x03\x04", "workbook"),
             (b"[{\"id\":1}]", "one JSON array"),
             (b"\xef\xbb\xbf[\n{\"id\":1}]", "one JSON array"),

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::walk::tests::history;
 use super::*;
 use crate::exchange::lines::{End, FileFormat, LineWriter};
+use crate::exchange::packed::packed;
 use bezant_client::{AccountView, Movement};
 
 fn file(format: FileFormat, views: &[AccountView], rows: &[(MovementNumber, Movement)]) -> Vec<u8> {
@@ -34,6 +35,24 @@ fn an_honest_export_verifies() {
         let report = verify(&file(format, &views, &rows)).unwrap();
         assert_eq!((report.movements, report.transfers), (9, 8), "{format:?}");
     }
+}
+
+#[test]
+fn a_packed_export_verifies_and_its_damage_is_told() {
+    let (rows, views) = history();
+    for format in [FileFormat::Jsonl, FileFormat::Csv] {
+        let whole = packed(&file(format, &views, &rows));
+        assert_eq!(verify(&whole).unwrap().movements, 9, "{format:?}");
+        for size in [2, 12, whole.len() / 2, whole.len() - 1] {
+            let error = verify(&whole[..size]).unwrap_err();
+            assert!(matches!(error, Failure::Verification(_)), "{format:?}, {size}: {error}");
+            assert!(error.to_string().contains("does not unpack"), "{format:?}, {size}: {error}");
+        }
+        let twice = verify(&packed(&whole)).unwrap_err().to_string();
+        assert!(twice.contains("compressed twice"), "{twice}");
+    }
+    let error = verify(b"\x28\xb5\x2f\xfd rest").unwrap_err().to_string();
+    assert!(error.contains("unpack it with unzstd"), "{error}");
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 mod walk;
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use bezant_client::{AccountId, MovementNumber, QueryFilter};
@@ -11,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::exchange::export::all_rows_of;
-use crate::exchange::lines::{LineReader, Record};
+use crate::exchange::lines::{self, Record};
 use crate::exit::Failure;
 use crate::json::Text;
 use crate::output;
@@ -37,7 +35,7 @@ pub(crate) struct VerifyArgs {
     /// Verify all chains, balances and books of the server
     #[arg(long, conflicts_with = "file")]
     all: bool,
-    /// Exported file to verify
+    /// Exported file to verify, packed with gzip or not
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Whose rows a CSV file holds; everybody's when not given
@@ -188,9 +186,7 @@ fn verify_file(path: &Path, of: Option<u128>) -> Result<Report, Failure> {
 
 /// Verifies an exported file: seals, chains and sums, and that its end is there.
 pub(crate) fn check_file(path: &Path, of: Option<u128>) -> Result<Checked, Failure> {
-    let file = File::open(path)
-        .map_err(|error| Failure::NotFound(format!("{} cannot be read: {error}", path.display())))?;
-    let mut reader = LineReader::new(BufReader::new(file))?;
+    let mut reader = lines::open(path)?;
     let wrong = |line: u64, what: &str| Failure::Verification(format!("line {line}: {what}"));
     let account = match reader.header().map(|header| &header.account) {
         Some(Some(text)) => {

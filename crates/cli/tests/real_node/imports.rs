@@ -175,10 +175,62 @@ fn refused_rows_are_of_this_run_and_never_over_the_input() {
         answer.stdout
     );
     assert!(fs::read_to_string(&refused).expect("refused rows").contains("\"line\":2"));
+    assert_eq!(bench.balance_of_bob(), "100");
     bench.write("rows.csv", "id,from,to,amount\n2,alice,bob,1 EUR\n");
     let answer = bench.node.run(&["import", "transfers", &path]);
     assert!(answer.code == 0 && answer.stderr.contains("earlier import are replaced"), "{}", answer.stderr);
     assert!(!Path::new(&refused).exists(), "no row of this run was refused");
+}
+
+#[test]
+fn a_refused_row_names_its_case() {
+    let bench = Bench::new();
+    bench.node.done(&["account", "bounds", "bob", "--min", "0"]);
+    bench.node.done(&["pay", "alice", "bob", "1 EUR", "--id", "9"]);
+    let rows = "id,from,to,amount,flags\n1,bob,alice,99 EUR,\n2,77,alice,1 EUR,\n9,alice,bob,3 EUR,\n\
+                3,alice,bob,1 EUR,linked\n4,bob,alice,50 EUR,\n";
+    let path = bench.write("rows.csv", rows);
+    let cases = || -> Vec<(String, String)> {
+        assert_eq!(bench.node.run(&["import", "transfers", &path]).code, 1);
+        let refused = fs::read_to_string(format!("{path}.refused.jsonl")).expect("refused rows");
+        let rows = refused.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        rows.map(|row| (text(&row, "status"), text(&row, "detail"))).collect()
+    };
+    let first = cases();
+    let statuses: Vec<_> = first.iter().map(|(status, _)| status.as_str()).collect();
+    assert_eq!(
+        statuses,
+        [
+            "balance_out_of_bounds",
+            "debit_account_not_found",
+            "exists_with_different_amount",
+            "linked_event_failed",
+            "balance_out_of_bounds"
+        ]
+    );
+    assert_eq!(
+        first[0].1,
+        "account bob (2) has a minimum of 0.00 EUR: 99.00 EUR was asked for, 1.00 EUR is available as of now."
+    );
+    assert_eq!(first[1].1, "There is no account 77.");
+    assert_eq!(first[2].1, "Transfer 9 was made with amount 1.00 EUR, not 3.00 EUR.");
+    assert!(first[4].1.contains("50.00 EUR was asked for"), "{}", first[4].1);
+    let again = cases();
+    for at in [0, 1, 4] {
+        assert_eq!(again[at].0, "id_already_failed");
+        assert!(again[at].1.contains(&format!("refused first with {}", first[at].0)), "{}", again[at].1);
+    }
+
+    let rows = "id,name,asset,code\n5,bob,EUR,1\n1,alice,EUR,7\n";
+    let path = bench.write("accounts.csv", rows);
+    assert_eq!(bench.node.run(&["import", "accounts", &path]).code, 1);
+    let refused = fs::read_to_string(format!("{path}.refused.jsonl")).expect("refused rows");
+    assert!(refused.contains("\"detail\":\"The name bob is that of account 2.\""), "{refused}");
+    assert!(
+        refused.contains("\"detail\":\"The code of account alice (1): 1 as of now, not 7.\""),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -319,4 +371,54 @@ fn a_file_that_grows_while_it_is_sent_is_noticed() {
         answer.code == 2
     });
     assert!(is_noticed);
+}
+
+/// The lines of an export in JSON with other words, sealed anew as version 0.1 would have.
+fn sealed_anew(export: &str, old: &str, new: &str) -> String {
+    let mut seal = 0;
+    let changed = export.replace(old, new);
+    let sealed = changed.lines().map(|line| {
+        let (body, _) = line.rsplit_once(",\"checksum\"").expect("a checksum");
+        seal = bezant_codec::checksum_seeded(seal, body.as_bytes());
+        format!("{body},\"checksum\":\"{seal:016x}\"}}\n")
+    });
+    sealed.collect()
+}
+
+#[test]
+fn an_export_with_names_that_are_refused_now_is_rebuilt() {
+    let bench = Bench::new();
+    bench.node.done(&["account", "create", "Jose", "--asset", "EUR", "--id", "3", "--min", "0"]);
+    bench.node.done(&["pay", "alice", "Jose", "1 EUR"]);
+    let export = bench.node.done(&["export"]);
+    let export = sealed_anew(&export, "\"bob\"", "\"bo\u{200b}b\"");
+    let export = sealed_anew(&export, "\"Jose\"", "\"Jose\u{301}\"");
+    let path = bench.write("old.jsonl", &export);
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::start(folder.path());
+    let answer = node.run(&["import", "history", &path]);
+    assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
+    assert!(answer.stdout.contains("3 accounts, 1 movements imported"), "{}", answer.stdout);
+    for words in [
+        "warning: account 2: no new account can have its name, \"bo\\u{200b}b\": it has no name here",
+        "warning: account 3: no new account can have its name, \"Jose\\u{301}\": its name here is Jos\u{e9}",
+    ] {
+        assert!(answer.stderr.contains(words), "{words}: {}", answer.stderr);
+    }
+    let again = node.run(&["import", "history", &path, "-o", "json"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let rebuilt: Value = serde_json::from_str(&again.stdout).expect("JSON");
+    let names: Vec<_> = (0..2)
+        .map(|at| {
+            let one = &rebuilt["renamed"][at];
+            (one["account_id"].as_str(), one["name"].as_str(), one["name_here"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [(Some("2"), Some("bo\u{200b}b"), None), (Some("3"), Some("Jose\u{301}"), Some("Jos\u{e9}"))]
+    );
+    let view: Value =
+        serde_json::from_str(&node.done(&["account", "show", "3", "-o", "json"])).expect("JSON");
+    assert_eq!((&view["name"], &view["balances"]["credits_posted"]), (&"Jos\u{e9}".into(), &"100".into()));
 }

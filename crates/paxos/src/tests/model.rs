@@ -137,7 +137,10 @@ impl State {
     fn is_wanted(&self, from: usize, to: usize, message: &Message) -> bool {
         let node = &self.nodes[to];
         let promised = node.acceptor.promised();
-        let scouts = |ballot: &Ballot, node: &Node| matches!(&node.attempt, Attempt::Scouting(scout) if scout.ballot() == *ballot);
+        let scouts = |ballot: &Ballot, node: &Node| match &node.attempt {
+            Attempt::Scouting(scout) => scout.ballot() == *ballot,
+            _ => false,
+        };
         match message {
             Message::Prepare { ballot } => promised.round <= ballot.round && promised != *ballot,
             Message::Promise { ballot, .. } => match &node.attempt {

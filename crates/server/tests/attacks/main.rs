@@ -188,3 +188,37 @@ async fn the_longest_idle_connection_of_an_address_makes_room_for_its_next() {
     assert_eq!(server.get("/livez").await.status, 200, "another address has places");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_waits_for_a_place_holds_up_no_other() {
+    let limits = Limits {
+        connections_max: 2,
+        check_interval: Duration::from_millis(50),
+        head_timeout: PATIENCE,
+        ..Limits::default()
+    };
+    let server = server(limits).await;
+    let ask = async |last: u8, path: &str| {
+        let mut stream = connect(Ipv4Addr::new(127, 0, 0, last), server.address).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let answer = async |stream: &mut TcpStream| {
+        let mut status = [0; 12];
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut status)).await;
+        read.expect("it is answered or closed").is_ok().then_some(status)
+    };
+    let mut used = Vec::new();
+    for last in [2, 3] {
+        let mut stream = ask(last, "/v1/events/stream?from=0").await;
+        assert!(answer(&mut stream).await.is_some());
+        used.push(stream);
+    }
+    let mut waiting = ask(4, "/livez").await;
+    let mut other = ask(2, "/livez").await;
+    assert_eq!(answer(&mut other).await, None, "it is refused while another address waits");
+    drop(used);
+    assert_eq!(answer(&mut waiting).await.as_ref(), Some(b"HTTP/1.1 200"));
+    server.stop().await;
+}

@@ -1,6 +1,8 @@
 //! Checkers, one file each. Every one says what must hold, and in words what did not.
 
+mod bounds;
 mod floor;
+mod keyed;
 mod leaders;
 mod log;
 mod members;

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use bezant_codec::{Reader, result_from_bytes, transfer_from_bytes};
-use bezant_ledger::{Operation, SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionOutcome};
+use bezant_ledger::{
+    KEYED_HEAD_SIZE, Operation, SESSION_ANSWER_SIZE, SESSION_HEAD_SIZE, SessionAnswer, SessionOutcome,
+};
 use bezant_rsm::Command;
 use bezant_types::{CreateTransferStatus as Status, LogIndex, Nanos, Transfer, TransferId};
 use bytes::Bytes;
+
+use super::keyed::Marks;
 
 /// Outcomes by id, over the whole log.
 #[derive(Debug, Default)]
@@ -17,7 +21,7 @@ pub(crate) struct Outcomes {
 /// The transfers of a command, and the bytes of their results; `None` for another command, and for a retry within a
 /// session, which is given the reply that the first try had. `place` is the
 /// entry, and the timestamp of the command's last event.
-fn transfers_of<'results>(
+pub(super) fn transfers_of<'results>(
     place: (LogIndex, Nanos),
     command: &Command,
     results: &'results Bytes,
@@ -26,6 +30,10 @@ fn transfers_of<'results>(
         Operation::CreateTransfers => (128, 0, 0),
         Operation::CreateTransfersExtended => (160, 0, 0),
         Operation::SessionCreate => (128, SESSION_HEAD_SIZE, SESSION_ANSWER_SIZE),
+        // Of another request with a key that is used there is no result.
+        Operation::CreateKeyed if is_of_transfers(command) && !results.is_empty() => {
+            (128, KEYED_HEAD_SIZE, 0)
+        }
         _ => return None,
     };
     if answer > 0 {
@@ -37,6 +45,11 @@ fn transfers_of<'results>(
     let events = command.body.get(head..)?.chunks_exact(size);
     let transfers = events.filter_map(|event| event.first_chunk()).map(transfer_from_bytes).collect();
     Some((transfers, results.get(answer..)?))
+}
+
+/// True of a request with a key that has plain transfers.
+fn is_of_transfers(command: &Command) -> bool {
+    Marks::of(command).is_some_and(|marks| marks.operation == Operation::CreateTransfers)
 }
 
 /// Notes what the log says of a command, at that entry and with that timestamp of its last event.

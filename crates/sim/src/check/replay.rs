@@ -9,14 +9,16 @@ use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerTotals};
 use bezant_replica::fetch;
 use bezant_rsm::{Entry, StateMachine};
 use bezant_storage::{History, HistoryQuery, HistoryReader, MemoryDisk};
-use bezant_types::{HistoryPosition, LogIndex, MovementNumber, Nanos};
+use bezant_types::{HistoryPosition, LogIndex, Movement, MovementNumber, Nanos};
 use bytes::Bytes;
 
+use super::bounds::Limits;
+use super::keyed::{Keys, one_request_a_key};
 use super::once::{Outcomes, one_outcome_an_id};
 use crate::record::{Acknowledged, Record, Seen, Shown};
 use crate::workload::query;
 
-/// Applies the log, and compares; the state behind the last entry.
+/// Applies the log, and compares; the state after the last entry.
 pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> {
     let mut ledger = Ledger::new();
     let disk = Arc::new(MemoryDisk::new());
@@ -33,7 +35,7 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
     for read in &record.seen {
         seen.entry(read.index).or_default().push(read);
     }
-    let mut outcomes = Outcomes::default();
+    let (mut outcomes, mut keys, mut limits) = (Outcomes::default(), Keys::default(), Limits::default());
 
     let mut expected = LogIndex(1);
     compare_reads(&ledger, seen.remove(&LogIndex(0)))?;
@@ -45,12 +47,15 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
         expected = index.next();
         if entry.kind == EntryKind::Command {
             let entry = Entry::decode(&entry.payload).map_err(|error| error.to_string())?;
-            let results = apply(&mut ledger, &mut history, *index, &entry)?;
+            let (results, movements) = apply(&mut ledger, &mut history, *index, &entry)?;
             let mut time = entry.time.0 - entry.events();
             let mut told = acknowledged.remove(index).unwrap_or_default();
             for (command, results) in entry.commands.iter().zip(results) {
                 time += u64::from(command.events);
-                one_outcome_an_id(&mut outcomes, (*index, Nanos(time)), command, &results)?;
+                let place = (*index, Nanos(time));
+                one_outcome_an_id(&mut outcomes, place, command, &results)?;
+                one_request_a_key(&mut keys, place, command, &results)?;
+                limits.handle(place, command, &results, &movements)?;
                 told.retain(|write| {
                     (write.time, &write.command, &write.results) != (Nanos(time), command, &results)
                 });
@@ -64,6 +69,7 @@ pub(crate) fn answers_follow_the_log(record: &Record) -> Result<Ledger, String> 
             if !books.ledgers.iter().all(LedgerTotals::is_balanced) {
                 return Err(format!("the books do not balance after entry {index}"));
             }
+            limits.check_accounts(&ledger)?;
         }
         compare_reads(&ledger, seen.remove(index))?;
         compare_history(&history.reader(), shown.remove(index))?;
@@ -82,16 +88,17 @@ fn apply(
     history: &mut History,
     index: LogIndex,
     entry: &Entry,
-) -> Result<Vec<Bytes>, String> {
+) -> Result<(Vec<Bytes>, Vec<Movement>), String> {
     let prefetch = ledger.prefetch(entry);
     let found = fetch(&history.reader(), &prefetch).map_err(|error| error.to_string())?;
     let applied = ledger.apply(index, entry, found).ok_or("a fresh fetch is never too old")?;
+    let movements = applied.rows.movements.to_vec();
     history.append(applied.rows.movements, applied.rows.refusals).map_err(|error| error.to_string())?;
     while let Some(job) = history.next_job() {
         let finished = job.run().map_err(|error| error.to_string())?;
         history.complete(finished).map_err(|error| error.to_string())?;
     }
-    Ok(applied.results)
+    Ok((applied.results, movements))
 }
 
 /// The history behind an entry: a read at it shows all of it that was asked for, and nothing else.

@@ -164,7 +164,8 @@ mod tests {
         fn postings_come_back_as_they_went(
             raw in prop::collection::btree_map((0_u64..1 << 44, 0_u64..1 << 40), 0_u64..100, 1..400)
         ) {
-            let single: Vec<_> = raw.keys().map(|(key, row)| Posting { key: *key, row: *row, end: row + 1 }).collect();
+            let posting = |(key, row): &(u64, u64)| Posting { key: *key, row: *row, end: row + 1 };
+            let single: Vec<_> = raw.keys().map(posting).collect();
             round_trip(&single, false);
             let intervals: Vec<_> = raw
                 .iter()

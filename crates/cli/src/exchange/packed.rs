@@ -1,0 +1,101 @@
+//! Files that were packed: gzip is unpacked while it is read, everything else is named with the program that
+//! unpacks it.
+
+use std::io::{self, Cursor, Read};
+
+use flate2::read::MultiGzDecoder;
+
+/// How gzip begins.
+const GZIP: &[u8] = b"\x1f\x8b";
+
+/// So many bytes tell what a file is.
+pub(crate) const HEAD_SIZE: u64 = 64;
+
+/// The first bytes of a content, and the rest.
+pub(crate) type Content = io::Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
+
+/// What a source holds, unpacked where it is gzip: the first bytes, fewer only when there are no more, and
+/// the rest.
+pub(crate) fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
+    let head = head_of(&mut source)?;
+    if !head.starts_with(GZIP) {
+        return Ok((head, Box::new(source)));
+    }
+    let mut unpacked = Unpacked(MultiGzDecoder::new(Cursor::new(head).chain(source)));
+    Ok((head_of(&mut unpacked)?, Box::new(unpacked)))
+}
+
+fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    source.take(HEAD_SIZE).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// What bytes are that begin so and that no command reads, and what to do; `None` when they are not packed.
+pub(crate) fn advice(head: &[u8]) -> Option<&'static str> {
+    const ADVICE: [(&[u8], &str); 6] = [
+        (GZIP, "is compressed twice: unpack it with gunzip"),
+        (b"\x28\xb5\x2f\xfd", "is compressed: unpack it with unzstd"),
+        (b"\xfd7zXZ\0", "is compressed: unpack it with unxz"),
+        (b"BZh", "is compressed: unpack it with bunzip2"),
+        (b"\x04\x22\x4d\x18", "is compressed: unpack it with unlz4"),
+        (b"PK\x03\x04", "is a workbook or an archive: unpack it, or save the table as CSV (UTF-8)"),
+    ];
+    ADVICE.into_iter().find(|(beginning, _)| head.starts_with(beginning)).map(|(_, advice)| advice)
+}
+
+/// What gzip holds. Damage of it is invalid data, whichever it is; an error of the disk stays one.
+struct Unpacked<Source: Read>(MultiGzDecoder<Source>);
+
+impl<Source: Read> Read for Unpacked<Source> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                let what = format!("the file does not unpack, it is damaged or cut off: {error}");
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            }
+            _ => error,
+        })
+    }
+}
+
+/// The bytes as gzip packs them.
+#[cfg(test)]
+pub(crate) fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let (mut found, mut rest) = unpack(Cursor::new(bytes.to_vec()))?;
+        rest.read_to_end(&mut found)?;
+        Ok(found)
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_and_the_rest_stays() {
+        for bytes in [&b""[..], b"\x1f", b"id", b"id,name\n"] {
+            assert_eq!(read(bytes).unwrap(), bytes);
+            assert_eq!(read(&packed(bytes)).unwrap(), bytes);
+        }
+        let parts = [packed(b"one "), packed(b"two")].concat();
+        assert_eq!(read(&parts).unwrap(), b"one two", "files that were packed and put together");
+    }
+
+    #[test]
+    fn damage_of_what_is_packed_is_told() {
+        let whole = packed(b"id,name\n1,alice\n2,bob\n");
+        for size in 2..whole.len() {
+            let error = read(&whole[..size]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "cut after {size} bytes: {error}");
+        }
+        let mut bent = whole.clone();
+        bent[whole.len() - 6] ^= 1;
+        assert_eq!(read(&bent).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
