@@ -190,7 +190,8 @@ pub struct NodeStatus {
     pub matched: Option<LogIndex>,
     /// Its clock less this node's, when they met last.
     pub clock_offset_nanos: Option<i64>,
-    /// Why there is no connection, where one of the two refuses the other.
+    /// Why there is no connection, where one of the two refuses the other; or that two processes speak as this node, of
+    /// which one is refused.
     pub refused: Option<String>,
 }
 

@@ -231,6 +231,7 @@ impl Member {
         }
         let others = || status.nodes.iter().filter(|node| node.node != status.node);
         metrics.peers_connected.set(gauge(others().filter(|node| node.is_connected).count() as u64));
+        metrics.peers_refused.set(gauge(others().filter(|node| node.refused.is_some()).count() as u64));
         let (messages, bytes) = self.peers.sent();
         metrics.peer_messages_sent.set(gauge(messages));
         metrics.peer_sent_bytes.set(gauge(bytes));

@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) committed_index: Gauge,
     pub(crate) leader_changes: Counter,
     pub(crate) peers_connected: Gauge,
+    pub(crate) peers_refused: Gauge,
     pub(crate) peer_messages_sent: Gauge,
     pub(crate) peer_sent_bytes: Gauge,
     pub(crate) peer_messages_dropped: Gauge,
@@ -85,6 +86,7 @@ impl Metrics {
             committed_index: Gauge::default(),
             leader_changes: Counter::default(),
             peers_connected: Gauge::default(),
+            peers_refused: Gauge::default(),
             peer_messages_sent: Gauge::default(),
             peer_sent_bytes: Gauge::default(),
             peer_messages_dropped: Gauge::default(),
@@ -185,6 +187,11 @@ impl Metrics {
             self.leader_changes.clone(),
         );
         registry.register("peers_connected", "Other nodes that can be sent to", self.peers_connected.clone());
+        registry.register(
+            "peers_refused",
+            "Other nodes that refuse this one or are refused, and those as which two processes speak",
+            self.peers_refused.clone(),
+        );
         registry.register(
             "peer_messages_sent",
             "Messages to other nodes that were put on their way",

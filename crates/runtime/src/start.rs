@@ -251,6 +251,7 @@ fn find_members(
         engine: cluster.engine,
         // One that asks to be taken in says where it is reached.
         members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
+        incarnation: None,
     };
     let joined = join(&own, &cluster.join, &cluster.give_up);
     let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;

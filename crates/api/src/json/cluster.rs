@@ -74,7 +74,8 @@ pub struct ClusterNodeReply {
     /// Its clock less that of the node that answers, in nanoseconds; null = not met yet.
     #[schema(required = true)]
     pub clock_offset: Option<i64>,
-    /// Why there is no connection to it, where one of the two refuses the other; null = none does.
+    /// Why there is no connection to it, where one of the two refuses the other; or that two processes speak as it, of
+    /// which one is refused. Null = nobody is refused.
     #[schema(required = true)]
     pub refused: Option<String>,
 }

@@ -26,7 +26,7 @@ Every address is asked by itself, and answers of itself. A member that none of t
 the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too.
 It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit
 code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not
-talk with another because one refuses the other, or
+talk with another because one refuses the other, knows that two processes speak as one node, or
 has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
 pub(crate) struct StatusArgs {}
 
@@ -140,8 +140,13 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
         troubles.push(format!("node {node} has stopped: {reason}"));
     }
     for other in &status.nodes {
-        if let Some(reason) = &other.refused {
-            troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
+        match &other.refused {
+            // One of two processes is refused, and the other is not.
+            Some(reason) if other.connected => troubles.push(format!("node {node} says: {reason}")),
+            Some(reason) => {
+                troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
+            }
+            None => {}
         }
     }
     if lacks_vote(status) {

@@ -6,9 +6,9 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (in a hello the [incarnation](super::incarnation), or zeros) |
 //! | 3 confirm | proof 32 bytes |
-//! | 4 accepted | nothing |
+//! | 4 accepted | the acceptor's incarnation, 32 bytes; nothing in version 0.1 |
 //! | 5 refused | UTF-8 text |
 //! | 6 wait | nothing: what was asked for is on its way, and nobody else must do anything first |
 
@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::frame;
+use super::incarnation::Incarnation;
 use crate::cluster::draw;
 use crate::directory::Claim;
 use crate::node_thread::now;
@@ -72,6 +73,8 @@ pub(crate) struct Own {
     /// Who takes part, as far as it knows. When it wants to join nobody, or itself, with the address at which it asks to
     /// be taken in.
     pub(crate) members: Members,
+    /// Which process says so; `None` when it wants to join.
+    pub(crate) incarnation: Option<Incarnation>,
 }
 
 /// Who the peer is.
@@ -88,6 +91,8 @@ pub(super) struct Met {
     pub(super) engine: Option<EngineKind>,
     /// Who takes part, as far as it knows.
     pub(super) members: Members,
+    /// Which process it is; `None` where it does not say.
+    pub(super) incarnation: Option<Incarnation>,
 }
 
 impl Met {
@@ -120,6 +125,7 @@ struct Hello {
     wall: u64,
     random: [u8; 16],
     members: Members,
+    /// In a hello there is nothing to be proved yet: it has the incarnation here.
     proof: [u8; 32],
 }
 
@@ -209,6 +215,7 @@ impl Hello {
             since: self.since,
             engine: self.engine,
             members: self.members.clone(),
+            incarnation: None,
         }
     }
 }
@@ -266,7 +273,8 @@ pub(super) fn dial(
     to: NodeId,
     admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
-    let hello = Hello::new(own, to);
+    let mut hello = Hello::new(own, to);
+    hello.proof = own.incarnation.map_or([0; 32], Incarnation::encode);
     frame::write_all(stream, &[hello.encode(HELLO)])?;
     let welcome = Hello::decode(&receive(stream, WELCOME)?)?;
     let met = welcome.met(Some((hello.wall, now().wall.0)));
@@ -285,8 +293,8 @@ pub(super) fn dial(
     confirm.put_u8(CONFIRM);
     confirm.put_slice(&proof(&own.token, CONFIRM, &hello, &welcome));
     frame::write_all(stream, &[confirm.freeze()])?;
-    receive(stream, ACCEPTED)?;
-    Ok(met)
+    let incarnation = Incarnation::decode(&receive(stream, ACCEPTED)?);
+    Ok(Met { incarnation, ..met })
 }
 
 /// The acceptor's side: who dialed. `admit` decides last, when the dialer has proved that it knows the token.
@@ -332,9 +340,14 @@ fn try_accept(
     }
     check_cluster(own, &hello)?;
     // When it looked at its clock is not known here: this node dials it, too.
-    let met = hello.met(None);
+    let met = Met { incarnation: Incarnation::decode(&hello.proof), ..hello.met(None) };
     admit(&met)?;
-    frame::write_all(stream, &[Bytes::from_static(&[ACCEPTED])])?;
+    let mut accepted = BytesMut::with_capacity(33);
+    accepted.put_u8(ACCEPTED);
+    if let Some(incarnation) = own.incarnation {
+        accepted.put_slice(&incarnation.encode());
+    }
+    frame::write_all(stream, &[accepted.freeze()])?;
     Ok(met)
 }
 
