@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{
-    Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
+    Change, Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
@@ -136,6 +136,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.machine
     }
 
+    /// Cluster time of the newest entry of the log; 0 where there is none.
+    pub const fn time(&self) -> Nanos {
+        self.time
+    }
+
     /// The last entry that was applied.
     pub const fn applied(&self) -> LogIndex {
         self.applied
@@ -227,6 +232,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Admit => self.tell_engine(EngineInput::Admit),
             Input::HandOver => {
                 self.engine.hand_over();
+                self.drain_engine();
+            }
+            Input::HandOverTo(node) => {
+                // Why not is of no use: it is asked for again.
+                self.engine.change(Change::Lead(node)).unwrap_or_default();
                 self.drain_engine();
             }
             Input::Tick => self.handle_tick(now),

@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) peer_sent_bytes: Gauge,
     pub(crate) peer_messages_dropped: Gauge,
     pub(crate) clock_offset_max: Gauge,
+    pub(crate) clock_wrong: Gauge,
     pub(crate) differences: Counter,
 }
 
@@ -91,6 +92,7 @@ impl Metrics {
             peer_sent_bytes: Gauge::default(),
             peer_messages_dropped: Gauge::default(),
             clock_offset_max: Gauge::default(),
+            clock_wrong: Gauge::default(),
             differences: Counter::default(),
         }
     }
@@ -210,8 +212,13 @@ impl Metrics {
         );
         registry.register(
             "clock_offset_max_nanoseconds",
-            "How far the clock of another node was off this one's, at most, when they met",
+            "How far the clock of another node was off this one's, at most, when it was heard of last",
             self.clock_offset_max.clone(),
+        );
+        registry.register(
+            "clock_wrong",
+            "1 while this node's clock is so far off that it gives out no timestamps, and lets another node lead",
+            self.clock_wrong.clone(),
         );
     }
 }

@@ -13,18 +13,19 @@
 //! | 6 wait | nothing: what was asked for is on its way, and nobody else must do anything first |
 
 use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members};
-use bezant_types::{LogIndex, NodeId};
+use bezant_types::{LogIndex, Nanos, NodeId};
 use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::frame;
 use super::incarnation::Incarnation;
+use crate::clock::{Clock, Reading};
 use crate::cluster::draw;
 use crate::directory::Claim;
-use crate::node_thread::now;
 
 /// The version of the protocol between nodes; nodes of different versions do not talk.
 const VERSION: u16 = 3;
@@ -33,8 +34,8 @@ const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
 /// In place of the entry that added a node: it wants to join.
 const JOINS: u64 = u64::MAX;
-/// A longer exchange tells nothing of the clocks: 100 ms.
-const EXCHANGE_NANOS_MAX: u64 = 100_000_000;
+/// A longer exchange tells little of the clocks.
+const EXCHANGE_MAX: Duration = Duration::from_millis(100);
 /// In place of a node's number: whoever answers.
 pub(super) const ANYBODY: NodeId = NodeId(0);
 
@@ -75,6 +76,7 @@ pub(crate) struct Own {
     pub(crate) members: Members,
     /// Which process says so; `None` when it wants to join.
     pub(crate) incarnation: Option<Incarnation>,
+    pub(crate) clock: Clock,
 }
 
 /// Who the peer is.
@@ -83,8 +85,8 @@ pub(super) struct Met {
     pub(super) node: NodeId,
     pub(super) disk: u128,
     pub(super) is_fresh: bool,
-    /// Its clock less ours; `None` where the words took too long to say.
-    pub(super) clock_offset_nanos: Option<i64>,
+    /// What its clock showed.
+    pub(super) clock: Reading,
     /// See [`Claim`].
     pub(super) since: Option<LogIndex>,
     /// What it agrees with.
@@ -139,7 +141,7 @@ impl Hello {
             is_fresh: own.is_fresh,
             since: own.since,
             engine: own.engine,
-            wall: now().wall.0,
+            wall: own.clock.now().wall.0,
             random: random.to_le_bytes(),
             members: own.members.clone(),
             proof: [0; 32],
@@ -200,18 +202,16 @@ impl Hello {
         Ok(Self { node, to, disk, is_fresh, since, engine, wall, random, members, proof })
     }
 
-    /// The peer looked at its clock between these two moments of ours, which only the dialer knows.
-    fn met(&self, between: Option<(u64, u64)>) -> Met {
-        let short = between.filter(|(from, until)| until.saturating_sub(*from) <= EXCHANGE_NANOS_MAX);
-        let offset = short.map(|(from, until)| {
-            let offset = i128::from(self.wall) - i128::from(from / 2 + until / 2);
-            i64::try_from(offset).unwrap_or(i64::MAX)
-        });
+    /// The peer looked at its clock at most `exchange` ago. A dialer knows how long that is; an acceptor does not.
+    fn met(&self, exchange: Option<Duration>) -> Met {
+        let passed = exchange.unwrap_or_default() / 2;
+        let wall = self.wall.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
+        let is_exact = exchange.is_some_and(|exchange| exchange <= EXCHANGE_MAX);
         Met {
             node: self.node,
             disk: self.disk,
             is_fresh: self.is_fresh,
-            clock_offset_nanos: offset,
+            clock: Reading { wall: Nanos(wall), at: Instant::now(), is_exact },
             since: self.since,
             engine: self.engine,
             members: self.members.clone(),
@@ -273,11 +273,12 @@ pub(super) fn dial(
     to: NodeId,
     admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
+    let begun = Instant::now();
     let mut hello = Hello::new(own, to);
     hello.proof = own.incarnation.map_or([0; 32], Incarnation::encode);
     frame::write_all(stream, &[hello.encode(HELLO)])?;
     let welcome = Hello::decode(&receive(stream, WELCOME)?)?;
-    let met = welcome.met(Some((hello.wall, now().wall.0)));
+    let met = welcome.met(Some(begun.elapsed()));
     if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
         return Err(refused(WRONG_TOKEN));
     }
@@ -339,7 +340,7 @@ fn try_accept(
         return Err(refused(WRONG_TOKEN));
     }
     check_cluster(own, &hello)?;
-    // When it looked at its clock is not known here: this node dials it, too.
+    // How long ago it looked at its clock is not known here: this node dials it, too.
     let met = Met { incarnation: Incarnation::decode(&hello.proof), ..hello.met(None) };
     admit(&met)?;
     let mut accepted = BytesMut::with_capacity(33);

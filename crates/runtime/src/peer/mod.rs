@@ -29,6 +29,7 @@ use bezant_types::limits::MEMBERS_MAX;
 use bezant_types::{LogIndex, NodeId};
 use bytes::Bytes;
 
+use crate::clock::{Clock, Reading};
 use crate::directory::Directory;
 use handshake::{HandshakeError, Met};
 use incarnation::{Encounter, Heard, Incarnation, Verdict};
@@ -55,8 +56,8 @@ pub(crate) enum PeerEvent {
         node: NodeId,
         /// True when its disk has neither voted nor held an entry.
         is_fresh: bool,
-        /// Its clock less this node's, where that could be told.
-        clock_offset_nanos: Option<i64>,
+        /// What its clock showed.
+        clock: Reading,
     },
     /// A node wants to join, and says where it is reached.
     Asks {
@@ -98,6 +99,7 @@ struct Shared {
     directory: Arc<Directory>,
     /// Which process this node is.
     incarnation: Incarnation,
+    clock: Clock,
     events: Box<dyn Fn(PeerEvent) + Send + Sync>,
     links: RwLock<BTreeMap<NodeId, Link>>,
     /// The connections that this node accepted, by peer: a newer one of the same process ends the older.
@@ -129,6 +131,7 @@ impl Shared {
             engine: Some(self.directory.engine()),
             members: self.directory.members(),
             incarnation: Some(self.incarnation),
+            clock: self.clock.clone(),
         }
     }
 
@@ -174,8 +177,8 @@ impl Shared {
     }
 
     fn tell_met(&self, met: &Met) {
-        let Met { node, is_fresh, clock_offset_nanos, .. } = *met;
-        (self.events)(PeerEvent::Met { node, is_fresh, clock_offset_nanos });
+        let Met { node, is_fresh, clock, .. } = *met;
+        (self.events)(PeerEvent::Met { node, is_fresh, clock });
     }
 
     fn accepted(&self) -> MutexGuard<'_, BTreeMap<NodeId, Accepted>> {
@@ -292,12 +295,14 @@ impl Peers {
         directory: Arc<Directory>,
         listener: TcpListener,
         grows: bool,
+        clock: Clock,
         events: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             directory,
             incarnation: Incarnation::draw(),
+            clock,
             events: Box::new(events),
             links: RwLock::default(),
             accepted: Mutex::default(),

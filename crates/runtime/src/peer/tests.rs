@@ -55,7 +55,8 @@ fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
 fn start_on(directory: &Arc<Directory>, listener: TcpListener) -> Node {
     let (tell, events) = mpsc::channel();
     let peers =
-        Peers::start(Arc::clone(directory), listener, false, move |event| drop(tell.send(event))).unwrap();
+        Peers::start(Arc::clone(directory), listener, false, Clock::system(), move |event| drop(tell.send(event)))
+            .unwrap();
     Node { peers, events }
 }
 
@@ -145,7 +146,8 @@ fn own(token: u8, node: u64, list: &[u64]) -> Own {
     let engine = (!list.is_empty()).then_some(EngineKind::Raft);
     let node = NodeId(node);
     let (token, members) = ([token; 32], members(list));
-    Own { token, node, disk, is_fresh: false, since, engine, members, incarnation: None }
+    let (incarnation, clock) = (None, Clock::system());
+    Own { token, node, disk, is_fresh: false, since, engine, members, incarnation, clock }
 }
 
 /// What node 1, which knows nodes 1 and 2, says to a node that dials with these words.
