@@ -72,13 +72,18 @@ pub(crate) struct Reading {
 impl Reading {
     /// What that clock shows at another moment.
     pub(crate) fn shows(&self, now: Instant) -> Nanos {
-        let since = now.saturating_duration_since(self.at).as_nanos();
-        Nanos(self.wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
+        passed((self.wall, self.at), now)
     }
 
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.at)
     }
+}
+
+/// What a clock that showed this at that moment shows at another one, if nobody sets it.
+pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
+    let since = now.saturating_duration_since(at).as_nanos();
+    Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
 }
 
 /// The clock that counts among the voters of whom something is known, this node included: one of theirs. `None` while they
@@ -167,7 +172,13 @@ mod tests {
         Nanos(after * YEAR)
     }
 
-    /// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
+    /// What a clock that showed this at that moment shows at another one, if nobody sets it.
+pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
+    let since = now.saturating_duration_since(at).as_nanos();
+    Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
+}
+
+/// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
     fn among(known: &[u64], voters: usize) -> Option<u64> {
         let known: Vec<Nanos> = known.iter().map(|after| year(*after)).collect();
         counting(&known, voters, year(TODAY)).map(|found| found.0 / YEAR)

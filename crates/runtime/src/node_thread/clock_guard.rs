@@ -1,6 +1,6 @@
 //! What is done about a clock that is wrong: the node gives out no timestamps, and another one leads.
 //!
-//! While the clock does not count (see `clock`), a leader makes no entries of its clients' commands: they wait. It was
+//! While the clock is wrong (see `clock`), a leader makes no entries of its clients' commands: they wait. It was
 //! perhaps one look between two words of the others, so the lead is offered only after [`CONFIRM`], to a voter whose clock
 //! counts; that goes on until one has taken it. Commands that have waited for [`WAIT_MAX`] are refused as on a full disk, so
 //! that clients can turn to another node. A node that follows needs no clock: it hands its clients' commands on.
@@ -13,7 +13,7 @@ use bezant_replica::Machine;
 use bezant_types::Nanos;
 
 use super::NodeThread;
-use crate::clock::{AHEAD_MAX, BACK_MAX, Clock, OFF_MAX, counting, moment};
+use crate::clock::{AHEAD_MAX, BACK_MAX, Clock, OFF_MAX, counting, moment, passed};
 
 /// A clock that went another way than time by so much was set: 1 s.
 const SET_MIN: u64 = Nanos::PER_SECOND;
@@ -74,7 +74,7 @@ impl ClockGuard {
     /// The same; and whether it was set since this was asked last.
     fn look(&mut self) -> (Now, bool) {
         let (now, at) = (self.clock.now(), Instant::now());
-        let expected = on(self.last, at);
+        let expected = passed(self.last, at);
         self.last = (now.wall, at);
         (now, now.wall.0.abs_diff(expected.0) > SET_MIN)
     }
@@ -91,7 +91,7 @@ impl ClockGuard {
 
     /// Why the clock of a node that has nobody to compare it with does not count: it was set far ahead while the node ran.
     fn judge_alone(&self, own: Nanos) -> Option<String> {
-        let expected = on(self.begun, Instant::now());
+        let expected = passed(self.begun, Instant::now());
         let is_wrong = !self.is_accepted && own.0 > expected.0.saturating_add(AHEAD_MAX);
         is_wrong.then(|| {
             format!(
@@ -108,8 +108,8 @@ impl ClockGuard {
         let off_max = if self.is_wrong() { BACK_MAX } else { OFF_MAX };
         let counts = counts.filter(|counts| own.0.abs_diff(counts.0) > off_max)?;
         Some(format!(
-            "its clock shows {}, and those of the others {}: it gives out no timestamps, and lets another node lead, until its \
-             clock is set right",
+            "its clock shows {}, and those of the others {}: it stamps no entries, and does not stay the leader, until its clock \
+             is set right",
             moment(own),
             moment(counts)
         ))
@@ -129,7 +129,7 @@ impl ClockGuard {
                 if !wrong.is_told && now.saturating_duration_since(wrong.since) >= CONFIRM {
                     wrong.is_told = true;
                     wrong.reason = reason;
-                    tracing::error!("this node's clock does not count: {}", wrong.reason);
+                    tracing::error!("this node's clock is wrong: {}", wrong.reason);
                 }
             }
         }
@@ -154,14 +154,8 @@ impl ClockGuard {
     fn pressure(&self, now: Instant) -> Option<String> {
         let since = self.holds_since?;
         let has_waited = now.saturating_duration_since(since) >= WAIT_MAX;
-        self.reason().filter(|_| has_waited).map(|reason| format!("the clock of the node that leads is wrong: {reason}"))
+        self.reason().filter(|_| has_waited).map(|reason| format!("the leader's clock is wrong: {reason}"))
     }
-}
-
-/// What a clock that showed this then shows at another moment, when nobody sets it.
-fn on((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
-    let since = now.saturating_duration_since(at).as_nanos();
-    Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
 }
 
 impl<M: Machine> NodeThread<M> {
