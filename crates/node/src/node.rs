@@ -5,7 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{
-    Change, Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
+    Change, Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms,
+    WriteNumber,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};

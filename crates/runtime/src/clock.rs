@@ -173,12 +173,12 @@ mod tests {
     }
 
     /// What a clock that showed this at that moment shows at another one, if nobody sets it.
-pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
-    let since = now.saturating_duration_since(at).as_nanos();
-    Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
-}
+    pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
+        let since = now.saturating_duration_since(at).as_nanos();
+        Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
+    }
 
-/// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
+    /// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
     fn among(known: &[u64], voters: usize) -> Option<u64> {
         let known: Vec<Nanos> = known.iter().map(|after| year(*after)).collect();
         counting(&known, voters, year(TODAY)).map(|found| found.0 / YEAR)
@@ -225,7 +225,8 @@ pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
     fn somebodys_clock_always_counts() {
         let clocks = [0, TODAY, TODAY + 2, 356];
         for mask in 0..clocks.len().pow(5) {
-            let known: Vec<u64> = (0..5).map(|at| clocks[mask / clocks.len().pow(at) % clocks.len()]).collect();
+            let known: Vec<u64> =
+                (0..5).map(|at| clocks[mask / clocks.len().pow(at) % clocks.len()]).collect();
             for count in 3..=5 {
                 let found = among(&known[..count], 5).expect("a majority is known");
                 assert!(known[..count].contains(&found), "{known:?}");
@@ -238,7 +239,9 @@ pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
         let today = year(TODAY);
         let ok = |clock: Nanos, ledger: Nanos| check_alone(clock, ledger).is_ok();
         assert!(ok(today, Nanos(0)) && ok(Nanos(1), Nanos(0)), "a new ledger");
-        assert!(ok(today, today) && ok(Nanos(today.0 + 300 * DAY), today) && ok(Nanos(today.0 - DAY / 2), today));
+        assert!(
+            ok(today, today) && ok(Nanos(today.0 + 300 * DAY), today) && ok(Nanos(today.0 - DAY / 2), today)
+        );
         for (clock, word) in [
             (Nanos(today.0 - 2 * DAY), "earlier"),
             (Nanos(1), "earlier"),
@@ -246,7 +249,8 @@ pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
             (year(356), "no clock that is right"),
         ] {
             let error = check_alone(clock, today).unwrap_err().to_string();
-            let is_named = [word, "--accept-clock", &moment(clock), &moment(today)].map(|part| error.contains(part));
+            let is_named =
+                [word, "--accept-clock", &moment(clock), &moment(today)].map(|part| error.contains(part));
             assert_eq!(is_named, [true; 4], "{error}");
         }
         assert!(check_alone(year(356), Nanos(0)).is_err());

@@ -387,8 +387,9 @@ impl Clocks {
     /// Who is to lead in this node's place: the one with most of the log of those that are heard of, and whose clock is like
     /// the one that counts.
     pub(crate) fn successor(&self, standing: &Standing, counts: Nanos) -> Option<NodeId> {
-        let is_right =
-            |node| self.known.iter().any(|(known, wall)| *known == node && wall.0.abs_diff(counts.0) <= OFF_MAX);
+        let is_right = |node| {
+            self.known.iter().any(|(known, wall)| *known == node && wall.0.abs_diff(counts.0) <= OFF_MAX)
+        };
         let able = standing.peers.iter().filter(|peer| peer.is_active && is_right(peer.node));
         able.max_by_key(|peer| (peer.matched, std::cmp::Reverse(peer.node))).map(|peer| peer.node)
     }

@@ -299,12 +299,11 @@ mod tests {
             ..ClusterReply::default()
         }));
         assert_eq!(stopped, ["node 2 has stopped: it knows the log up to entry 9"]);
-        let off = ClusterReply { node: 2, clock: "its clock shows 2326".to_owned(), ..ClusterReply::default() };
-        assert_eq!(
-            troubles(&ClusterJson::from(off)),
-            ["node 2 has a wrong clock: its clock shows 2326"]
-        );
-        let twins = ClusterNode { node: 3, connected: true, refused: "two".to_owned(), ..ClusterNode::default() };
+        let off =
+            ClusterReply { node: 2, clock: "its clock shows 2326".to_owned(), ..ClusterReply::default() };
+        assert_eq!(troubles(&ClusterJson::from(off)), ["node 2 has a wrong clock: its clock shows 2326"]);
+        let twins =
+            ClusterNode { node: 3, connected: true, refused: "two".to_owned(), ..ClusterNode::default() };
         let twins = ClusterReply { node: 2, nodes: vec![twins], ..ClusterReply::default() };
         assert_eq!(troubles(&ClusterJson::from(twins)), ["node 2 says: two"]);
     }

@@ -242,8 +242,7 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let listeners = listen(&settings).await?;
     let cluster = settings.place.take().map(Place::listen).transpose()?;
     let cluster_token = cluster.as_ref().map(|cluster| ClusterToken::new(&cluster.token));
-    let options =
-        Options { is_clock_accepted: args.accept_clock, ..Options::new(settings.data_dir.clone()) };
+    let options = Options { is_clock_accepted: args.accept_clock, ..Options::new(settings.data_dir.clone()) };
     let give_up = cluster.as_ref().map(|cluster| Arc::clone(&cluster.give_up)).unwrap_or_default();
     let mut beginning = tokio::task::spawn_blocking(move || begin(&options, cluster));
     let begun = tokio::select! {
