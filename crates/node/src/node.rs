@@ -5,8 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bezant_consensus::{
-    Change, Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms,
-    WriteNumber,
+    Conflict, Engine, Input as EngineInput, Members, Output as EngineOutput, Standing, Terms, WriteNumber,
 };
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
@@ -231,15 +230,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Stopped(conflict) => self.stop_for(conflict),
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Admit => self.tell_engine(EngineInput::Admit),
-            Input::HandOver => {
-                self.engine.hand_over();
-                self.drain_engine();
-            }
-            Input::HandOverTo(node) => {
-                // Why not is of no use: it is asked for again.
-                self.engine.change(Change::Lead(node)).unwrap_or_default();
-                self.drain_engine();
-            }
+            Input::HandOver => self.hand_over(None),
+            Input::HandOverTo(node) => self.hand_over(Some(node)),
             Input::Tick => self.handle_tick(now),
         }
     }
@@ -493,8 +485,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
             // Nobody could take the lead when it was offered first, or it has come back.
-            self.engine.hand_over();
-            self.drain_engine();
+            self.hand_over(None);
         }
         let late = self.reads.take_late(self.ticks);
         self.refuse_some(late);

@@ -172,12 +172,6 @@ mod tests {
         Nanos(after * YEAR)
     }
 
-    /// What a clock that showed this at that moment shows at another one, if nobody sets it.
-    pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
-        let since = now.saturating_duration_since(at).as_nanos();
-        Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
-    }
-
     /// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
     fn among(known: &[u64], voters: usize) -> Option<u64> {
         let known: Vec<Nanos> = known.iter().map(|after| year(*after)).collect();

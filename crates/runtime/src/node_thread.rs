@@ -4,6 +4,7 @@
 //! entries are made, so that requests which arrive together are merged.
 
 mod clock_guard;
+mod pressures;
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -24,6 +25,7 @@ use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
 use crate::member::{Member, is_needed};
 use crate::metrics::{gauge, seconds};
+use pressures::Pressures;
 
 pub(crate) use clock_guard::ClockGuard;
 
@@ -77,20 +79,6 @@ impl<Answer> Waiter<Answer> {
 
 /// Ticks between two looks at the clock, while all is well.
 const CLOCK_TICKS: u64 = 10;
-
-/// Why no entries are made for now.
-#[derive(Debug, Default)]
-struct Pressures {
-    disk: Option<String>,
-    clock: Option<String>,
-}
-
-impl Pressures {
-    /// Both, as the node takes them.
-    fn all<M: Machine>(&self) -> Input<M> {
-        Input::Pressure(self.disk.as_ref().or(self.clock.as_ref()).cloned())
-    }
-}
 
 /// The node and all it needs.
 pub(crate) struct NodeThread<M: Machine> {
@@ -286,13 +274,6 @@ impl<M: Machine> NodeThread<M> {
         if changes_health {
             self.tell_health();
         }
-    }
-
-    /// Something else than the disk lets this node make no entries, or does so no more.
-    fn press(&mut self, change: impl FnOnce(&mut Pressures)) {
-        change(&mut self.pressures);
-        self.node.handle(self.clock.now(), self.pressures.all());
-        self.tell_health();
     }
 
     pub(crate) fn tell_health(&self) {

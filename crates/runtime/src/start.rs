@@ -372,11 +372,11 @@ struct Parts<'options, M: Machine> {
 /// What decides, and what a node begins with.
 fn make_node<M: Machine>(
     recovered: &mut Recovered<M>,
-    machine: M,
     options: &Options,
     link: Option<&Link>,
 ) -> Result<DrivenNode<M>, StartError> {
     let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
+    let machine = std::mem::take(&mut recovered.machine);
     let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
     let Some(link) = link else {
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(options.node.node, applied));
@@ -402,9 +402,8 @@ fn make_node<M: Machine>(
 
 fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> {
     let Parts { disk, options, mut recovered, report, shared, to_node, messages, link } = parts;
-    let machine = std::mem::take(&mut recovered.machine);
-    let node = make_node(&mut recovered, machine, options, link.as_ref())?;
-    check_clock(&node, options, link.as_ref())?;
+    let node = make_node(&mut recovered, options, link.as_ref())?;
+    let clock = check_clock(&node, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
@@ -455,8 +454,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
     }
-    let guard = ClockGuard::new(options.clock.clone(), options.is_clock_accepted);
-    let node = NodeThread::new(node, member, shared, workers, guard);
+    let node = NodeThread::new(node, member, shared, workers, clock);
     node.tell_health();
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
@@ -482,14 +480,14 @@ fn check_clock(
     node: &DrivenNode<impl Machine>,
     options: &Options,
     link: Option<&Link>,
-) -> Result<(), StartError> {
+) -> Result<ClockGuard, StartError> {
     let (clock, ledger) = (options.clock.now().wall, node.time());
     let is_alone = link.is_none_or(|link| node.members().voters().eq([link.cluster.node]));
     if is_alone && !options.is_clock_accepted {
         check_alone(clock, ledger)?;
     }
     warn_if_behind(clock, ledger);
-    Ok(())
+    Ok(ClockGuard::new(options.clock.clone(), options.is_clock_accepted))
 }
 
 /// Who waits for a thread. Where the system has fewer processors than there is work, payments go first; what they

@@ -200,7 +200,7 @@ impl<M: Machine> NodeThread<M> {
         let pressure = self.clock.pressure(now);
         if pressure.is_some() != self.clock.is_pressed {
             self.clock.is_pressed = pressure.is_some();
-            self.press(|pressures| pressures.clock = pressure);
+            self.press_clock(pressure);
         }
         self.tell_clock();
     }

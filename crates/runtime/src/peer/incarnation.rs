@@ -146,9 +146,8 @@ pub(super) fn explain(
 mod tests {
     use super::*;
 
-    fn process(number: u64) -> Option<Incarnation> {
-        Some(Incarnation { number, process: 7 })
-    }
+    const ONE: Option<Incarnation> = Some(Incarnation { number: 1, process: 7 });
+    const TWO: Option<Incarnation> = Some(Incarnation { number: 2, process: 7 });
 
     #[test]
     fn an_incarnation_comes_back_from_its_bytes_and_zeros_are_none() {
@@ -165,7 +164,7 @@ mod tests {
         let after = |millis| heard.begun + Duration::from_millis(millis);
         let met =
             |older, newer, dialed| Encounter { older, newer, dialed, heard: &heard, arrived: after(100) };
-        let twins = met(process(1), process(2), process(1));
+        let twins = met(ONE, TWO, ONE);
         // The older one was heard last at 0 ms.
         assert_eq!(twins.verdict(after(100)), Verdict::Wait(LOOK));
         assert_eq!(twins.verdict(after(1_499)), Verdict::Wait(LOOK));
@@ -175,13 +174,13 @@ mod tests {
         heard.millis.store(600, Ordering::Relaxed);
         assert_eq!(twins.verdict(after(700)), Verdict::Refuse);
         for (why, one) in [
-            ("the same process", met(process(1), process(1), None)),
-            ("the one at the node's address", met(process(1), process(2), process(2))),
-            ("the older does not say", met(None, process(2), None)),
-            ("the newer does not say", met(process(1), None, process(1))),
+            ("the same process", met(ONE, ONE, None)),
+            ("the one at the node's address", met(ONE, TWO, TWO)),
+            ("the older does not say", met(None, TWO, None)),
+            ("the newer does not say", met(ONE, None, ONE)),
         ] {
             assert_eq!(one.verdict(after(700)), Verdict::Take, "{why}");
         }
-        assert_eq!(met(process(1), process(2), None).verdict(after(700)), Verdict::Refuse);
+        assert_eq!(met(ONE, TWO, None).verdict(after(700)), Verdict::Refuse);
     }
 }

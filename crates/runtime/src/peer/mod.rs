@@ -228,7 +228,7 @@ impl Shared {
     /// A connection that was accepted has ended: when it was that of the node, the node is told.
     fn leave(&self, node: NodeId, number: u64) {
         let mut accepted = self.accepted();
-        if !accepted.get(&node).is_some_and(|current| current.number == number) {
+        if accepted.get(&node).is_none_or(|current| current.number != number) {
             return;
         }
         accepted.remove(&node);

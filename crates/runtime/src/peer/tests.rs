@@ -55,7 +55,7 @@ fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
 fn start_on(directory: &Arc<Directory>, listener: TcpListener) -> Node {
     let (tell, events) = mpsc::channel();
     let peers = Peers::start(Arc::clone(directory), listener, false, Clock::system(), move |event| {
-        drop(tell.send(event))
+        drop(tell.send(event));
     })
     .unwrap();
     Node { peers, events }
