@@ -322,11 +322,11 @@ fn a_process_that_ended_makes_room_for_the_next_at_once() {
     drop(first);
     let begun = Instant::now();
     let second = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     // A machine that lost its power ends no connection: its successor waits for some signs of life.
     let begun = Instant::now();
     let third = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(one.peers.refusals().get(&NodeId(2)), None, "no two were alive");
     drop((second, third));
     one.peers.stop();
