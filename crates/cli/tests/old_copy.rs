@@ -1,6 +1,6 @@
 //! An old copy of one of three folders is put back while another node is away: the third, which knows what was acknowledged
 //! since, stops and says so, in its log, in the others' and in `cluster status`; what it has can be exported, and the node
-//! joins again.
+//! joins again. And a copy of a folder is started beside the original: the others refuse it and name both.
 
 #[path = "../src/demo/ports.rs"]
 mod ports;
@@ -19,21 +19,28 @@ struct Machines {
     folder: PathBuf,
     listen: Vec<String>,
     peer_listen: Vec<String>,
-    children: [Option<Child>; 3],
+    /// Those of the three nodes, and of a copy.
+    children: [Option<Child>; 4],
     engine: &'static str,
 }
 
 impl Machines {
     fn new(folder: &Path, engine: &'static str) -> Self {
-        let addresses = || (0..3).map(|_| free_address().expect("a free port")).collect();
+        let addresses = || (0..4).map(|_| free_address().expect("a free port")).collect();
         let (listen, peer_listen) = (addresses(), addresses());
-        Self { folder: folder.to_owned(), listen, peer_listen, children: [None, None, None], engine }
+        Self { folder: folder.to_owned(), listen, peer_listen, children: [const { None }; 4], engine }
     }
 
     fn start(&mut self, node: usize, joins: bool) {
-        let number = (node + 1).to_string();
-        let numbered = self.peer_listen.iter().zip(1..).map(|(at, number)| format!("{number}={at}"));
-        let list = if joins { self.peer_listen.join(",") } else { numbered.collect::<Vec<_>>().join(",") };
+        self.start_as(node, node, joins);
+    }
+
+    /// The folder and the addresses are those of `node`.
+    fn start_as(&mut self, node: usize, speaks_as: usize, joins: bool) {
+        let number = (speaks_as + 1).to_string();
+        let numbered = self.peer_listen[..3].iter().zip(1..).map(|(at, number)| format!("{number}={at}"));
+        let list =
+            if joins { self.peer_listen[..3].join(",") } else { numbered.collect::<Vec<_>>().join(",") };
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.log(node));
         let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
             .args(["start", "--node", &number, if joins { "--join" } else { "--nodes" }, &list])
@@ -119,7 +126,7 @@ impl Machines {
 
 impl Drop for Machines {
     fn drop(&mut self) {
-        (0..3).for_each(|node| self.kill(node));
+        (0..4).for_each(|node| self.kill(node));
     }
 }
 
@@ -197,6 +204,44 @@ fn put_an_old_copy_back(engine: &'static str) {
         std::thread::sleep(Duration::from_millis(100));
     }
     machines.pay(&all, 1);
+}
+
+#[test]
+fn a_copy_that_is_started_beside_the_original_is_refused_and_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut machines = Machines::new(folder.path(), "raft");
+    (0..3).for_each(|node| machines.start(node, false));
+    let (all, copied) = ([0, 1, 2], 3);
+    for name in ["alice", "bob"] {
+        machines.succeed(&all, &["account", "create", name, "--asset", "EUR"]);
+    }
+    machines.kill(2);
+    copy(&machines.data(2), &machines.data(copied));
+    machines.start(2, false);
+    machines.succeed(&all, &["cluster", "status"]);
+
+    machines.start_as(copied, 2, false);
+    let process = machines.children[copied].as_ref().expect("it runs").id();
+    let words = format!("and refuses process {process} at 127.0.0.1");
+    for node in [0, 1, copied] {
+        machines.wait_for_words(node, "two processes speak as node 3");
+        machines.wait_for_words(node, &words);
+    }
+    let status = machines.run(&all, &["cluster", "status"]);
+    let said = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(status.status.code() == Some(1) && said.contains(&words), "{said}");
+    machines.pay(&all, 5);
+    machines.kill(copied);
+    // It is shown for a while after its last try.
+    machines.succeed(&all, &["cluster", "status"]);
+    for node in all {
+        let log = std::fs::read_to_string(machines.log(node)).expect("its log");
+        let original = machines.children[2].as_ref().expect("it runs").id();
+        assert!(
+            !log.contains(&format!("refuses process {original} ")),
+            "the original is never refused:\n{log}"
+        );
+    }
 }
 
 #[test]

@@ -136,6 +136,7 @@ impl<M: Machine> MachineMember<M> {
         };
         let mut node_options = Options::new(&options.data_dir);
         node_options.node.checkpoint_interval_bytes = options.checkpoint_interval_bytes;
+        node_options.is_clock_accepted = options.is_clock_accepted;
         let mut start = tokio::task::spawn_blocking(move || start_member::<M>(&node_options, cluster));
         let started = if let Ok(started) = tokio::time::timeout(waited, &mut start).await {
             started

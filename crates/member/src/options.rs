@@ -31,6 +31,7 @@ pub struct MemberOptions {
     pub(crate) timeout: Duration,
     pub(crate) join_timeout: Duration,
     pub(crate) checkpoint_interval_bytes: usize,
+    pub(crate) is_clock_accepted: bool,
 }
 
 impl MemberOptions {
@@ -48,6 +49,7 @@ impl MemberOptions {
             timeout: TIMEOUT,
             join_timeout: JOIN_TIMEOUT,
             checkpoint_interval_bytes: NodeOptions::default().checkpoint_interval_bytes,
+            is_clock_accepted: false,
         }
     }
 
@@ -92,6 +94,14 @@ impl MemberOptions {
     #[must_use]
     pub const fn checkpoint_interval(mut self, bytes: usize) -> Self {
         self.checkpoint_interval_bytes = bytes;
+        self
+    }
+
+    /// The clock of this machine is right, though it does not fit the last entry of a member that is alone: it is more than
+    /// a day behind it or a year ahead, which is refused unless this is said.
+    #[must_use]
+    pub const fn accept_clock(mut self) -> Self {
+        self.is_clock_accepted = true;
         self
     }
 

@@ -110,6 +110,8 @@ pub enum Input<M: StateMachine> {
     Admit,
     /// The node will be stopped: another one should lead.
     HandOver,
+    /// That one should lead. Nothing comes of it while this node does not lead, or that one lags; ask again then.
+    HandOverTo(NodeId),
     /// Time went on by [`TICK_NANOS`](crate::TICK_NANOS).
     Tick,
 }

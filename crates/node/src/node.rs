@@ -136,6 +136,11 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.machine
     }
 
+    /// Cluster time of the newest entry of the log; 0 where there is none.
+    pub const fn time(&self) -> Nanos {
+        self.time
+    }
+
     /// The last entry that was applied.
     pub const fn applied(&self) -> LogIndex {
         self.applied
@@ -225,10 +230,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Stopped(conflict) => self.stop_for(conflict),
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Admit => self.tell_engine(EngineInput::Admit),
-            Input::HandOver => {
-                self.engine.hand_over();
-                self.drain_engine();
-            }
+            Input::HandOver => self.hand_over(None),
+            Input::HandOverTo(node) => self.hand_over(Some(node)),
             Input::Tick => self.handle_tick(now),
         }
     }
@@ -482,8 +485,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
             // Nobody could take the lead when it was offered first, or it has come back.
-            self.engine.hand_over();
-            self.drain_engine();
+            self.hand_over(None);
         }
         let late = self.reads.take_late(self.ticks);
         self.refuse_some(late);

@@ -3,8 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bezant_consensus::Engine;
+use bezant_consensus::{Change, Engine};
 use bezant_rsm::StateMachine;
+use bezant_types::NodeId;
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
@@ -51,9 +52,19 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.pressure = reason;
         self.refuse_under_pressure();
         if self.pressure.is_some() {
-            self.engine.hand_over();
-            self.drain_engine();
+            self.hand_over(None);
         }
+    }
+
+    /// Lets that node lead, or whoever is best prepared for it.
+    pub(crate) fn hand_over(&mut self, to: Option<NodeId>) {
+        if let Some(node) = to {
+            // Why it cannot is of no use: the driver asks again.
+            self.engine.change(Change::Lead(node)).unwrap_or_default();
+        } else {
+            self.engine.hand_over();
+        }
+        self.drain_engine();
     }
 
     pub(crate) fn refuse_under_pressure(&mut self) {

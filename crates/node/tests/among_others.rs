@@ -96,6 +96,8 @@ struct Script {
     last: u64,
     writes: u64,
     outputs: VecDeque<EngineOutput>,
+    /// What was asked of the engine.
+    changes: Vec<Change>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +143,8 @@ impl Engine for Scripted {
 
     fn read(&mut self, _: ReadNumber) {}
 
-    fn change(&mut self, _: Change) -> Result<Option<LogIndex>, ChangeError> {
+    fn change(&mut self, change: Change) -> Result<Option<LogIndex>, ChangeError> {
+        self.script.borrow_mut().changes.push(change);
         Err(ChangeError::NotLeading)
     }
 
@@ -244,6 +247,18 @@ fn a_follower_with_a_full_disk_hands_commands_on() {
     let full = Refusal::ReadOnly("full".into());
     let outputs = drain(&mut node);
     assert!(refusals(&outputs).contains(&(8, &full)), "{outputs:?}");
+}
+
+#[test]
+fn the_driver_says_who_is_to_lead() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().leads = true;
+    let mut node = node(&engine);
+    node.handle(NOW, Input::HandOverTo(TWO));
+    assert_eq!(engine.script.borrow().changes, [Change::Lead(TWO)]);
+    assert_eq!(node.time(), Nanos(0), "there is no entry");
+    request(&mut node, 7);
+    assert!(node.time() > Nanos(0), "that of the newest entry");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bezant_storage::record::{Identity, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
 use sha2::{Digest, Sha256};
 
+use crate::clock::Reading;
 use crate::directory::removal;
 use crate::start_error::StartError;
 
@@ -169,8 +170,8 @@ fn is_begun(file: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acquaintance {
     pub(crate) is_fresh: bool,
-    /// `None` where it could not be told.
-    pub(crate) clock_offset_nanos: Option<i64>,
+    /// What its clock showed.
+    pub(crate) clock: Reading,
 }
 
 /// A node of the cluster, as another one sees it.
@@ -188,9 +189,10 @@ pub struct NodeStatus {
     pub is_connected: bool,
     /// The last entry that it is known to have on disk; only the leader knows.
     pub matched: Option<LogIndex>,
-    /// Its clock less this node's, when they met last.
+    /// Its clock less this node's, when it was heard of last: when they met, or within some ten seconds.
     pub clock_offset_nanos: Option<i64>,
-    /// Why there is no connection, where one of the two refuses the other.
+    /// Why there is no connection, where one of the two refuses the other; or that two processes speak as this node, of
+    /// which one is refused.
     pub refused: Option<String>,
 }
 
@@ -207,6 +209,8 @@ pub struct ClusterStatus {
     pub removed: Option<String>,
     /// Why it has stopped: it knows entries to be committed that the others lack; `None` when it has not.
     pub stopped: Option<String>,
+    /// Why it gives out no timestamps, and does not stay the leader: its clock is wrong. `None` when it is not.
+    pub clock: Option<String>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -240,6 +244,7 @@ impl ClusterStatus {
             may_vote: true,
             removed: None,
             stopped: None,
+            clock: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),

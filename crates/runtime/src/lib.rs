@@ -9,6 +9,7 @@
 
 mod checkpoint_thread;
 mod claim;
+mod clock;
 mod cluster;
 mod directory;
 mod fetch_thread;
@@ -28,6 +29,7 @@ mod supply_thread;
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
 pub use bezant_node::{Consistency, NodeOptions};
 pub use bezant_replica::Machine;
+pub use clock::Clock;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;
 pub use handle::{Committed, ExecuteError, Handle, Health, Read, ReadError};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, Conflict, Members, Role, Standing};
 use bezant_node::{Input, Outcome, PeerMessage, Pull, change_command};
@@ -10,12 +10,13 @@ use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_types::{LogIndex, Nanos, NodeId};
 
+use crate::clock::{Clock, OFF_MAX, Reading};
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::directory::Directory;
 use crate::growth::{self, Growth};
 use crate::handle::Shared;
 use crate::metrics::gauge;
-use crate::node_thread::{DrivenNode, now};
+use crate::node_thread::DrivenNode;
 use crate::peer::Peers;
 use crate::supply_thread::Supply;
 
@@ -23,6 +24,8 @@ use crate::supply_thread::Supply;
 const STATUS_TICKS: u64 = 5;
 /// Ticks between two words of what this node's clock shows.
 const CLOCK_TICKS: u64 = 1_000;
+/// How long something is known of the clock of a node that cannot be sent to: it says what it shows more often.
+const CLOCK_KNOWN: Duration = Duration::from_secs(35);
 /// A clock that is farther off than this is worth a word: timeouts of pending transfers follow the leader's.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 
@@ -31,7 +34,10 @@ pub(crate) struct Member {
     peers: Arc<Peers>,
     supply: mpsc::Sender<Supply>,
     directory: Arc<Directory>,
-    /// The others' clocks less this node's, in ns, when they met last.
+    clock: Clock,
+    /// What the others' clocks showed when they were heard of last.
+    clocks: BTreeMap<NodeId, Reading>,
+    /// These clocks less this node's, in ns, where that was exact.
     offsets: BTreeMap<NodeId, i64>,
     /// Peers whose disks were new at some time since this node began.
     fresh: BTreeSet<NodeId>,
@@ -55,6 +61,7 @@ impl Member {
         supply: mpsc::Sender<Supply>,
         directory: Arc<Directory>,
         status: ClusterStatus,
+        clock: Clock,
         grows: bool,
     ) -> Self {
         let (offsets, fresh, growth) = (BTreeMap::new(), BTreeSet::new(), grows.then(Growth::default));
@@ -62,6 +69,8 @@ impl Member {
             peers,
             supply,
             directory,
+            clock,
+            clocks: BTreeMap::new(),
             offsets,
             fresh,
             status,
@@ -146,9 +155,7 @@ impl Member {
         acquaintance: Acquaintance,
         replica: &mut DrivenNode<impl Machine>,
     ) {
-        if let Some(offset) = acquaintance.clock_offset_nanos {
-            self.compare_clock(node, offset);
-        }
+        self.note_clock(node, acquaintance.clock);
         if acquaintance.is_fresh {
             self.fresh.insert(node);
         }
@@ -166,7 +173,7 @@ impl Member {
     /// On disk first: after a restart it must not be forgotten that this disk may have voted.
     pub(crate) fn admit(&self, replica: &mut DrivenNode<impl Machine>) {
         match self.directory.set_admitted() {
-            Ok(()) => replica.handle(now(), Input::Admit),
+            Ok(()) => replica.handle(self.clock.now(), Input::Admit),
             Err(error) => tracing::error!("this node cannot take part in elections: {error}"),
         }
     }
@@ -232,6 +239,7 @@ impl Member {
         }
         let others = || status.nodes.iter().filter(|node| node.node != status.node);
         metrics.peers_connected.set(gauge(others().filter(|node| node.is_connected).count() as u64));
+        metrics.peers_refused.set(gauge(others().filter(|node| node.refused.is_some()).count() as u64));
         let (messages, bytes) = self.peers.sent();
         metrics.peer_messages_sent.set(gauge(messages));
         metrics.peer_sent_bytes.set(gauge(bytes));
@@ -254,7 +262,7 @@ impl Member {
     }
 
     fn tell_clock(&self) {
-        let wall = now().wall;
+        let wall = self.clock.now().wall;
         for node in self.status.nodes.iter().filter(|node| node.node != self.status.node) {
             self.send(node.node, PeerMessage::Clock(wall));
         }
@@ -263,11 +271,33 @@ impl Member {
     /// A peer says what its clock shows: it may have been set since the two have met. What the message took on its way
     /// is in the difference.
     pub(crate) fn hear_clock(&mut self, from: NodeId, wall: Nanos) {
-        let ahead = i128::from(wall.0) - i128::from(now().wall.0);
-        self.compare_clock(from, i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }));
+        self.note_clock(from, Reading { wall, at: Instant::now(), is_exact: true });
     }
 
-    fn compare_clock(&mut self, node: NodeId, offset: i64) {
+    fn note_clock(&mut self, node: NodeId, reading: Reading) {
+        let keeps = |known: &Reading| known.is_exact && known.age(reading.at) < CLOCK_KNOWN;
+        if !reading.is_exact && self.clocks.get(&node).is_some_and(keeps) {
+            return;
+        }
+        self.clocks.insert(node, reading);
+        if reading.is_exact {
+            self.compare_clock(node, reading);
+        }
+    }
+
+    /// The machine's clock was set. It says so to the others at once, and finds out anew how far theirs are from it.
+    pub(crate) fn handle_clock_set(&mut self) {
+        self.tell_clock();
+        for (node, reading) in self.clocks.clone() {
+            if reading.is_exact {
+                self.compare_clock(node, reading);
+            }
+        }
+    }
+
+    fn compare_clock(&mut self, node: NodeId, reading: Reading) {
+        let ahead = i128::from(reading.shows(Instant::now()).0) - i128::from(self.clock.now().wall.0);
+        let offset = i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX });
         let is_off = |offset: i64| offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS;
         let before = self.offsets.insert(node, offset);
         if is_off(offset) && !before.is_some_and(is_off) {
@@ -276,6 +306,29 @@ impl Member {
                 "the clock of node {node} is {} ms off this node's: check both",
                 offset / 1_000_000
             );
+        }
+    }
+
+    /// What is known of the voters' clocks.
+    pub(crate) fn clocks(&self, replica: &DrivenNode<impl Machine>, now: Instant) -> Clocks {
+        let voters: BTreeSet<NodeId> = replica.members().voters().collect();
+        let votes = voters.contains(&self.status.node);
+        let is_known = |node: NodeId, reading: &Reading| {
+            voters.contains(&node) && (reading.age(now) < CLOCK_KNOWN || self.peers.is_connected(node))
+        };
+        let known = self.clocks.iter().filter(|(node, reading)| is_known(**node, reading));
+        Clocks {
+            votes,
+            is_only_voter: votes && voters.len() == 1,
+            voters: voters.len(),
+            known: known.map(|(node, reading)| (*node, reading.shows(now))).collect(),
+        }
+    }
+
+    /// Why this node's clock does not count.
+    pub(crate) fn set_clock(&mut self, reason: Option<&str>) {
+        if self.status.clock.as_deref() != reason {
+            self.status.clock = reason.map(str::to_owned);
         }
     }
 
@@ -317,6 +370,29 @@ impl Member {
         if *shared.cluster.borrow() != self.status {
             shared.cluster.send_replace(self.status.clone());
         }
+    }
+}
+
+/// The clocks of the voters.
+#[derive(Debug)]
+pub(crate) struct Clocks {
+    /// This node is one of them.
+    pub(crate) votes: bool,
+    pub(crate) is_only_voter: bool,
+    pub(crate) voters: usize,
+    /// What those of the others show now, where that is known.
+    pub(crate) known: Vec<(NodeId, Nanos)>,
+}
+
+impl Clocks {
+    /// Who is to lead in this node's place: the one with most of the log of those that are heard of, and whose clock is like
+    /// the one that counts.
+    pub(crate) fn successor(&self, standing: &Standing, counts: Nanos) -> Option<NodeId> {
+        let is_right = |node| {
+            self.known.iter().any(|(known, wall)| *known == node && wall.0.abs_diff(counts.0) <= OFF_MAX)
+        };
+        let able = standing.peers.iter().filter(|peer| peer.is_active && is_right(peer.node));
+        able.max_by_key(|peer| (peer.matched, std::cmp::Reverse(peer.node))).map(|peer| peer.node)
     }
 }
 

@@ -39,10 +39,12 @@ pub(crate) struct Metrics {
     pub(crate) committed_index: Gauge,
     pub(crate) leader_changes: Counter,
     pub(crate) peers_connected: Gauge,
+    pub(crate) peers_refused: Gauge,
     pub(crate) peer_messages_sent: Gauge,
     pub(crate) peer_sent_bytes: Gauge,
     pub(crate) peer_messages_dropped: Gauge,
     pub(crate) clock_offset_max: Gauge,
+    pub(crate) clock_wrong: Gauge,
     pub(crate) differences: Counter,
 }
 
@@ -85,10 +87,12 @@ impl Metrics {
             committed_index: Gauge::default(),
             leader_changes: Counter::default(),
             peers_connected: Gauge::default(),
+            peers_refused: Gauge::default(),
             peer_messages_sent: Gauge::default(),
             peer_sent_bytes: Gauge::default(),
             peer_messages_dropped: Gauge::default(),
             clock_offset_max: Gauge::default(),
+            clock_wrong: Gauge::default(),
             differences: Counter::default(),
         }
     }
@@ -186,6 +190,11 @@ impl Metrics {
         );
         registry.register("peers_connected", "Other nodes that can be sent to", self.peers_connected.clone());
         registry.register(
+            "peers_refused",
+            "Other nodes that refuse this one or are refused, and those as which two processes speak",
+            self.peers_refused.clone(),
+        );
+        registry.register(
             "peer_messages_sent",
             "Messages to other nodes that were put on their way",
             self.peer_messages_sent.clone(),
@@ -203,8 +212,13 @@ impl Metrics {
         );
         registry.register(
             "clock_offset_max_nanoseconds",
-            "How far the clock of another node was off this one's, at most, when they met",
+            "How far the clock of another node was off this one's, at most, when it was heard of last",
             self.clock_offset_max.clone(),
+        );
+        registry.register(
+            "clock_wrong",
+            "1 while this node's clock is so far off that it gives out no timestamps, and lets another node lead",
+            self.clock_wrong.clone(),
         );
     }
 }

@@ -3,14 +3,17 @@
 //! It never touches the disk and never waits for a client. What has come is handed over whole before
 //! entries are made, so that requests which arrive together are merged.
 
+mod clock_guard;
+mod pressures;
+
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bezant_consensus::Engine;
-use bezant_node::{Input, Node, Now, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
+use bezant_node::{Input, Node, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
 use bezant_replica::Machine;
-use bezant_types::{HistoryPosition, MovementNumber, Nanos};
+use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
 
 use crate::checkpoint_thread::CheckpointWork;
@@ -22,6 +25,9 @@ use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
 use crate::member::{Member, is_needed};
 use crate::metrics::{gauge, seconds};
+use pressures::Pressures;
+
+pub(crate) use clock_guard::ClockGuard;
 
 /// How often time goes on for the node.
 const TICK: Duration = Duration::from_nanos(TICK_NANOS);
@@ -71,6 +77,9 @@ impl<Answer> Waiter<Answer> {
     }
 }
 
+/// Ticks between two looks at the clock, while all is well.
+const CLOCK_TICKS: u64 = 10;
+
 /// The node and all it needs.
 pub(crate) struct NodeThread<M: Machine> {
     node: DrivenNode<M>,
@@ -83,6 +92,8 @@ pub(crate) struct NodeThread<M: Machine> {
     ticks: u64,
     /// A list of members could not be written: no checkpoint may become durable after it.
     has_lost_list: bool,
+    clock: ClockGuard,
+    pressures: Pressures,
     /// Set by a stop: when to give up waiting.
     stop_by: Option<Instant>,
 }
@@ -93,6 +104,7 @@ impl<M: Machine> NodeThread<M> {
         member: Option<Member>,
         shared: Arc<Shared>,
         workers: Workers,
+        clock: ClockGuard,
     ) -> Self {
         let (waiters, has_lost_list) = (HashMap::new(), false);
         Self {
@@ -104,6 +116,8 @@ impl<M: Machine> NodeThread<M> {
             next_ticket: 0,
             ticks: 0,
             has_lost_list,
+            clock,
+            pressures: Pressures::default(),
             stop_by: None,
         }
     }
@@ -151,7 +165,7 @@ impl<M: Machine> NodeThread<M> {
                     answer(reply, Err(ExecuteError::Stopping));
                 } else if !reply.is_closed() {
                     let ticket = self.wait(Waiter::Execute(reply, admission));
-                    self.node.handle(now(), Input::Request { ticket, command });
+                    self.node.handle(self.clock.now(), Input::Request { ticket, command });
                 }
             }
             // Who does not wait any more costs nothing.
@@ -159,11 +173,11 @@ impl<M: Machine> NodeThread<M> {
             Message::Barrier { reply, .. } if reply.is_closed() => {}
             Message::Query { query, consistency, reply } => {
                 let ticket = self.wait(Waiter::Query(reply));
-                self.node.handle(now(), Input::Query { ticket, query, consistency });
+                self.node.handle(self.clock.now(), Input::Query { ticket, query, consistency });
             }
             Message::Barrier { consistency, reply } => {
                 let ticket = self.wait(Waiter::Barrier(reply));
-                self.node.handle(now(), Input::Barrier { ticket, consistency });
+                self.node.handle(self.clock.now(), Input::Barrier { ticket, consistency });
             }
             Message::Event(input) => self.take_event(input),
             Message::FromPeer { from, disk, message } => {
@@ -171,13 +185,17 @@ impl<M: Machine> NodeThread<M> {
                     return;
                 };
                 match message {
-                    PeerMessage::Clock(wall) => member.hear_clock(from, wall),
+                    PeerMessage::Clock(wall) => {
+                        member.hear_clock(from, wall);
+                        self.clock.has_news = true;
+                    }
                     message => self.take_event(Input::Message { from, message }),
                 }
             }
             Message::Met { node, acquaintance } => {
                 if let Some(member) = &mut self.member {
                     member.meet(node, acquaintance, &mut self.node);
+                    self.clock.has_news = true;
                 }
             }
             Message::Asks { node, address } => {
@@ -193,11 +211,15 @@ impl<M: Machine> NodeThread<M> {
     }
 
     fn tick(&mut self) {
+        if self.clock.is_wrong() || self.ticks.is_multiple_of(CLOCK_TICKS) {
+            self.judge_clock();
+        }
+        let now = self.look_at_clock();
         if self.stop_by.is_some() {
             // Somebody else leads when this node is gone: clients need not wait for an election.
-            self.node.handle(now(), Input::HandOver);
+            self.node.handle(now, Input::HandOver);
         }
-        self.node.handle(now(), Input::Tick);
+        self.node.handle(now, Input::Tick);
         self.ticks += 1;
         if self.ticks.is_multiple_of(FORGET_TICKS) {
             self.forget_reads();
@@ -208,7 +230,7 @@ impl<M: Machine> NodeThread<M> {
             // Nobody waits for what becomes of it: while it is not so, it is asked for again.
             let ticket = Ticket(self.next_ticket);
             self.next_ticket += 1;
-            self.node.handle(now(), Input::Request { ticket, command });
+            self.node.handle(self.clock.now(), Input::Request { ticket, command });
         }
     }
 
@@ -231,11 +253,16 @@ impl<M: Machine> NodeThread<M> {
     fn take_event(&mut self, input: Input<M>) {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
         let is_installed = matches!(input, Input::Installed);
-        if let Input::Pressure(reason) = &input {
-            send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
-        }
+        let input = match input {
+            Input::Pressure(reason) => {
+                send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
+                self.pressures.disk = reason;
+                self.pressures.all()
+            }
+            input => input,
+        };
         let (applied_before, start) = (self.node.applied(), Instant::now());
-        self.node.handle(now(), input);
+        self.node.handle(self.clock.now(), input);
         if self.node.applied() != applied_before {
             observe(&self.shared.metrics.apply_seconds, start);
         }
@@ -269,11 +296,14 @@ impl<M: Machine> NodeThread<M> {
 
     /// Makes entries of what waits and passes on everything that the node wants done.
     fn work(&mut self) {
+        let now = self.look_at_clock();
         let metrics = &self.shared.metrics;
         let keeps_up = metrics.history_backlog.get() < HISTORY_BACKLOG_MAX
             && metrics.history_unindexed.get() < HISTORY_UNINDEXED_MAX;
-        if keeps_up {
-            self.node.propose(now());
+        // One that follows hands on what its clients want, whatever its clock shows.
+        let may_stamp = !self.clock.is_wrong() || !self.node.is_leader();
+        if keeps_up && may_stamp {
+            self.node.propose(now);
         }
         while let Some(output) = self.node.poll() {
             self.pass_on(output);
@@ -475,12 +505,6 @@ fn send<T>(worker: &mpsc::Sender<T>, work: T) {
     drop(worker.send(work));
 }
 
-/// What the machine's clock shows; 0 before 1970.
-pub(crate) fn now() -> Now {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { wall: Nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(0)) }
-}
-
 /// Adds the time that went by to a metric.
 pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
     histogram.observe(seconds(since.elapsed()));
@@ -489,6 +513,7 @@ pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::metrics::Metrics;
     use bezant_consensus::{Solo, WriteNumber};
     use bezant_ledger::{Event, Ledger, Operation};
@@ -509,7 +534,7 @@ mod tests {
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };
-        NodeThread::new(node, None, shared, workers)
+        NodeThread::new(node, None, shared, workers, ClockGuard::new(Clock::system(), false))
     }
 
     #[test]
@@ -537,7 +562,7 @@ mod tests {
             scale: 0,
         };
         let command = Operation::RegisterAssets.command(bezant_types::Asset::write_all(&[asset])).unwrap();
-        thread.node.handle(now(), Input::Request { ticket: Ticket(1), command });
+        thread.node.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
         thread.work();
         thread.take_event(Input::Persisted(WriteNumber(1)));
         let mut registry = prometheus_client::registry::Registry::default();

@@ -11,11 +11,12 @@ use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_storage::record::{Identity, VoteStore, keep_room, store_members};
-use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
+use bezant_types::{HistoryPosition, LogIndex, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
 use crate::checkpoint_thread::CheckpointThread;
+use crate::clock::{Clock, check_alone, warn_if_behind};
 use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, first_members, identify};
 use crate::directory::Directory;
 use crate::fetch_thread;
@@ -25,7 +26,7 @@ use crate::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::log_thread::{LogThread, run_preparer};
 use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::node_thread::{DrivenNode, NodeThread, Workers, now};
+use crate::node_thread::{ClockGuard, DrivenNode, NodeThread, Workers};
 use crate::peer::{Own, PeerEvent, Peers, join};
 use crate::start_error::StartError;
 use crate::supply_thread::{self, Supply};
@@ -41,6 +42,10 @@ pub struct Options {
     pub log: LogOptions,
     /// With less room on the disk than so many bytes the node takes no writes, before it is really full.
     pub room_kept: u64,
+    /// What the node takes for the time of day; another one than the machine's is for tests.
+    pub clock: Clock,
+    /// The operator says that the clock of a node that is alone is right, though it does not fit the ledger.
+    pub is_clock_accepted: bool,
 }
 
 /// Enough for the entries in flight, their rows, a checkpoint of a million accounts and a new segment.
@@ -54,6 +59,8 @@ impl Options {
             node: NodeOptions::default(),
             log: LogOptions::default(),
             room_kept: ROOM_KEPT,
+            clock: Clock::system(),
+            is_clock_accepted: false,
         }
     }
 }
@@ -190,7 +197,7 @@ fn start_with<M: Machine>(
     let begin = Instant::now();
     let mut identity = identify(&disk, cluster.as_ref())?;
     let members = match (&cluster, &mut identity) {
-        (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity)?),
+        (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity, &options.clock)?),
         _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
@@ -203,7 +210,6 @@ fn start_with<M: Machine>(
     }
     // A repair notes there that this disk is not admitted any more.
     let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
-    warn_of_clock(recovered.machine.time());
     let report = StartReport {
         checkpoint: recovered.checkpoint.0,
         entries_replayed: recovered.entries_replayed.max(recovered.entries.len() as u64),
@@ -224,7 +230,7 @@ fn start_with<M: Machine>(
         (Some(cluster), Some(identity), Some(members)) => {
             let addresses = cluster.nodes.iter().cloned();
             let directory = Directory::new(Arc::clone(&disk), identity, members, addresses, is_fresh);
-            Some(connect(cluster, Arc::new(directory), &to_node)?)
+            Some(connect(cluster, Arc::new(directory), &options.clock, &to_node)?)
         }
         _ => None,
     };
@@ -236,6 +242,7 @@ fn find_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
     identity: &mut Identity,
+    clock: &Clock,
 ) -> Result<Members, StartError> {
     if let Some(members) = first_members(disk, cluster, identity)? {
         check_address(cluster, &members)?;
@@ -251,6 +258,8 @@ fn find_members(
         engine: cluster.engine,
         // One that asks to be taken in says where it is reached.
         members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
+        incarnation: None,
+        clock: clock.clone(),
     };
     let joined = join(&own, &cluster.join, &cluster.give_up);
     let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
@@ -306,11 +315,12 @@ struct Link {
 
 impl Link {
     /// The part in the cluster with which a node begins.
-    fn into_member(self, to_supply: mpsc::Sender<Supply>) -> Member {
+    fn into_member(self, to_supply: mpsc::Sender<Supply>, clock: &Clock) -> Member {
         let (role, term, engine) = (Role::Follower, Term(0), Some(self.directory.engine()));
         let node = self.cluster.node;
         let status = ClusterStatus { node, engine, role, term, leader: None, ..ClusterStatus::alone() };
-        Member::new(self.peers, to_supply, self.directory, status, self.cluster.growth.is_some())
+        let grows = self.cluster.growth.is_some();
+        Member::new(self.peers, to_supply, self.directory, status, clock.clone(), grows)
     }
 }
 
@@ -318,6 +328,7 @@ impl Link {
 fn connect<M: Machine>(
     cluster: ClusterOptions,
     directory: Arc<Directory>,
+    clock: &Clock,
     node: &mpsc::Sender<Message<M>>,
 ) -> Result<Link, StartError> {
     let listener = cluster.listener.try_clone().map_err(StartError::Thread)?;
@@ -331,8 +342,8 @@ fn connect<M: Machine>(
                 };
                 Message::FromPeer { from, disk, message }
             }
-            PeerEvent::Met { node, is_fresh, clock_offset_nanos } => {
-                Message::Met { node, acquaintance: Acquaintance { is_fresh, clock_offset_nanos } }
+            PeerEvent::Met { node, is_fresh, clock } => {
+                Message::Met { node, acquaintance: Acquaintance { is_fresh, clock } }
             }
             PeerEvent::Lost { node } => Message::Event(Input::Lost(node)),
             PeerEvent::Asks { node, address } => Message::Asks { node, address },
@@ -341,7 +352,8 @@ fn connect<M: Machine>(
         drop(node.send(message));
     };
     let grows = cluster.growth.is_some();
-    let peers = Peers::start(Arc::clone(&directory), listener, grows, events).map_err(StartError::Thread)?;
+    let peers = Peers::start(Arc::clone(&directory), listener, grows, clock.clone(), events);
+    let peers = peers.map_err(StartError::Thread)?;
     Ok(Link { peers: Arc::new(peers), directory, cluster })
 }
 
@@ -360,11 +372,11 @@ struct Parts<'options, M: Machine> {
 /// What decides, and what a node begins with.
 fn make_node<M: Machine>(
     recovered: &mut Recovered<M>,
-    machine: M,
     options: &Options,
     link: Option<&Link>,
 ) -> Result<DrivenNode<M>, StartError> {
     let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
+    let machine = std::mem::take(&mut recovered.machine);
     let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
     let Some(link) = link else {
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(options.node.node, applied));
@@ -382,7 +394,7 @@ fn make_node<M: Machine>(
     let node_options = NodeOptions { node, is_alone: false, life, ..options.node.clone() };
     let mut node = Node::new(restored, engine, node_options);
     if let Some(conflict) = recovered.conflict {
-        node.handle(now(), Input::Stopped(conflict));
+        node.handle(options.clock.now(), Input::Stopped(conflict));
         tracing::error!("{}", node.read_only_reason().unwrap_or_default());
     }
     Ok(node)
@@ -390,8 +402,8 @@ fn make_node<M: Machine>(
 
 fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> {
     let Parts { disk, options, mut recovered, report, shared, to_node, messages, link } = parts;
-    let machine = std::mem::take(&mut recovered.machine);
-    let node = make_node(&mut recovered, machine, options, link.as_ref())?;
+    let node = make_node(&mut recovered, options, link.as_ref())?;
+    let clock = check_clock(&node, options, link.as_ref())?;
     let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
@@ -438,11 +450,11 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
     let (for_fetch, for_supply) = ((Arc::clone(&shared), to_node), Arc::clone(&shared));
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
-    let member = link.map(|link| link.into_member(to_supply));
+    let member = link.map(|link| link.into_member(to_supply, &options.clock));
     if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
     }
-    let node = NodeThread::new(node, member, shared, workers);
+    let node = NodeThread::new(node, member, shared, workers, clock);
     node.tell_health();
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run(&log_work))?,
@@ -463,19 +475,19 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     Ok(Running { handle, report, threads, peers })
 }
 
-/// A machine's clock may be so far behind cluster time without anybody being told.
-const CLOCK_TOLERANCE_NANOS: u64 = 60 * Nanos::PER_SECOND;
-
-/// Cluster time stands nearly still until the clock has caught up, and timeouts with it: worth a word.
-fn warn_of_clock(cluster_time: Nanos) {
-    let behind = cluster_time.0.saturating_sub(now().wall.0);
-    if behind > CLOCK_TOLERANCE_NANOS {
-        tracing::warn!(
-            "this machine's clock is {} s behind cluster time: check it; until it has caught up, pending \
-             transfers expire late",
-            behind / Nanos::PER_SECOND
-        );
+/// Nobody can say of a node that is alone, or the only voter, that its clock is wrong, but its ledger.
+fn check_clock(
+    node: &DrivenNode<impl Machine>,
+    options: &Options,
+    link: Option<&Link>,
+) -> Result<ClockGuard, StartError> {
+    let (clock, ledger) = (options.clock.now().wall, node.time());
+    let is_alone = link.is_none_or(|link| node.members().voters().eq([link.cluster.node]));
+    if is_alone && !options.is_clock_accepted {
+        check_alone(clock, ledger)?;
     }
+    warn_if_behind(clock, ledger);
+    Ok(ClockGuard::new(options.clock.clone(), options.is_clock_accepted))
 }
 
 /// Who waits for a thread. Where the system has fewer processors than there is work, payments go first; what they

@@ -108,6 +108,19 @@ pub enum StartError {
         /// Where it would be.
         own: String,
     },
+    /// Nobody is there to compare the clock with, and it does not fit the ledger.
+    #[error(
+        "this machine's clock shows {clock}, and the last entry of the ledger is of {ledger}: {problem}. Set the clock; when \
+         it is right, start the node with --accept-clock (in a program of yours MemberOptions::accept_clock)"
+    )]
+    Clock {
+        /// What it shows.
+        clock: String,
+        /// When the last entry was made; none where there is none.
+        ledger: String,
+        /// Why that is refused.
+        problem: &'static str,
+    },
     /// A log entry that no version of this program wrote.
     #[error("the log behind the checkpoint cannot be read by this version")]
     Entries,

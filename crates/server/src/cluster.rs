@@ -56,6 +56,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         may_vote: Some(status.may_vote),
         removed: status.removed.unwrap_or_default(),
         stopped: status.stopped.unwrap_or_default(),
+        clock: status.clock.unwrap_or_default(),
     }
 }
 

@@ -22,6 +22,9 @@ pub struct ClusterReply {
     /// Why it has stopped: it knows log entries to be committed that the others lack; null = it has not.
     #[schema(required = true)]
     pub stopped: Option<String>,
+    /// Why it gives out no timestamps, and does not stay the leader: its clock is far off. Null = it is not.
+    #[schema(required = true)]
+    pub clock: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
@@ -74,7 +77,8 @@ pub struct ClusterNodeReply {
     /// Its clock less that of the node that answers, in nanoseconds; null = not met yet.
     #[schema(required = true)]
     pub clock_offset: Option<i64>,
-    /// Why there is no connection to it, where one of the two refuses the other; null = none does.
+    /// Why there is no connection to it, where one of the two refuses the other; or that two processes speak as it, of
+    /// which one is refused. Null = nobody is refused.
     #[schema(required = true)]
     pub refused: Option<String>,
 }
@@ -102,6 +106,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             may_vote: reply.may_vote,
             removed: (!reply.removed.is_empty()).then_some(reply.removed),
             stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
+            clock: (!reply.clock.is_empty()).then_some(reply.clock),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

@@ -26,8 +26,8 @@ Every address is asked by itself, and answers of itself. A member that none of t
 the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too.
 It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit
 code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not
-talk with another because one refuses the other, or
-has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
+talk with another because one refuses the other, knows that two processes speak as one node,
+has a clock that is minutes off those of the others, or has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
 pub(crate) struct StatusArgs {}
 
 /// One address and what it said.
@@ -139,9 +139,17 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
     if let Some(reason) = &status.stopped {
         troubles.push(format!("node {node} has stopped: {reason}"));
     }
+    if let Some(reason) = &status.clock {
+        troubles.push(format!("node {node} has a wrong clock: {reason}"));
+    }
     for other in &status.nodes {
-        if let Some(reason) = &other.refused {
-            troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
+        match &other.refused {
+            // One of two processes is refused, and the other is not.
+            Some(reason) if other.connected => troubles.push(format!("node {node} says: {reason}")),
+            Some(reason) => {
+                troubles.push(format!("node {node} and node {} do not talk: {reason}", other.node));
+            }
+            None => {}
         }
     }
     if lacks_vote(status) {
@@ -291,5 +299,12 @@ mod tests {
             ..ClusterReply::default()
         }));
         assert_eq!(stopped, ["node 2 has stopped: it knows the log up to entry 9"]);
+        let off =
+            ClusterReply { node: 2, clock: "its clock shows 2326".to_owned(), ..ClusterReply::default() };
+        assert_eq!(troubles(&ClusterJson::from(off)), ["node 2 has a wrong clock: its clock shows 2326"]);
+        let twins =
+            ClusterNode { node: 3, connected: true, refused: "two".to_owned(), ..ClusterNode::default() };
+        let twins = ClusterReply { node: 2, nodes: vec![twins], ..ClusterReply::default() };
+        assert_eq!(troubles(&ClusterJson::from(twins)), ["node 2 says: two"]);
     }
 }

@@ -81,6 +81,10 @@ pub(crate) struct StartArgs {
     /// TOML file with the same settings
     #[arg(long, env = "BEZANT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The clock of this machine is right, though it does not fit the last entry of the ledger: for one start of a node
+    /// that is alone
+    #[arg(long)]
+    accept_clock: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -238,9 +242,9 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     let listeners = listen(&settings).await?;
     let cluster = settings.place.take().map(Place::listen).transpose()?;
     let cluster_token = cluster.as_ref().map(|cluster| ClusterToken::new(&cluster.token));
-    let data_dir = settings.data_dir.clone();
+    let options = Options { is_clock_accepted: args.accept_clock, ..Options::new(settings.data_dir.clone()) };
     let give_up = cluster.as_ref().map(|cluster| Arc::clone(&cluster.give_up)).unwrap_or_default();
-    let mut beginning = tokio::task::spawn_blocking(move || begin(data_dir, cluster));
+    let mut beginning = tokio::task::spawn_blocking(move || begin(&options, cluster));
     let begun = tokio::select! {
         begun = &mut beginning => begun,
         () = stop.next() => {
@@ -266,11 +270,10 @@ pub(crate) async fn run(args: &StartArgs) -> Result<(), Failure> {
     serve(listeners, running, options, &mut stop).await
 }
 
-fn begin(data_dir: PathBuf, cluster: Option<ClusterOptions>) -> Result<Running<Ledger>, StartError> {
-    let options = Options::new(data_dir);
+fn begin(options: &Options, cluster: Option<ClusterOptions>) -> Result<Running<Ledger>, StartError> {
     match cluster {
-        Some(cluster) => bezant_runtime::start_member(&options, cluster),
-        None => bezant_runtime::start(&options),
+        Some(cluster) => bezant_runtime::start_member(options, cluster),
+        None => bezant_runtime::start(options),
     }
 }
 
@@ -300,6 +303,9 @@ fn why_not_listening(flag: &str, listen: &str, error: &io::Error) -> Failure {
 /// A folder that cannot be used now, or one that is damaged.
 fn why_not(data_dir: &Path, error: &StartError) -> Failure {
     let text = format!("{}: {error}", data_dir.display());
+    if matches!(error, StartError::Clock { .. }) {
+        return Failure::Unavailable(text);
+    }
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
         if error.is::<DiskError>() || error.is::<io::Error>() {
@@ -414,6 +420,7 @@ mod tests {
             tigerbeetle_listen: None,
             tigerbeetle_cluster: Some(8),
             config: None,
+            accept_clock: false,
             cluster: ClusterArgs::default(),
         };
         let settings = Settings::new(&args, file()).unwrap();

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::dialer::Told;
 use super::handshake::{self, HandshakeError, Met};
+use super::incarnation::Heard;
 use super::stream::{self, SILENCE_MAX};
-use super::{PeerEvent, Shared, frame};
+use super::{Accepted, PeerEvent, Shared, frame};
 
 /// Connections whose peer has not proved yet who it is.
 const STRANGERS_MAX: usize = 64;
@@ -75,10 +76,14 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let (shared, told) = (Arc::clone(shared), Arc::clone(&told));
         let body = move || {
-            let met = greet(&shared, socket, number);
+            let heard = Arc::new(Heard::new());
+            let met = greet(&shared, (socket, address), number, &heard);
             drop(place);
             match met {
-                Ok(Some((met, stream))) => receive(&shared, &met, stream, number),
+                Ok(Some((met, stream))) => {
+                    receive(&shared, &met, stream, &heard);
+                    shared.leave(met.node, number);
+                }
                 Ok(None) => {}
                 Err(HandshakeError::NotYet) => {
                     tracing::info!("a node at {} asks to be taken in", address.ip());
@@ -99,26 +104,39 @@ pub(super) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
 /// who takes part.
 fn greet(
     shared: &Arc<Shared>,
-    socket: TcpStream,
+    (socket, address): (TcpStream, SocketAddr),
     number: u64,
+    heard: &Arc<Heard>,
 ) -> Result<Option<(Met, stream::Stream)>, HandshakeError> {
     let mut stream = stream::accepted(socket)?;
-    let met = handshake::accept(&mut stream::Greeting::new(&mut stream), &shared.own(), |met| {
+    let mut watched = Some(stream.try_clone()?);
+    let mut entered = None;
+    let accepted = handshake::accept(&mut stream::Greeting::new(&mut stream), &shared.own(), |met| {
         shared.admit(met)?;
-        // Before the peer hears that it was taken: it must not know more of this node than this node of it.
-        if met.is_member() {
+        if let Some(stream) = watched.take().filter(|_| met.is_member()) {
+            let (incarnation, heard) = (met.incarnation, Arc::clone(heard));
+            shared.enter(met.node, Accepted { number, stream, incarnation, address, heard })?;
+            entered = Some(met.node);
+            // Before the peer hears that it was taken: it must not know more of this node than this node of it.
             shared.tell_met(met);
         }
         Ok(())
-    })?;
+    });
+    let timed = accepted.and_then(|met| {
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        Ok(met)
+    });
+    let met = match (timed, entered) {
+        (Err(error), Some(node)) => {
+            shared.leave(node, number);
+            return Err(error);
+        }
+        (met, _) => met?,
+    };
     if !met.is_member() {
         return Ok(None);
     }
-    stream.set_read_timeout(Some(SILENCE_MAX))?;
-    let watched = stream.try_clone()?;
-    if let Some((_, older)) = shared.accepted().insert(met.node, (number, watched)) {
-        stream::shut_down(&older);
-    }
+    heard.note();
     if shared.is_stopping.load(Ordering::Acquire) {
         stream::shut_down(&stream);
     }
@@ -126,12 +144,16 @@ fn greet(
 }
 
 /// Receives until the connection ends.
-fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, number: u64) {
+fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, heard: &Heard) {
     let from = met.node;
     loop {
         match frame::read(&mut stream, frame::PAYLOAD_SIZE_MAX) {
-            Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => (shared.events)(PeerEvent::Message { from, disk: met.disk, bytes }),
+            Ok(bytes) => {
+                heard.note();
+                if !bytes.is_empty() {
+                    (shared.events)(PeerEvent::Message { from, disk: met.disk, bytes });
+                }
+            }
             Err(error) => {
                 if error.kind() == std::io::ErrorKind::InvalidData {
                     tracing::warn!(node = from.0, "a connection is given up: {error}");
@@ -141,15 +163,6 @@ fn receive(shared: &Arc<Shared>, met: &Met, mut stream: stream::Stream, number: 
         }
     }
     stream::shut_down(&stream);
-    let mut accepted = shared.accepted();
-    let is_current = accepted.get(&from).is_some_and(|(current, _)| *current == number);
-    if is_current {
-        accepted.remove(&from);
-    }
-    drop(accepted);
-    if is_current {
-        (shared.events)(PeerEvent::Lost { node: from });
-    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &s
                 queue.set_open(true);
                 send(queue, stream);
                 queue.set_open(false);
+                shared.dialed().remove(&peer);
                 (shared.events)(PeerEvent::Lost { node: peer });
                 WAIT_FIRST
             }
@@ -81,6 +82,9 @@ fn connect(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<stream::
         shared.admit(met)
     })?;
     stream.set_read_timeout(None)?;
+    if let Some(incarnation) = met.incarnation {
+        shared.dialed().insert(peer, incarnation);
+    }
     shared.tell_met(&met);
     Ok(stream)
 }

@@ -6,24 +6,26 @@
 //!
 //! | message | content |
 //! |---|---|
-//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (zeros in a hello) |
+//! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (in a hello the [incarnation](super::incarnation), or zeros) |
 //! | 3 confirm | proof 32 bytes |
-//! | 4 accepted | nothing |
+//! | 4 accepted | the acceptor's incarnation, 32 bytes; nothing in version 0.1 |
 //! | 5 refused | UTF-8 text |
 //! | 6 wait | nothing: what was asked for is on its way, and nobody else must do anything first |
 
 use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members};
-use bezant_types::{LogIndex, NodeId};
+use bezant_types::{LogIndex, Nanos, NodeId};
 use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::frame;
+use super::incarnation::Incarnation;
+use crate::clock::{Clock, Reading};
 use crate::cluster::draw;
 use crate::directory::Claim;
-use crate::node_thread::now;
 
 /// The version of the protocol between nodes; nodes of different versions do not talk.
 const VERSION: u16 = 3;
@@ -32,8 +34,8 @@ const MESSAGE_SIZE_MAX: usize = 8 << 10;
 
 /// In place of the entry that added a node: it wants to join.
 const JOINS: u64 = u64::MAX;
-/// A longer exchange tells nothing of the clocks: 100 ms.
-const EXCHANGE_NANOS_MAX: u64 = 100_000_000;
+/// A longer exchange tells little of the clocks.
+const EXCHANGE_MAX: Duration = Duration::from_millis(100);
 /// In place of a node's number: whoever answers.
 pub(super) const ANYBODY: NodeId = NodeId(0);
 
@@ -72,6 +74,9 @@ pub(crate) struct Own {
     /// Who takes part, as far as it knows. When it wants to join nobody, or itself, with the address at which it asks to
     /// be taken in.
     pub(crate) members: Members,
+    /// Which process says so; `None` when it wants to join.
+    pub(crate) incarnation: Option<Incarnation>,
+    pub(crate) clock: Clock,
 }
 
 /// Who the peer is.
@@ -80,14 +85,16 @@ pub(super) struct Met {
     pub(super) node: NodeId,
     pub(super) disk: u128,
     pub(super) is_fresh: bool,
-    /// Its clock less ours; `None` where the words took too long to say.
-    pub(super) clock_offset_nanos: Option<i64>,
+    /// What its clock showed.
+    pub(super) clock: Reading,
     /// See [`Claim`].
     pub(super) since: Option<LogIndex>,
     /// What it agrees with.
     pub(super) engine: Option<EngineKind>,
     /// Who takes part, as far as it knows.
     pub(super) members: Members,
+    /// Which process it is; `None` where it does not say.
+    pub(super) incarnation: Option<Incarnation>,
 }
 
 impl Met {
@@ -120,6 +127,7 @@ struct Hello {
     wall: u64,
     random: [u8; 16],
     members: Members,
+    /// In a hello there is nothing to be proved yet: it has the incarnation here.
     proof: [u8; 32],
 }
 
@@ -133,7 +141,7 @@ impl Hello {
             is_fresh: own.is_fresh,
             since: own.since,
             engine: own.engine,
-            wall: now().wall.0,
+            wall: own.clock.now().wall.0,
             random: random.to_le_bytes(),
             members: own.members.clone(),
             proof: [0; 32],
@@ -194,21 +202,20 @@ impl Hello {
         Ok(Self { node, to, disk, is_fresh, since, engine, wall, random, members, proof })
     }
 
-    /// The peer looked at its clock between these two moments of ours, which only the dialer knows.
-    fn met(&self, between: Option<(u64, u64)>) -> Met {
-        let short = between.filter(|(from, until)| until.saturating_sub(*from) <= EXCHANGE_NANOS_MAX);
-        let offset = short.map(|(from, until)| {
-            let offset = i128::from(self.wall) - i128::from(from / 2 + until / 2);
-            i64::try_from(offset).unwrap_or(i64::MAX)
-        });
+    /// The peer looked at its clock at most `exchange` ago. A dialer knows how long that is; an acceptor does not.
+    fn met(&self, exchange: Option<Duration>) -> Met {
+        let passed = exchange.unwrap_or_default() / 2;
+        let wall = self.wall.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
+        let is_exact = exchange.is_some_and(|exchange| exchange <= EXCHANGE_MAX);
         Met {
             node: self.node,
             disk: self.disk,
             is_fresh: self.is_fresh,
-            clock_offset_nanos: offset,
+            clock: Reading { wall: Nanos(wall), at: Instant::now(), is_exact },
             since: self.since,
             engine: self.engine,
             members: self.members.clone(),
+            incarnation: None,
         }
     }
 }
@@ -266,10 +273,12 @@ pub(super) fn dial(
     to: NodeId,
     admit: impl FnOnce(&Met) -> Result<(), HandshakeError>,
 ) -> Result<Met, HandshakeError> {
-    let hello = Hello::new(own, to);
+    let begun = Instant::now();
+    let mut hello = Hello::new(own, to);
+    hello.proof = own.incarnation.map_or([0; 32], Incarnation::encode);
     frame::write_all(stream, &[hello.encode(HELLO)])?;
     let welcome = Hello::decode(&receive(stream, WELCOME)?)?;
-    let met = welcome.met(Some((hello.wall, now().wall.0)));
+    let met = welcome.met(Some(begun.elapsed()));
     if !is_equal(&welcome.proof, &proof(&own.token, WELCOME, &hello, &welcome)) {
         return Err(refused(WRONG_TOKEN));
     }
@@ -285,8 +294,8 @@ pub(super) fn dial(
     confirm.put_u8(CONFIRM);
     confirm.put_slice(&proof(&own.token, CONFIRM, &hello, &welcome));
     frame::write_all(stream, &[confirm.freeze()])?;
-    receive(stream, ACCEPTED)?;
-    Ok(met)
+    let incarnation = Incarnation::decode(&receive(stream, ACCEPTED)?);
+    Ok(Met { incarnation, ..met })
 }
 
 /// The acceptor's side: who dialed. `admit` decides last, when the dialer has proved that it knows the token.
@@ -331,10 +340,15 @@ fn try_accept(
         return Err(refused(WRONG_TOKEN));
     }
     check_cluster(own, &hello)?;
-    // When it looked at its clock is not known here: this node dials it, too.
-    let met = hello.met(None);
+    // How long ago it looked at its clock is not known here: this node dials it, too.
+    let met = Met { incarnation: Incarnation::decode(&hello.proof), ..hello.met(None) };
     admit(&met)?;
-    frame::write_all(stream, &[Bytes::from_static(&[ACCEPTED])])?;
+    let mut accepted = BytesMut::with_capacity(33);
+    accepted.put_u8(ACCEPTED);
+    if let Some(incarnation) = own.incarnation {
+        accepted.put_slice(&incarnation.encode());
+    }
+    frame::write_all(stream, &[accepted.freeze()])?;
     Ok(met)
 }
 

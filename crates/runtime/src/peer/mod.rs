@@ -11,6 +11,7 @@ mod acceptor;
 mod dialer;
 mod frame;
 mod handshake;
+mod incarnation;
 mod join;
 mod queue;
 mod stream;
@@ -19,16 +20,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, ChangeError};
 use bezant_types::limits::MEMBERS_MAX;
 use bezant_types::{LogIndex, NodeId};
 use bytes::Bytes;
 
+use crate::clock::{Clock, Reading};
 use crate::directory::Directory;
 use handshake::{HandshakeError, Met};
+use incarnation::{Encounter, Heard, Incarnation, Verdict};
 use queue::Queue;
 
 pub(crate) use handshake::Own;
@@ -52,8 +56,8 @@ pub(crate) enum PeerEvent {
         node: NodeId,
         /// True when its disk has neither voted nor held an entry.
         is_fresh: bool,
-        /// Its clock less this node's, where that could be told.
-        clock_offset_nanos: Option<i64>,
+        /// What its clock showed.
+        clock: Reading,
     },
     /// A node wants to join, and says where it is reached.
     Asks {
@@ -77,13 +81,35 @@ struct Link {
     thread: JoinHandle<()>,
 }
 
+/// A connection that this node accepted.
+struct Accepted {
+    number: u64,
+    stream: stream::Stream,
+    /// Which process is at its other end; `None` where it does not say.
+    incarnation: Option<Incarnation>,
+    address: SocketAddr,
+    heard: Arc<Heard>,
+}
+
+/// How long a process that was refused, because another one speaks as its node, is shown after its last try.
+const TWIN_SHOWN: Duration = Duration::from_secs(10);
+
 /// What all threads share.
 struct Shared {
     directory: Arc<Directory>,
+    /// Which process this node is.
+    incarnation: Incarnation,
+    clock: Clock,
     events: Box<dyn Fn(PeerEvent) + Send + Sync>,
     links: RwLock<BTreeMap<NodeId, Link>>,
-    /// The connections that this node accepted, by peer: a newer one ends the older.
-    accepted: Mutex<BTreeMap<NodeId, (u64, stream::Stream)>>,
+    /// The connections that this node accepted, by peer: a newer one of the same process ends the older.
+    accepted: Mutex<BTreeMap<NodeId, Accepted>>,
+    /// One of them has ended.
+    has_ended: Condvar,
+    /// Which process answered at the address of a peer, while that connection is open.
+    dialed: Mutex<BTreeMap<NodeId, Incarnation>>,
+    /// Nodes as which two processes speak: what was said of it, and when.
+    twins: Mutex<BTreeMap<NodeId, (String, Instant)>>,
     is_stopping: AtomicBool,
     /// Why there is no connection to a peer, where one refuses the other.
     refusals: Mutex<BTreeMap<NodeId, String>>,
@@ -104,6 +130,8 @@ impl Shared {
             since: Some(self.directory.since()),
             engine: Some(self.directory.engine()),
             members: self.directory.members(),
+            incarnation: Some(self.incarnation),
+            clock: self.clock.clone(),
         }
     }
 
@@ -149,12 +177,64 @@ impl Shared {
     }
 
     fn tell_met(&self, met: &Met) {
-        let Met { node, is_fresh, clock_offset_nanos, .. } = *met;
-        (self.events)(PeerEvent::Met { node, is_fresh, clock_offset_nanos });
+        let Met { node, is_fresh, clock, .. } = *met;
+        (self.events)(PeerEvent::Met { node, is_fresh, clock });
     }
 
-    fn accepted(&self) -> MutexGuard<'_, BTreeMap<NodeId, (u64, stream::Stream)>> {
+    fn accepted(&self) -> MutexGuard<'_, BTreeMap<NodeId, Accepted>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dialed(&self) -> MutexGuard<'_, BTreeMap<NodeId, Incarnation>> {
+        self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn twins(&self) -> MutexGuard<'_, BTreeMap<NodeId, (String, Instant)>> {
+        self.twins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this is the connection of that node, and the older one ends; unless that is alive, and of another
+    /// process. Waits for two seconds at most, while that is not known.
+    fn enter(&self, node: NodeId, connection: Accepted) -> Result<(), HandshakeError> {
+        let arrived = Instant::now();
+        let mut accepted = self.accepted();
+        while let Some(older) = accepted.get(&node) {
+            if self.is_stopping.load(Ordering::Acquire) {
+                return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+            }
+            let dialed = self.dialed().get(&node).copied();
+            let (newer, heard) = (connection.incarnation, &*older.heard);
+            let encounter = Encounter { older: older.incarnation, newer, dialed, heard, arrived };
+            match encounter.verdict(Instant::now()) {
+                Verdict::Take => break,
+                Verdict::Refuse => {
+                    let of = |connection: &Accepted| (connection.incarnation, connection.address);
+                    let text = incarnation::explain(node, self.directory.node(), of(older), of(&connection));
+                    self.twins().insert(node, (text.clone(), Instant::now()));
+                    return Err(HandshakeError::Refused(text));
+                }
+                Verdict::Wait(pause) => {
+                    let waited = self.has_ended.wait_timeout(accepted, pause);
+                    accepted = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+        if let Some(older) = accepted.insert(node, connection) {
+            stream::shut_down(&older.stream);
+        }
+        Ok(())
+    }
+
+    /// A connection that was accepted has ended: when it was that of the node, the node is told.
+    fn leave(&self, node: NodeId, number: u64) {
+        let mut accepted = self.accepted();
+        if accepted.get(&node).is_none_or(|current| current.number != number) {
+            return;
+        }
+        accepted.remove(&node);
+        drop(accepted);
+        self.has_ended.notify_all();
+        (self.events)(PeerEvent::Lost { node });
     }
 
     /// Lets go of the peers that are none any more, and begins to dial those that are new.
@@ -171,8 +251,9 @@ impl Shared {
             if !stays {
                 link.queue.stop();
                 // Whoever has the number now connects anew.
-                if let Some((_, stream)) = self.accepted().remove(peer) {
-                    stream::shut_down(&stream);
+                if let Some(accepted) = self.accepted().remove(peer) {
+                    stream::shut_down(&accepted.stream);
+                    self.has_ended.notify_all();
                 }
             }
             stays
@@ -214,14 +295,20 @@ impl Peers {
         directory: Arc<Directory>,
         listener: TcpListener,
         grows: bool,
+        clock: Clock,
         events: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             directory,
+            incarnation: Incarnation::draw(),
+            clock,
             events: Box::new(events),
             links: RwLock::default(),
             accepted: Mutex::default(),
+            has_ended: Condvar::new(),
+            dialed: Mutex::default(),
+            twins: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             refusals: Mutex::default(),
             dropped: AtomicU64::new(0),
@@ -266,9 +353,13 @@ impl Peers {
         self.with_queue(to, Queue::is_open).unwrap_or(false)
     }
 
-    /// Why there is no connection to a peer, where one refuses the other.
+    /// Why there is no connection to a peer, where one refuses the other; and of a node as which two processes speak, that.
     pub(crate) fn refusals(&self) -> BTreeMap<NodeId, String> {
-        self.shared.refusals().clone()
+        let mut refusals = self.shared.refusals().clone();
+        let mut twins = self.shared.twins();
+        twins.retain(|_, (_, at)| at.elapsed() < TWIN_SHOWN);
+        refusals.extend(twins.iter().map(|(node, (text, _))| (*node, text.clone())));
+        refusals
     }
 
     /// Messages that were dropped since the beginning: a queue was full, or there was no connection.
@@ -288,9 +379,10 @@ impl Peers {
         }
         let links = std::mem::take(&mut *self.shared.links.write().unwrap_or_else(PoisonError::into_inner));
         links.values().for_each(|link| link.queue.stop());
-        for (_, stream) in self.shared.accepted().values() {
-            stream::shut_down(stream);
+        for accepted in self.shared.accepted().values() {
+            stream::shut_down(&accepted.stream);
         }
+        self.shared.has_ended.notify_all();
         // Wakes the thread that accepts.
         drop(std::net::TcpStream::connect_timeout(&self.address, stream::CONNECT_TIMEOUT));
         let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();

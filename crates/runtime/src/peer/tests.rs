@@ -54,16 +54,18 @@ fn directory(node: u64, token: u8, peers: &[(u64, &str)]) -> Arc<Directory> {
 
 fn start_on(directory: &Arc<Directory>, listener: TcpListener) -> Node {
     let (tell, events) = mpsc::channel();
-    let peers =
-        Peers::start(Arc::clone(directory), listener, false, move |event| drop(tell.send(event))).unwrap();
+    let peers = Peers::start(Arc::clone(directory), listener, false, Clock::system(), move |event| {
+        drop(tell.send(event));
+    })
+    .unwrap();
     Node { peers, events }
 }
 
 impl Node {
     fn wait<T>(&self, what: &str, mut wanted: impl FnMut(PeerEvent) -> Option<T>) -> T {
-        let deadline = std::time::Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             let event = self.events.recv_timeout(left).unwrap_or_else(|_| panic!("waited for {what}"));
             if let Some(found) = wanted(event) {
                 return found;
@@ -86,9 +88,9 @@ impl Node {
 
     /// Sends as soon as there is a connection.
     fn send(&self, to: u64, bytes: &Bytes) {
-        let deadline = std::time::Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.peers.is_connected(NodeId(to)) {
-            assert!(std::time::Instant::now() < deadline, "no connection");
+            assert!(Instant::now() < deadline, "no connection");
             std::thread::yield_now();
         }
         self.peers.send(NodeId(to), bytes.clone());
@@ -127,12 +129,12 @@ fn a_peer_that_comes_back_is_met_again() {
     one.wait("the end", |event| matches!(event, PeerEvent::Lost { .. }).then_some(()));
     let two = start(2, 7, two_listens, &[(1, &one_at)]);
     // What goes into the end of the old connection is lost, as any message may be: it is sent again until it comes.
-    let deadline = std::time::Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         one.peers.send(NodeId(2), Bytes::from_static(b"again"));
         match two.events.recv_timeout(Duration::from_millis(20)) {
             Ok(PeerEvent::Message { bytes, .. }) => break assert_eq!(bytes, "again"),
-            _ => assert!(std::time::Instant::now() < deadline, "the peer is not met again"),
+            _ => assert!(Instant::now() < deadline, "the peer is not met again"),
         }
     }
     one.peers.stop();
@@ -144,7 +146,9 @@ fn own(token: u8, node: u64, list: &[u64]) -> Own {
     let since = (!list.is_empty()).then_some(LogIndex(0));
     let engine = (!list.is_empty()).then_some(EngineKind::Raft);
     let node = NodeId(node);
-    Own { token: [token; 32], node, disk, is_fresh: false, since, engine, members: members(list) }
+    let (token, members) = ([token; 32], members(list));
+    let (incarnation, clock) = (None, Clock::system());
+    Own { token, node, disk, is_fresh: false, since, engine, members, incarnation, clock }
 }
 
 /// What node 1, which knows nodes 1 and 2, says to a node that dials with these words.
@@ -271,4 +275,99 @@ fn a_peer_that_does_not_read_holds_up_nobody_else() {
     drop(stream);
     one.peers.stop();
     three.peers.stop();
+}
+
+/// A process that speaks as node 2: it has dialed node 1, and sends nothing unless it is told to.
+fn dial_as_two(address: &str, incarnation: Option<Incarnation>) -> Result<stream::Stream, HandshakeError> {
+    let own = Own { incarnation, ..own(7, 2, &[1, 2]) };
+    let mut stream = stream::dial(address).unwrap();
+    handshake::dial(&mut stream::Greeting::new(&mut stream), &own, NodeId(1), |_| Ok(()))?;
+    Ok(stream)
+}
+
+#[test]
+fn a_second_process_under_one_number_is_refused_and_named() {
+    let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
+    let one = start(1, 7, one_listens, &[(2, &two_at)]);
+    let two = start(2, 7, two_listens, &[(1, &one_at)]);
+    one.meet(2);
+    two.meet(1);
+    two.send(1, &Bytes::from_static(b"before"));
+    assert_eq!(one.message().1, "before");
+    let begun = Instant::now();
+    let refused = dial_as_two(&one_at, Some(Incarnation::draw())).unwrap_err().to_string();
+    assert!(begun.elapsed() < Duration::from_secs(5), "the answer comes soon");
+    let process = format!("process {}", std::process::id());
+    let named = refused.contains("two processes speak as node 2") && refused.contains(&process);
+    assert!(named, "{refused}");
+    assert_eq!(one.peers.refusals().get(&NodeId(2)), Some(&refused));
+    // The first one was not disturbed, and is not refused when its connection breaks.
+    two.send(1, &Bytes::from_static(b"after"));
+    let next = one.wait("a message", |event| match event {
+        PeerEvent::Lost { .. } => Some(None),
+        PeerEvent::Message { bytes, .. } => Some(Some(bytes)),
+        PeerEvent::Met { .. } | PeerEvent::Asks { .. } => None,
+    });
+    assert_eq!(next.as_deref(), Some(&b"after"[..]));
+    one.peers.stop();
+    two.peers.stop();
+}
+
+#[test]
+fn a_process_that_ended_makes_room_for_the_next_at_once() {
+    let (listener, address) = bind();
+    let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
+    let first = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
+    one.meet(2);
+    drop(first);
+    let begun = Instant::now();
+    let second = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // A machine that lost its power ends no connection: its successor waits for some signs of life.
+    let begun = Instant::now();
+    let third = dial_as_two(&address, Some(Incarnation::draw())).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(one.peers.refusals().get(&NodeId(2)), None, "no two were alive");
+    drop((second, third));
+    one.peers.stop();
+}
+
+#[test]
+fn a_process_of_version_0_1_replaces_and_is_replaced() {
+    let (listener, address) = bind();
+    let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
+    let begun = Instant::now();
+    let connections = [None, Some(Incarnation::draw()), None, None]
+        .map(|incarnation| dial_as_two(&address, incarnation).unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    drop(connections);
+    one.peers.stop();
+}
+
+#[test]
+fn the_process_at_the_nodes_address_is_the_one_that_is_meant() {
+    let ((one_listens, one_at), (two_listens, two_at)) = (bind(), bind());
+    let one = start(1, 7, one_listens, &[(2, &two_at)]);
+    // The copy comes first, and is alive.
+    let mut copy = dial_as_two(&one_at, Some(Incarnation::draw())).unwrap();
+    let copying = std::thread::spawn(move || {
+        while frame::write_all(&mut copy, &[Bytes::new()]).is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let two = start(2, 7, two_listens, &[(1, &one_at)]);
+    two.send(1, &Bytes::from_static(b"meant"));
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match one.events.recv_timeout(Duration::from_millis(20)) {
+            Ok(PeerEvent::Message { bytes, .. }) => break assert_eq!(bytes, "meant"),
+            _ => assert!(Instant::now() < deadline, "the process that is meant is kept out"),
+        }
+        one.peers.send(NodeId(2), Bytes::from_static(b"hello"));
+        two.peers.send(NodeId(1), Bytes::from_static(b"meant"));
+    }
+    // Its connection was ended.
+    copying.join().unwrap();
+    one.peers.stop();
+    two.peers.stop();
 }

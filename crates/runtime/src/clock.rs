@@ -1,0 +1,260 @@
+//! This machine's clock, what the clocks of the others show, and which of them counts.
+//!
+//! Cluster time follows the clock of the leader and never goes back: one entry that is stamped in 2326 keeps it there for
+//! good. So a node whose clock is more than [`OFF_MAX`] off the clock that [`counting`] names gives out no timestamps and
+//! does not stay the leader. The rule compares clocks with each other, so that it never stops a cluster whose clocks are all
+//! equally wrong. It lives here and not in the node: core rooms know no clock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bezant_node::Now;
+use bezant_types::Nanos;
+use jiff::Timestamp;
+
+use crate::start_error::StartError;
+
+/// A clock that is farther off the one that counts does not lead: 5 minutes.
+pub(crate) const OFF_MAX: u64 = 300 * Nanos::PER_SECOND;
+/// One that was off does not lead before it is this near again: 4 minutes.
+pub(crate) const BACK_MAX: u64 = 240 * Nanos::PER_SECOND;
+const DAY: u64 = 86_400 * Nanos::PER_SECOND;
+/// A clock that is farther ahead of the last entry is likely to be wrong; only a ledger that was idle for so long has one.
+pub(crate) const AHEAD_MAX: u64 = 366 * DAY;
+/// A node that is alone does not start when its clock is farther behind the last entry: time would stand still.
+const BEHIND_MAX: u64 = DAY;
+/// The same is worth a warning from here on: timeouts are late until the clock has caught up.
+const BEHIND_TOLD: u64 = 60 * Nanos::PER_SECOND;
+/// No clock shows a later moment and is right: the beginning of 2200.
+const LATEST: Nanos = Nanos(7_258_118_400 * Nanos::PER_SECOND);
+
+/// What a node takes for the time of day.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Nanos + Send + Sync>);
+
+impl Clock {
+    /// The machine's.
+    pub fn system() -> Self {
+        Self::new(|| {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(0))
+        })
+    }
+
+    /// Another one, for tests: nanoseconds since 1970 as a function shows them, whenever it is asked.
+    pub fn new(shows: impl Fn() -> Nanos + Send + Sync + 'static) -> Self {
+        Self(Arc::new(shows))
+    }
+
+    /// What it shows; 0 before 1970.
+    pub(crate) fn now(&self) -> Now {
+        Now { wall: (self.0)() }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Clock").field(&self.now().wall).finish()
+    }
+}
+
+/// What another node's clock showed at a moment of this process. Its own clock has no part in that: when it is set, what is
+/// known of the others stays true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) wall: Nanos,
+    pub(crate) at: Instant,
+    /// It took no longer than an exchange between machines near each other; else it may be off by some seconds.
+    pub(crate) is_exact: bool,
+}
+
+impl Reading {
+    /// What that clock shows at another moment.
+    pub(crate) fn shows(&self, now: Instant) -> Nanos {
+        passed((self.wall, self.at), now)
+    }
+
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+}
+
+/// What a clock that showed this at that moment shows at another one, if nobody sets it.
+pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
+    let since = now.saturating_duration_since(at).as_nanos();
+    Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
+}
+
+/// The clock that counts among the voters of whom something is known, this node included: one of theirs. `None` while they
+/// are no majority: then nobody leads anyway. `ledger` is the time of the last entry; 0 = there is none.
+///
+/// It is the median, so that a minority of wrong clocks has no say. Two cases are decided by what does less harm, for cluster
+/// time that is too early catches up, and cluster time that is too late stays:
+/// - Of an even number there are two in the middle. The earlier one counts, unless it is behind the ledger, which shows that it
+///   is wrong, and the later one is neither that nor far ahead.
+/// - A median that is far ahead of the ledger gives way to clocks that are neither that nor behind, if there are any: so
+///   two of three in 2326 do not take the ledger there.
+pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Option<Nanos> {
+    let mut known = known.to_vec();
+    known.sort_unstable();
+    let (early, late) = middle(&known)?;
+    if known.len() <= voters / 2 {
+        return None;
+    }
+    let is_behind = |clock: Nanos| clock.0.saturating_add(OFF_MAX) < ledger.0;
+    let is_far_ahead = |clock: Nanos| clock.0 > ledger.0.saturating_add(AHEAD_MAX);
+    if ledger == Nanos(0) {
+        return Some(early);
+    }
+    if is_far_ahead(early) {
+        known.retain(|clock| !is_far_ahead(*clock) && !is_behind(*clock));
+        return Some(middle(&known).map_or(early, |(early, _)| early));
+    }
+    let is_late_better = is_behind(early) && !is_behind(late) && !is_far_ahead(late);
+    Some(if is_late_better { late } else { early })
+}
+
+/// The two in the middle; the same twice of an odd number. `None` of nothing.
+fn middle(sorted: &[Nanos]) -> Option<(Nanos, Nanos)> {
+    let early = sorted.get(sorted.len().checked_sub(1)? / 2)?;
+    Some((*early, *sorted.get(sorted.len() / 2)?))
+}
+
+/// A node that has nobody to compare its clock with looks at the last entry of its ledger.
+pub(crate) fn check_alone(clock: Nanos, ledger: Nanos) -> Result<(), StartError> {
+    let problem = if clock > LATEST {
+        "no clock that is right shows that. What is stamped with it stays, and later entries could not be earlier"
+    } else if ledger == Nanos(0) {
+        return Ok(());
+    } else if clock.0.saturating_add(BEHIND_MAX) < ledger.0 {
+        "that is more than a day earlier: time would stand still, and no hold would expire, until the clock has caught up"
+    } else if clock.0 > ledger.0.saturating_add(AHEAD_MAX) {
+        "that is more than a year later: when the clock is wrong, what is stamped with it stays, and later entries could not \
+         be earlier"
+    } else {
+        return Ok(());
+    };
+    Err(StartError::Clock { clock: moment(clock), ledger: moment(ledger), problem })
+}
+
+/// Cluster time stands nearly still until the clock has caught up, and timeouts with it: worth a word.
+pub(crate) fn warn_if_behind(clock: Nanos, ledger: Nanos) {
+    let behind = ledger.0.saturating_sub(clock.0);
+    if behind > BEHIND_TOLD {
+        tracing::warn!(
+            "this machine's clock is {} s behind cluster time: check it; until it has caught up, pending transfers \
+             expire late",
+            behind / Nanos::PER_SECOND
+        );
+    }
+}
+
+/// As people read it, to the second.
+pub(crate) fn moment(time: Nanos) -> String {
+    if time == Nanos(0) {
+        return "none".to_owned();
+    }
+    let seconds = i64::try_from(time.0 / Nanos::PER_SECOND).ok();
+    let moment = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    moment.map_or_else(|| format!("{time} ns after 1970"), |moment| moment.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: u64 = 365 * DAY;
+    /// 2026, in years after 1970.
+    const TODAY: u64 = 56;
+
+    fn year(after: u64) -> Nanos {
+        Nanos(after * YEAR)
+    }
+
+    /// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
+    fn among(known: &[u64], voters: usize) -> Option<u64> {
+        let known: Vec<Nanos> = known.iter().map(|after| year(*after)).collect();
+        counting(&known, voters, year(TODAY)).map(|found| found.0 / YEAR)
+    }
+
+    #[test]
+    fn a_minority_of_wrong_clocks_has_no_say() {
+        assert_eq!(among(&[TODAY, TODAY, 356], 3), Some(TODAY));
+        assert_eq!(among(&[0, TODAY, TODAY], 3), Some(TODAY));
+        assert_eq!(among(&[0, TODAY, TODAY, TODAY, 356], 5), Some(TODAY));
+        assert_eq!(among(&[0, 0, TODAY, TODAY, TODAY], 5), Some(TODAY));
+    }
+
+    #[test]
+    fn without_a_majority_nothing_is_known() {
+        assert_eq!(among(&[], 3), None);
+        assert_eq!(among(&[TODAY], 3), None);
+        assert_eq!(among(&[TODAY, TODAY], 4), None);
+        assert_eq!(among(&[TODAY, TODAY], 3), Some(TODAY));
+        assert_eq!(among(&[TODAY], 1), Some(TODAY));
+    }
+
+    #[test]
+    fn of_two_the_one_that_does_less_harm_counts() {
+        assert_eq!(among(&[TODAY, 356], 3), Some(TODAY));
+        assert_eq!(among(&[0, TODAY], 3), Some(TODAY), "the ledger is later than 1970");
+        assert_eq!(among(&[0, 356], 3), Some(0), "time stands still, and does not go to 2326");
+        let new = counting(&[year(0), year(TODAY)], 3, Nanos(0));
+        assert_eq!(new, Some(year(0)), "a ledger without entries says nothing");
+    }
+
+    #[test]
+    fn a_majority_far_ahead_gives_way_to_a_clock_that_fits_the_ledger() {
+        assert_eq!(among(&[TODAY, 356, 356], 3), Some(TODAY));
+        assert_eq!(among(&[0, TODAY, 356, 356, 356], 5), Some(TODAY));
+        assert_eq!(among(&[0, 356, 356], 3), Some(356), "none fits");
+        // A ledger that was idle for long, or is in 2326 already: all clocks are equal, or those of the majority count.
+        assert_eq!(among(&[TODAY + 3, TODAY + 3, TODAY + 3], 3), Some(TODAY + 3));
+        assert_eq!(counting(&[year(TODAY); 3], 3, year(356)), Some(year(TODAY)));
+        assert_eq!(counting(&[year(TODAY), year(TODAY), year(356)], 3, year(356)), Some(year(TODAY)));
+    }
+
+    #[test]
+    fn somebodys_clock_always_counts() {
+        let clocks = [0, TODAY, TODAY + 2, 356];
+        for mask in 0..clocks.len().pow(5) {
+            let known: Vec<u64> =
+                (0..5).map(|at| clocks[mask / clocks.len().pow(at) % clocks.len()]).collect();
+            for count in 3..=5 {
+                let found = among(&known[..count], 5).expect("a majority is known");
+                assert!(known[..count].contains(&found), "{known:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_alone_compares_its_clock_with_its_ledger() {
+        let today = year(TODAY);
+        let ok = |clock: Nanos, ledger: Nanos| check_alone(clock, ledger).is_ok();
+        assert!(ok(today, Nanos(0)) && ok(Nanos(1), Nanos(0)), "a new ledger");
+        assert!(
+            ok(today, today) && ok(Nanos(today.0 + 300 * DAY), today) && ok(Nanos(today.0 - DAY / 2), today)
+        );
+        for (clock, word) in [
+            (Nanos(today.0 - 2 * DAY), "earlier"),
+            (Nanos(1), "earlier"),
+            (Nanos(today.0 + 2 * YEAR), "later"),
+            (year(356), "no clock that is right"),
+        ] {
+            let error = check_alone(clock, today).unwrap_err().to_string();
+            let is_named =
+                [word, "--accept-clock", &moment(clock), &moment(today)].map(|part| error.contains(part));
+            assert_eq!(is_named, [true; 4], "{error}");
+        }
+        assert!(check_alone(year(356), Nanos(0)).is_err());
+        assert_eq!(moment(Nanos(1_793_491_200_000_000_000)), "2026-11-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_reading_goes_on_with_the_time_of_this_process() {
+        let at = Instant::now();
+        let reading = Reading { wall: year(1), at, is_exact: true };
+        assert_eq!(reading.shows(at + Duration::from_secs(5)), Nanos(YEAR + 5 * Nanos::PER_SECOND));
+    }
+}

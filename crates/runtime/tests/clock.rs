@@ -1,0 +1,301 @@
+//! Three nodes with clocks of the test's own: one is set to another century. Cluster time stays with the others, on both
+//! engines; and a node that is alone looks at its ledger.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bezant_ledger::{Event, Ledger, Operation};
+use bezant_runtime::{
+    Clock, ClusterOptions, EngineKind, ExecuteError, Handle, Health, Options, Role, Running, StartError,
+    start_member_on, start_on,
+};
+use bezant_storage::MemoryDisk;
+use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId};
+
+/// No step may take longer.
+const TIMEOUT: Duration = Duration::from_mins(1);
+const SECOND: i64 = 1_000_000_000;
+const CENTURY: i64 = 100 * 365 * 86_400 * SECOND;
+
+/// The machine's clock, and so much more.
+#[derive(Clone, Default)]
+struct Skew(Arc<AtomicI64>);
+
+impl Skew {
+    fn set(&self, nanos: i64) {
+        self.0.store(nanos, Ordering::Release);
+    }
+
+    fn clock(&self) -> Clock {
+        let skew = self.clone();
+        Clock::new(move || Nanos(machine().saturating_add_signed(skew.0.load(Ordering::Acquire))))
+    }
+}
+
+fn machine() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    u64::try_from(since.as_nanos()).expect("it is earlier than 2554")
+}
+
+/// True for a moment of these minutes.
+fn is_now(time: Nanos) -> bool {
+    time.0.abs_diff(machine()) < 120 * SECOND.unsigned_abs()
+}
+
+fn options(skew: &Skew) -> Options {
+    Options { clock: skew.clock(), ..Options::new("unused") }
+}
+
+/// Creates an account; when that was, or why not.
+async fn create(handle: &Handle<Ledger>, id: u128) -> Result<Nanos, ExecuteError> {
+    let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+    let command = Operation::CreateAccounts.command(Event::write_all(&[account]).to_vec().into());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    Ok(handle.execute(command.expect("well formed"), Some(deadline)).await?.time)
+}
+
+struct Cluster {
+    running: Vec<Option<Running<Ledger>>>,
+    skews: Vec<Skew>,
+    next_id: u128,
+}
+
+impl Cluster {
+    /// Nodes whose clocks show so much more than the machine's.
+    fn start(engine: EngineKind, skews: &[i64]) -> Self {
+        let listeners: Vec<TcpListener> =
+            skews.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
+        let addresses = listeners.iter().map(address);
+        let nodes: Vec<_> = addresses.zip(1..).map(|(address, number)| (NodeId(number), address)).collect();
+        let mut cluster = Self { running: Vec::new(), skews: Vec::new(), next_id: 1 };
+        for (at, listener) in listeners.into_iter().enumerate() {
+            let skew = Skew::default();
+            skew.set(skews[at]);
+            let member = ClusterOptions {
+                node: nodes[at].0,
+                token: "a token for a test".to_owned(),
+                nodes: nodes.clone(),
+                join: Vec::new(),
+                engine: Some(engine),
+                give_up: Arc::default(),
+                listener,
+                growth: None,
+            };
+            let running = start_member_on(Arc::new(MemoryDisk::new()), &options(&skew), member);
+            cluster.running.push(Some(running.expect("the node starts")));
+            cluster.skews.push(skew);
+        }
+        cluster
+    }
+
+    fn handle(&self, at: usize) -> Handle<Ledger> {
+        self.running[at].as_ref().expect("it runs").handle()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = usize> {
+        (0..self.running.len()).filter(|at| self.running[*at].is_some())
+    }
+
+    /// Creates accounts through all nodes, one after the other, until that is done; when each was created.
+    async fn create(&mut self, count: usize) -> Vec<Nanos> {
+        let mut times = Vec::new();
+        let deadline = Instant::now() + TIMEOUT;
+        let nodes: Vec<usize> = self.runs().collect();
+        for at in nodes.into_iter().cycle() {
+            if times.len() == count {
+                break;
+            }
+            match create(&self.handle(at), self.next_id).await {
+                Ok(time) => {
+                    times.push(time);
+                    self.next_id += 1;
+                }
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "no answer: {error}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+        times
+    }
+
+    async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + TIMEOUT;
+        while !is_so(self) {
+            let told: Vec<_> = self.runs().map(|at| self.handle(at).cluster()).collect();
+            assert!(Instant::now() < deadline, "waited until {what}: {told:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.runs().find(|at| self.handle(*at).cluster().role == Role::Leader)
+    }
+
+    fn stop(&mut self, at: usize) {
+        self.running[at].take().expect("it runs").stop();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.running.drain(..).flatten().for_each(Running::stop);
+    }
+}
+
+async fn set_the_clock_of_the_leader(engine: EngineKind, by: i64) {
+    let mut cluster = Cluster::start(engine, &[0; 3]);
+    assert!(cluster.create(3).await.into_iter().all(is_now));
+    cluster.until("somebody leads", |cluster| cluster.leader().is_some()).await;
+    let first = cluster.leader().expect("it was there");
+    let wrong = (first + 1) % 3;
+    // A follower's clock is no matter; when it is the leader's, another one leads.
+    for wrong in [wrong, first] {
+        cluster.skews[wrong].set(by);
+        let times = cluster.create(3).await;
+        assert!(times.iter().copied().all(is_now), "nothing is stamped with it: {times:?}");
+        cluster.until("its clock is named", |cluster| cluster.handle(wrong).cluster().clock.is_some()).await;
+        let times = cluster.create(6).await;
+        assert!(times.iter().copied().all(is_now), "{times:?}");
+        assert!(times.is_sorted(), "{times:?}");
+        cluster
+            .until("another one leads", |cluster| cluster.leader().is_some_and(|leader| leader != wrong))
+            .await;
+        let text = cluster.handle(wrong).cluster().clock.expect("it is named");
+        assert!(text.contains("its clock shows"), "{text}");
+        assert_eq!(cluster.handle(wrong).health(), Health::Serving, "it hands on what its clients want");
+        cluster.skews[wrong].set(0);
+        cluster.until("its clock is right", |cluster| cluster.handle(wrong).cluster().clock.is_none()).await;
+    }
+    assert!(cluster.create(3).await.into_iter().all(is_now));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_in_another_century_hands_over_on_raft() {
+    set_the_clock_of_the_leader(EngineKind::Raft, 2 * CENTURY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_in_another_century_hands_over_on_paxos() {
+    set_the_clock_of_the_leader(EngineKind::Paxos, 2 * CENTURY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_clock_goes_back_hands_over() {
+    set_the_clock_of_the_leader(EngineKind::Raft, -CENTURY / 4).await;
+}
+
+/// The first to stand when a leader is lost is the one with the lowest number.
+async fn begin_with_a_wrong_clock(engine: EngineKind) {
+    let mut cluster = Cluster::start(engine, &[2 * CENTURY, 0, 0]);
+    let times = cluster.create(9).await;
+    assert!(times.iter().copied().all(is_now), "{times:?}");
+    cluster.until("it is named", |cluster| cluster.handle(0).cluster().clock.is_some()).await;
+    cluster.until("another one leads", |cluster| cluster.leader().is_some_and(|leader| leader != 0)).await;
+    // Two are left, and one of them has the wrong clock.
+    cluster.stop(cluster.leader().expect("it was there"));
+    let times = cluster.create(9).await;
+    assert!(times.iter().copied().all(is_now), "{times:?}");
+    cluster.until("the other one leads", |cluster| cluster.leader().is_some_and(|leader| leader != 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_begins_in_2226_does_not_stay_the_leader_on_raft() {
+    begin_with_a_wrong_clock(EngineKind::Raft).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_begins_in_2226_does_not_stay_the_leader_on_paxos() {
+    begin_with_a_wrong_clock(EngineKind::Paxos).await;
+}
+
+/// The lead goes to one whose clock is right, and not from one that is wrong to the other.
+async fn some_of_five(engine: EngineKind) {
+    let mut cluster = Cluster::start(engine, &[2 * CENTURY, 2 * CENTURY, 0, 0, 0]);
+    assert!(cluster.create(10).await.into_iter().all(is_now));
+    let leads = |cluster: &Cluster, first: usize| cluster.leader().is_some_and(|leader| leader >= first);
+    cluster.until("the third or a later one leads", |cluster| leads(cluster, 2)).await;
+    // A majority far ahead of the ledger: those that are right count.
+    cluster.skews[2].set(2 * CENTURY);
+    assert!(cluster.create(10).await.into_iter().all(is_now));
+    cluster.until("the fourth or the fifth leads", |cluster| leads(cluster, 3)).await;
+    assert!(cluster.create(50).await.into_iter().all(is_now));
+    cluster.until("such a one leads still", |cluster| leads(cluster, 3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_of_five_clocks_are_wrong_on_raft() {
+    some_of_five(EngineKind::Raft).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_of_five_clocks_are_wrong_on_paxos() {
+    some_of_five(EngineKind::Paxos).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_are_all_wrong_stop_nobody() {
+    for skew in [CENTURY, -CENTURY / 4] {
+        let mut cluster = Cluster::start(EngineKind::Raft, &[skew; 3]);
+        let times = cluster.create(6).await;
+        let expected = machine().saturating_add_signed(skew);
+        assert!(
+            times.iter().all(|time| time.0.abs_diff(expected) < 120 * SECOND.unsigned_abs()),
+            "{times:?}"
+        );
+        // They are set right together, as after a sleep of all machines.
+        cluster.skews.iter().for_each(|skew| skew.set(0));
+        cluster.create(6).await;
+        assert!((0..3).all(|at| cluster.handle(at).cluster().clock.is_none()), "they agree");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_alone_does_not_start_with_a_clock_that_does_not_fit_its_ledger() {
+    let (disk, skew) = (MemoryDisk::new(), Skew::default());
+    let start = |options: &Options| start_on::<Ledger>(Arc::new(disk.clone()), options);
+    let running = start(&options(&skew)).expect("it starts");
+    assert!(create(&running.handle(), 1).await.is_ok_and(is_now));
+    running.stop();
+    for (by, word) in [(2 * CENTURY, "later"), (CENTURY / 50, "later"), (-CENTURY / 4, "earlier")] {
+        skew.set(by);
+        match start(&options(&skew)) {
+            Err(error @ StartError::Clock { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains("--accept-clock"), "{text}");
+                assert!(text.contains(word) || by == 2 * CENTURY, "{text}");
+            }
+            other => panic!("{by}: {other:?}"),
+        }
+    }
+    let accepting = Options { is_clock_accepted: true, ..options(&skew) };
+    let running = start(&accepting).expect("the operator says so");
+    create(&running.handle(), 2).await.expect("it works");
+    running.stop();
+    skew.set(0);
+    start(&options(&skew)).expect("it starts again").stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_alone_stamps_nothing_while_its_clock_was_set_far_ahead() {
+    let skew = Skew::default();
+    let running = start_on::<Ledger>(Arc::new(MemoryDisk::new()), &options(&skew)).expect("it starts");
+    let handle = running.handle();
+    assert!(create(&handle, 1).await.is_ok_and(is_now));
+    skew.set(2 * CENTURY);
+    match create(&handle, 2).await {
+        Err(ExecuteError::ReadOnly { reason }) => assert!(reason.contains("was set to"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(handle.health(), Health::ReadOnly { .. }) && handle.cluster().clock.is_some());
+    skew.set(0);
+    let mut health = handle.watch_health();
+    let is_well = tokio::time::timeout(TIMEOUT, health.wait_for(|health| *health == Health::Serving)).await;
+    assert!(is_well.is_ok_and(|health| health.is_ok()), "it goes on");
+    assert!(create(&handle, 2).await.is_ok_and(is_now));
+    assert_eq!(handle.cluster().committed, LogIndex(0), "of a node that is alone");
+    running.stop();
+}
