@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members, Part, Role, Standing};
+use bezant_node::NoState;
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
@@ -207,6 +208,8 @@ pub struct ClusterStatus {
     pub removed: Option<String>,
     /// Why it has stopped: it knows entries to be committed that the others lack; `None` when it has not.
     pub stopped: Option<String>,
+    /// Why it answers neither stale reads nor those of a session yet; `None` when it does.
+    pub no_state: Option<NoState>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -240,6 +243,7 @@ impl ClusterStatus {
             may_vote: true,
             removed: None,
             stopped: None,
+            no_state: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),

@@ -26,7 +26,7 @@ mod start_error;
 mod supply_thread;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
-pub use bezant_node::{Consistency, NodeOptions};
+pub use bezant_node::{Consistency, NoState, NodeOptions};
 pub use bezant_replica::Machine;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;

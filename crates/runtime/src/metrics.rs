@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) index_jobs: Counter,
     pub(crate) disk_available: Gauge,
     pub(crate) read_only: Gauge,
+    pub(crate) has_state: Gauge,
     pub(crate) term: Gauge,
     pub(crate) may_vote: Gauge,
     pub(crate) stopped: Gauge,
@@ -78,6 +79,7 @@ impl Metrics {
             index_jobs: Counter::default(),
             disk_available: Gauge::default(),
             read_only: Gauge::default(),
+            has_state: one(),
             term: Gauge::default(),
             may_vote: one(),
             stopped: Gauge::default(),
@@ -159,6 +161,11 @@ impl Metrics {
             "Room that is left for the data folder",
             Unit::Bytes,
             self.disk_available.clone(),
+        );
+        registry.register(
+            "has_state",
+            "1 while the node has a state to show; 0 of one that is filled or repaired from the others",
+            self.has_state.clone(),
         );
         registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
         self.register_cluster(registry);

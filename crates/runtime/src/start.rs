@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, Members, Role, Solo};
-use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
+use bezant_node::{Input, NoState, Node, NodeOptions, PeerMessage, Restored};
 use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
@@ -306,10 +306,11 @@ struct Link {
 
 impl Link {
     /// The part in the cluster with which a node begins.
-    fn into_member(self, to_supply: mpsc::Sender<Supply>) -> Member {
+    fn into_member(self, to_supply: mpsc::Sender<Supply>, no_state: Option<NoState>) -> Member {
         let (role, term, engine) = (Role::Follower, Term(0), Some(self.directory.engine()));
         let node = self.cluster.node;
-        let status = ClusterStatus { node, engine, role, term, leader: None, ..ClusterStatus::alone() };
+        let leader = None;
+        let status = ClusterStatus { node, engine, no_state, role, term, leader, ..ClusterStatus::alone() };
         Member::new(self.peers, to_supply, self.directory, status, self.cluster.growth.is_some())
     }
 }
@@ -438,7 +439,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
     let (for_fetch, for_supply) = ((Arc::clone(&shared), to_node), Arc::clone(&shared));
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
-    let member = link.map(|link| link.into_member(to_supply));
+    let member = link.map(|link| link.into_member(to_supply, node.no_state()));
     if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
     }

@@ -22,6 +22,10 @@ pub struct ClusterReply {
     /// Why it has stopped: it knows log entries to be committed that the others lack; null = it has not.
     #[schema(required = true)]
     pub stopped: Option<String>,
+    /// Why it answers neither stale reads nor those of a session yet: its disk is new or was damaged, or it has just
+    /// started; null = it does.
+    #[schema(required = true)]
+    pub no_state: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
@@ -102,6 +106,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             may_vote: reply.may_vote,
             removed: (!reply.removed.is_empty()).then_some(reply.removed),
             stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
+            no_state: (!reply.no_state.is_empty()).then_some(reply.no_state),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,
