@@ -127,7 +127,9 @@ pub enum NoState {
 impl fmt::Display for NoState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Filling => "its disk is new or was damaged, and it does not have yet what the other nodes have",
+            Self::Filling => {
+                "its disk is new or was damaged, and it does not have yet what the other nodes have"
+            }
             Self::Replaying => "it has just started, and still applies what its log holds",
         })
     }

@@ -18,6 +18,7 @@ mod handle;
 mod history_thread;
 mod log_thread;
 mod member;
+mod membership;
 mod metrics;
 mod node_thread;
 mod peer;

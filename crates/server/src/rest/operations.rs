@@ -59,7 +59,9 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
         }
         Health::Serving => "ready\n".into_response(),
-        Health::NoState { reason } => Refused(failure::of_read(&ReadError::NoState { reason })).into_response(),
+        Health::NoState { reason } => {
+            Refused(failure::of_read(&ReadError::NoState { reason })).into_response()
+        }
         Health::ReadOnly { reason } => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("takes no writes: {reason}\n")).into_response()
         }
