@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_api::{ErrorCode, Failure, Scarce};
-use bezant_runtime::{Consistency, Health, Read, ReadError};
+use bezant_runtime::{Consistency, Read};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{LogIndex, MovementFilter, MovementNumber, Nanos};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -77,10 +77,8 @@ where
     Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
-    // The rows that others send it are no changes: a position of this node says nothing yet.
-    if let Health::NoState { reason } = desk.handle.health() {
-        return Err(failure::of_read(&ReadError::NoState { reason }));
-    }
+    // Rows that it gets from others are no news, and its own end says nothing.
+    desk.check_state()?;
     if let Some(from) = from {
         desk.check_position(from, deadline).await?;
     }

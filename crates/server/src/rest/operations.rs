@@ -55,7 +55,7 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     }
     let cluster = desk.handle.cluster();
     match desk.handle.health() {
-        Health::Serving | Health::NoState { .. } if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
+        Health::Serving if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
             (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
         }
         Health::Serving => "ready\n".into_response(),
