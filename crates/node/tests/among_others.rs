@@ -484,7 +484,8 @@ fn what_the_disk_says_to_be_committed_is_shown_without_a_leader() {
     let engine = Scripted::new();
     let options = NodeOptions { node: OWN, is_alone: false, ..NodeOptions::default() };
     let kind = EntryKind::Command;
-    let entry = |index: u64| LogEntry { index: LogIndex(index), term: Term(1), kind, payload: payload(index == 2) };
+    let entry =
+        |index: u64| LogEntry { index: LogIndex(index), term: Term(1), kind, payload: payload(index == 2) };
     let entries: Vec<LogEntry> = (1..=3).map(entry).collect();
     let restored = Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0);
     let restored = restored.with_floor(LogIndex(2), Terms::new()).with_entries(&entries).expect("entries");
