@@ -119,6 +119,8 @@ codes! {
     Stopping = "stopping" 503 Unavailable,
     /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another node.
     NoLeader = "no_leader" 503 Unavailable,
+    /// The node has no state to show yet: it is filled or repaired from the others. Ask another node, or this one later.
+    NoState = "no_state" 503 Unavailable,
     /// The leader changed, or did not answer in time, before the outcome was known; retry a write with the same ids.
     Interrupted = "interrupted" 503 Unavailable,
     /// The cluster has no such node.

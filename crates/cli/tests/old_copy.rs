@@ -2,133 +2,15 @@
 //! since, stops and says so, in its log, in the others' and in `cluster status`; what it has can be exported, and the node
 //! joins again. And a copy of a folder is started beside the original: the others refuse it and name both.
 
+#[path = "common/machines.rs"]
+mod machines;
 #[path = "../src/demo/ports.rs"]
 mod ports;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ports::free_address;
-
-const TOKEN: &str = "a token for this test alone";
-/// No step may take longer.
-const TIMEOUT: Duration = Duration::from_mins(1);
-
-struct Machines {
-    folder: PathBuf,
-    listen: Vec<String>,
-    peer_listen: Vec<String>,
-    /// Those of the three nodes, and of a copy.
-    children: [Option<Child>; 4],
-    engine: &'static str,
-}
-
-impl Machines {
-    fn new(folder: &Path, engine: &'static str) -> Self {
-        let addresses = || (0..4).map(|_| free_address().expect("a free port")).collect();
-        let (listen, peer_listen) = (addresses(), addresses());
-        Self { folder: folder.to_owned(), listen, peer_listen, children: [const { None }; 4], engine }
-    }
-
-    fn start(&mut self, node: usize, joins: bool) {
-        self.start_as(node, node, joins);
-    }
-
-    /// The folder and the addresses are those of `node`.
-    fn start_as(&mut self, node: usize, speaks_as: usize, joins: bool) {
-        let number = (speaks_as + 1).to_string();
-        let numbered = self.peer_listen[..3].iter().zip(1..).map(|(at, number)| format!("{number}={at}"));
-        let list =
-            if joins { self.peer_listen[..3].join(",") } else { numbered.collect::<Vec<_>>().join(",") };
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.log(node));
-        let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
-            .args(["start", "--node", &number, if joins { "--join" } else { "--nodes" }, &list])
-            .args(["--engine", self.engine])
-            .args(["--peer-listen", &self.peer_listen[node], "--listen", &self.listen[node], "--data-dir"])
-            .arg(self.data(node))
-            .env("BEZANT_TOKEN", TOKEN)
-            .stdout(Stdio::null())
-            .stderr(errors.expect("a file for errors"))
-            .spawn();
-        self.children[node] = Some(child.expect("the node starts"));
-    }
-
-    fn data(&self, node: usize) -> PathBuf {
-        self.folder.join(format!("data{}", node + 1))
-    }
-
-    fn log(&self, node: usize) -> PathBuf {
-        self.folder.join(format!("{}.err", node + 1))
-    }
-
-    fn kill(&mut self, node: usize) {
-        if let Some(mut child) = self.children[node].take() {
-            child.kill().expect("the node was running");
-            child.wait().expect("the node ends");
-        }
-    }
-
-    /// Runs the command against these nodes.
-    fn run(&self, nodes: &[usize], arguments: &[&str]) -> Output {
-        let servers: Vec<&str> = nodes.iter().map(|node| &*self.listen[*node]).collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bezant"));
-        command.args(arguments).args(["--server", &servers.join(","), "--timeout", "20s"]);
-        command.output().expect("the program runs")
-    }
-
-    /// The same until it succeeds; what it printed.
-    fn succeed(&self, nodes: &[usize], arguments: &[&str]) -> String {
-        let begun = Instant::now();
-        loop {
-            let output = self.run(nodes, arguments);
-            if output.status.success() {
-                return String::from_utf8(output.stdout).expect("text");
-            }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(begun.elapsed() < TIMEOUT, "{arguments:?}: {said}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Waits until a node has said that in its log.
-    fn wait_for_words(&self, node: usize, words: &str) {
-        let begun = Instant::now();
-        loop {
-            let log = std::fs::read_to_string(self.log(node)).unwrap_or_default();
-            if log.contains(words) {
-                return;
-            }
-            assert!(begun.elapsed() < TIMEOUT, "node {} never said {words:?}, but\n{log}", node + 1);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn leader(&self, node: usize) -> usize {
-        let begun = Instant::now();
-        loop {
-            let told = self.succeed(&[node], &["cluster", "status", "-o", "json"]);
-            let told: serde_json::Value =
-                serde_json::from_str(told.lines().next().unwrap_or("{}")).expect("JSON");
-            if let Some(leader) = told["leader"].as_u64() {
-                return usize::try_from(leader).expect("a small number") - 1;
-            }
-            assert!(begun.elapsed() < TIMEOUT, "nobody leads: {told}");
-        }
-    }
-
-    fn pay(&self, nodes: &[usize], times: usize) {
-        for _ in 0..times {
-            self.succeed(nodes, &["pay", "alice", "bob", "1", "EUR"]);
-        }
-    }
-}
-
-impl Drop for Machines {
-    fn drop(&mut self) {
-        (0..4).for_each(|node| self.kill(node));
-    }
-}
+use machines::{Machines, TIMEOUT};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");

@@ -108,12 +108,14 @@ pub enum OpenError {
     },
     /// The folder is not whole.
     #[error(
-        "the folder holds the data of node {node}, and not the list of the members (members.bzm): put the whole folder back, or \
-         remove the node, and let it join on an empty folder"
+        "the folder holds the data of node {node}, and {damage}: join with the addresses of other members, which know who takes part, \
+         and it fetches everything anew; or remove the node, and let it join on an empty folder"
     )]
     NoMembers {
         /// Whose it is.
         node: NodeId,
+        /// What was found in place of the list of the members.
+        damage: String,
     },
     /// The folder is not a member's.
     #[error(
@@ -145,9 +147,9 @@ impl From<StartError> for OpenError {
             StartError::OtherCluster { node } => Self::OtherToken { node },
             StartError::OtherEngine { found, wanted, .. } => Self::OtherEngine { found, wanted },
             StartError::Removed { reason } => Self::Removed { reason },
-            StartError::NoMembers { node } => Self::NoMembers { node },
+            StartError::NoMembers { node, damage } => Self::NoMembers { node, damage },
             StartError::Foreign { file } => Self::Foreign { file },
-            StartError::NotEmpty { .. } => Self::NotEmpty,
+            StartError::NotEmpty { .. } | StartError::NoIdentity { .. } => Self::NotEmpty,
             other => Self::Start(other),
         }
     }

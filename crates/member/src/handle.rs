@@ -9,6 +9,7 @@ use bezant_rsm::{Caller, Command, Event, Freshness, Service};
 use bezant_runtime::{Committed, Consistency, ExecuteError, Handle, Health as NodeHealth, ReadError};
 use bezant_types::LogIndex;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::command::{Verdict, open};
 use crate::error::CallError;
@@ -140,7 +141,8 @@ impl<S: Service + Default> MemberHandle<S> {
                 outcome = self.shared.node.execute(command.clone(), Some(deadline)) => outcome,
                 () = self.removed() => return Err(CallError::Removed),
             };
-            let is_own_disk = self.shared.node.health() != NodeHealth::Serving;
+            let is_own_disk =
+                matches!(self.shared.node.health(), NodeHealth::ReadOnly { .. } | NodeHealth::Stopping);
             match tried(outcome, is_own_disk)? {
                 Tried::Done(committed) => {
                     self.see(committed.index);
@@ -197,7 +199,7 @@ impl<S: Service + Default> MemberHandle<S> {
                     return Ok(read.answer);
                 }
                 Err(ReadError::Overloaded { retry_after }) => retry_after,
-                Err(ReadError::NoLeader) => RETRY_WAIT,
+                Err(ReadError::NoLeader | ReadError::NoState { .. }) => RETRY_WAIT,
                 Err(ReadError::Stopping) => return Err(CallError::ShutDown),
                 Err(ReadError::DeadlineExceeded) => return Err(CallError::DeadlineExceeded),
                 // There is no history to be read, nor another error in this version.
@@ -226,6 +228,15 @@ impl<S: Service + Default> MemberHandle<S> {
         Ok(())
     }
 
+    /// Waits until this node has a state to show: while it has none, others have the events.
+    async fn state(&self, health: &mut watch::Receiver<NodeHealth>) -> Result<(), CallError> {
+        let has_state = health.wait_for(|health| !matches!(health, NodeHealth::NoState { .. }));
+        tokio::select! {
+            () = self.removed() => Err(CallError::Removed),
+            has_state = has_state => has_state.map(drop).map_err(|_| CallError::ShutDown),
+        }
+    }
+
     /// The next event of a stream with a number greater than `after`, from this node's state; waits until there is
     /// one. Begin with 0, and go on behind the number of the last.
     ///
@@ -237,6 +248,7 @@ impl<S: Service + Default> MemberHandle<S> {
         let mut health = self.shared.node.watch_health();
         let mut is_checked = false;
         loop {
+            self.state(&mut health).await?;
             applied.mark_unchanged();
             health.mark_unchanged();
             let question = HostedQuery::Events { stream, after, limit: EVENTS_PAGE };
@@ -257,7 +269,7 @@ impl<S: Service + Default> MemberHandle<S> {
             }
             // A node that is stopped applies nothing any more; one whose disk failed neither.
             match self.shared.node.health() {
-                NodeHealth::Serving => {}
+                NodeHealth::Serving | NodeHealth::NoState { .. } => {}
                 NodeHealth::ReadOnly { reason } => return Err(CallError::ReadOnly { reason }),
                 NodeHealth::Stopping => return Err(CallError::ShutDown),
             }

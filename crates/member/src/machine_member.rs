@@ -28,6 +28,11 @@ const CHANGE_WAIT: Duration = Duration::from_millis(50);
 pub enum Health {
     /// It takes commands and answers.
     Serving,
+    /// It takes commands, and has nothing yet to answer stale queries or those of a session with.
+    NoState {
+        /// What it waits for.
+        reason: String,
+    },
     /// It answers and takes no commands: a write or sync failed, the disk is full, or its state is another than the others'.
     ReadOnly {
         /// What happened, and what helps.
@@ -63,6 +68,7 @@ impl Seat {
             bezant_runtime::Health::Stopping => Health::Stopping,
             _ if !self.is_in(&handle.cluster()) => Health::Removed,
             bezant_runtime::Health::ReadOnly { reason } => Health::ReadOnly { reason },
+            bezant_runtime::Health::NoState { reason } => Health::NoState { reason: reason.to_string() },
             bezant_runtime::Health::Serving => Health::Serving,
         }
     }

@@ -28,6 +28,12 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.stop_for(conflict);
     }
 
+    /// It had stopped before it was started again: what it has can be read.
+    pub(crate) fn handle_stopped(&mut self, conflict: Conflict) {
+        self.show_as_it_is();
+        self.stop_for(conflict);
+    }
+
     /// It stops, or had stopped before it began.
     pub(crate) fn stop_for(&mut self, conflict: Conflict) {
         self.conflict = Some(conflict);

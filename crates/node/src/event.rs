@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use bezant_consensus::{Conflict, Members, Terms, Write, WriteNumber};
 use bezant_rsm::{Command, Prefetch, StateMachine};
@@ -116,6 +117,26 @@ pub enum Input<M: StateMachine> {
     Tick,
 }
 
+/// Why a replica shows its state to nobody yet: it would deny what clients were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoState {
+    /// Its disk is new, or was damaged: others have what it lacks.
+    Filling,
+    /// It has not applied yet what its own disk says to be committed.
+    Replaying,
+}
+
+impl fmt::Display for NoState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Filling => {
+                "its disk is new or was damaged, and it does not have yet what the other nodes have"
+            }
+            Self::Replaying => "it has just started, and still applies what its log holds",
+        })
+    }
+}
+
 /// Why a command was not taken or has no outcome, or a read no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -128,6 +149,9 @@ pub enum Refusal {
     /// The leader changed while the command was on its way, or its outcome did not come in time. Whether it was done is
     /// not known here: try again with the same ids.
     Interrupted,
+    /// The replica has no state to show yet, and the read does not ask for more than this replica has. Another one may
+    /// answer it.
+    NoState(NoState),
 }
 
 /// A checkpoint of a peer, complete and readable.

@@ -194,6 +194,10 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         if !(is_wanted && self.checkpoints.is_idle() || self.checkpoints.is_overdue()) {
             return;
         }
+        // The engine still needs what it has not handed out: this entry was applied on the word of the disk.
+        if self.engine.standing().committed < done.index {
+            return;
+        }
         self.machine.begin_checkpoint();
         self.checkpoints.stage = Stage::Cutting { pieces_in_flight: 0 };
         self.checkpoints.index = self.applied;

@@ -38,11 +38,12 @@ mod pipeline;
 mod queue;
 mod reads;
 mod replay;
+mod shown;
 mod trouble;
 
 pub use begin::{NodeOptions, Restored};
 pub use change::change_command;
-pub use event::{Consistency, Input, Installable, Now, Output, Refusal, Ticket};
+pub use event::{Consistency, Input, Installable, NoState, Now, Output, Refusal, Ticket};
 pub use message::{Chunk, ChunkHead, ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
 pub use node::{Node, TICK_NANOS};
 pub use replay::{ReplayError, replay};

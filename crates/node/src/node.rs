@@ -73,6 +73,10 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) has_diverged: bool,
     /// Why no writes are taken, for now.
     pub(crate) pressure: Option<String>,
+    /// What must be applied before anything is shown; `None` while that is not known.
+    pub(crate) shows_from: Option<LogIndex>,
+    /// The engine has said that this replica has caught up, and it is not passed on yet.
+    pub(crate) has_caught_up: bool,
     /// Queries that take long, on their way.
     queries: VecDeque<(Ticket, M::Query)>,
     /// Ticks since the node began.
@@ -114,6 +118,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             has_new_terms: true,
             has_diverged: false,
             pressure: None,
+            shows_from: None,
+            has_caught_up: false,
             queries: VecDeque::new(),
             ticks: 0,
             writes: VecDeque::new(),
@@ -122,6 +128,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             leader_since: 0,
             outputs: VecDeque::new(),
         };
+        node.begin_to_show();
         node.drain_engine();
         node
     }
@@ -197,8 +204,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             && let Some(index) = self.pipeline.next_to_fetch()
         {
             self.fetch(index);
-            self.apply_ready();
-            self.answer_reads();
+            self.apply_and_answer();
         }
         self.outputs.pop_front()
     }
@@ -227,9 +233,9 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Installed => self.handle_installed(),
             Input::InstallFailed => self.handle_install_failed(),
             Input::Failed { reason } => self.handle_failed(reason),
-            Input::Stopped(conflict) => self.stop_for(conflict),
+            Input::Stopped(conflict) => self.handle_stopped(conflict),
             Input::Pressure(reason) => self.handle_pressure(reason),
-            Input::Admit => self.tell_engine(EngineInput::Admit),
+            Input::Admit => self.handle_admit(),
             Input::HandOver => self.hand_over(None),
             Input::HandOverTo(node) => self.hand_over(Some(node)),
             Input::Tick => self.handle_tick(now),
@@ -254,7 +260,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     }
 
     /// A replica that failed takes part in nothing.
-    fn tell_engine(&mut self, input: EngineInput) {
+    pub(crate) fn tell_engine(&mut self, input: EngineInput) {
         if self.failed.is_none() || self.options.is_alone {
             self.engine.handle(input);
             self.drain_engine();
@@ -296,6 +302,10 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
     }
 
     fn handle_read(&mut self, ticket: Ticket, wanted: Wanted<M::Query>, consistency: Consistency) {
+        if let Some(why) = self.no_state().filter(|_| consistency != Consistency::Linearizable) {
+            self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::NoState(why) });
+            return;
+        }
         self.reads.push(Read { ticket, wanted, since: self.ticks }, consistency);
         self.answer_reads();
         if self.is_cut_off() {
@@ -407,13 +417,12 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 EngineOutput::Readable { read, index } => self.reads.confirm(read, index),
                 EngineOutput::Install { from, index } => self.begin_install(from, index),
                 EngineOutput::Members(members) => self.outputs.push_back(Output::Members(members)),
-                EngineOutput::CaughtUp => self.outputs.push_back(Output::CaughtUp),
+                EngineOutput::CaughtUp => self.note_caught_up(),
                 EngineOutput::Conflict { conflict, entries } => self.handle_conflict(conflict, &entries),
             }
         }
         self.note_leader();
-        self.apply_ready();
-        self.answer_reads();
+        self.apply_and_answer();
     }
 
     /// Hands a write to the disk, and its entries to the pipeline.
@@ -532,8 +541,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         {
             waiting.found = Some(found);
         }
-        self.apply_ready();
-        self.answer_reads();
+        self.apply_and_answer();
     }
 
     /// Applies, in order, every entry that is committed and has what it needs.

@@ -85,6 +85,18 @@ impl<Found> Pipeline<Found> {
         self.entries.get_mut(at)
     }
 
+    /// Everything up to `index` is known to be committed.
+    pub(crate) fn commit_until(&mut self, index: LogIndex) {
+        for entry in self.entries.iter_mut().take_while(|entry| entry.index <= index) {
+            entry.is_committed = true;
+        }
+    }
+
+    /// The last entry that is known to be committed, of those that wait.
+    pub(crate) fn last_committed(&self) -> Option<LogIndex> {
+        self.entries.iter().take_while(|entry| entry.is_committed).last().map(|entry| entry.index)
+    }
+
     /// Puts an entry at the end.
     pub(crate) fn push(&mut self, entry: InFlight<Found>) {
         if let Some(last) = self.entries.back() {

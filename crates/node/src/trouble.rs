@@ -26,7 +26,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 let outcome = match refusal {
                     Refusal::Overloaded => Outcome::Overloaded,
                     Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
-                    Refusal::NoLeader => Outcome::NotDone,
+                    Refusal::NoLeader | Refusal::NoState(_) => Outcome::NotDone,
                     Refusal::Interrupted => Outcome::Unknown,
                 };
                 self.send_outcome(node, number, outcome);

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bezant_consensus::{
-    Change, ChangeError, Engine, EntryKind, Input as EngineInput, LogEntry, Member, Members,
-    Output as EngineOutput, Part, ReadNumber, Role, Standing, Write, WriteNumber,
+    Change, ChangeError, Conflict, Engine, EntryKind, Input as EngineInput, LogEntry, Member, Members,
+    Output as EngineOutput, Part, ReadNumber, Role, Standing, Terms, Write, WriteNumber,
 };
 use bezant_node::{
-    Consistency, Input, Node, NodeOptions, Now, Output, PeerMessage, Pull, Refusal, Restored, Ticket,
+    Consistency, Input, NoState, Node, NodeOptions, Now, Output, PeerMessage, Pull, Refusal, Restored, Ticket,
 };
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
@@ -92,7 +92,9 @@ impl StateMachine for Counter {
 #[derive(Debug, Default)]
 struct Script {
     leads: bool,
+    is_new: bool,
     silent_ticks: u64,
+    committed: u64,
     last: u64,
     writes: u64,
     outputs: VecDeque<EngineOutput>,
@@ -130,7 +132,9 @@ impl Scripted {
 
     fn commit(&self, index: u64, term: u64, payload: Bytes) {
         let entry = LogEntry { index: LogIndex(index), term: Term(term), kind: EntryKind::Command, payload };
-        self.script.borrow_mut().outputs.push_back(EngineOutput::Commit(entry));
+        let mut script = self.script.borrow_mut();
+        script.committed = script.committed.max(index);
+        script.outputs.push_back(EngineOutput::Commit(entry));
     }
 }
 
@@ -154,14 +158,18 @@ impl Engine for Scripted {
 
     fn hand_over(&mut self) {}
 
-    fn handle(&mut self, _: EngineInput) {}
+    fn handle(&mut self, input: EngineInput) {
+        if input == EngineInput::Admit {
+            self.script.borrow_mut().is_new = false;
+        }
+    }
 
     fn poll(&mut self) -> Option<EngineOutput> {
         self.script.borrow_mut().outputs.pop_front()
     }
 
     fn may_vote(&self) -> bool {
-        true
+        !self.script.borrow().is_new
     }
 
     fn is_leader(&self) -> bool {
@@ -177,7 +185,7 @@ impl Engine for Scripted {
             role: if self.is_leader() { Role::Leader } else { Role::Follower },
             term: Term(1),
             leader: self.leader(),
-            committed: LogIndex(0),
+            committed: LogIndex(self.script.borrow().committed),
             announced: LogIndex(0),
             silent_ticks: self.script.borrow().silent_ticks,
             peers: Vec::new(),
@@ -432,4 +440,94 @@ fn a_leader_that_is_silent_for_long_is_none() {
     read(&mut node, 9, Consistency::Linearizable);
     let outputs = drain(&mut node);
     assert_eq!(refusals(&outputs), [(8, &Refusal::NoLeader), (9, &Refusal::NoLeader)]);
+}
+
+fn payload(checkpoint: bool) -> Bytes {
+    Entry { time: Nanos(1_000), commands: Vec::new(), checkpoint, rules: Counter::RULES }.encode()
+}
+
+/// What reads that ask nobody else hear: an entry that is shown, or why there is none.
+fn shown(node: &mut CounterNode) -> Result<LogIndex, NoState> {
+    let of = |node: &mut CounterNode, consistency| {
+        read(node, 1, consistency);
+        let outputs = drain(node);
+        let answer = outputs.iter().find_map(|output| match output {
+            Output::QueryAnswer { index, .. } => Some(Ok(*index)),
+            Output::Refuse { refusal: Refusal::NoState(why), .. } => Some(Err(*why)),
+            _ => None,
+        });
+        answer.expect("it hears something at once")
+    };
+    let stale = of(node, Consistency::Stale);
+    assert_eq!(of(node, Consistency::AtLeast(LogIndex(0))), stale, "one that has seen nothing");
+    stale
+}
+
+#[test]
+fn a_replica_that_lacks_what_was_agreed_shows_nothing() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().is_new = true;
+    let mut node = node(&engine);
+    assert_eq!(shown(&mut node), Err(NoState::Filling));
+    engine.write(1, 1, payload(false));
+    engine.commit(1, 1, payload(false));
+    node.handle(NOW, Input::Tick);
+    drain(&mut node);
+    assert_eq!((node.applied(), shown(&mut node)), (LogIndex(1), Err(NoState::Filling)), "there is more");
+    engine.write(2, 1, payload(false));
+    engine.commit(2, 1, payload(false));
+    engine.script.borrow_mut().outputs.push_back(EngineOutput::CaughtUp);
+    node.handle(NOW, Input::Tick);
+    assert_eq!((node.applied(), node.no_state()), (LogIndex(1), Some(NoState::Filling)), "not applied yet");
+    let outputs = drain(&mut node);
+    assert!(outputs.iter().any(|output| matches!(output, Output::CaughtUp)), "{outputs:?}");
+    assert_eq!(shown(&mut node), Ok(LogIndex(2)));
+}
+
+#[test]
+fn where_all_disks_are_new_there_is_nothing_to_wait_for() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().is_new = true;
+    let mut node = node(&engine);
+    assert_eq!(shown(&mut node), Err(NoState::Filling));
+    node.handle(NOW, Input::Admit);
+    assert_eq!(shown(&mut node), Ok(LogIndex(0)));
+}
+
+#[test]
+fn what_the_disk_says_to_be_committed_is_shown_without_a_leader() {
+    let engine = Scripted::new();
+    let options = NodeOptions { node: OWN, is_alone: false, ..NodeOptions::default() };
+    let kind = EntryKind::Command;
+    let entry =
+        |index: u64| LogEntry { index: LogIndex(index), term: Term(1), kind, payload: payload(index == 2) };
+    let entries: Vec<LogEntry> = (1..=3).map(entry).collect();
+    let restored = Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0);
+    let restored = restored.with_floor(LogIndex(2), Terms::new()).with_entries(&entries).expect("entries");
+    let mut node = Node::new(restored, engine.clone(), options);
+    assert_eq!(node.no_state(), Some(NoState::Replaying));
+    read(&mut node, 1, Consistency::Stale);
+    let outputs = drain(&mut node);
+    assert_eq!(refusals(&outputs), [(1, &Refusal::NoState(NoState::Replaying))]);
+    assert_eq!(shown(&mut node), Ok(LogIndex(2)), "the third may give way");
+    let begins = |output: &Output<Counter>| matches!(output, Output::CheckpointBegin { .. });
+    assert!(!outputs.iter().any(begins), "the engine may still need what lies before");
+    // What the engine says later changes nothing.
+    (1..=3).for_each(|index| engine.commit(index, 1, payload(false)));
+    node.handle(NOW, Input::Tick);
+    drain(&mut node);
+    assert_eq!(shown(&mut node), Ok(LogIndex(3)));
+}
+
+#[test]
+fn a_replica_that_has_stopped_shows_what_it_has() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().is_new = true;
+    let mut node = node(&engine);
+    let (from, term, index) = (TWO, Term(2), LogIndex(9));
+    let (first, committed, last) = (index, index, index);
+    let conflict = Conflict { from, term, first, is_first_exact: true, committed, last, events: 1 };
+    node.handle(NOW, Input::Stopped(conflict));
+    drain(&mut node);
+    assert_eq!(node.no_state(), None);
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members, Part, Role, Standing};
+use bezant_node::NoState;
 use bezant_storage::disk::Disk;
-use bezant_storage::record::{Identity, load_members, store_members};
+use bezant_storage::record::{Identity, RecordError, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};
 use sha2::{Digest, Sha256};
 
@@ -43,6 +44,16 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// Where other members are reached, as far as this node was told.
+    pub(crate) fn others(&self) -> Vec<String> {
+        let others = self.nodes.iter().filter(|(node, _)| *node != self.node);
+        let mut addresses: Vec<String> = others.map(|(_, address)| address.clone()).collect();
+        let joined = self.join.iter().filter(|address| !addresses.contains(address)).cloned();
+        let joined: Vec<String> = joined.collect();
+        addresses.extend(joined);
+        addresses
+    }
+
     pub(crate) fn token_digest(&self) -> [u8; 32] {
         Sha256::digest(self.token.as_bytes()).into()
     }
@@ -54,29 +65,49 @@ pub(crate) fn draw() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Who takes part, as far as the folder knows, or the list says where it knows nothing; `None` for a folder that must
-/// ask the members first.
+/// Who takes part, as far as the folder says.
+#[derive(Debug)]
+pub(crate) enum FirstMembers {
+    /// These.
+    Known(Members),
+    /// It has to ask the members first: it joins.
+    Ask,
+    /// It was told once, and what it was told is lost: what was found in its place.
+    Lost(String),
+}
+
+/// Who takes part, as far as the folder knows, or the list says where it knows nothing.
 pub(crate) fn first_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
     identity: &Identity,
-) -> Result<Option<Members>, StartError> {
-    if let Some(members) = load_members(&**disk)? {
-        return match removal(identity, &members) {
-            Some(reason) => Err(StartError::Removed { reason }),
-            None => Ok(Some(members)),
-        };
+) -> Result<FirstMembers, StartError> {
+    match load_members(&**disk) {
+        Ok(None) => {}
+        Ok(Some(members)) => return check_member(identity, members).map(FirstMembers::Known),
+        Err(RecordError::Damaged { file, reason, .. }) => {
+            return Ok(FirstMembers::Lost(format!("{file} is damaged: {reason}")));
+        }
+        Err(error) => return Err(error.into()),
     }
     // The list is written right after the identity, and before anything else.
     if disk.list()?.iter().any(|file| !is_begun(file) && !file.starts_with("node.")) {
-        return Err(StartError::NoMembers { node: cluster.node });
+        return Ok(FirstMembers::Lost("the list of the members (members.bzm) is missing".to_owned()));
     }
     if !cluster.join.is_empty() {
-        return Ok(None);
+        return Ok(FirstMembers::Ask);
     }
     let members = Members::first(cluster.nodes.iter().cloned());
     store_members(&**disk, &members)?;
-    Ok(Some(members))
+    Ok(FirstMembers::Known(members))
+}
+
+/// These members, when the folder is that of one of them.
+pub(crate) fn check_member(identity: &Identity, members: Members) -> Result<Members, StartError> {
+    match removal(identity, &members) {
+        Some(reason) => Err(StartError::Removed { reason }),
+        None => Ok(members),
+    }
 }
 
 /// Reads who this folder's node is, or makes a new folder this node's.
@@ -109,6 +140,12 @@ pub(crate) fn identify(
             let files = disk.list()?;
             if let Some(file) = files.iter().find(|file| !is_own(file)) {
                 return Err(StartError::Foreign { file: file.clone() });
+            }
+            let is_of_cluster = |file: &&String| {
+                !is_begun(file) && ["members.", "vote."].iter().any(|begin| file.starts_with(begin))
+            };
+            if files.iter().any(|file| is_of_cluster(&file)) {
+                return Err(StartError::NoIdentity { node: cluster.node });
             }
             // A start that was killed before it had said whose the folder is has promised nothing to anybody.
             if files.iter().any(|file| !is_begun(file)) {
@@ -211,6 +248,8 @@ pub struct ClusterStatus {
     pub stopped: Option<String>,
     /// Why it gives out no timestamps, and does not stay the leader: its clock is wrong. `None` when it is not.
     pub clock: Option<String>,
+    /// Why it answers neither stale reads nor those of a session yet; `None` when it does.
+    pub no_state: Option<NoState>,
     /// What it is.
     pub role: Role,
     /// In which term.
@@ -245,6 +284,7 @@ impl ClusterStatus {
             removed: None,
             stopped: None,
             clock: None,
+            no_state: None,
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),
@@ -283,6 +323,7 @@ impl ClusterStatus {
 mod tests {
     use super::*;
     use bezant_storage::disk::OpenMode;
+    use bezant_storage::record::mend;
     use bezant_storage::{FaultPlan, MemoryDisk};
 
     fn options(node: u64, token: &str) -> ClusterOptions {
@@ -322,8 +363,9 @@ mod tests {
     fn begin(disk: &MemoryDisk, join: &[String]) -> Result<(), StartError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = ClusterOptions { join: join.to_vec(), ..options(1, "token") };
+        mend(&*disk)?;
         let identity = identify(&disk, Some(&options))?.expect("invariant: of a cluster");
-        if first_members(&disk, &options, &identity)?.is_none() {
+        if let FirstMembers::Ask = first_members(&disk, &options, &identity)? {
             // Whom a node that joins asks has answered.
             identity.store(&*disk)?;
             store_members(&*disk, &Members::first(options.nodes))?;
@@ -362,7 +404,12 @@ mod tests {
 
     #[test]
     fn a_folder_with_something_else_in_it_is_left_alone() {
-        for (file, word) in [("README", "README"), ("log-0000000000000001.bzl", "alone")] {
+        for (file, word) in [
+            ("README", "README"),
+            ("log-0000000000000001.bzl", "alone"),
+            ("vote.bzv", "cluster replace 1"),
+            ("members.bzm", "node.bzi is missing"),
+        ] {
             let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
             disk.open(file, OpenMode::Create).unwrap();
             let error = identify(&disk, Some(&options(1, "token"))).unwrap_err().to_string();

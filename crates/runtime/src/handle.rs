@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
-use bezant_node::{Consistency, Input, PeerMessage, change_command};
+use bezant_node::{Consistency, Input, NoState, PeerMessage, change_command};
 use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
@@ -100,6 +100,12 @@ pub enum ReadError {
         "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
     )]
     NoLeader,
+    /// This node has no state to show yet, and the read asks for no more than it has: another one may answer.
+    #[error("this node shows nothing yet: {reason}; ask another node, or this one later")]
+    NoState {
+        /// What it waits for.
+        reason: NoState,
+    },
 }
 
 /// What a read found, and how fresh it is.
@@ -111,11 +117,16 @@ pub struct Read<Answer> {
     pub answer: Answer,
 }
 
-/// Whether the node takes writes.
+/// Whether the node takes writes, and answers all reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// Reads and writes.
     Serving,
+    /// It hands writes and fresh reads on, and has nothing yet to answer others with.
+    NoState {
+        /// What it waits for.
+        reason: NoState,
+    },
     /// Reads only: a write or sync failed, or the disk is full.
     ReadOnly {
         /// What happened, and what helps.

@@ -19,6 +19,7 @@ mod handle;
 mod history_thread;
 mod log_thread;
 mod member;
+mod membership;
 mod metrics;
 mod node_thread;
 mod peer;
@@ -27,7 +28,7 @@ mod start_error;
 mod supply_thread;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
-pub use bezant_node::{Consistency, NodeOptions};
+pub use bezant_node::{Consistency, NoState, NodeOptions};
 pub use bezant_replica::Machine;
 pub use clock::Clock;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};

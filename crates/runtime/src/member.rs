@@ -355,6 +355,7 @@ impl Member {
         self.status.may_vote = replica.may_vote();
         self.status.removed = self.directory.removal();
         self.status.stopped = stopped(replica);
+        self.status.no_state = replica.no_state();
         let refusals = self.peers.refusals();
         for node in &mut self.status.nodes {
             node.refused = refusals.get(&node.node).cloned();

@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) index_jobs: Counter,
     pub(crate) disk_available: Gauge,
     pub(crate) read_only: Gauge,
+    pub(crate) has_state: Gauge,
     pub(crate) term: Gauge,
     pub(crate) may_vote: Gauge,
     pub(crate) stopped: Gauge,
@@ -80,6 +81,7 @@ impl Metrics {
             index_jobs: Counter::default(),
             disk_available: Gauge::default(),
             read_only: Gauge::default(),
+            has_state: one(),
             term: Gauge::default(),
             may_vote: one(),
             stopped: Gauge::default(),
@@ -135,6 +137,23 @@ impl Metrics {
             Unit::Seconds,
             self.checkpoint_seconds.clone(),
         );
+        self.register_history(registry);
+        registry.register_with_unit(
+            "disk_available",
+            "Room that is left for the data folder",
+            Unit::Bytes,
+            self.disk_available.clone(),
+        );
+        registry.register(
+            "has_state",
+            "1 while the node has a state to show; 0 of one that is filled or repaired from the others",
+            self.has_state.clone(),
+        );
+        registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
+        self.register_cluster(registry);
+    }
+
+    fn register_history(&self, registry: &mut Registry) {
         registry.register("history_movements", "Movements that can be read", self.history_movements.clone());
         registry.register(
             "history_backlog",
@@ -158,14 +177,6 @@ impl Metrics {
             self.index_jobs_waiting.clone(),
         );
         registry.register("index_jobs", "Index runs built", self.index_jobs.clone());
-        registry.register_with_unit(
-            "disk_available",
-            "Room that is left for the data folder",
-            Unit::Bytes,
-            self.disk_available.clone(),
-        );
-        registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
-        self.register_cluster(registry);
     }
 
     /// What only a node among others has to tell; a node that is alone shows zeros.

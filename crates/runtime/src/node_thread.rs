@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::Engine;
-use bezant_node::{Input, Node, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
+use bezant_node::{Input, NoState, Node, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
 use bezant_replica::Machine;
 use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
@@ -94,6 +94,8 @@ pub(crate) struct NodeThread<M: Machine> {
     has_lost_list: bool,
     clock: ClockGuard,
     pressures: Pressures,
+    /// Why nothing is shown yet, as it was told last.
+    no_state: Option<NoState>,
     /// Set by a stop: when to give up waiting.
     stop_by: Option<Instant>,
 }
@@ -106,7 +108,7 @@ impl<M: Machine> NodeThread<M> {
         workers: Workers,
         clock: ClockGuard,
     ) -> Self {
-        let (waiters, has_lost_list) = (HashMap::new(), false);
+        let (waiters, has_lost_list, no_state) = (HashMap::new(), false, node.no_state());
         Self {
             node,
             member,
@@ -118,6 +120,7 @@ impl<M: Machine> NodeThread<M> {
             has_lost_list,
             clock,
             pressures: Pressures::default(),
+            no_state,
             stop_by: None,
         }
     }
@@ -277,13 +280,13 @@ impl<M: Machine> NodeThread<M> {
     }
 
     pub(crate) fn tell_health(&self) {
+        self.shared.metrics.has_state.set(i64::from(self.no_state.is_none()));
         if self.stop_by.is_none() {
             // The node says it, not the message: room on the disk does not mend one that failed.
             let reason = self.node.read_only_reason().map(str::to_owned);
             self.shared.metrics.read_only.set(i64::from(reason.is_some()));
-            self.shared
-                .health
-                .send_replace(reason.map_or(Health::Serving, |reason| Health::ReadOnly { reason }));
+            let shows = self.no_state.map_or(Health::Serving, |reason| Health::NoState { reason });
+            self.shared.health.send_replace(reason.map_or(shows, |reason| Health::ReadOnly { reason }));
         }
     }
 
@@ -307,6 +310,10 @@ impl<M: Machine> NodeThread<M> {
         }
         while let Some(output) = self.node.poll() {
             self.pass_on(output);
+        }
+        if self.no_state.is_some() && self.node.no_state() != self.no_state {
+            self.no_state = self.node.no_state();
+            self.tell_health();
         }
         let applied = self.node.applied();
         if self.shared.metrics.applied_index.get() != gauge(applied.0) {
@@ -464,8 +471,8 @@ impl<M: Machine> NodeThread<M> {
             }
             Output::Refuse { ticket, refusal } => match self.waiters.remove(&ticket) {
                 Some(Waiter::Execute(reply, _)) => answer(reply, Err(self.error(refusal))),
-                Some(Waiter::Query(reply)) => answer(reply, Err(ReadError::NoLeader)),
-                Some(Waiter::Barrier(reply)) => answer(reply, Err(ReadError::NoLeader)),
+                Some(Waiter::Query(reply)) => answer(reply, Err(read_error(&refusal))),
+                Some(Waiter::Barrier(reply)) => answer(reply, Err(read_error(&refusal))),
                 None => {}
             },
             Output::QueryAnswer { ticket, index, answer: found } => {
@@ -489,9 +496,16 @@ impl<M: Machine> NodeThread<M> {
                 ExecuteError::Overloaded { retry_after: RETRY_AFTER }
             }
             Refusal::ReadOnly(reason) => ExecuteError::ReadOnly { reason },
-            Refusal::NoLeader => ExecuteError::NoLeader,
+            Refusal::NoLeader | Refusal::NoState(_) => ExecuteError::NoLeader,
             Refusal::Interrupted => ExecuteError::Interrupted,
         }
+    }
+}
+
+const fn read_error(refusal: &Refusal) -> ReadError {
+    match refusal {
+        Refusal::NoState(reason) => ReadError::NoState { reason: *reason },
+        _ => ReadError::NoLeader,
     }
 }
 

@@ -5,19 +5,19 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bezant_consensus::{Engine, EngineKind, EngineOptions, EngineState, Members, Role, Solo};
-use bezant_node::{Input, Node, NodeOptions, PeerMessage, Restored};
+use bezant_consensus::{Engine, EngineOptions, EngineState, Role, Solo};
+use bezant_node::{Input, NoState, Node, NodeOptions, PeerMessage, Restored};
 use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::{Identity, VoteStore, keep_room, store_members};
+use bezant_storage::record::{keep_room, mend};
 use bezant_types::{HistoryPosition, LogIndex, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::clock::{Clock, check_alone, warn_if_behind};
-use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, first_members, identify};
+use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, identify};
 use crate::directory::Directory;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
@@ -25,9 +25,10 @@ use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::log_thread::{LogThread, run_preparer};
 use crate::member::Member;
+use crate::membership::find_members;
 use crate::metrics::Metrics;
 use crate::node_thread::{ClockGuard, DrivenNode, NodeThread, Workers};
-use crate::peer::{Own, PeerEvent, Peers, join};
+use crate::peer::{PeerEvent, Peers};
 use crate::start_error::StartError;
 use crate::supply_thread::{self, Supply};
 
@@ -195,16 +196,25 @@ fn start_with<M: Machine>(
     cluster: Option<ClusterOptions>,
 ) -> Result<Running<M>, StartError> {
     let begin = Instant::now();
+    if cluster.is_some() {
+        for file in mend(&*disk)? {
+            tracing::warn!("the disk of this node was damaged: {file} is written again from its copy");
+        }
+    }
     let mut identity = identify(&disk, cluster.as_ref())?;
-    let members = match (&cluster, &mut identity) {
-        (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity, &options.clock)?),
-        _ => None,
+    let (members, forgotten) = match (&cluster, &mut identity) {
+        (Some(cluster), Some(identity)) => {
+            let (members, forgotten) = find_members(&disk, cluster, identity, &options.clock)?;
+            (Some(members), forgotten)
+        }
+        _ => (None, None),
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
     if cluster.is_some() && !keep_room(&*disk)? {
         tracing::warn!("the disk is full: no room can be kept for votes and lists of members");
     }
-    let recovered: Recovered<M> = recover(&disk, options.log, mode)?;
+    let mut recovered: Recovered<M> = recover(&disk, options.log, mode)?;
+    recovered.repairs.splice(..0, forgotten);
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
     }
@@ -237,75 +247,6 @@ fn start_with<M: Machine>(
     spawn_all(Parts { disk, options, recovered, report, shared, to_node, messages, link })
 }
 
-/// Who takes part. A node on an empty folder that joins waits until the others know it.
-fn find_members(
-    disk: &Arc<dyn Disk>,
-    cluster: &ClusterOptions,
-    identity: &mut Identity,
-    clock: &Clock,
-) -> Result<Members, StartError> {
-    if let Some(members) = first_members(disk, cluster, identity)? {
-        check_address(cluster, &members)?;
-        settle_engine(disk, cluster, identity)?;
-        return Ok(members);
-    }
-    let own = Own {
-        token: identity.token,
-        node: identity.node,
-        disk: identity.disk,
-        is_fresh: true,
-        since: None,
-        engine: cluster.engine,
-        // One that asks to be taken in says where it is reached.
-        members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
-        incarnation: None,
-        clock: clock.clone(),
-    };
-    let joined = join(&own, &cluster.join, &cluster.give_up);
-    let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
-    check_address(cluster, &members)?;
-    // Which member this folder is, before the list that makes it one.
-    let since = members.get(identity.node).map_or(identity.since, |member| member.since);
-    *identity = Identity { since, engine: Some(engine), ..identity.clone() };
-    identity.store(&**disk)?;
-    store_members(&**disk, &members)?;
-    tracing::info!("this node is a member of the cluster: it fetches what the others have");
-    Ok(members)
-}
-
-/// Where a cluster grows by itself, nobody but the list says where a node is reached.
-fn check_address(cluster: &ClusterOptions, members: &Members) -> Result<(), StartError> {
-    let known = members.get(cluster.node).map(|member| &member.address);
-    match (known, &cluster.growth) {
-        (Some(known), Some(own)) if known != own => {
-            Err(StartError::OtherAddress { node: cluster.node, known: known.clone(), own: own.clone() })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A folder that does not know yet what its cluster agrees with learns it before the node says a word.
-fn settle_engine(
-    disk: &Arc<dyn Disk>,
-    cluster: &ClusterOptions,
-    identity: &mut Identity,
-) -> Result<(), StartError> {
-    if identity.engine.is_some() {
-        return Ok(());
-    }
-    // A folder with a log and without an engine is older than the choice.
-    let is_older = VoteStore::open(Arc::clone(disk))?.1.is_some();
-    let engine = match cluster.engine {
-        Some(wanted) if is_older && wanted != EngineKind::Raft => {
-            let found = EngineKind::Raft;
-            return Err(StartError::OtherEngine { node: identity.node, found, wanted });
-        }
-        wanted => wanted.unwrap_or_default(),
-    };
-    *identity = Identity { engine: Some(engine), ..identity.clone() };
-    Ok(identity.store(&**disk)?)
-}
-
 /// The way to the other nodes.
 struct Link {
     peers: Arc<Peers>,
@@ -315,10 +256,16 @@ struct Link {
 
 impl Link {
     /// The part in the cluster with which a node begins.
-    fn into_member(self, to_supply: mpsc::Sender<Supply>, clock: &Clock) -> Member {
+    fn into_member(
+        self,
+        to_supply: mpsc::Sender<Supply>,
+        no_state: Option<NoState>,
+        clock: &Clock,
+    ) -> Member {
         let (role, term, engine) = (Role::Follower, Term(0), Some(self.directory.engine()));
         let node = self.cluster.node;
-        let status = ClusterStatus { node, engine, role, term, leader: None, ..ClusterStatus::alone() };
+        let leader = None;
+        let status = ClusterStatus { node, engine, no_state, role, term, leader, ..ClusterStatus::alone() };
         let grows = self.cluster.growth.is_some();
         Member::new(self.peers, to_supply, self.directory, status, clock.clone(), grows)
     }
@@ -450,7 +397,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(StartError::Thread)?;
     let (for_fetch, for_supply) = ((Arc::clone(&shared), to_node), Arc::clone(&shared));
     let peers = link.as_ref().map(|link| Arc::clone(&link.peers));
-    let member = link.map(|link| link.into_member(to_supply, &options.clock));
+    let member = link.map(|link| link.into_member(to_supply, node.no_state(), &options.clock));
     if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
     }

@@ -63,14 +63,26 @@ pub enum StartError {
         /// Which node, why, and what helps.
         reason: String,
     },
-    /// Without it an old list could bring an old cluster back.
+    /// Without it an old list could bring an old cluster back; nobody was named who knows it.
     #[error(
-        "the folder of node {node} holds its data, and the list of the members (members.bzm) is missing: put the whole \
-         folder back, or `bezant cluster replace {node}`, and start it on an empty folder with --join"
+        "the folder of node {node} holds its data, and {damage}: name other nodes, which know who takes part (--join HOST:PORT), and \
+         this one asks them and fetches everything anew; where there are none, see \"A damaged disk\" in docs/operations.md"
     )]
     NoMembers {
         /// Whose it is.
         node: NodeId,
+        /// What was found in place of the list.
+        damage: String,
+    },
+    /// It was told to stop before another node had said who takes part.
+    #[error(
+        "{damage}, and this node was stopped before another one said who takes part: {reason}. Start it again when one of them runs"
+    )]
+    NoAnswer {
+        /// What was found in place of the list.
+        damage: String,
+        /// What it waited for.
+        reason: String,
     },
     /// It was told to stop before the cluster knew it.
     #[error("stopped before the cluster knew this node: {reason}. `bezant cluster add` makes it a member")]
@@ -84,6 +96,15 @@ pub enum StartError {
          {node} on an empty one, and bring the data over with `bezant export` and `bezant import`"
     )]
     NotEmpty {
+        /// Who wanted it.
+        node: NodeId,
+    },
+    /// Whose the folder is, is lost: it may not take part any more.
+    #[error(
+        "the folder holds the data of a node of a cluster, and does not say which (node.bzi is missing): put the whole folder back, or \
+         take the node for lost: `bezant cluster replace {node}` at another node, and start it on an empty folder with --join"
+    )]
+    NoIdentity {
         /// Who wanted it.
         node: NodeId,
     },

@@ -10,14 +10,16 @@ use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
 use bezant_node::NodeOptions;
 use bezant_rsm::{Entry, StateMachine};
 use bezant_runtime::{
-    ClusterOptions, Consistency, EngineKind, FileDisk, Handle, Health, Options, ReadError, Running,
-    start_member,
+    ClusterOptions, Consistency, EngineKind, FileDisk, Handle, Health, NoState, Options, ReadError, Running,
+    StartError, start_member,
 };
 use bezant_storage::checkpoint::CheckpointStore;
 use bezant_storage::log::LogOptions;
 use bezant_storage::record::Identity;
 use bezant_storage::{HistoryQuery, disk::Disk};
-use bezant_types::{Account, AccountId, Fetched, LedgerNumber, Nanos, NodeId, Transfer, TransferId};
+use bezant_types::{
+    Account, AccountId, Fetched, LedgerNumber, LogIndex, Nanos, NodeId, Transfer, TransferId,
+};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -52,6 +54,10 @@ impl Cluster {
     }
 
     fn start_node(&mut self, at: usize, listener: TcpListener) {
+        self.running[at] = Some(self.try_start(at, listener).expect("the node starts"));
+    }
+
+    fn try_start(&self, at: usize, listener: TcpListener) -> Result<Running<Ledger>, StartError> {
         let number = |at: usize| NodeId(at as u64 + 1);
         let nodes = self.addresses.iter().enumerate().map(|(at, address)| (number(at), address.clone()));
         let cluster = ClusterOptions {
@@ -70,7 +76,39 @@ impl Cluster {
             log: LogOptions { segment_size: 1 << 20, reserve_size: 0 },
             ..Options::new(self.data_dir(at))
         };
-        self.running[at] = Some(start_member(&options, cluster).expect("the node starts"));
+        start_member(&options, cluster)
+    }
+
+    /// Starts a node that was stopped, where it was.
+    fn start_again(&mut self, at: usize) {
+        let listener = TcpListener::bind(&self.addresses[at]).expect("its port is free");
+        self.start_node(at, listener);
+    }
+
+    fn stop(&mut self, at: usize) {
+        self.running[at].take().expect("it runs").stop();
+        drop(open(&self.data_dir(at)));
+    }
+
+    fn repairs(&self, at: usize) -> Vec<String> {
+        let report = self.running[at].as_ref().expect("it runs").report();
+        report.repairs.iter().map(ToString::to_string).collect()
+    }
+
+    /// What a stale read shows to have been paid, at the node whose disk is damaged.
+    async fn shown(&self) -> Result<u128, ReadError> {
+        let query = LedgerQuery::Accounts(vec![AccountId(1)]);
+        let read = self.handle(DAMAGED).query_at(query, Consistency::Stale, None).await?;
+        let LedgerAnswer::Accounts(accounts) = read.answer else { panic!("{:?}", read.answer) };
+        Ok(accounts.first().map_or(0, |view| view.account.debits_posted))
+    }
+
+    /// Waits until it has a state, and looks at it the moment after.
+    async fn shown_when_it_has_a_state(&self) -> u128 {
+        let mut health = self.handle(DAMAGED).watch_health();
+        let has_state = health.wait_for(|health| *health == Health::Serving);
+        tokio::time::timeout(TIMEOUT, has_state).await.expect("it gets a state").expect("it runs");
+        self.shown().await.expect("it shows its state")
     }
 
     fn handle(&self, at: usize) -> Handle<Ledger> {
@@ -133,13 +171,10 @@ impl Cluster {
 
     /// Stops the node, changes its folder, and starts it again; what the start repaired.
     fn damage(&mut self, change: impl FnOnce(&Path)) -> Vec<String> {
-        self.running[DAMAGED].take().expect("it runs").stop();
-        drop(open(&self.data_dir(DAMAGED)));
+        self.stop(DAMAGED);
         change(&self.data_dir(DAMAGED));
-        let listener = TcpListener::bind(&self.addresses[DAMAGED]).expect("its port is free");
-        self.start_node(DAMAGED, listener);
-        let report = self.running[DAMAGED].as_ref().expect("it runs").report();
-        report.repairs.iter().map(ToString::to_string).collect()
+        self.start_again(DAMAGED);
+        self.repairs(DAMAGED)
     }
 }
 
@@ -293,6 +328,139 @@ async fn a_node_with_a_state_of_its_own_stops_and_comes_back_with_the_others() {
     let lookup = LedgerQuery::Accounts(vec![AccountId(3)]);
     let found = cluster.handle(DAMAGED).query(lookup, None).await.expect("it answers again");
     assert!(matches!(&found, LedgerAnswer::Accounts(found) if found.is_empty()), "{found:?}");
+    for running in cluster.running.drain(..).flatten() {
+        running.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_under_repair_shows_nothing_before_it_has_what_it_had_on_raft() {
+    show_nothing_before(EngineKind::Raft).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_under_repair_shows_nothing_before_it_has_what_it_had_on_paxos() {
+    show_nothing_before(EngineKind::Paxos).await;
+}
+
+async fn show_nothing_before(engine: EngineKind) {
+    for (start, place) in [("checkpoint-", 50), ("log-0", 1)] {
+        let mut cluster = Cluster::start(engine);
+        cluster.create_accounts().await;
+        cluster.pay_until_all_agree().await;
+        cluster.pay(10).await;
+        let paid = cluster.next_id - 1;
+        (0..3).for_each(|at| cluster.stop(at));
+        rot(&cluster.data_dir(DAMAGED), start, place);
+        // A start that was interrupted is no other case.
+        for repairs in [1, 0] {
+            cluster.start_again(DAMAGED);
+            assert_eq!(cluster.repairs(DAMAGED).len(), repairs, "{start}");
+            let handle = cluster.handle(DAMAGED);
+            let nothing = ReadError::NoState { reason: NoState::Filling };
+            assert_eq!(cluster.shown().await, Err(nothing.clone()), "{start}");
+            let session = Consistency::AtLeast(LogIndex(1));
+            let read = handle.query_at(LedgerQuery::Books, session, None).await;
+            assert_eq!(read, Err(nothing.clone()), "{start}");
+            let query = HistoryQuery::Transfers(vec![TransferId(1)]);
+            let read = handle.query_history_at(query, Consistency::Stale, None).await;
+            assert_eq!(read.map(|read| read.index), Err(nothing), "{start}");
+            assert_eq!(handle.health(), Health::NoState { reason: NoState::Filling }, "{start}");
+            assert_eq!(handle.cluster().no_state, Some(NoState::Filling), "{start}");
+            // A handle holds the folder.
+            drop(handle);
+            if repairs == 1 {
+                cluster.stop(DAMAGED);
+            }
+        }
+        cluster.start_again(0);
+        cluster.start_again(1);
+        assert_eq!(cluster.shown_when_it_has_a_state().await, paid, "{start}");
+        for running in cluster.running.drain(..).flatten() {
+            running.stop();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_without_the_others_shows_all_that_it_knew() {
+    for engine in [EngineKind::Raft, EngineKind::Paxos] {
+        let mut cluster = Cluster::start(engine);
+        cluster.create_accounts().await;
+        cluster.pay_until_all_agree().await;
+        cluster.pay(10).await;
+        let paid = cluster.next_id - 1;
+        let deadline = Instant::now() + TIMEOUT;
+        while cluster.shown().await != Ok(paid) {
+            assert!(Instant::now() < deadline, "it follows");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        (0..3).for_each(|at| cluster.stop(at));
+        cluster.start_again(DAMAGED);
+        assert_eq!(cluster.shown_when_it_has_a_state().await, paid, "{engine}");
+        for running in cluster.running.drain(..).flatten() {
+            running.stop();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_list_of_members_comes_back() {
+    let mut cluster = Cluster::start(EngineKind::Raft);
+    cluster.create_accounts().await;
+    cluster.pay_until_all_agree().await;
+    for file in ["members.bzm", "node.bzi"] {
+        let repairs = cluster.damage(|folder| rot(folder, file, 50));
+        assert_eq!(repairs, Vec::<String>::new(), "{file} has a copy");
+        cluster.pay_until_all_agree().await;
+    }
+    let repairs = cluster.damage(|folder| {
+        rot(folder, "members.bzm", 50);
+        rot(folder, "members.copy", 50);
+    });
+    assert_eq!(repairs.len(), 1, "{repairs:?}");
+    assert!(repairs[0].starts_with("state, history and log"), "{repairs:?}");
+    assert!(repairs[0].contains("members.bzm is damaged"), "{repairs:?}");
+    cluster.pay_until_all_agree().await;
+    assert_eq!(cluster.handle(DAMAGED).cluster().nodes.len(), 3);
+    let repairs = cluster.damage(|folder| {
+        std::fs::remove_file(folder.join("members.bzm")).expect("it is there");
+        std::fs::remove_file(folder.join("members.copy")).expect("it is there");
+    });
+    assert!(repairs.len() == 1 && repairs[0].contains("members.bzm) is missing"), "{repairs:?}");
+    cluster.pay_until_all_agree().await;
+    let repairs = cluster.damage(|folder| {
+        let disk = open(folder);
+        let identity = Identity::load(&disk as &dyn Disk).expect("it is whole").expect("it is a node's");
+        assert!(identity.is_admitted, "it votes again");
+    });
+    assert_eq!(repairs, Vec::<String>::new(), "all is whole");
+    for running in cluster.running.drain(..).flatten() {
+        running.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_this_node_knew_is_refused_with_a_way_out() {
+    let mut cluster = Cluster::start(EngineKind::Raft);
+    cluster.create_accounts().await;
+    cluster.pay_until_all_agree().await;
+    cluster.stop(DAMAGED);
+    for files in [&["vote.bzv"][..], &["node.bzi", "node.copy"]] {
+        let folder = cluster.data_dir(DAMAGED);
+        let whole: Vec<_> =
+            files.iter().map(|file| std::fs::read(folder.join(file)).expect("it is there")).collect();
+        files.iter().for_each(|file| rot(&folder, file, 50));
+        let listener = TcpListener::bind(&cluster.addresses[DAMAGED]).expect("its port is free");
+        let error = cluster.try_start(DAMAGED, listener).expect_err("it is refused").to_string();
+        let words = [files[0], "cluster replace", "docs/operations.md"];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        for (file, bytes) in files.iter().zip(whole) {
+            std::fs::write(folder.join(file), bytes).expect("it can be written");
+        }
+    }
+    cluster.start_again(DAMAGED);
+    cluster.pay_until_all_agree().await;
     for running in cluster.running.drain(..).flatten() {
         running.stop();
     }

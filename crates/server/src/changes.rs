@@ -77,6 +77,8 @@ where
     Write: Fn(HistoryAnswer) -> Written + Send + Sync + 'static,
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
+    // Rows that it gets from others are no news, and its own end says nothing.
+    desk.check_state()?;
     if let Some(from) = from {
         desk.check_position(from, deadline).await?;
     }

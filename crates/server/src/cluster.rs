@@ -35,7 +35,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
     });
     let read_only = match desk.handle.health() {
         Health::ReadOnly { reason } => reason,
-        Health::Serving | Health::Stopping => String::new(),
+        Health::Serving | Health::NoState { .. } | Health::Stopping => String::new(),
     };
     v1::GetClusterReply {
         node: status.node.0,
@@ -57,6 +57,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         removed: status.removed.unwrap_or_default(),
         stopped: status.stopped.unwrap_or_default(),
         clock: status.clock.unwrap_or_default(),
+        no_state: status.no_state.map(|reason| reason.to_string()).unwrap_or_default(),
     }
 }
 

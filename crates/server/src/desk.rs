@@ -12,7 +12,7 @@ use bezant_api::assets::AssetBook;
 use bezant_api::{AccountReference, ErrorCode, Failure, Violation};
 use bezant_ledger::{Books, Event, LedgerAnswer, LedgerQuery, Operation};
 use bezant_rsm::{Command, SessionRequest};
-use bezant_runtime::{Committed, ExecuteError, Read};
+use bezant_runtime::{Committed, Consistency, ExecuteError, Health, Read, ReadError};
 use bezant_storage::{HistoryAnswer, HistoryQuery};
 use bezant_types::{
     AccountId, AccountView, Asset, HoldFilter, LedgerNumber, MovementNumber, Transfer, TransferView, limits,
@@ -354,6 +354,14 @@ impl Desk {
         Ok(rows)
     }
 
+    /// Refuses what this node would answer from its own state, while it has none to show.
+    pub(crate) fn check_state(&self) -> Result<(), Failure> {
+        match self.handle.health() {
+            Health::NoState { reason } => Err(failure::of_read(&ReadError::NoState { reason })),
+            Health::Serving | Health::ReadOnly { .. } | Health::Stopping => Ok(()),
+        }
+    }
+
     /// Refuses a position that is after the end of the change events.
     ///
     /// This node may lag behind the one that told the position: its own end says nothing before it has what was
@@ -363,6 +371,9 @@ impl Desk {
         from: MovementNumber,
         deadline: Deadline,
     ) -> Result<(), Failure> {
+        if freshness::consistency() != Consistency::Linearizable {
+            self.check_state()?;
+        }
         if from <= *self.handle.watch_movements().borrow() {
             return Ok(());
         }

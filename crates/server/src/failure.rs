@@ -47,6 +47,7 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
         ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
         ReadError::Stopping => Failure::new(ErrorCode::Stopping, detail),
         ReadError::NoLeader => Failure::new(ErrorCode::NoLeader, detail),
+        ReadError::NoState { .. } => Failure::new(ErrorCode::NoState, detail),
         _ => Failure::new(ErrorCode::Internal, detail),
     }
 }

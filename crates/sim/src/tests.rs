@@ -72,7 +72,7 @@ const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
     (Bug::CommitWithoutMajority, 10, &[AGREEMENT, PAST_READ]),
     (Bug::ForgetOldIds, 10, STATES),
     (Bug::ReuseTimestamp, 10, &[TIME_WENT_BACK]),
-    (Bug::TruncateCommitted, 10, LOGS),
+    (Bug::TruncateCommitted, 20, LOGS),
     (Bug::VoteAfterDamage, 100, LOGS),
     (Bug::CheckpointWithoutSessions, 10, STATES),
     (Bug::CheckpointWithoutIds, 10, STATES),

@@ -17,6 +17,8 @@
 //! | 20 | 4068 | content, and zeros after it |
 //! | 4088 | 8 | checksum of bytes 0..4088, seeded with the kind |
 
+mod copy;
+
 use std::sync::Arc;
 
 use bezant_codec::{DecodeError, Reader, checksum_seeded};
@@ -24,6 +26,7 @@ use bezant_consensus::{Conflict, EngineKind, Members, Terms, Vote};
 use bezant_types::{LogIndex, NodeId, Term};
 use thiserror::Error;
 
+pub use self::copy::mend;
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
 const MAGIC: [u8; 8] = *b"BZNTREC\0";
@@ -34,7 +37,6 @@ const CHECKSUM_OFFSET: usize = BLOCK_SIZE - 8;
 const CONTENT_SIZE_MAX: usize = CHECKSUM_OFFSET - HEAD_SIZE;
 /// Peers that an identity may know.
 const KNOWN_MAX: usize = 64;
-const ADVICE: &str = "keep the folder and look at it; of a cluster, the other nodes go on without this one";
 
 /// Why a record was not read or written.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -110,10 +112,30 @@ impl RecordKind {
             Self::Terms => "terms.tmp",
         }
     }
+
+    /// What can be done about one that is damaged.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Vote | Self::Identity => {
+                "a node that has forgotten what it promised takes part no more. Take it for lost: `bezant cluster replace N` \
+                 at another node, and start it on an empty folder with --join; see \"A damaged disk\" in docs/operations.md"
+            }
+            Self::Members => {
+                "name the other nodes (--nodes or --join) and it asks them; see \"A damaged disk\" in docs/operations.md"
+            }
+            Self::Conflict => {
+                "this node had stopped, for it knows more than the others. Keep the folder, and see \"A node that knows more than \
+                 the others\" in docs/operations.md"
+            }
+            Self::Rewrite | Self::Damage | Self::Terms => {
+                "keep the folder and look at it; of a cluster, the other nodes go on without this one"
+            }
+        }
+    }
 }
 
 fn damaged(kind: RecordKind, reason: &'static str) -> RecordError {
-    RecordError::Damaged { file: kind.file_name().to_owned(), reason, advice: ADVICE }
+    RecordError::Damaged { file: kind.file_name().to_owned(), reason, advice: kind.advice() }
 }
 
 /// True when there is such a file.
@@ -123,10 +145,14 @@ fn exists(disk: &dyn Disk, name: &str) -> Result<bool, DiskError> {
 
 /// Reads a record; `None` when there is none.
 pub(crate) fn load(disk: &dyn Disk, kind: RecordKind) -> Result<Option<Vec<u8>>, RecordError> {
-    if !exists(disk, kind.file_name())? {
+    load_from(disk, kind.file_name(), kind)
+}
+
+fn load_from(disk: &dyn Disk, name: &str, kind: RecordKind) -> Result<Option<Vec<u8>>, RecordError> {
+    if !exists(disk, name)? {
         return Ok(None);
     }
-    let file = disk.open(kind.file_name(), OpenMode::Read)?;
+    let file = disk.open(name, OpenMode::Read)?;
     if file.size()? != BLOCK_SIZE as u64 {
         return Err(damaged(kind, "the file does not have the size of a record"));
     }
@@ -153,6 +179,22 @@ pub(crate) fn load(disk: &dyn Disk, kind: RecordKind) -> Result<Option<Vec<u8>>,
 
 /// Replaces a record; it is durable on return. After [`RecordError::NoRoom`] the old one is what it was.
 pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
+    let block = block_of(kind, content);
+    write_file(disk, kind.unfinished_name(), &block)?.sync()?;
+    let has_older = exists(disk, kind.file_name())?;
+    if has_older && disk.exchange(kind.unfinished_name(), kind.file_name())? {
+        return Ok(disk.sync_folder()?);
+    }
+    disk.rename(kind.unfinished_name(), kind.file_name())?;
+    disk.sync_folder()?;
+    match write_file(disk, kind.unfinished_name(), &[0; BLOCK_SIZE]) {
+        Err(error) if !matches!(error, RecordError::NoRoom(_)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A record as it lies on the disk.
+fn block_of(kind: RecordKind, content: &[u8]) -> [u8; BLOCK_SIZE] {
     assert!(content.len() <= CONTENT_SIZE_MAX, "a record is small");
     let size = u32::try_from(content.len()).expect("invariant: a record is small");
     let mut block = [0; BLOCK_SIZE];
@@ -163,30 +205,19 @@ pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result
     block[HEAD_SIZE..HEAD_SIZE + content.len()].copy_from_slice(content);
     let checksum = checksum_seeded(kind as u64, &block[..CHECKSUM_OFFSET]);
     block[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_le_bytes());
-    write_twin(disk, kind, &block)?.sync()?;
-    let has_older = exists(disk, kind.file_name())?;
-    if has_older && disk.exchange(kind.unfinished_name(), kind.file_name())? {
-        return Ok(disk.sync_folder()?);
-    }
-    disk.rename(kind.unfinished_name(), kind.file_name())?;
-    disk.sync_folder()?;
-    match write_twin(disk, kind, &[0; BLOCK_SIZE]) {
-        Err(error) if !matches!(error, RecordError::NoRoom(_)) => Err(error),
-        _ => Ok(()),
-    }
+    block
 }
 
-/// Writes a block to the file beside a record. One that is there has its room on the disk; a piece of one gives way.
-fn write_twin(
+/// Writes a block to a file beside a record. One that is there has its room on the disk; a piece of one gives way.
+fn write_file(
     disk: &dyn Disk,
-    kind: RecordKind,
+    name: &str,
     block: &[u8; BLOCK_SIZE],
 ) -> Result<Arc<dyn DiskFile>, RecordError> {
     let no_room = |error| match error {
         DiskError::Full { .. } => RecordError::NoRoom(error),
         other => RecordError::Disk(other),
     };
-    let name = kind.unfinished_name();
     let file = match disk.open(name, OpenMode::Write) {
         Err(DiskError::NotFound { .. }) => disk.open(name, OpenMode::Create).map_err(no_room)?,
         Ok(file) if file.size()? != BLOCK_SIZE as u64 => {
@@ -211,7 +242,7 @@ fn keep_room_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordEr
         if has_room(disk, kind.unfinished_name())? {
             continue;
         }
-        match write_twin(disk, *kind, &[0; BLOCK_SIZE]) {
+        match write_file(disk, kind.unfinished_name(), &[0; BLOCK_SIZE]) {
             Ok(file) => file.sync()?,
             Err(RecordError::NoRoom(_)) => has_all = false,
             Err(error) => return Err(error),
@@ -326,7 +357,7 @@ pub fn load_members(disk: &dyn Disk) -> Result<Option<Members>, RecordError> {
 
 /// Replaces who takes part in the cluster; it is durable on return.
 pub fn store_members(disk: &dyn Disk, members: &Members) -> Result<(), RecordError> {
-    store(disk, RecordKind::Members, &members.encode())
+    copy::store(disk, RecordKind::Members, &members.encode())
 }
 
 /// Reads why this replica has stopped; `None` when it has not. What is damaged is an error: the replica would take part again.
@@ -381,7 +412,7 @@ impl Identity {
             content.extend_from_slice(&known.since.0.to_le_bytes());
             content.extend_from_slice(&known.disk.to_le_bytes());
         }
-        store(disk, RecordKind::Identity, &content)
+        copy::store(disk, RecordKind::Identity, &content)
     }
 
     fn decode(content: &[u8]) -> Result<Self, DecodeError> {

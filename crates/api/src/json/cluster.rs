@@ -25,6 +25,10 @@ pub struct ClusterReply {
     /// Why it gives out no timestamps, and does not stay the leader: its clock is far off. Null = it is not.
     #[schema(required = true)]
     pub clock: Option<String>,
+    /// Why it answers neither stale reads nor those of a session yet: its disk is new or was damaged, or it has just
+    /// started; null = it does.
+    #[schema(required = true)]
+    pub no_state: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
@@ -107,6 +111,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             removed: (!reply.removed.is_empty()).then_some(reply.removed),
             stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
             clock: (!reply.clock.is_empty()).then_some(reply.clock),
+            no_state: (!reply.no_state.is_empty()).then_some(reply.no_state),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

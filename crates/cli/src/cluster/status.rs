@@ -184,6 +184,7 @@ fn table(rows: &[Row], others: &[NotAsked]) -> Result<(), Failure> {
         let role = match &status.read_only {
             Some(_) if status.stopped.is_some() => "stopped".to_owned(),
             Some(_) => format!("{}, takes no writes", status.role),
+            None if status.no_state.is_some() => format!("{}, no state yet", status.role),
             None => status.role.clone(),
         };
         let install = status.install_size.map(|size| {

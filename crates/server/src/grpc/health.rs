@@ -26,7 +26,9 @@ pub(super) struct Health {
 fn response(health: &NodeHealth) -> HealthCheckResponse {
     let status = match health {
         NodeHealth::Serving => ServingStatus::Serving,
-        NodeHealth::ReadOnly { .. } | NodeHealth::Stopping => ServingStatus::NotServing,
+        NodeHealth::NoState { .. } | NodeHealth::ReadOnly { .. } | NodeHealth::Stopping => {
+            ServingStatus::NotServing
+        }
     };
     HealthCheckResponse { status: status.into() }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use bezant_runtime::Health;
+use bezant_runtime::{Health, ReadError};
 use http::{StatusCode, header};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::openapi;
 use crate::desk::Desk;
 use crate::door::SharedBody;
+use crate::failure::{self, Refused};
 
 const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers.
 
@@ -23,7 +24,7 @@ const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers
 gRPC           bezant.v1.Ledger, with reflection and health
 /metrics       Prometheus
 /livez         200 while the process lives
-/readyz        200 while it takes writes
+/readyz        200 while it takes writes and answers all reads
 ";
 
 /// The type of Prometheus's text format.
@@ -58,6 +59,9 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
         }
         Health::Serving => "ready\n".into_response(),
+        Health::NoState { reason } => {
+            Refused(failure::of_read(&ReadError::NoState { reason })).into_response()
+        }
         Health::ReadOnly { reason } => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("takes no writes: {reason}\n")).into_response()
         }

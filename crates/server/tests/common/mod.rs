@@ -141,6 +141,11 @@ impl Server {
         self.send("POST", path, "", body).await
     }
 
+    /// Whether its node takes writes and shows its state, as that changes.
+    pub(crate) fn health(&self) -> tokio::sync::watch::Receiver<bezant_runtime::Health> {
+        self.node.as_ref().unwrap().handle().watch_health()
+    }
+
     /// Two accounts in EUR, `alice` (1) and `bob` (2), both with history.
     pub(crate) async fn two_accounts(&self) {
         let body = r#"[{"id":"1","name":"alice","asset":"EUR","code":1,"flags":["history"]},

@@ -117,6 +117,7 @@ fn answer_text(output: &Output<FlawedLedger>) -> String {
             Refusal::ReadOnly(_) => "refused, no writes here".to_owned(),
             Refusal::NoLeader => "refused, nobody leads".to_owned(),
             Refusal::Interrupted => "not known, the leader changed".to_owned(),
+            Refusal::NoState(_) => "refused, no state yet".to_owned(),
         },
         _ => "something else".to_owned(),
     }
