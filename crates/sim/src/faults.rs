@@ -137,6 +137,9 @@ const DAMAGE_KINDS: [u64; 6] = [0, 5, 8, 11, 16, 16];
 /// Kinds that leave a leader alone with its clients while the others elect another.
 const CUT_KINDS: [u64; 5] = [8, 9, 10, 11, 12];
 
+/// Kinds that let flushes fail, and take away who has what was not kept.
+const FLUSH_KINDS: [u64; 6] = [0, 1, 4, 4, 4, 8];
+
 /// The plan of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -156,6 +159,7 @@ impl Plan {
         let drawn: Vec<u64> = (0..KINDS).filter(|_| random.per_mille(400)).collect();
         let tastes = match bug {
             Some(Bug::ForgetVote) => ELECTION_KINDS.to_vec(),
+            Some(Bug::IgnoreFailedFsync) => FLUSH_KINDS.to_vec(),
             Some(Bug::VoteAfterDamage) => DAMAGE_KINDS.to_vec(),
             Some(Bug::ReadFromDeposedLeader) => CUT_KINDS.to_vec(),
             _ => drawn,

@@ -65,7 +65,7 @@ const LOGS: &[&str] = &[AGREEMENT, PAST_READ, BEHIND, NO_PROGRESS, FLOOR];
 /// Every mistake made on purpose, how many seeds it takes at the most, and which checkers may speak.
 const FOUND_WITHIN: [(Bug, u64, &[&str]); 15] = [
     (Bug::AcknowledgeBeforeFsync, 10, &[NOT_DURABLE, AGREEMENT]),
-    (Bug::IgnoreFailedFsync, 400, &[AGREEMENT, BEHIND, PAST_READ, NO_CAUSE]),
+    (Bug::IgnoreFailedFsync, 100, &[AGREEMENT, BEHIND, PAST_READ, NO_CAUSE]),
     (Bug::ForgetVote, 600, &[ONE_OWNER, AGREEMENT]),
     (Bug::ReadFromDeposedLeader, 100, &[PAST_READ]),
     (Bug::ApplyOutOfOrder, 80, STATES),
