@@ -162,11 +162,6 @@ impl Metrics {
             Unit::Bytes,
             self.disk_available.clone(),
         );
-        registry.register(
-            "has_state",
-            "1 while the node has a state to show; 0 of one that is filled or repaired from the others",
-            self.has_state.clone(),
-        );
         registry.register("read_only", "1 while the node takes no writes", self.read_only.clone());
         self.register_cluster(registry);
     }
@@ -175,6 +170,11 @@ impl Metrics {
     fn register_cluster(&self, registry: &mut Registry) {
         registry.register("term", "The reign, as this node knows it", self.term.clone());
         registry.register("may_vote", "1 while this node may vote", self.may_vote.clone());
+        registry.register(
+            "has_state",
+            "1 while the node has a state to show; 0 of one that is filled or repaired from the others",
+            self.has_state.clone(),
+        );
         registry.register(
             "stopped",
             "1 for a node that has stopped, for it knows committed entries that the others lack",
