@@ -1,5 +1,5 @@
-//! The disk of one of three nodes is damaged. What a stranger sees of it meanwhile: that it has no state yet, never that there is no
-//! such account; and what the node says when it needs the others, or a person.
+//! The disk of one of three nodes is damaged. What a client sees of it meanwhile: that it has no state yet, never that
+//! there is no such account; and what the node says when it needs the others, or a person.
 
 #[path = "common/machines.rs"]
 mod machines;
