@@ -1,4 +1,5 @@
-//! Who takes part, before a node begins: as its folder says, as it is told when the cluster begins, or as the other members say.
+//! Who takes part, before a node begins: as its folder says, as it is told when the cluster begins, or as the other
+//! members say.
 
 use std::sync::Arc;
 
@@ -33,8 +34,9 @@ pub(crate) fn find_members(
     }
 }
 
-/// A member whose list is lost asks the others for theirs, as long as it takes. It may be older than what this node had applied, and a
-/// list that is older than the state could bring an old cluster back: so the state goes, and comes back with the list.
+/// A member whose list is lost asks the others for theirs, as long as it takes. It may be older than what this node had
+/// applied, and a list that is older than the state could bring an old cluster back: so the state goes, and comes back
+/// with the list.
 fn ask_again(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::ports::free_address;
 
 const TOKEN: &str = "a token for this test alone";
@@ -61,6 +63,14 @@ impl Machines {
     pub(crate) fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.children[node].take() {
             child.kill().expect("the node was running");
+            child.wait().expect("the node ends");
+        }
+    }
+
+    /// Stops it in good order.
+    pub(crate) fn stop(&mut self, node: usize) {
+        if let Some(mut child) = self.children[node].take() {
+            kill_process(Pid::from_child(&child), Signal::TERM).expect("the node was running");
             child.wait().expect("the node ends");
         }
     }
