@@ -232,9 +232,10 @@ impl Shared {
             return;
         }
         accepted.remove(&node);
+        // Under the lock: whoever takes its place is met after it was lost.
+        (self.events)(PeerEvent::Lost { node });
         drop(accepted);
         self.has_ended.notify_all();
-        (self.events)(PeerEvent::Lost { node });
     }
 
     /// Lets go of the peers that are none any more, and begins to dial those that are new.
