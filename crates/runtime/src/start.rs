@@ -1,5 +1,6 @@
 //! Starting and stopping a node: the state comes back from the disk (`recover`), then the threads begin.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -415,6 +416,10 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         room_kept: options.room_kept,
         is_pressed: false,
         is_member: link.is_some(),
+        work: log_work,
+        taken: VecDeque::new(),
+        votes_taken: 0,
+        releasable: None,
     };
     let history = HistoryThread {
         history,
@@ -445,7 +450,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let node = NodeThread::new(node, member, shared, workers);
     node.tell_health();
     let mut threads = vec![
-        spawn("log", Urgency::Payment, move || log.run(&log_work))?,
+        spawn("log", Urgency::Payment, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,
         spawn("fetch", Urgency::Payment, move || {
             fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1);
