@@ -73,12 +73,18 @@ pub(crate) struct LogThread<M: Machine> {
     pub(crate) is_member: bool,
     /// Where work comes from.
     pub(crate) work: mpsc::Receiver<LogWork>,
-    /// What came and is not done yet, oldest first.
-    pub(crate) taken: VecDeque<LogWork>,
+    pub(crate) taken: Taken,
+}
+
+/// What has come and is not done yet.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Oldest first.
+    work: VecDeque<LogWork>,
     /// Votes in it that are not on disk yet.
-    pub(crate) votes_taken: usize,
+    votes: usize,
     /// What a checkpoint holds up to here is not needed any more, and still there.
-    pub(crate) releasable: Option<LogIndex>,
+    releasable: Option<LogIndex>,
 }
 
 /// Makes segments ready off the way of the payments, until nobody can ask any more.
@@ -136,7 +142,7 @@ impl<M: Machine> LogThread<M> {
 
     /// Takes all that has come, once something has.
     fn wait_for_work(&mut self) -> Result<(), mpsc::RecvTimeoutError> {
-        if self.taken.is_empty() {
+        if self.taken.work.is_empty() {
             let first = self.work.recv_timeout(IDLE)?;
             self.take(first);
         }
@@ -148,12 +154,12 @@ impl<M: Machine> LogThread<M> {
 
     fn take(&mut self, work: LogWork) {
         match work {
-            LogWork::Release(index) => self.releasable = self.releasable.max(Some(index)),
+            LogWork::Release(index) => self.taken.releasable = self.taken.releasable.max(Some(index)),
             LogWork::Persist(Write { vote: Some(_), .. }) => {
-                self.votes_taken += 1;
-                self.taken.push_back(work);
+                self.taken.votes += 1;
+                self.taken.work.push_back(work);
             }
-            work => self.taken.push_back(work),
+            work => self.taken.work.push_back(work),
         }
     }
 
@@ -232,20 +238,20 @@ impl<M: Machine> LogThread<M> {
     /// Saves the votes of all that was taken, in their order and before any entry of it: a vote may always be on disk before
     /// what came before it.
     fn keep_votes(&mut self) -> Result<(), WriteError> {
-        if self.votes_taken == 0 {
+        if self.taken.votes == 0 {
             return Ok(());
         }
-        for work in &mut self.taken {
+        for work in &mut self.taken.work {
             if let LogWork::Persist(write) = work
                 && let Some(vote) = write.vote
             {
                 self.votes.save(vote)?;
                 write.vote = None;
-                self.votes_taken -= 1;
+                self.taken.votes -= 1;
                 drop(self.node.send(Message::Event(Input::VoteKept(write.number))));
             }
         }
-        assert_eq!(self.votes_taken, 0, "every vote that was taken is saved once");
+        assert_eq!(self.taken.votes, 0, "every vote that was taken is saved once");
         Ok(())
     }
 
@@ -254,7 +260,7 @@ impl<M: Machine> LogThread<M> {
         let durable = self.log.durable_index();
         // Of a log that begins anew nothing is left anyway.
         if !self.log.is_reset_planned()
-            && let Some(index) = self.releasable.take_if(|index| *index <= durable)
+            && let Some(index) = self.taken.releasable.take_if(|index| *index <= durable)
         {
             self.log.release(index)?;
             self.shared.metrics.log_bytes.set(gauge(self.log.size_bytes()));
@@ -270,14 +276,14 @@ impl<M: Machine> LogThread<M> {
         let start = Instant::now();
         loop {
             self.until_room(Self::keep_votes)?;
-            let Some(work) = self.taken.pop_front() else { break };
+            let Some(work) = self.taken.work.pop_front() else { break };
             match work {
                 LogWork::Persist(write) => {
                     entries += write.entries.len();
                     bytes += write.entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
                     written = Some(self.stage(&write)?);
                 }
-                LogWork::Release(index) => self.releasable = self.releasable.max(Some(index)),
+                LogWork::Release(index) => self.taken.releasable = self.taken.releasable.max(Some(index)),
                 LogWork::PlanReset(index, term, reply) => {
                     self.flush(written.take(), start)?;
                     self.until_room(|thread| Ok(thread.log.plan_reset(index, term)?))?;
@@ -402,9 +408,7 @@ mod tests {
             is_pressed: false,
             is_member: true,
             work,
-            taken: VecDeque::new(),
-            votes_taken: 0,
-            releasable: None,
+            taken: Taken::default(),
         };
         (thread, (to_log, told))
     }

@@ -1,6 +1,5 @@
 //! Starting and stopping a node: the state comes back from the disk (`recover`), then the threads begin.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -23,7 +22,7 @@ use crate::fetch_thread;
 use crate::file_disk::FileDisk;
 use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, Waiting, run_jobs};
-use crate::log_thread::{LogThread, run_preparer};
+use crate::log_thread::{LogThread, Taken, run_preparer};
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::node_thread::{DrivenNode, NodeThread, Workers, now};
@@ -398,8 +397,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let (to_fetch, fetches) = mpsc::channel();
     let (to_history, history_work) = mpsc::channel();
     let (to_checkpoint, checkpoint_work) = mpsc::channel();
-    let (to_jobs, jobs) = mpsc::channel();
-    let (to_supply, supplies) = mpsc::channel();
+    let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
     let handle = Handle { node: to_node.clone(), shared: Arc::clone(&shared) };
 
     let (prepare, wishes) = mpsc::sync_channel(1);
@@ -417,9 +415,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         is_pressed: false,
         is_member: link.is_some(),
         work: log_work,
-        taken: VecDeque::new(),
-        votes_taken: 0,
-        releasable: None,
+        taken: Taken::default(),
     };
     let history = HistoryThread {
         history,
