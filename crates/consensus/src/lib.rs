@@ -91,6 +91,9 @@ pub struct ReadNumber(pub u64);
 pub enum Input {
     /// Everything up to this write is on this node's disk, fsync'd.
     Persisted(WriteNumber),
+    /// The vote of this write, and every vote before it, is on this node's disk, fsync'd. Entries of these writes may not
+    /// be, for want of room say: what speaks of no entry need not wait for them. [`Persisted`](Self::Persisted) follows.
+    VoteKept(WriteNumber),
     /// A peer's message.
     Message {
         /// Who sent it.

@@ -70,6 +70,10 @@ pub enum Input<M: StateMachine> {
     Lost(NodeId),
     /// Every write up to this one is durable.
     Persisted(WriteNumber),
+    /// The votes of every write up to this one are durable; their entries may not be.
+    VoteKept(WriteNumber),
+    /// What is to be written found no room again: the disk is full, and does not hang.
+    RoomAwaited,
     /// The rows that an entry needs.
     Fetched {
         /// Which entry.

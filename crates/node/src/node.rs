@@ -223,6 +223,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 while self.writes.pop_front_if(|(write, _)| *write <= number).is_some() {}
                 self.tell_engine(EngineInput::Persisted(number));
             }
+            Input::VoteKept(number) => self.tell_engine(EngineInput::VoteKept(number)),
+            Input::RoomAwaited => self.writes.iter_mut().for_each(|(_, since)| *since = self.ticks),
             Input::Fetched { index, term, found } => self.handle_fetched(index, term, found),
             Input::CheckpointPieceTaken => self.handle_piece_taken(),
             Input::CheckpointWritten { index, digest } => self.handle_checkpoint_written(index, digest),

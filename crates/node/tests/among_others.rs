@@ -270,6 +270,31 @@ fn the_driver_says_who_is_to_lead() {
 }
 
 #[test]
+fn one_that_waits_for_room_is_not_silent_and_one_that_hangs_is() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().leads = true;
+    let mut node = node(&engine);
+    request(&mut node, 7);
+    drain(&mut node);
+    let speaks = |node: &mut CounterNode| {
+        let send = EngineOutput::Send { to: TWO, bytes: Bytes::from_static(b"heartbeat") };
+        engine.script.borrow_mut().outputs.push_back(send);
+        node.handle(NOW, Input::Persisted(WriteNumber(0)));
+        let outputs = drain(node);
+        let is_said = outputs.iter().any(|it| matches!(it, Output::Send { to: TWO, .. }));
+        assert_eq!(is_said, node.is_leader());
+        is_said
+    };
+    for _ in 0..50 {
+        (0..10).for_each(|_| node.handle(NOW, Input::Tick));
+        node.handle(NOW, Input::RoomAwaited);
+        assert!(speaks(&mut node), "its disk is full, and answers");
+    }
+    (0..200).for_each(|_| node.handle(NOW, Input::Tick));
+    assert!(!speaks(&mut node), "its disk hangs");
+}
+
+#[test]
 fn reads_for_which_nobody_waits_are_forgotten() {
     let engine = Scripted::new();
     let mut node = node(&engine);

@@ -1,7 +1,8 @@
 //! What this replica has handed to its disk, and what it may say once that is durable.
 //!
 //! A promise or an acceptance is on the disk before anybody hears of it, this replica's own scout and commanders among
-//! them: their messages are held here.
+//! them: their messages are held here. What a promise alone makes true does not wait for values: these may wait for room on
+//! the disk, and elections go on.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -19,11 +20,16 @@ pub(crate) struct Disk {
     durable: WriteNumber,
     /// The last write with a promise in it.
     promise: WriteNumber,
+    /// The last write of which the promise is durable, with all before it.
+    kept: WriteNumber,
     /// Writes with values that are not durable yet, and their last slots.
     written: VecDeque<(WriteNumber, LogIndex)>,
     /// The last slot that is durable.
     durable_slot: LogIndex,
+    /// What speaks of everything, by the write that must be durable.
     held: BTreeMap<WriteNumber, Vec<(NodeId, Message)>>,
+    /// What speaks of the promise alone, and the write that it is in.
+    held_for_promise: VecDeque<(WriteNumber, NodeId, Message)>,
 }
 
 /// What a message speaks of.
@@ -42,9 +48,11 @@ impl Disk {
             last: WriteNumber(0),
             durable: WriteNumber(0),
             promise: WriteNumber(0),
+            kept: WriteNumber(0),
             written: VecDeque::new(),
             durable_slot,
             held: BTreeMap::new(),
+            held_for_promise: VecDeque::new(),
         }
     }
 
@@ -73,39 +81,40 @@ impl Disk {
 
     /// Keeps a message until what it speaks of is durable; gives it back when it is.
     pub(crate) fn hold(&mut self, after: After, to: NodeId, message: Message) -> Option<Message> {
-        let number = match after {
-            After::Everything => self.last,
-            After::Promise => self.promise,
-        };
-        if number <= self.durable {
-            return Some(message);
+        match after {
+            After::Everything if self.last <= self.durable => return Some(message),
+            After::Promise if self.promise <= self.kept => return Some(message),
+            After::Everything => hold(self.held.entry(self.last).or_default(), (to, message)),
+            After::Promise => self.held_for_promise.push_back((self.promise, to, message)),
         }
-        self.held.entry(number).or_default().push((to, message));
         None
     }
 
-    /// Everything up to that write is durable: what may be said now. Of several acceptances for the same leader
-    /// the last says it all.
-    pub(crate) fn handle_persisted(&mut self, number: WriteNumber) -> Vec<(NodeId, Message)> {
+    /// All promises up to that write are durable: what may be said now.
+    pub(crate) fn handle_kept(&mut self, number: WriteNumber) -> Vec<(NodeId, Message)> {
         assert!(number <= self.last, "nothing is durable that was not handed out");
+        self.kept = self.kept.max(number);
+        let mut free = Vec::new();
+        while let Some((_, to, message)) =
+            self.held_for_promise.pop_front_if(|(promise, ..)| *promise <= self.kept)
+        {
+            free.push((to, message));
+        }
+        free
+    }
+
+    /// Everything up to that write is durable: what may be said now.
+    pub(crate) fn handle_persisted(&mut self, number: WriteNumber) -> Vec<(NodeId, Message)> {
+        let mut free = self.handle_kept(number);
         self.durable = self.durable.max(number);
         while let Some((_, slot)) = self.written.pop_front_if(|(write, _)| *write <= number) {
             self.durable_slot = slot;
         }
         let later = self.held.split_off(&WriteNumber(number.0 + 1));
-        let mut free: Vec<_> = core::mem::replace(&mut self.held, later).into_values().flatten().collect();
-        let ballot = |message: &Message| match message {
-            Message::Accepted { ballot, .. } => Some(*ballot),
-            _ => None,
-        };
-        free.dedup_by(|next, previous| {
-            let is_same =
-                next.0 == previous.0 && ballot(&next.1).is_some_and(|next| Some(next) == ballot(&previous.1));
-            if is_same {
-                core::mem::swap(next, previous);
-            }
-            is_same
-        });
+        let now = core::mem::replace(&mut self.held, later).into_values().flatten();
+        let mut spoken = Vec::new();
+        now.for_each(|message| hold(&mut spoken, message));
+        free.append(&mut spoken);
         free
     }
 
@@ -113,5 +122,20 @@ impl Disk {
     pub(crate) fn restart(&mut self, slot: LogIndex) {
         self.written.clear();
         self.durable_slot = slot;
+    }
+}
+
+/// Keeps a message with those before it. Of several acceptances for the same leader one after the other the last says it all:
+/// what waits does not grow with what is heard meanwhile.
+fn hold(held: &mut Vec<(NodeId, Message)>, (to, message): (NodeId, Message)) {
+    let ballot = |message: &Message| match message {
+        Message::Accepted { ballot, .. } => Some(*ballot),
+        _ => None,
+    };
+    match held.last_mut() {
+        Some((same, last)) if *same == to && ballot(last).is_some() && ballot(last) == ballot(&message) => {
+            *last = message;
+        }
+        _ => held.push((to, message)),
     }
 }

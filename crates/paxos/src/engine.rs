@@ -283,6 +283,11 @@ impl Engine for Paxos {
                     self.send(to, message);
                 }
             }
+            Input::VoteKept(number) => {
+                for (to, message) in self.disk.handle_kept(number) {
+                    self.send(to, message);
+                }
+            }
             Input::Message { from, bytes } if from != self.node => {
                 if let Some(message) = decode(&bytes) {
                     self.heard.insert(from, self.ticks);

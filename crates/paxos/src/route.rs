@@ -23,7 +23,7 @@ impl Paxos {
             Message::Refuse { ballot, promised } => self.handle_refuse(from, ballot, promised),
             Message::Learn { ballot, after } if from == ballot.node => {
                 let answer = self.acceptor.handle_learn(ballot, after);
-                self.say(After::Everything, from, answer);
+                self.say(After::Promise, from, answer);
             }
             Message::Learned { ballot, after, values } => self.handle_learned(from, ballot, after, &values),
             Message::Accept { ballot, after, values, decided } if from == ballot.node => {

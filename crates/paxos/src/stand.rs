@@ -128,7 +128,9 @@ impl Paxos {
         if self.acceptor.promised() != before {
             self.step_down();
         }
-        self.say(After::Everything, ballot.node, answer);
+        // What was accepted may not be on the disk yet. A scout that adopts it takes more for accepted than it must, which never
+        // is wrong; one that finds it gone after a crash asks again in a later round.
+        self.say(After::Promise, ballot.node, answer);
     }
 
     /// Somebody else tries to lead, or has to: this replica waits.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
-use crate::held::{Freed, Held};
+use crate::held::{Freed, Held, Written};
 use crate::install::{Installing, snapshot, snapshot_message};
 use crate::members::{change_in, conf_state};
 use crate::read::Reads;
@@ -211,22 +211,33 @@ impl Raft {
         let is_member = self.raw.store().members().get(self.node).is_some();
         let may_stand =
             self.admission == Admission::Admitted && self.installing == Installing::No && is_member;
+        let is_written = self.is_written();
         match &mut self.campaign_in {
-            Some(1) => {
+            Some(1) if is_written => {
                 self.campaign_in = None;
                 if may_stand && self.raw.raft.promotable() {
                     drop(self.raw.campaign());
                 }
             }
+            None | Some(1) => {}
             Some(ticks) => *ticks -= 1,
-            None => {}
         }
-        if may_stand || self.raw.raft.state == StateRole::Leader {
+        if self.raw.raft.state == StateRole::Leader || (may_stand && is_written) {
             self.raw.tick();
+        } else if may_stand {
+            // The time goes on: when it is over, others are promised votes, and this replica stands once it can.
+            self.raw.raft.election_elapsed += 1;
         }
         for context in self.reads.tick() {
             self.raw.read_index(context);
         }
+    }
+
+    /// True when all entries of this log are on the disk. A replica whose entries wait for room could not ask for votes, which
+    /// are asked for by what is on the disk.
+    fn is_written(&self) -> bool {
+        let log = &self.raw.raft.raft_log;
+        log.persisted == log.last_index()
     }
 
     /// The connection to a peer broke. When it led, its process is gone in all likelihood: this replica does
@@ -293,9 +304,9 @@ impl Raft {
             self.raw.mut_store().restart(installed, term);
         }
         self.raw.mut_store().append(ready.entries());
-        let writes = self.write(number, &ready);
+        let written = self.write(number, &ready);
         self.send(ready.take_messages());
-        self.held.push(number, writes, ready.take_persisted_messages());
+        self.held.push(number, written, ready.take_persisted_messages());
         for state in ready.take_read_states() {
             if let Some(read) = self.reads.answer(&state.request_ctx) {
                 self.outputs.push_back(Output::Readable { read, index: LogIndex(state.index) });
@@ -313,18 +324,19 @@ impl Raft {
         self.release(freed);
     }
 
-    /// Hands out what a step must write; true when that is something.
-    fn write(&mut self, number: u64, ready: &Ready) -> bool {
+    /// Hands out what a step must write.
+    fn write(&mut self, number: u64, ready: &Ready) -> Written {
         let state = self.raw.raft.hard_state();
         let promised = Vote { term: Term(state.term), voted_for: NodeId(state.vote) };
         let vote = (promised != self.vote).then_some(promised);
         self.vote = promised;
         let entries: Vec<LogEntry> = ready.entries().iter().map(log_entry).collect();
         if vote.is_none() && entries.is_empty() {
-            return false;
+            return Written::Nothing;
         }
+        let written = if vote.is_some() { Written::Vote } else { Written::Entries };
         self.outputs.push_back(Output::Persist(Write { number: WriteNumber(number), vote, entries }));
-        true
+        written
     }
 
     fn commit(&mut self, entries: Vec<Entry>) {
@@ -453,6 +465,10 @@ impl Engine for Raft {
             Input::Persisted(number) => {
                 let freed = self.held.free(number);
                 self.release(freed);
+            }
+            Input::VoteKept(number) => {
+                let messages = self.held.keep(number);
+                self.send(messages);
             }
             Input::Message { from, bytes } => {
                 if let Some(message) = decode(&bytes) {

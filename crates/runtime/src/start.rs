@@ -23,7 +23,7 @@ use crate::fetch_thread;
 use crate::file_disk::FileDisk;
 use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, Waiting, run_jobs};
-use crate::log_thread::{LogThread, run_preparer};
+use crate::log_thread::{LogThread, Taken, run_preparer};
 use crate::member::Member;
 use crate::membership::find_members;
 use crate::metrics::Metrics;
@@ -356,8 +356,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let (to_fetch, fetches) = mpsc::channel();
     let (to_history, history_work) = mpsc::channel();
     let (to_checkpoint, checkpoint_work) = mpsc::channel();
-    let (to_jobs, jobs) = mpsc::channel();
-    let (to_supply, supplies) = mpsc::channel();
+    let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
     let handle = Handle { node: to_node.clone(), shared: Arc::clone(&shared) };
 
     let (prepare, wishes) = mpsc::sync_channel(1);
@@ -374,6 +373,8 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
         room_kept: options.room_kept,
         is_pressed: false,
         is_member: link.is_some(),
+        work: log_work,
+        taken: Taken::default(),
     };
     let history = HistoryThread {
         history,
@@ -404,7 +405,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let node = NodeThread::new(node, member, shared, workers, clock);
     node.tell_health();
     let mut threads = vec![
-        spawn("log", Urgency::Payment, move || log.run(&log_work))?,
+        spawn("log", Urgency::Payment, move || log.run())?,
         spawn("prepare", Urgency::Later, move || run_preparer(&preparer, &wishes))?,
         spawn("fetch", Urgency::Payment, move || {
             fetch_thread::run(&for_fetch.0, &waiting, &fetches, &for_fetch.1);

@@ -84,6 +84,65 @@ fn a_group_that_waits_for_room_is_written_once() {
     );
 }
 
+/// A log whose segment has no place for another frame; the last of its entries.
+fn full_segment(disk: &MemoryDisk) -> (bezant_storage::log::Log, u64) {
+    let (mut log, _) = open(disk).unwrap();
+    let fits = || -> u64 {
+        let (mut other, _) = open(&MemoryDisk::new()).unwrap();
+        let before = other.stats().segments;
+        (1..)
+            .take_while(|index| {
+                other.append(&entry(*index, 4_000)).unwrap();
+                other.flush().unwrap();
+                other.stats().segments == before
+            })
+            .last()
+            .unwrap()
+    };
+    let last = fits();
+    for index in 1..=last {
+        log.append(&entry(index, 4_000)).unwrap();
+        log.flush().unwrap();
+    }
+    (log, last)
+}
+
+#[test]
+fn a_mark_that_waits_for_room_is_written_once() {
+    let disk = MemoryDisk::new();
+    let (mut log, last) = full_segment(&disk);
+    fill(&disk);
+    assert!(matches!(log.mark(), Err(LogError::NoRoom(_))));
+    make_room(&disk);
+    log.mark().unwrap();
+    assert_eq!(log.stats().marks, 1);
+    let (writes, flushes) = (disk.counts().writes, log.stats().flushes);
+    log.mark().unwrap();
+    assert_eq!((disk.counts().writes, log.stats().flushes), (writes, flushes), "it was said");
+    assert_eq!(flushes, last + 1, "one write a group");
+    log.append(&entry(last + 1, 100)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(recover(&disk.crash(5)).unwrap().len() as u64, last + 1);
+}
+
+#[test]
+fn segments_are_released_while_a_flush_waits_for_room() {
+    let disk = MemoryDisk::new();
+    let (mut log, last) = full_segment(&disk);
+    let (room, size) = (disk.used_bytes() + log.size_bytes(), log.size_bytes());
+    disk.set_faults(FaultPlan { capacity_bytes: Some(room), ..FaultPlan::default() });
+    for index in last + 1..=2 * last {
+        log.append(&entry(index, 4_000)).unwrap();
+        log.flush().unwrap();
+    }
+    log.append(&entry(2 * last + 1, 4_000)).unwrap();
+    assert!(matches!(log.flush(), Err(LogError::NoRoom(_))), "two segments are all that there is room for");
+    // A checkpoint of the first segment's entries is durable.
+    log.release(LogIndex(last)).unwrap();
+    assert_eq!(log.size_bytes(), size);
+    assert_eq!(log.flush(), Ok(LogIndex(2 * last + 1)));
+}
+
 #[test]
 fn a_log_that_begins_anew_without_room_can_begin_later() {
     let disk = MemoryDisk::new();

@@ -25,6 +25,8 @@ pub(super) struct Disk {
     pub(super) durable: Vec<LogEntry>,
     pub(super) staged: Vec<LogEntry>,
     pub(super) unconfirmed: Option<WriteNumber>,
+    /// The last write with a vote, until the engine hears that the vote is there.
+    pub(super) voted: Option<WriteNumber>,
     pub(super) members: Members,
     pub(super) is_admitted: bool,
     /// What it says to be committed when its node starts.
@@ -38,7 +40,10 @@ impl Disk {
     }
 
     fn write(&mut self, write: Write) {
-        self.vote = write.vote.or(self.vote);
+        if write.vote.is_some() {
+            self.vote = write.vote;
+            self.voted = Some(write.number);
+        }
         if let Some(first) = write.entries.first()
             && first.index <= self.last()
         {
@@ -65,7 +70,7 @@ impl Disk {
     fn crash(&mut self, survivors: usize) {
         self.staged.truncate(survivors);
         self.durable.append(&mut self.staged);
-        self.unconfirmed = None;
+        (self.unconfirmed, self.voted) = (None, None);
     }
 }
 
@@ -104,6 +109,8 @@ pub(super) struct Net {
     pub(super) cut_links: BTreeSet<(NodeId, NodeId)>,
     /// Disks that do not sync for now.
     pub(super) slow: BTreeSet<NodeId>,
+    /// Disks without room for values: they take votes.
+    pub(super) full: BTreeSet<NodeId>,
     /// What was agreed, by whomever first.
     pub(super) agreed: BTreeMap<LogIndex, LogEntry>,
     /// What happened, one line each, when somebody reads it.
@@ -258,6 +265,16 @@ impl Net {
         }
     }
 
+    /// The vote is durable, whatever values are.
+    pub(super) fn keep(&mut self, node: NodeId) {
+        if self.is_up(node)
+            && let Some(number) = self.machine(node).disk.voted.take()
+        {
+            self.note(|| format!("{node} has its vote on disk"));
+            self.handle(node, Input::VoteKept(number));
+        }
+    }
+
     fn is_cut(&self, packet: &Packet) -> bool {
         let disk = |node| self.machines.get(&node).map_or(0, |machine| machine.disks);
         self.cut.contains(&packet.from)
@@ -283,7 +300,9 @@ impl Net {
     pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
             for node in self.nodes() {
-                if !self.slow.contains(&node) {
+                if self.full.contains(&node) {
+                    self.keep(node);
+                } else if !self.slow.contains(&node) {
                     self.sync(node);
                 }
             }

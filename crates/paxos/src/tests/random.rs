@@ -65,7 +65,8 @@ impl Run {
         let node = self.random.pick(&nodes);
         match self.random.below(100) {
             0..=49 => self.carry(),
-            50..=61 => self.net.sync(node),
+            50..=52 => self.net.keep(node),
+            53..=61 => self.net.sync(node),
             62..=76 => self.net.tick(),
             77..=84 => self.propose(node),
             85..=88 => self.read(node),

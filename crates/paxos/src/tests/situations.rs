@@ -4,7 +4,8 @@ use std::vec;
 use std::vec::Vec;
 
 use bezant_consensus::{
-    Change, ChangeError, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Output, Role, Vote,
+    Change, ChangeError, Engine, EngineOptions, EngineState, EntryKind, Input, LogEntry, Output, ReadNumber,
+    Role, Vote,
 };
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
@@ -59,6 +60,45 @@ fn two_others_are_a_quorum_without_the_leaders_disk() {
     net.settle();
     assert_eq!(net.machine(TWO).committed, slot);
     assert_eq!(net.machine(ONE).committed, LogIndex(slot.0 - 1), "it is not on its disk");
+}
+
+#[test]
+fn a_replica_whose_values_wait_for_room_promises_all_the_same() {
+    let mut net = led();
+    net.full.insert(TWO);
+    let slot = agree(&mut net, "a");
+    assert_eq!(net.machine(ONE).committed, slot);
+    net.cut.insert(ONE);
+    ticks(&mut net, 100);
+    assert!(net.engine(THREE).is_leader(), "it was promised by the one that is full");
+    assert!(net.machine(THREE).committed <= slot, "one disk of three is no majority");
+    net.full.clear();
+    let next = agree(&mut net, "b");
+    ticks(&mut net, 4);
+    for node in [TWO, THREE] {
+        assert_eq!(net.machine(node).committed, next);
+    }
+}
+
+#[test]
+fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
+    let mut net = led();
+    let slot = agree(&mut net, "a");
+    net.full = [ONE, TWO, THREE].into();
+    net.propose(ONE, "b").unwrap();
+    for read in 0..100 {
+        net.tick();
+        net.settle();
+        assert!(net.engine(ONE).is_leader());
+        net.read(ONE, read);
+        net.settle();
+        assert_eq!(net.machine(ONE).readable.pop(), Some((ReadNumber(read), slot)));
+    }
+    net.full.clear();
+    ticks(&mut net, 4);
+    for node in [ONE, TWO, THREE] {
+        assert_eq!(net.machine(node).committed, slot.next());
+    }
 }
 
 #[test]

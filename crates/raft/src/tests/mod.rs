@@ -39,6 +39,8 @@ struct Net {
     cut: BTreeSet<usize>,
     /// Disks that do not sync for now.
     slow: BTreeSet<usize>,
+    /// Disks without room for entries: they take votes.
+    full: BTreeSet<usize>,
 }
 
 fn options(node: usize, count: usize, life: u64) -> EngineOptions {
@@ -90,6 +92,7 @@ impl Net {
             messages: VecDeque::new(),
             cut: BTreeSet::new(),
             slow: BTreeSet::new(),
+            full: BTreeSet::new(),
         }
     }
 
@@ -98,7 +101,13 @@ impl Net {
         let replica = &mut self.replicas[at];
         while let Some(output) = replica.engine.poll() {
             match output {
-                Output::Persist(write) => replica.unsynced.push_back(write),
+                Output::Persist(write) => {
+                    if write.vote.is_some() && self.full.contains(&at) {
+                        replica.vote = write.vote;
+                        replica.engine.handle(Input::VoteKept(write.number));
+                    }
+                    replica.unsynced.push_back(write);
+                }
                 Output::Commit(entry) => replica.committed.push(entry),
                 Output::Send { to, bytes } => {
                     let to = usize::try_from(to.0).unwrap() - 1;
@@ -126,7 +135,7 @@ impl Net {
         while goes_on(self) {
             for at in 0..self.replicas.len() {
                 self.drain(at);
-                if !self.slow.contains(&at) {
+                if !self.slow.contains(&at) && !self.full.contains(&at) {
                     while let Some(write) = self.replicas[at].unsynced.pop_front() {
                         self.replicas[at].write(write);
                         self.drain(at);
@@ -260,6 +269,51 @@ fn no_vote_leaves_before_it_is_on_disk() {
     net.slow.clear();
     net.settle();
     net.elect();
+}
+
+#[test]
+fn a_replica_whose_entries_wait_for_room_votes_and_does_not_stand() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let (full, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    net.full = [full].into();
+    net.propose(leader, b"x");
+    net.cut = [leader].into();
+    for _ in 0..100 {
+        net.tick();
+        assert!(!net.replicas[full].engine.is_leader(), "its log is not on its disk");
+    }
+    assert_eq!(net.leader(), Some(other), "its vote is");
+    net.propose(other, b"y");
+    assert_eq!(commands(&net.replicas[other]), [b"x"], "one disk of three is no majority");
+    net.full.clear();
+    net.settle();
+    for at in [full, other] {
+        net.tick();
+        assert_eq!(commands(&net.replicas[at]), [b"x", b"y"]);
+    }
+}
+
+#[test]
+fn a_leader_of_full_disks_leads_on_and_confirms_reads() {
+    let mut net = Net::new(3);
+    let leader = net.elect();
+    let agreed = net.propose(leader, b"x");
+    net.full = [0, 1, 2].into();
+    net.propose(leader, b"y");
+    for read in 0..100 {
+        net.tick();
+        assert_eq!(net.leader(), Some(leader));
+        net.replicas[leader].engine.read(ReadNumber(read));
+        net.settle();
+        assert_eq!(net.replicas[leader].readable.pop(), Some((ReadNumber(read), agreed)));
+    }
+    net.full.clear();
+    net.settle();
+    net.tick();
+    for replica in &net.replicas {
+        assert_eq!(commands(replica), [b"x", b"y"]);
+    }
 }
 
 #[test]

@@ -178,6 +178,9 @@ impl Life {
         {
             self.votes.save(vote).map_err(|error| error.to_string())?;
         }
+        if write.vote.is_some() {
+            wishes.push(Wish::Later(Input::VoteKept(write.number)));
+        }
         if let Some(first) = write.entries.first()
             && first.index <= self.log.last_index()
         {

@@ -120,6 +120,8 @@ pub struct Log {
     flushing: Option<usize>,
     /// The committed index that the group under way says; `None` = it says none.
     saying: Option<LogIndex>,
+    /// What the mark in the group under way says to be acknowledged; `None` = there is no mark in it.
+    marking: Option<LogIndex>,
     preparer: Preparer,
     segment_size: u64,
     payload_size_max: usize,
@@ -197,6 +199,7 @@ impl Log {
             staging: Staging::new(last, tail.offset, options.segment_size),
             flushing: None,
             saying: None,
+            marking: None,
             segments: chain.needed,
             preparer,
             segment_size: options.segment_size,
@@ -238,6 +241,7 @@ impl Log {
             staging: Staging::new(header, BLOCK_SIZE as u64, segment_size),
             flushing: None,
             saying: None,
+            marking: None,
             segments: vec![header],
             preparer,
             segment_size,
@@ -354,15 +358,15 @@ impl Log {
     }
 
     /// Writes down that everything appended so far is acknowledged, so that later damage to the last group is
-    /// known for damage. For idle moments and a clean stop; does nothing when it was said already.
+    /// known for damage. For idle moments and a clean stop; does nothing when it was said already. A mark that finds no
+    /// room is written by the next call of this, or of [`flush`](Self::flush).
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
         if self.marked_index < self.durable_index || self.needs_note() {
             let index = self.durable_index;
             self.staging.push(self.stamp(FrameKind::Mark, index, Term(0)), &[]);
+            self.marking = Some(index);
             self.write_staged().map_err(|error| self.fail(error))?;
-            self.marked_index = index;
-            self.stats.marks += 1;
         }
         Ok(())
     }
@@ -456,12 +460,19 @@ impl Log {
         Ok(())
     }
 
-    /// Frees the segments whose entries are all at or before `below`, of which there is a durable checkpoint.
+    /// True from the plan of a reset until it is done or cancelled: there is nothing to release then.
+    pub const fn is_reset_planned(&self) -> bool {
+        self.planned.is_some()
+    }
+
+    /// Frees the segments whose entries are all at or before `below`, of which there is a durable checkpoint. A flush that
+    /// waits for room is not disturbed: it may go on then.
     ///
     /// # Panics
-    /// When `below` is past what is durable.
+    /// When `below` is past what is durable, or a reset is planned: its segments may be gone already.
     pub fn release(&mut self, below: LogIndex) -> Result<(), LogError> {
         self.check_failed()?;
+        assert!(self.planned.is_none(), "a reset removes all segments itself");
         assert!(below <= self.durable_index, "a checkpoint holds what the log has made durable");
         let count =
             self.segments.partition_point(|segment| segment.first_index <= below.next()).saturating_sub(1);
@@ -519,6 +530,10 @@ impl Log {
         // What was committed when the group was closed: more may be by now, if the disk had no room for a while.
         if let Some(committed) = self.saying.take() {
             self.noted = committed;
+        }
+        if let Some(index) = self.marking.take() {
+            self.marked_index = index;
+            self.stats.marks += 1;
         }
         self.flushing = None;
         self.stats.flushes += 1;

@@ -1,0 +1,302 @@
+//! Three nodes whose disks fill up, all of them: payments stop with a reason, reads and elections go on, and when there is
+//! room payments go on. What was acknowledged is there, on every node.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_node::NodeOptions;
+use bezant_runtime::{
+    ClusterOptions, Consistency, EngineKind, Handle, Health, Options, ReadError, Role, Running,
+    start_member_on,
+};
+use bezant_storage::log::LogOptions;
+use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
+use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferId};
+
+/// No step may take longer.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a client waits for an answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Payments in one command.
+const BATCH: u128 = 50;
+
+struct Cluster {
+    disks: Vec<MemoryDisk>,
+    addresses: Vec<String>,
+    running: Vec<Option<Running<Ledger>>>,
+    engine: EngineKind,
+    /// With less room a node takes no more payments.
+    room_kept: u64,
+    next_id: u128,
+    /// First ids of the batches that were acknowledged.
+    acknowledged: Vec<u128>,
+}
+
+impl Cluster {
+    async fn start(engine: EngineKind, room_kept: u64) -> Self {
+        let listeners: Vec<TcpListener> =
+            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
+        let mut cluster = Self {
+            disks: (0..3).map(|_| MemoryDisk::new()).collect(),
+            addresses: listeners.iter().map(address).collect(),
+            running: vec![None, None, None],
+            engine,
+            room_kept,
+            next_id: 1,
+            acknowledged: Vec::new(),
+        };
+        for (at, listener) in listeners.into_iter().enumerate() {
+            cluster.start_node(at, listener);
+        }
+        cluster.create_accounts().await;
+        cluster
+    }
+
+    fn start_node(&mut self, at: usize, listener: TcpListener) {
+        let number = |at: usize| NodeId(at as u64 + 1);
+        let nodes = self.addresses.iter().enumerate().map(|(at, address)| (number(at), address.clone()));
+        let cluster = ClusterOptions {
+            node: number(at),
+            token: "a token for a test".to_owned(),
+            nodes: nodes.collect(),
+            join: Vec::new(),
+            engine: Some(self.engine),
+            give_up: Arc::default(),
+            listener,
+            growth: None,
+        };
+        let options = Options {
+            node: NodeOptions { checkpoint_interval_bytes: 200 << 10, ..NodeOptions::default() },
+            log: LogOptions { segment_size: 256 << 10, reserve_size: 0 },
+            room_kept: self.room_kept,
+            ..Options::new("unused")
+        };
+        let disk = Arc::new(self.disks[at].clone());
+        self.running[at] = Some(start_member_on(disk, &options, cluster).expect("the node starts"));
+    }
+
+    /// Starts a node again on what its disk holds.
+    fn start_again(&mut self, at: usize) {
+        let listener = TcpListener::bind(&self.addresses[at]).expect("its port is free");
+        self.start_node(at, listener);
+    }
+
+    async fn stop(&mut self, at: usize) {
+        let running = self.running[at].take().expect("it runs");
+        tokio::task::spawn_blocking(move || running.stop()).await.expect("the node stops");
+    }
+
+    fn up(&self) -> impl Iterator<Item = Handle<Ledger>> {
+        self.running.iter().flatten().map(Running::handle)
+    }
+
+    /// So many bytes more fit on every disk; `None` for as many as come.
+    fn set_room(&self, room: Option<u64>) {
+        for disk in &self.disks {
+            let capacity_bytes = room.map(|room| disk.used_bytes() + room);
+            disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
+        }
+    }
+
+    async fn create_accounts(&self) {
+        let account =
+            |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
+        let accounts: Vec<Account> = (1..=2).map(account).collect();
+        let command = Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("well formed");
+        let handle = self.up().next().expect("one runs");
+        let deadline = Instant::now() + TIMEOUT;
+        while let Err(error) = handle.execute(command.clone(), None).await {
+            assert!(Instant::now() < deadline, "no answer: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Pays at one node; true when that was acknowledged.
+    async fn pay(&mut self, handle: &Handle<Ledger>) -> bool {
+        let first = self.next_id;
+        self.next_id += BATCH;
+        let transfer = |id| Transfer {
+            id: TransferId(id),
+            debit_account_id: AccountId(1),
+            credit_account_id: AccountId(2),
+            amount: 1,
+            ledger: LedgerNumber(1),
+            code: 1,
+            ..Transfer::default()
+        };
+        let transfers: Vec<Transfer> = (first..first + BATCH).map(transfer).collect();
+        let command = Operation::CreateTransfers.command(Event::write_all(&transfers)).expect("well formed");
+        let Ok(committed) = handle.execute(command, Some(Instant::now() + CLIENT_TIMEOUT)).await else {
+            return false;
+        };
+        let is_created = |result: &[u8; 16]| result[8..12] == [0xff; 4];
+        assert!(committed.results.as_chunks::<16>().0.iter().all(is_created), "all are created");
+        self.acknowledged.push(first);
+        true
+    }
+
+    /// Pays at every node that runs, until none of them takes payments any more, and a majority says why. The third may have
+    /// room for a few entries that it is not sent, because they cannot be agreed.
+    async fn pay_until_full(&mut self) {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let mut is_taken = false;
+            for handle in self.up().collect::<Vec<_>>() {
+                is_taken |= self.pay(&handle).await;
+            }
+            let healths: Vec<Health> = self.up().map(|handle| handle.health()).collect();
+            let says_full = |health: &&Health| matches!(health, Health::ReadOnly { reason } if reason.contains("disk is"));
+            if !is_taken && healths.iter().filter(says_full).count() >= 2 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "they are not full: {healths:?}");
+        }
+    }
+
+    /// Which node leads, once all that run know it, and confirm reads with it.
+    async fn leader(&self) -> usize {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let handles: Vec<_> = self.up().collect();
+            let leads = |handle: &&Handle<Ledger>| handle.cluster().role == Role::Leader;
+            if let Some(leader) = handles.iter().find(leads).map(|handle| handle.cluster().node)
+                && handles.iter().all(|handle| handle.cluster().leader == Some(leader))
+            {
+                return usize::try_from(leader.0).expect("it is small") - 1;
+            }
+            let statuses: Vec<_> = handles.iter().map(Handle::cluster).collect();
+            assert!(Instant::now() < deadline, "nobody leads: {statuses:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Every node that runs shows what it has.
+    async fn check_stale_reads(&self) {
+        for handle in self.up() {
+            debits(&handle, Consistency::Stale).await.expect("it is there without asking anybody");
+        }
+    }
+
+    /// Every node that has on its disk what is committed shows at least what was acknowledged: so many of them at least.
+    async fn check_reads(&self, least: usize) {
+        let acknowledged = self.acknowledged.len() as u128 * BATCH;
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let committed = self.up().map(|handle| handle.cluster().committed).max().expect("one runs");
+            let current: Vec<_> = self.up().filter(|handle| handle.cluster().applied >= committed).collect();
+            if current.len() >= least {
+                for handle in current {
+                    let debits = debits(&handle, Consistency::Linearizable).await;
+                    let Ok(debits) = debits else {
+                        let statuses: Vec<_> = self.up().map(|handle| handle.cluster()).collect();
+                        panic!("reads go on: {debits:?} from {:?} of {statuses:?}", handle.cluster().node)
+                    };
+                    assert!(debits >= acknowledged, "{debits} of {acknowledged} acknowledged");
+                }
+                return;
+            }
+            let statuses: Vec<_> = self.up().map(|handle| handle.cluster()).collect();
+            assert!(Instant::now() < deadline, "too few have what is committed: {statuses:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// There is room: all serve, payments go on, and all have all that was acknowledged, and the same state.
+    async fn check_that_it_goes_on(&mut self) {
+        for handle in self.up().collect::<Vec<_>>() {
+            let mut health = handle.watch_health();
+            let serving = health.wait_for(|health| *health == Health::Serving);
+            tokio::time::timeout(TIMEOUT, serving).await.expect("it serves").expect("it runs");
+        }
+        let deadline = Instant::now() + TIMEOUT;
+        let before = self.up().map(|handle| handle.cluster().applied).max().expect("they run");
+        loop {
+            let mut taken = 0;
+            for handle in self.up().collect::<Vec<_>>() {
+                taken += usize::from(self.pay(&handle).await);
+            }
+            let statuses: Vec<_> = self.up().map(|handle| handle.cluster()).collect();
+            let agree =
+                |status: &bezant_runtime::ClusterStatus| status.agreed.0 > before && status.agreed.1 == 3;
+            if taken == 3 && statuses.iter().all(agree) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "they do not go on: {statuses:?}");
+        }
+        self.check_reads(3).await;
+        for handle in self.up() {
+            for first in &self.acknowledged {
+                let ids: Vec<TransferId> = (*first..first + BATCH).map(TransferId).collect();
+                let found = handle.query_history(HistoryQuery::Transfers(ids), None).await;
+                assert_eq!(found.expect("reads go on").len() as u128, BATCH, "{first} was acknowledged");
+            }
+        }
+    }
+}
+
+/// What the first account has paid, as one node shows it; nothing where it knows no account yet.
+async fn debits(handle: &Handle<Ledger>, consistency: Consistency) -> Result<u128, ReadError> {
+    let query = LedgerQuery::Accounts(vec![AccountId(1)]);
+    let read = handle.query_at(query, consistency, Some(Instant::now() + TIMEOUT)).await?;
+    let LedgerAnswer::Accounts(accounts) = read.answer else { panic!("accounts were asked for") };
+    Ok(accounts.first().map_or(0, |found| found.account.debits_posted))
+}
+
+/// Payments end before the last byte is taken: nothing waits for the disk, so another node can be elected.
+async fn nearly_full(engine: EngineKind) {
+    // Far more than is written between two looks at the room.
+    let mut cluster = Cluster::start(engine, 8 << 20).await;
+    cluster.set_room(Some(11 << 20));
+    cluster.pay_until_full().await;
+    cluster.check_reads(3).await;
+    for _ in 0..2 {
+        let leader = cluster.leader().await;
+        cluster.stop(leader).await;
+        assert_ne!(cluster.leader().await, leader, "another one leads");
+        cluster.check_reads(2).await;
+        cluster.start_again(leader);
+        cluster.leader().await;
+        cluster.check_reads(3).await;
+    }
+    cluster.set_room(None);
+    cluster.check_that_it_goes_on().await;
+}
+
+/// Payments end when nothing fits any more: entries and rows wait. A leader that was offered the lead by one whose disk is
+/// full cannot have its first entry agreed, and so confirms no reads; it leads on, and all show what they have.
+async fn quite_full(engine: EngineKind) {
+    let mut cluster = Cluster::start(engine, 0).await;
+    cluster.set_room(Some(3 << 20));
+    cluster.pay_until_full().await;
+    let leader = cluster.leader().await;
+    cluster.check_stale_reads().await;
+    cluster.stop(leader).await;
+    cluster.check_stale_reads().await;
+    cluster.start_again(leader);
+    cluster.check_stale_reads().await;
+    cluster.set_room(None);
+    cluster.check_that_it_goes_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nearly_full_disks_elect_and_go_on_with_raft() {
+    nearly_full(EngineKind::Raft).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nearly_full_disks_elect_and_go_on_with_paxos() {
+    nearly_full(EngineKind::Paxos).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disks_read_and_go_on_with_raft() {
+    quite_full(EngineKind::Raft).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disks_read_and_go_on_with_paxos() {
+    quite_full(EngineKind::Paxos).await;
+}
