@@ -354,8 +354,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     let Recovered { store, history, log, votes, .. } = recovered;
     let (to_log, log_work) = mpsc::channel();
     let (to_fetch, fetches) = mpsc::channel();
-    let (to_history, history_work) = mpsc::channel();
-    let (to_checkpoint, checkpoint_work) = mpsc::channel();
+    let ((to_history, history_work), (to_checkpoint, checkpoint_work)) = (mpsc::channel(), mpsc::channel());
     let ((to_jobs, jobs), (to_supply, supplies)) = (mpsc::channel(), mpsc::channel());
     let handle = Handle { node: to_node.clone(), shared: Arc::clone(&shared) };
 
