@@ -90,14 +90,15 @@ fn full_segment(disk: &MemoryDisk) -> (bezant_storage::log::Log, u64) {
     let fits = || -> u64 {
         let (mut other, _) = open(&MemoryDisk::new()).unwrap();
         let before = other.stats().segments;
-        (1..)
-            .take_while(|index| {
-                other.append(&entry(*index, 4_000)).unwrap();
-                other.flush().unwrap();
-                other.stats().segments == before
-            })
-            .last()
-            .unwrap()
+        let mut last = 0;
+        loop {
+            other.append(&entry(last + 1, 4_000)).unwrap();
+            other.flush().unwrap();
+            if other.stats().segments > before {
+                return last;
+            }
+            last += 1;
+        }
     };
     let last = fits();
     for index in 1..=last {
