@@ -74,7 +74,9 @@ impl Paxos {
     /// Asks the replica that is best prepared to lead, if there is one: the lowest number among equals.
     pub(crate) fn give_lead_away(&mut self) {
         let others = self.members.voters().filter(|voter| *voter != self.node && self.is_heard(*voter));
-        let best = others.max_by_key(|voter| (self.matched(*voter), core::cmp::Reverse(*voter)));
+        // Among equals the next number, so that none is passed over when each hands over at once.
+        let key = |voter: &NodeId| (self.matched(*voter), *voter > self.node, core::cmp::Reverse(*voter));
+        let best = others.max_by_key(key);
         if let Some(best) = best {
             self.give_lead_to(best);
         }

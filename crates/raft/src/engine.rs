@@ -386,8 +386,8 @@ impl Raft {
         let others = voters.filter(|voter| *voter != self.node && self.is_heard(*voter));
         let matched =
             |voter: &NodeId| self.raw.raft.prs().get(voter.0).map_or(0, |progress| progress.matched);
-        // The lowest number among equals.
-        let best = others.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)));
+        // Among equals the next number, so that none is passed over when each hands over at once.
+        let best = others.max_by_key(|voter| (matched(voter), *voter > self.node, std::cmp::Reverse(*voter)));
         if let Some(successor) = best {
             self.raw.transfer_leader(successor.0);
         }

@@ -463,3 +463,18 @@ fn a_leader_that_decides_its_own_removal_tells_the_others() {
     assert_eq!(net.elect(), ONE);
     agree(&mut net, "a");
 }
+
+#[test]
+fn the_lead_goes_around_when_each_hands_it_over() {
+    let mut net = led();
+    for next in [TWO, THREE, ONE, TWO] {
+        agree(&mut net, "a");
+        ticks(&mut net, 2);
+        let leader = net.leader().unwrap();
+        net.engine(leader).hand_over();
+        net.drain(leader);
+        net.settle();
+        ticks(&mut net, 2);
+        assert_eq!(net.leader(), Some(next), "whose disk is full, say, hands over at once");
+    }
+}

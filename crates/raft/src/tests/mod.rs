@@ -402,6 +402,20 @@ fn a_leader_hands_over_to_who_is_best_prepared() {
 }
 
 #[test]
+fn the_lead_goes_around_when_each_hands_it_over() {
+    let mut net = Net::new(3);
+    let first = net.elect();
+    for step in 0..4 {
+        let leader = (first + step) % 3;
+        assert_eq!(net.leader(), Some(leader), "whose disk is full, say, hands over at once");
+        net.propose(leader, b"a");
+        net.tick();
+        net.replicas[leader].engine.hand_over();
+        net.settle();
+    }
+}
+
+#[test]
 fn a_replica_whose_entries_are_gone_installs_a_checkpoint() {
     let mut net = Net::new(3);
     let leader = net.elect();
