@@ -12,6 +12,7 @@ use bezant_types::{
 };
 
 use crate::assets::AssetBook;
+use crate::moment::show_moment;
 
 /// What was read about a refused transfer; `None` = there is no such thing, or it could not be read.
 #[derive(Clone, Debug, Default)]
@@ -48,10 +49,10 @@ pub fn explain_transfer(
         Status::IdAlreadyFailed => {
             let refusal = facts.refusal.as_ref()?;
             Some(format!(
-                "Transfer {} was refused first with {} (time {}): {}",
+                "Transfer {} was refused first with {} at {}: {}",
                 sent.id,
                 refusal.status.name(),
-                refusal.timestamp.0,
+                show_moment(refusal.timestamp),
                 refusal.status.meaning()
             ))
         }
@@ -255,7 +256,7 @@ fn of_pending(status: Status, sent: &Transfer, facts: &TransferFacts, assets: &A
         Status::PendingTransferAlreadyVoided => format!("{reserves}, and was voided."),
         Status::PendingTransferExpired => {
             let at = pending.expires_at().unwrap_or(Nanos(0));
-            format!("{reserves} until time {}.", at.0)
+            format!("{reserves} until {}.", show_moment(at))
         }
         Status::PendingTransferHasDifferentDebitAccountId => {
             format!(
@@ -383,7 +384,21 @@ mod tests {
         assert_eq!(text, "Transfer 7 was made with amount 10.50 EUR, not 99.00 EUR.");
         let refusal = Refusal { id: TransferId(7), timestamp: Nanos(5), status: Status::ExceedsCredits };
         let facts = TransferFacts { refusal: Some(refusal), ..TransferFacts::default() };
-        assert!(explain(Status::IdAlreadyFailed, &facts).contains("refused first with exceeds_credits"));
+        let text = explain(Status::IdAlreadyFailed, &facts);
+        assert!(text.contains("first with exceeds_credits at 1970-01-01T00:00:00.000000005Z:"), "{text}");
+        let pending = Transfer {
+            timeout_seconds: 60,
+            timestamp: Nanos(1_793_491_200_000_000_000),
+            flags: TransferFlags::PENDING,
+            ..sent()
+        };
+        let facts = TransferFacts { pending: Some(pending), ..TransferFacts::default() };
+        assert!(
+            explain(Status::PendingTransferExpired, &facts)
+                .ends_with("99.00 EUR until 2026-11-01T00:01:00Z."),
+            "{}",
+            explain(Status::PendingTransferExpired, &facts)
+        );
     }
 
     #[test]

@@ -40,5 +40,5 @@ mod status;
 
 pub use draft::{AccountDraft, AccountReference, TransferDraft};
 pub use error::{ErrorCode, Failure, Scarce, Violation};
-pub use moment::{MOMENT_FORMS, parse_moment};
+pub use moment::{MOMENT_FORMS, parse_moment, show_moment};
 pub use status::status_name;

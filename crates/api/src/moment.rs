@@ -37,6 +37,12 @@ pub fn parse_moment(text: &str) -> Result<Nanos, String> {
     u64::try_from(moment.as_nanosecond()).map(Nanos).map_err(|_| format!("{text:?} lies before 1970"))
 }
 
+/// A moment as [`parse_moment`] reads it: RFC 3339, in UTC.
+pub fn show_moment(moment: Nanos) -> String {
+    let shown = Timestamp::from_nanosecond(moment.0.into());
+    shown.map_or_else(|_| moment.0.to_string(), |shown| shown.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +55,9 @@ mod tests {
             assert_eq!(parse_moment(text), Ok(midnight), "{text}");
         }
         assert_eq!(parse_moment("2026-11-01T00:00:00.000000001Z"), Ok(Nanos(midnight.0 + 1)));
+        assert_eq!(show_moment(midnight), "2026-11-01T00:00:00Z");
+        assert_eq!(show_moment(Nanos(midnight.0 + 1)), "2026-11-01T00:00:00.000000001Z");
+        assert_eq!(parse_moment(&show_moment(Nanos(u64::MAX))), Ok(Nanos(u64::MAX)));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! every space is U+0020, and nothing that cannot be seen: no zero-width, direction, separator or tag
 //! characters, nothing unassigned. Two rules more: no character whose glyph is empty, and no mark at the
 //! beginning, which would join what stands before the name. Names that version 0.1 took keep what they hold;
-//! printed, everything is escaped that no new name can hold.
+//! printed, everything is escaped that no new name can hold, and so are backslashes before what looks like
+//! such an escape.
 
 use std::borrow::Cow;
 
@@ -34,9 +35,32 @@ pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
 }
 
 /// A text with everything that a new name could not hold as its escape, `\u{202e}`: it can be printed on a
-/// terminal, and a name in another normal form prints otherwise than its twin. Lines stay lines.
+/// terminal, and a name in another normal form prints otherwise than its twin. Backslashes before an escape, or
+/// before what would look like one (`u{`), are doubled: so no two texts print the same. Lines stay lines.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, |escaped, letter| escaped.extend(letter.escape_unicode()))
+    let escape = |escaped: &mut String, letter: char| {
+        double_backslashes(escaped);
+        escaped.extend(letter.escape_unicode());
+    };
+    if !text.contains("\\u{") {
+        return escaped(text, escape);
+    }
+    let mut doubled = String::with_capacity(text.len() + 8);
+    for part in text.split_inclusive("u{") {
+        let before = part.strip_suffix("u{");
+        doubled.push_str(before.unwrap_or(part));
+        if before.is_some() {
+            double_backslashes(&mut doubled);
+            doubled.push_str("u{");
+        }
+    }
+    Cow::Owned(escaped(&doubled, escape).into_owned())
+}
+
+/// Doubles the backslashes at the end.
+fn double_backslashes(text: &mut String) {
+    let count = text.len() - text.trim_end_matches('\\').len();
+    text.extend(std::iter::repeat_n('\\', count));
 }
 
 /// The same, with escapes that the caller writes.
@@ -182,6 +206,21 @@ mod tests {
         assert_eq!(printable("\u{200b}\u{e0061}\r"), "\\u{200b}\\u{e0061}\\u{d}");
         assert_eq!(printable("a\u{2800}\u{3164}b"), "a\\u{2800}\\u{3164}b");
         assert_eq!(printable("a\u{a0}b\u{3000}c"), "a\\u{a0}b\\u{3000}c", "a space that is no plain one");
+    }
+
+    #[test]
+    fn what_looks_like_an_escape_is_printed_otherwise() {
+        for (name, shown) in [
+            (r"a\u{202e}b", r"a\\u{202e}b"),
+            (r"a\\u{202e}b", r"a\\\\u{202e}b"),
+            ("a\u{202e}b", r"a\u{202e}b"),
+            ("a\\\u{202e}b", r"a\\\u{202e}b"),
+            ("\\\\\u{202e}\\u{", r"\\\\\u{202e}\\u{"),
+            (r"\u{\u{u{", r"\\u{\\u{u{"),
+            (r"C:\users\u \", r"C:\users\u \"),
+        ] {
+            assert_eq!(printable(name), shown, "{name:?}");
+        }
     }
 
     #[test]

@@ -232,9 +232,8 @@ impl Failure {
         let ids = ids.iter().copied().map(Text).collect();
         let (code, exit_code, detail) = (self.kind(), self.number(), self.to_string());
         let error = ErrorFields { code, exit_code, detail, status, ids, repeat };
-        match serde_json::to_string(&ErrorJson { error }) {
-            Ok(json) if format == Format::Json => output::note(&json),
-            _ => output::note(&format!("bezant: {self}")),
+        if format != Format::Json || output::note_json(&ErrorJson { error }).is_err() {
+            output::note(&format!("bezant: {self}"));
         }
     }
 }

@@ -43,6 +43,13 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{}", printable(text)));
 }
 
+/// Prints one JSON document beside the answer.
+pub(crate) fn note_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(anyhow::Error::from)?;
+    drop(writeln!(io::stderr().lock(), "{}", printable_json(&text)));
+    Ok(())
+}
+
 /// Prints one JSON document on one line.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&printable_json(&serde_json::to_string(value).map_err(anyhow::Error::from)?))

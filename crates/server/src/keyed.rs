@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bezant_api::idempotency::{IdKind, event_id};
-use bezant_api::{ErrorCode, Failure};
+use bezant_api::{ErrorCode, Failure, show_moment};
 use bezant_ledger::{ExtendedAccount, LedgerQuery, Operation, compare_accounts, compare_transfers};
 use bezant_types::{
     CreateAccountStatus, CreateTransferStatus, EventResult, FetchedTransfer, LogIndex, Nanos, Transfer,
@@ -43,9 +43,9 @@ impl Desk {
                 return Err(reused(key, "it had several events"));
             }
             let (name, meaning) = (refusal.status.name(), refusal.status.meaning());
-            let time = refusal.timestamp.0;
+            let time = show_moment(refusal.timestamp);
             return Ok(Some(format!(
-                "The key '{}' is used up: transfer {} was first refused with {name} (time {time}): {meaning}",
+                "The key '{}' is used up: transfer {} was first refused with {name} at {time}: {meaning}",
                 key.text, transfer.id
             )));
         }

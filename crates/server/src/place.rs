@@ -120,9 +120,13 @@ impl Places {
         }
     }
 
-    /// The place of an idle connection of the same address, which nobody else loses or gets.
+    /// The place of an idle connection of the same address, or of one in its block that has more. Nobody else
+    /// loses or gets one.
     fn exchange(self: &Arc<Self>, share: &Arc<Share>) -> Option<Place> {
-        self.evict_for(share, true).map(|entry| self.enter(entry.share))
+        let entry = self.evict_for(share, true)?;
+        share.add(self.budget, 1);
+        entry.share.return_to(self.budget, 1);
+        Some(self.enter(Arc::clone(share)))
     }
 
     /// The same, once there is one.
@@ -149,10 +153,10 @@ impl Places {
         Place { places: Arc::clone(self), number, share, usage, evicted }
     }
 
-    /// Evicts an idle connection: of the address itself, or of one that has more connections. Of those, the
-    /// longest idle one of the address that has the most, in the block that has the most. Its place is still
-    /// counted: it is the caller's. `None` when there is none.
-    fn evict_for(&self, share: &Arc<Share>, is_own_only: bool) -> Option<Entry> {
+    /// Evicts an idle connection: of the address itself, or of one that has more connections, in the same block
+    /// only if the caller says so. Of those, the longest idle one of the address that has the most, in the
+    /// block that has the most. Its place is still counted: it is the caller's. `None` when there is none.
+    fn evict_for(&self, share: &Arc<Share>, is_of_site_only: bool) -> Option<Entry> {
         let counts = |share: &Share| (share.held_by_site(self.budget), share.held(self.budget));
         let ((own_site, own), now) = (counts(share), now());
         let idle_min = u64::try_from(self.idle_min.as_millis()).unwrap_or(u64::MAX);
@@ -160,8 +164,9 @@ impl Places {
         let rank = |entry: &Entry| {
             let idle = entry.usage.idle_for(now).filter(|idle| *idle >= idle_min)?;
             let (site, held) = counts(&entry.share);
-            let has_more = site > own_site || entry.share.is_of_site(share) && held > own;
-            let may_go = entry.share.address() == share.address() || has_more && !is_own_only;
+            let is_own = entry.share.address() == share.address();
+            let is_of_neighbour = entry.share.is_of_site(share) && held > own;
+            let may_go = is_own || is_of_neighbour || site > own_site && !is_of_site_only;
             may_go.then_some((site, held, idle))
         };
         let ranked = table.open.iter().filter_map(|(number, entry)| Some((rank(entry)?, *number)));
@@ -398,6 +403,24 @@ mod tests {
             assert!(queue.next().await.1.is_err());
         }
         assert!(queue.admit(0, address(7)).is_none(), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_greedy_network_leaves_places_to_its_neighbours() {
+        let mut queue = queue(16);
+        let (greedy, neighbour) = (address_v6("2001:db8:2:1::1"), address_v6("2001:db8:2:2::1"));
+        let used: Vec<_> = (0..4).map(|_| queue.used_place(greedy)).collect();
+        assert!(queue.is_refused(greedy), "half of the site's half");
+        let _first = queue.used_place(neighbour);
+        let _other = queue.used_place(address_v6("2001:db8:3:1::1"));
+        // All other places are used, and others wait for one.
+        let _rest: Vec<_> = (1..=10).map(|last| queue.used_place(address(last))).collect();
+        assert!(queue.admit(7, address(77)).is_none(), "it waits");
+        leave_idle(&used[1]);
+        let third = queue.used_place(address_v6("2001:db8:2:3::1"));
+        assert!(is_lost(&used[1]).await, "a network of the site that has more gave it up");
+        assert_eq!((third.share.held(Budget::Connections), used[0].share.held(Budget::Connections)), (1, 3));
+        assert_eq!(third.share.held_by_site(Budget::Connections), 5);
     }
 
     #[tokio::test]

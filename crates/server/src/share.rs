@@ -5,7 +5,9 @@
 //! free. Alone it gets half of a budget; n greedy addresses get 1/(n+1) each, and as much stays free for
 //! everyone else (in switches this is known as the dynamic threshold algorithm). IPv6 addresses come in
 //! blocks: a site has a /48, with 65,536 networks of /64. So all /64 of a /48 together may hold no more than
-//! they leave free, too.
+//! they leave free, too. Inside of it each /64 shares likewise: what the site may hold is half of what others
+//! leave it, and a /64 may hold at most as much as it leaves free of that. So one greedy /64 gets half of what
+//! its site may have, and its neighbours still find room.
 //!
 //! A connection holds the [`Share`] of its address, so that a request costs one or two atomic additions more
 //! for each budget, and no look-up.
@@ -208,18 +210,24 @@ impl Share {
         site(self) == site(other)
     }
 
-    /// The address, and the block that it is part of.
+    /// The block that the address is part of, and the address.
     fn levels(&self) -> impl Iterator<Item = &Self> {
-        iter::successors(Some(self), |share| share.site.as_deref())
+        self.site.as_deref().into_iter().chain(iter::once(self))
     }
 
-    /// Takes of a budget, if the address then holds no more than it leaves free.
+    /// Takes of a budget, if the address then holds no more than it leaves free of what it shares: the budget,
+    /// or what its block may hold of it.
     pub(crate) fn take(&self, budget: Budget, size: usize) -> Result<(), Failure> {
         let pool = &self.shares.pools[budget as usize];
-        let free = pool.max.saturating_sub(pool.used.fetch_add(size, Relaxed));
-        let held = |share: &Self| share.own[budget as usize].fetch_add(size, Relaxed).saturating_add(size);
+        let mut free = pool.max.saturating_sub(pool.used.fetch_add(size, Relaxed));
+        let mut fits = true;
         // All of them count it, also after one that has too much.
-        if self.levels().map(held).filter(|held| *held > free).count() == 0 {
+        for share in self.levels() {
+            let held = share.own[budget as usize].fetch_add(size, Relaxed);
+            fits &= held.saturating_add(size) <= free;
+            free = free_inside(free, held);
+        }
+        if fits {
             return Ok(());
         }
         self.return_to(budget, size);
@@ -243,17 +251,23 @@ impl Share {
     }
 
     /// Undoes a take, which frees no place that anyone could have waited for.
-    fn return_to(&self, budget: Budget, size: usize) {
+    pub(crate) fn return_to(&self, budget: Budget, size: usize) {
         self.levels().for_each(|share| {
             share.own[budget as usize].fetch_sub(size, Relaxed);
         });
         self.shares.pools[budget as usize].used.fetch_sub(size, Relaxed);
     }
 
-    /// True while the address, or its block, holds more than twice what all addresses leave free.
+    /// True while the address, or its block, holds more than twice what is free of what it shares.
     pub(crate) fn is_past_twice(&self, budget: Budget) -> bool {
         let pool = &self.shares.pools[budget as usize];
-        self.held_by_site(budget) > pool.max.saturating_sub(pool.used.load(Relaxed)).saturating_mul(2)
+        let mut free = pool.max.saturating_sub(pool.used.load(Relaxed));
+        self.levels().any(|share| {
+            let held = share.held(budget);
+            let is_past = held > free.saturating_mul(2);
+            free = free_inside(free, held);
+            is_past
+        })
     }
 
     /// What a client hears that finds no room.
@@ -277,6 +291,12 @@ impl Share {
             freed.await;
         }
     }
+}
+
+/// What is free for the networks of a block: it may hold half of what others leave it, which is what it holds and
+/// what is free.
+const fn free_inside(free: usize, held: usize) -> usize {
+    free.saturating_add(held).div_ceil(2).saturating_sub(held)
 }
 
 impl Drop for Share {
@@ -357,9 +377,47 @@ pub(crate) mod tests {
         assert_eq!((networks[0].held(Budget::Requests), networks[0].held_by_site(Budget::Requests)), (1, 48));
         let other = shares.of(address("2001:db8:8::1"));
         let good: Vec<_> = iter::from_fn(|| other.hold(Budget::Requests, 1).ok()).collect();
-        assert_eq!(good.len(), 24, "half of what the site left");
+        assert_eq!(good.len(), 12, "half of the half of what the first site left");
         drop(taken);
         assert_eq!(networks[0].held_by_site(Budget::Requests), 0);
+    }
+
+    #[test]
+    fn a_network_leaves_room_for_its_neighbours() {
+        let shares = Shares::new(&Limits { requests_max: 96, ..Limits::default() });
+        let takes = |text: &str| {
+            let share = shares.of(address(text));
+            iter::from_fn(|| share.hold(Budget::Requests, 1).ok()).collect::<Vec<_>>()
+        };
+        let first = takes("2001:db8:7:1::1");
+        assert_eq!(first.len(), 24, "half of what its site may hold");
+        let second = takes("2001:db8:7:2::1");
+        assert_eq!(second.len(), 12, "half of what the first left");
+        let third = takes("2001:db8:7:3::1");
+        assert_eq!(third.len(), 6);
+        let fourth = takes("2001:db8:7:4::1");
+        assert_eq!(fourth.len(), 3);
+        let other = takes("2001:db8:8:1::1");
+        assert_eq!(other.len(), 13, "half of the half of 51 that the first site left");
+        let plain = takes("10.0.0.1");
+        assert_eq!(plain.len(), 19, "half of the 38 that both sites left");
+        drop((first, second, third, fourth));
+        assert_eq!(takes("2001:db8:7:4::1").len(), 16, "half of the half of what the others left");
+    }
+
+    #[test]
+    fn a_network_that_does_not_read_stops_itself_before_its_site() {
+        let shares = Shares::new(&Limits { answer_bytes_max: 96, ..Limits::default() });
+        let of = |text: &str| shares.of(address(text));
+        let (greedy, neighbour) = (of("2001:db8:7:1::1"), of("2001:db8:7:2::1"));
+        greedy.add(Budget::RowBytes, 32);
+        assert!(!greedy.is_past_twice(Budget::RowBytes));
+        greedy.add(Budget::RowBytes, 1);
+        assert!(greedy.is_past_twice(Budget::RowBytes), "a third");
+        assert!(!neighbour.is_past_twice(Budget::RowBytes));
+        assert!(neighbour.hold(Budget::RowBytes, 1).is_ok());
+        greedy.add(Budget::RowBytes, 32);
+        assert!(neighbour.is_past_twice(Budget::RowBytes), "two thirds are too much of the site");
     }
 
     #[test]

@@ -19,8 +19,9 @@ use bezant_ledger::{ExtendedAccount, name_to_bytes};
 
 use crate::session::Session;
 
-/// So many ids of a batch that an earlier refusal has used up are asked for one by one.
-const USED_UP_MAX: usize = 100;
+/// So many ids of a batch that an earlier refusal has used up are asked for, one by one: no read of many tells of
+/// them. The import says of how many others nothing is said.
+pub(super) const USED_UP_MAX: usize = 100;
 
 /// A refused row of a batch: its place, what was sent, and why not.
 type Refused<'batch, New, Status> = (usize, &'batch New, Status);

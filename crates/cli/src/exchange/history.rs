@@ -74,6 +74,12 @@ struct Rebuilt {
 /// Rebuilds it.
 pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     let stamp = Stamp::of(&args.file)?;
+    if stamp.is_pipe {
+        return Err(Failure::Usage(format!(
+            "{}: a pipe cannot be read twice: give a file",
+            args.file.display()
+        )));
+    }
     let checked = check_file(&args.file, None)?;
     let mut accounts = accounts_of(&checked)?;
     let renamed = names::settle(&mut accounts);
@@ -273,6 +279,7 @@ fn refused(what: &str, name: &str, meaning: &str) -> Failure {
 /// What changes when a file is written to or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
+    is_pipe: bool,
     device: u64,
     inode: u64,
     size: u64,
@@ -284,6 +291,7 @@ impl Stamp {
         let metadata = std::fs::metadata(path)
             .map_err(|error| Failure::NotFound(format!("{} cannot be read: {error}", path.display())))?;
         Ok(Self {
+            is_pipe: !metadata.is_file() && !metadata.is_dir(),
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),

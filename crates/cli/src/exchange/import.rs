@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bezant_client::AccountId;
+use bezant_client::{AccountId, CreateTransferStatus};
 use bezant_codec::checksum_seeded;
 use bezant_types::limits::EVENTS_MAX;
 use clap::{Args, Subcommand};
@@ -18,6 +18,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::event::{Answer, Event};
+use super::explain::USED_UP_MAX;
 use super::fields::Fields;
 use super::history::{self, HistoryArgs};
 use super::input;
@@ -133,8 +134,8 @@ async fn import<E: Event>(session: &Session, args: &FileArgs) -> Result<(), Fail
     let refused = RefusedFile::open(args.refused.as_deref(), &input)?;
     let rule = UnitRule::new(args.assume, input.is_pipe());
     let seals = if input.is_pipe() { None } else { Some(read_through::<E>(session, &input, rule).await?) };
-    let mut import =
-        Import { refused, summary: Summary::default(), bar: output::progress(0, "rows"), sent: None };
+    let (summary, bar) = (Summary::default(), output::progress(0, "rows"));
+    let mut import = Import { refused, summary, bar, sent: None, unexplained: 0 };
     let sent = import.send::<E>(session, &input, rule, seals.as_deref()).await;
     import.bar.finish_and_clear();
     sent.map_err(|failure| failure.and(&import.state()))?;
@@ -303,6 +304,8 @@ struct Import {
     bar: ProgressBar,
     /// How far it came.
     sent: Option<Sent>,
+    /// Rows whose id an earlier refusal has used up, and of which no case is known.
+    unexplained: u64,
 }
 
 /// The rows that were sent.
@@ -372,6 +375,8 @@ impl Import {
             Answer::Existed => self.summary.existed += 1,
             Answer::Refused { status, meaning, detail } => {
                 self.summary.refused += 1;
+                let is_used_up = status == CreateTransferStatus::IdAlreadyFailed.name();
+                self.unexplained += u64::from(is_used_up && detail.is_none());
                 self.refused.push(&Refused { line, id: Text(id), status, meaning, detail })?;
             }
         }
@@ -412,6 +417,13 @@ impl Import {
         }
         if refused == 0 {
             return Ok(());
+        }
+        if self.unexplained > 0 {
+            output::note(&format!(
+                "{} of the refused rows have no detail: an earlier refusal has used up their ids, and of such rows the first \
+                 {USED_UP_MAX} of a batch are looked up",
+                self.unexplained
+            ));
         }
         let rows = created + existed + refused;
         Err(Failure::Refused(format!("{refused} of {rows} rows: see {}", self.refused.path().display())))

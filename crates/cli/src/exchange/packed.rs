@@ -1,9 +1,9 @@
 //! Files that were packed: gzip is unpacked while it is read, everything else is named with the program that
 //! unpacks it.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// How gzip begins.
 const GZIP: &[u8] = b"\x1f\x8b";
@@ -21,7 +21,7 @@ pub(crate) fn unpack(mut source: impl Read + 'static) -> io::Result<(Vec<u8>, Bo
     if !head.starts_with(GZIP) {
         return Ok((head, Box::new(source)));
     }
-    let mut unpacked = Unpacked(MultiGzDecoder::new(Cursor::new(head).chain(source)));
+    let mut unpacked = Unpacked::new(Cursor::new(head).chain(source));
     Ok((head_of(&mut unpacked)?, Box::new(unpacked)))
 }
 
@@ -45,11 +45,55 @@ pub(crate) fn advice(head: &[u8]) -> Option<&'static str> {
 }
 
 /// What gzip holds. Damage of it is invalid data, whichever it is; an error of the disk stays one.
-struct Unpacked<Source: Read>(MultiGzDecoder<Source>);
+///
+/// Members follow each other. Zeros after the last one are padding, as gzip has it, of tapes and block devices;
+/// anything else after it is damage.
+struct Unpacked<Source: Read> {
+    /// `None` after the last.
+    member: Option<GzDecoder<BufReader<Source>>>,
+}
+
+impl<Source: Read> Unpacked<Source> {
+    fn new(source: Source) -> Self {
+        Self { member: Some(GzDecoder::new(BufReader::new(source))) }
+    }
+
+    fn read_members(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let size = member.read(buffer)?;
+            if size > 0 || buffer.is_empty() {
+                return Ok(size);
+            }
+            let is_next = has_data(member.get_mut())?;
+            let ended = self.member.take().filter(|_| is_next);
+            self.member = ended.map(|member| GzDecoder::new(member.into_inner()));
+        }
+        Ok(0)
+    }
+}
+
+/// True where another member begins; false after zeros to the end.
+fn has_data(source: &mut impl BufRead) -> io::Result<bool> {
+    let mut is_padded = false;
+    loop {
+        let bytes = source.fill_buf()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        if zeros < bytes.len() {
+            let is_next = !is_padded && zeros == 0;
+            let damage = || io::Error::new(io::ErrorKind::InvalidData, "bytes follow the padding");
+            return if is_next { Ok(true) } else { Err(damage()) };
+        }
+        if zeros == 0 {
+            return Ok(false);
+        }
+        is_padded = true;
+        source.consume(zeros);
+    }
+}
 
 impl<Source: Read> Read for Unpacked<Source> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| match error.kind() {
+        self.read_members(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 let what = format!("the file does not unpack, it is damaged or cut off: {error}");
                 io::Error::new(io::ErrorKind::InvalidData, what)
@@ -88,12 +132,26 @@ mod tests {
     }
 
     #[test]
+    fn zeros_after_what_is_packed_are_padding() {
+        for size in [1, 7, 512, 20_000] {
+            let parts = [packed(b"one "), packed(b"two"), vec![0; size]].concat();
+            assert_eq!(read(&parts).unwrap(), b"one two", "{size} zeros");
+        }
+    }
+
+    #[test]
     fn damage_of_what_is_packed_is_told() {
         let whole = packed(b"id,name\n1,alice\n2,bob\n");
         for size in 2..whole.len() {
             let error = read(&whole[..size]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "cut after {size} bytes: {error}");
         }
+        for rest in [&b"x"[..], b"\0x", b"\x1f", b"id,name\n"] {
+            let error = read(&[&whole, rest].concat()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{rest:?}: {error}");
+        }
+        let late = [whole.clone(), vec![0; 20_000], whole.clone()].concat();
+        assert_eq!(read(&late).unwrap_err().kind(), io::ErrorKind::InvalidData, "gzip ignores it");
         let mut bent = whole.clone();
         bent[whole.len() - 6] ^= 1;
         assert_eq!(read(&bent).unwrap_err().kind(), io::ErrorKind::InvalidData);

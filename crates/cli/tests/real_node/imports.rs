@@ -222,6 +222,15 @@ fn a_refused_row_names_its_case() {
         assert!(again[at].1.contains(&format!("refused first with {}", first[at].0)), "{}", again[at].1);
     }
 
+    let many = (100..250).map(|id| format!("{id},bob,alice,99 EUR\n"));
+    let path = bench.write("many.csv", format!("id,from,to,amount\n{}", many.collect::<String>()));
+    let first = bench.node.run(&["import", "transfers", &path]);
+    assert!(first.code == 1 && !first.stderr.contains("no detail"), "{}", first.stderr);
+    let again = bench.node.run(&["import", "transfers", &path]);
+    assert!(again.stderr.contains("50 of the refused rows have no detail"), "{}", again.stderr);
+    let refused = fs::read_to_string(format!("{path}.refused.jsonl")).expect("refused rows");
+    assert_eq!(refused.matches("refused first with balance_out_of_bounds at 20").count(), 100);
+
     let rows = "id,name,asset,code\n5,bob,EUR,1\n1,alice,EUR,7\n";
     let path = bench.write("accounts.csv", rows);
     assert_eq!(bench.node.run(&["import", "accounts", &path]).code, 1);
@@ -231,6 +240,15 @@ fn a_refused_row_names_its_case() {
         refused.contains("\"detail\":\"The code of account alice (1): 1 as of now, not 7.\""),
         "{refused}"
     );
+}
+
+#[test]
+fn an_export_in_a_pipe_is_not_read() {
+    let bench = Bench::new();
+    let export = bench.node.done(&["export"]);
+    let answer = bench.pipe(&["import", "history", "/dev/stdin"], export.as_bytes());
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+    assert!(answer.stderr.contains("a pipe cannot be read twice: give a file"), "{}", answer.stderr);
 }
 
 #[test]

@@ -206,6 +206,8 @@ fn errors_are_json_where_json_was_asked_for() {
         "{refused}"
     );
     assert_eq!(code(&["account", "show", "nobody"])["code"], "not_found");
+    let strange = code(&["account", "show", "a\u{202e}\\u{b"]);
+    assert!(strange["detail"].as_str().is_some_and(|text| text.contains("a\u{202e}\\u{b")), "{strange}");
     assert_eq!(code(&["pay", "alice", "bob", "x"])["code"], "usage");
     assert_eq!(code(&["pay", "alice"])["code"], "usage", "what clap refuses, too");
     let alice: Value =
