@@ -467,9 +467,10 @@ impl Names {
     }
 }
 
-/// The ids that the events of a request begin with; of assets their ledgers.
+/// The ids that the events of a request begin with; of assets their ledgers. What changes expiry has none.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let id = |event: &[u8]| match operation {
+        Operation::SetExpiry => None,
         Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
         _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
     };

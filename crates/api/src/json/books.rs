@@ -20,6 +20,8 @@ pub struct BooksReply {
     pub refusals: u64,
     /// Pending transfers without post, void or expiry.
     pub pending: u64,
+    /// True while an import is under way: no imported pending transfer expires.
+    pub expiry_paused: bool,
     /// True when debits equal credits in every ledger: always.
     pub balanced: bool,
     /// One row a ledger.
@@ -84,6 +86,7 @@ impl BooksReply {
             movements: books.history.movements,
             refusals: books.history.refusals,
             pending: books.pending,
+            expiry_paused: books.expiry_is_paused,
             balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
             ledgers: books.ledgers.iter().map(row).collect(),
         }

@@ -22,7 +22,10 @@ impl World {
             if !self.is_asking {
                 return;
             }
-            let wanted = self.clients[client].wish(time);
+            let movements =
+                self.hosts.values().filter_map(|host| Some(host.node()?.machine().position().movements));
+            let movements = movements.max().unwrap_or(0);
+            let wanted = self.clients[client].wish(time, movements);
             self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
         }
         self.try_call(client);
