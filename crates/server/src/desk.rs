@@ -524,3 +524,15 @@ fn account_not_found(reference: &AccountReference) -> Failure {
     };
     Failure::new(ErrorCode::AccountNotFound, account)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_expiry_has_no_ids() {
+        assert_eq!(ids_of_records(Operation::SetExpiry, &[1; 16]), [0_u128; 0]);
+        assert_eq!(ids_of_records(Operation::SetName, &[0; 80]), [0]);
+        assert_eq!(ids_of_records(Operation::RegisterAssets, &[1; 32]), [0x0101_0101]);
+    }
+}

@@ -109,6 +109,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn books_say_whether_expiry_is_paused() {
+        for expiry_is_paused in [false, true] {
+            let books = Books { expiry_is_paused, ..Books::default() };
+            assert_eq!(crate::v1::GetBooksReply::from(books.clone()).expiry_paused, expiry_is_paused);
+            let json = serde_json::to_value(BooksReply::new(&books, &AssetBook::default())).unwrap();
+            assert_eq!(json["expiry_paused"], expiry_is_paused);
+        }
+    }
+
+    #[test]
     fn books_hold_sums_of_more_than_128_bits() {
         let sum = Total::from(u128::MAX).plus(u128::MAX);
         let totals = LedgerTotals {
