@@ -2,6 +2,7 @@
 
 use bezant_ledger::LedgerAnswer;
 use bezant_node::{Consistency, Input, Output, Ticket};
+use bezant_rsm::StateMachine;
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
