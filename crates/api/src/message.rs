@@ -204,6 +204,7 @@ impl From<Books> for v1::GetBooksReply {
             movements: books.history.movements,
             refusals: books.history.refusals,
             pending: books.pending,
+            expiry_paused: books.expiry_is_paused,
             ledgers: books.ledgers.into_iter().map(v1::LedgerTotals::from).collect(),
         }
     }

@@ -90,6 +90,10 @@ async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure>
     output::line(&format!("{} is ledger {}, scale {}", asset.code, asset.ledger, asset.scale))
 }
 
+/// What `bezant books` says of an import that has not come to its end.
+const EXPIRY_IS_PAUSED: &str = "expiry is paused, since an import is under way: imported reserves do not expire; it ends with \
+     the import, with the first transfer that is not imported, or with `bezant import resume-expiry`";
+
 /// `bezant books`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -114,6 +118,9 @@ pub(crate) async fn books(session: &Session) -> Result<(), Failure> {
             books.history.refusals,
             moment(books.time)
         ))?;
+        if books.expiry_is_paused {
+            output::line(EXPIRY_IS_PAUSED)?;
+        }
         let row = |totals: &LedgerTotals| {
             let unit = assets.unit(totals.ledger);
             vec![

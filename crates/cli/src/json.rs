@@ -261,6 +261,7 @@ pub(crate) struct BooksJson {
     movements: u64,
     refusals: u64,
     pending: u64,
+    expiry_paused: bool,
     balanced: bool,
     ledgers: Vec<LedgerTotalsJson>,
 }
@@ -303,6 +304,7 @@ impl BooksJson {
             movements: books.history.movements,
             refusals: books.history.refusals,
             pending: books.pending,
+            expiry_paused: books.expiry_is_paused,
             balanced: books.ledgers.iter().all(bezant_client::LedgerTotals::is_balanced),
             ledgers: books.ledgers.iter().map(totals).collect(),
         }

@@ -219,6 +219,7 @@ pub(crate) fn books(reply: &v1::GetBooksReply) -> Books {
         history: HistoryPosition { movements: reply.movements, refusals: reply.refusals },
         accounts: reply.accounts,
         pending: reply.pending,
+        expiry_is_paused: reply.expiry_paused,
         ledgers: reply.ledgers.iter().map(totals).collect(),
     }
 }

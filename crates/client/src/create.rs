@@ -177,11 +177,21 @@ impl Client {
         self.submit_one(Operation::ChangeBounds, body, AccountChangeStatus::from_number).await
     }
 
-    /// Pauses the expiry of pending transfers, or lets it run. For an import: while it is paused, imported pending transfers
-    /// may have a timeout, and an imported post or void may come after it. What is late then expires when the pause ends: by
-    /// this call, or by the next movement that is not imported.
-    pub async fn set_expiry(&self, is_paused: bool) -> Result<Outcome<ExpiryStatus>, ClientError> {
-        let body = Event::write_all(&[SetExpiry { is_paused }]);
+    /// Pauses the expiry of imported pending transfers, if the ledger has so many movements; with another number the status
+    /// is `movements_differ`, and nothing is changed. For an import: while it is paused, imported pending transfers may have
+    /// a timeout, and an imported post or void may come after it. What is late expires when the pause ends: by
+    /// [`resume_expiry`](Self::resume_expiry), or by the next transfer event that is not imported, refused or not.
+    pub async fn pause_expiry(&self, movements: u64) -> Result<Outcome<ExpiryStatus>, ClientError> {
+        self.set_expiry(SetExpiry::Paused { movements }).await
+    }
+
+    /// Lets pending transfers expire again, whoever paused that. Where it is not paused, nothing changes.
+    pub async fn resume_expiry(&self) -> Result<Outcome<ExpiryStatus>, ClientError> {
+        self.set_expiry(SetExpiry::Runs).await
+    }
+
+    async fn set_expiry(&self, change: SetExpiry) -> Result<Outcome<ExpiryStatus>, ClientError> {
+        let body = Event::write_all(&[change]);
         self.submit_one(Operation::SetExpiry, body, ExpiryStatus::from_number).await
     }
 
@@ -392,7 +402,7 @@ mod tests {
         let asset =
             Asset { ledger: bezant_types::LedgerNumber(700), code: "GOLD".parse().unwrap(), scale: 2 };
         assert_eq!(ids_of_records(Operation::RegisterAssets, &Event::write_all(&[asset])), [700]);
-        let pause = Event::write_all(&[SetExpiry { is_paused: true }]);
+        let pause = Event::write_all(&[SetExpiry::Paused { movements: 7 }]);
         assert_eq!(ids_of_records(Operation::SetExpiry, &pause), [0_u128; 0]);
     }
 

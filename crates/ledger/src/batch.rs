@@ -56,6 +56,9 @@ pub(crate) trait BatchEvent: Event + Copy {
 
     fn is_imported(&self) -> bool;
 
+    /// True for what ends a pause of expiry, whatever becomes of it: see `expiry`.
+    fn ends_pause(&self) -> bool;
+
     /// What the client sent.
     fn timestamp(&self) -> Nanos;
 
@@ -148,6 +151,7 @@ impl Ledger {
         let mut at = 0;
         while let Ok(event) = E::from_reader(&mut reader) {
             let is_imported = *batch_is_imported.get_or_insert_with(|| event.is_imported());
+            self.expiry_is_paused &= !event.ends_pause();
             if event.is_linked() && chain == Chain::None {
                 chain = Chain::Open(at);
                 self.open_scope();

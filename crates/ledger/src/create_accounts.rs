@@ -29,6 +29,10 @@ impl BatchEvent for Account {
         self.flags.contains(AccountFlags::IMPORTED)
     }
 
+    fn ends_pause(&self) -> bool {
+        false
+    }
+
     fn timestamp(&self) -> Nanos {
         self.timestamp
     }
@@ -50,6 +54,10 @@ impl BatchEvent for ExtendedAccount {
 
     fn is_imported(&self) -> bool {
         self.account.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        false
     }
 
     fn timestamp(&self) -> Nanos {

@@ -30,6 +30,10 @@ impl BatchEvent for Transfer {
         self.flags.contains(TransferFlags::IMPORTED)
     }
 
+    fn ends_pause(&self) -> bool {
+        !self.is_imported()
+    }
+
     fn timestamp(&self) -> Nanos {
         self.timestamp
     }
@@ -53,6 +57,10 @@ impl BatchEvent for ExtendedTransfer {
 
     fn is_imported(&self) -> bool {
         self.transfer.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        !self.is_imported()
     }
 
     fn timestamp(&self) -> Nanos {
@@ -93,6 +101,10 @@ impl BatchEvent for ClassicTransfer {
 
     fn is_imported(&self) -> bool {
         self.0.is_imported()
+    }
+
+    fn ends_pause(&self) -> bool {
+        !self.is_imported()
     }
 
     fn timestamp(&self) -> Nanos {
@@ -323,7 +335,6 @@ impl Ledger {
         credit.receipts.sequence += 1;
         let (debit, credit) = (debit.account.balances(), credit.account.balances());
         self.last_movement_timestamp = record.timestamp;
-        self.note_movement(record);
         self.window.push_transfer(record.id, || Movement {
             transfer: *record,
             kind: MovementKind::of(record.flags),

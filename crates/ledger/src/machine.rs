@@ -38,7 +38,7 @@ pub struct Ledger {
     /// Of the newest row; imported transfers must lie after it.
     pub(crate) last_movement_timestamp: Nanos,
     pub(crate) sessions: Sessions,
-    /// An import is under way: no pending transfer expires by itself. See `expiry`.
+    /// An import is under way: no imported pending transfer expires by itself. See `expiry`.
     pub(crate) expiry_is_paused: bool,
     /// Cluster time of the last entry.
     pub(crate) time: Nanos,
@@ -309,7 +309,7 @@ impl StateMachine for Ledger {
     }
 
     fn due_at(&self) -> Option<Nanos> {
-        self.pending.next_expiry().filter(|_| !self.expiry_is_paused)
+        self.pending.next_expiry(self.expiry_is_paused)
     }
 
     fn query_step(&self, query: LedgerQuery) -> Progress<LedgerQuery, LedgerAnswer> {

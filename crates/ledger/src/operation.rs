@@ -15,7 +15,7 @@
 //! | session reply | 11 | 0 | a head, then the reply to a read |
 //! | create keyed | 12 | 0 | see `keyed`: a head, then the events of one of the first four |
 //! | change bounds | 13 | 64 | account id u128, minimum i128, maximum i128, which of them (bit 0 minimum, bit 1 maximum) u8, zero 15 |
-//! | set expiry | 14 | 16 | paused u8 (0 = it runs), zero 15 |
+//! | set expiry | 14 | 16 | paused u8 (0 = it runs), zero 7, movements u64 (0 when it runs) |
 //!
 //! The result of the first seven and of the last two is 16 bytes an event, see `codec::result_to_bytes`.
 
@@ -192,11 +192,16 @@ pub struct ChangeBounds {
     pub maximum: Option<i128>,
 }
 
-/// Whether pending transfers expire. While that is paused, imported ones may have a timeout.
+/// Whether imported pending transfers expire. While that is paused, they may have a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetExpiry {
-    /// From now on; the next movement that is not imported lets it run again.
-    pub is_paused: bool,
+pub enum SetExpiry {
+    /// From now on.
+    Runs,
+    /// Until it is told to run, or the next transfer event that is not imported.
+    Paused {
+        /// The ledger has so many movements; with another number nothing is changed.
+        movements: u64,
+    },
 }
 
 /// The name that an account without one gets.
@@ -344,20 +349,26 @@ impl Event for ChangeBounds {
 
 impl Event for SetExpiry {
     fn from_reader(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let is_paused = match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(DecodeError::Value),
-        };
-        if reader.array::<15>()? != [0; 15] {
+        let paused = reader.u8()?;
+        if reader.array::<7>()? != [0; 7] {
             return Err(DecodeError::Reserved);
         }
-        Ok(Self { is_paused })
+        match (paused, reader.u64()?) {
+            (0, 0) => Ok(Self::Runs),
+            (0, _) => Err(DecodeError::Reserved),
+            (1, movements) => Ok(Self::Paused { movements }),
+            _ => Err(DecodeError::Value),
+        }
     }
 
     fn write(&self, bytes: &mut BytesMut) {
-        bytes.put_u8(self.is_paused.into());
-        bytes.put_bytes(0, 15);
+        let (paused, movements) = match *self {
+            Self::Runs => (0, 0),
+            Self::Paused { movements } => (1, movements),
+        };
+        bytes.put_u8(paused);
+        bytes.put_bytes(0, 7);
+        bytes.put_u64_le(movements);
     }
 }
 

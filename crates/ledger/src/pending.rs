@@ -7,7 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
 
-use bezant_types::{HoldPlace, Nanos, Transfer, TransferId};
+use bezant_types::{HoldPlace, Nanos, Transfer, TransferFlags, TransferId};
 
 use crate::hash::FixedHashMap;
 
@@ -17,6 +17,8 @@ pub(crate) struct PendingTransfers {
     by_time: BTreeMap<Nanos, Transfer>,
     times: FixedHashMap<u128, Nanos>,
     by_expiry: BTreeSet<(Nanos, Nanos)>,
+    /// Those of them that were not imported: a pause does not concern them.
+    own_by_expiry: BTreeSet<(Nanos, Nanos)>,
     cut: Option<Cut>,
 }
 
@@ -57,6 +59,9 @@ impl PendingTransfers {
     pub(crate) fn insert(&mut self, transfer: Transfer) {
         if let Some(expiry) = transfer.expires_at() {
             self.by_expiry.insert((expiry, transfer.timestamp));
+            if !transfer.flags.contains(TransferFlags::IMPORTED) {
+                self.own_by_expiry.insert((expiry, transfer.timestamp));
+            }
         }
         self.times.insert(transfer.id.0, transfer.timestamp);
         let before = self.by_time.insert(transfer.timestamp, transfer);
@@ -72,6 +77,7 @@ impl PendingTransfers {
         let transfer = self.by_time.remove(&time)?;
         if let Some(expiry) = transfer.expires_at() {
             self.by_expiry.remove(&(expiry, time));
+            self.own_by_expiry.remove(&(expiry, time));
         }
         if let Some(cut) = &mut self.cut
             && time >= cut.next
@@ -82,14 +88,23 @@ impl PendingTransfers {
         Some(transfer)
     }
 
-    /// When the next one expires.
-    pub(crate) fn next_expiry(&self) -> Option<Nanos> {
-        self.by_expiry.first().map(|(expiry, _)| *expiry)
+    /// When the next one expires; with `is_paused` the next that was not imported.
+    pub(crate) fn next_expiry(&self, is_paused: bool) -> Option<Nanos> {
+        self.order(is_paused).first().map(|(expiry, _)| *expiry)
     }
 
-    /// Up to `count` that have expired by `now`, in order of expiry.
-    pub(crate) fn expired(&self, now: Nanos, count: usize) -> impl Iterator<Item = &Transfer> {
-        self.by_expiry
+    const fn order(&self, is_paused: bool) -> &BTreeSet<(Nanos, Nanos)> {
+        if is_paused { &self.own_by_expiry } else { &self.by_expiry }
+    }
+
+    /// Up to `count` that have expired by `now`, in order of expiry; with `is_paused` only those that were not imported.
+    pub(crate) fn expired(
+        &self,
+        now: Nanos,
+        count: usize,
+        is_paused: bool,
+    ) -> impl Iterator<Item = &Transfer> {
+        self.order(is_paused)
             .iter()
             .take_while(move |(expiry, _)| *expiry <= now)
             .take(count)
@@ -162,6 +177,8 @@ impl PendingTransfers {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     fn transfer(id: u128, timeout_seconds: u32) -> Transfer {
@@ -173,10 +190,24 @@ mod tests {
     fn expiry_comes_in_order_of_time() {
         let mut pending = PendingTransfers::default();
         [transfer(1, 9), transfer(2, 0), transfer(3, 5)].into_iter().for_each(|it| pending.insert(it));
-        assert_eq!(pending.next_expiry(), Some(Nanos(5_000_000_003)));
-        let ids: Vec<u128> = pending.expired(Nanos(u64::MAX), 9).map(|it| it.id.0).collect();
+        assert_eq!(pending.next_expiry(false), Some(Nanos(5_000_000_003)));
+        let ids: Vec<u128> = pending.expired(Nanos(u64::MAX), 9, false).map(|it| it.id.0).collect();
         assert_eq!(ids, [3, 1]);
-        assert_eq!(pending.expired(Nanos(5_000_000_002), 9).count(), 0);
+        assert_eq!(pending.expired(Nanos(5_000_000_002), 9, false).count(), 0);
+    }
+
+    #[test]
+    fn a_pause_concerns_those_that_were_imported() {
+        let mut pending = PendingTransfers::default();
+        let imported = Transfer { flags: TransferFlags::IMPORTED, ..transfer(1, 2) };
+        [imported, transfer(2, 5), transfer(3, 0)].into_iter().for_each(|it| pending.insert(it));
+        let ids = |pending: &PendingTransfers, is_paused| -> Vec<u128> {
+            pending.expired(Nanos(u64::MAX), 9, is_paused).map(|it| it.id.0).collect()
+        };
+        assert_eq!((ids(&pending, true), ids(&pending, false)), (vec![2], vec![1, 2]));
+        assert_eq!(pending.next_expiry(true), Some(Nanos(5_000_000_002)));
+        pending.remove(TransferId(2));
+        assert_eq!((pending.next_expiry(true), ids(&pending, false)), (None, vec![1]));
     }
 
     #[test]

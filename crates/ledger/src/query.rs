@@ -85,6 +85,8 @@ pub struct Books {
     pub accounts: u64,
     /// Pending transfers without post, void or expiry.
     pub pending: u64,
+    /// True while an import is under way: no imported pending transfer expires.
+    pub expiry_is_paused: bool,
     /// One row a ledger.
     pub ledgers: Vec<LedgerTotals>,
 }
@@ -188,6 +190,7 @@ impl Ledger {
             history: self.window.position(),
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
+            expiry_is_paused: self.expiry_is_paused,
             ledgers: ledgers.into_values().collect(),
         }
     }

@@ -14,7 +14,6 @@ pub(crate) struct Scope {
     changes: Vec<Change>,
     mark: Mark,
     last_movement_timestamp: Nanos,
-    expiry_is_paused: bool,
 }
 
 #[derive(Debug)]
@@ -35,7 +34,6 @@ impl Ledger {
             changes: Vec::new(),
             mark: self.window.mark(),
             last_movement_timestamp: self.last_movement_timestamp,
-            expiry_is_paused: self.expiry_is_paused,
         });
     }
 
@@ -62,7 +60,6 @@ impl Ledger {
         }
         self.window.undo(scope.mark);
         self.last_movement_timestamp = scope.last_movement_timestamp;
-        self.expiry_is_paused = scope.expiry_is_paused;
     }
 
     /// The account at `place` is about to change.

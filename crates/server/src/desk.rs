@@ -467,9 +467,10 @@ impl Names {
     }
 }
 
-/// The ids that the events of a request begin with; of assets their ledgers.
+/// The ids that the events of a request begin with; of assets their ledgers. What changes expiry has none.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let id = |event: &[u8]| match operation {
+        Operation::SetExpiry => None,
         Operation::RegisterAssets => event.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
         _ => event.first_chunk().map(|bytes| u128::from_le_bytes(*bytes)),
     };
@@ -522,4 +523,16 @@ fn account_not_found(reference: &AccountReference) -> Failure {
         AccountReference::Name(name) => format!("no account has the name '{name}'"),
     };
     Failure::new(ErrorCode::AccountNotFound, account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_expiry_has_no_ids() {
+        assert_eq!(ids_of_records(Operation::SetExpiry, &[1; 16]), [0_u128; 0]);
+        assert_eq!(ids_of_records(Operation::SetName, &[0; 80]), [0]);
+        assert_eq!(ids_of_records(Operation::RegisterAssets, &[1; 32]), [0x0101_0101]);
+    }
 }

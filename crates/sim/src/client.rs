@@ -91,14 +91,14 @@ impl Client {
         }
     }
 
-    /// The next wish, at a moment of the world.
-    pub(crate) fn wish(&mut self, now: u64) -> Wanted {
+    /// The next wish, at a moment of the world at which the ledger has so many movements.
+    pub(crate) fn wish(&mut self, now: u64, movements: u64) -> Wanted {
         if self.done == 0 {
             return Wanted::Write(first_command());
         }
         match self.random.below(100) {
             0..60 if self.keeps_session => Wanted::Write(self.with_session()),
-            0..60 => Wanted::Write(self.workload.write(&mut self.random, now)),
+            0..60 => Wanted::Write(self.workload.write(&mut self.random, now, movements)),
             60..80 => Wanted::Read(Consistency::Linearizable),
             80..87 => Wanted::Read(Consistency::AtLeast(self.seen)),
             87..91 => Wanted::Read(Consistency::Stale),

@@ -50,11 +50,11 @@ impl Workload {
         self.heads.extend(accounts.iter().map(|view| (view.account.id, view.spends.head)));
     }
 
-    /// The next write, at a moment of the world.
-    pub(crate) fn write(&mut self, random: &mut Random, now: u64) -> Command {
+    /// The next write, at a moment of the world at which the ledger has so many movements.
+    pub(crate) fn write(&mut self, random: &mut Random, now: u64, movements: u64) -> Command {
         match random.below(100) {
             0..4 => self.with_hash(random),
-            4..7 => self.imported(random, now),
+            4..7 => self.imported(random, now, movements),
             7..9 => named(random),
             9..11 => bounds(random),
             11..12 => name(random),
@@ -171,8 +171,9 @@ impl Workload {
     }
 
     /// Transfers with timestamps of their own: they are refused where the cluster's time is another than the world's, and
-    /// those with a timeout unless expiry is paused. Or such a pause, or its end, if no payment has ended it before.
-    fn imported(&mut self, random: &mut Random, now: u64) -> Command {
+    /// those with a timeout unless expiry is paused. Or such a pause, which takes effect if nothing moves before it comes,
+    /// or its end, if no payment has ended it before.
+    fn imported(&mut self, random: &mut Random, now: u64, movements: u64) -> Command {
         let count = random.between(1, 3);
         let transfers: Vec<Transfer> = (0..count)
             .map(|number| {
@@ -189,7 +190,8 @@ impl Workload {
             })
             .collect();
         if let [Transfer { amount: amount @ 31.., .. }, ..] = transfers[..] {
-            return command(Operation::SetExpiry, &[SetExpiry { is_paused: amount > 36 }]);
+            let change = if amount > 36 { SetExpiry::Paused { movements } } else { SetExpiry::Runs };
+            return command(Operation::SetExpiry, &[change]);
         }
         command(Operation::CreateTransfers, &transfers)
     }

@@ -331,8 +331,10 @@ statuses! {
 statuses! {
     /// What became of a change of how pending transfers expire.
     ExpiryStatus {
-        /// Neither paused nor running: the first byte is not 0 or 1, or another one is not 0.
+        /// Neither paused nor running: the first byte is not 0 or 1, or one that must be 0 is not.
         ExpiryInvalid = 1040 "expiry_invalid",
+        /// The ledger has another number of movements than the pause names: it was changed meanwhile.
+        MovementsDiffer = 1041 "movements_differ",
     }
 }
 

@@ -159,11 +159,12 @@ fn run(input: &[u8]) {
         let (records, tail) = tail.split_at(tail.len().min(usize::from(count % 32) * size));
         rest = tail;
         let mut body = records[..records.len() / size * size].to_vec();
-        if switches & RAW == 0 {
-            body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches));
-        }
         bench.time.0 += u64::from(*seconds) * 1_000_000_000;
         bench.expire();
+        let movements = bench.movements();
+        if switches & RAW == 0 {
+            body.chunks_exact_mut(size).for_each(|record| shrink(operation, record, *switches, movements));
+        }
         if switches & KEY != 0 && CREATES.contains(&operation) {
             // Few keys, and the place of the command as the witness: retries and other requests with the same key.
             let guard = TransferId(0x100 + u128::from(count >> 5));
@@ -180,8 +181,9 @@ fn run(input: &[u8]) {
     bench.check_checkpoint();
 }
 
-/// Makes ids, amounts and codes small, so that records of one input meet each other.
-fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
+/// Makes ids, amounts and codes small, so that records of one input meet each other. A pause is of a ledger with so
+/// many movements, unless a switch says another number.
+fn shrink(operation: Operation, record: &mut [u8], switches: u8, movements: u64) {
     use Operation::{CreateAccounts, CreateAccountsExtended, CreateTransfers, CreateTransfersExtended};
     let ids = match operation {
         CreateTransfers | CreateTransfersExtended => 5,
@@ -201,6 +203,9 @@ fn shrink(operation: Operation, record: &mut [u8], switches: u8) {
     if operation == Operation::SetExpiry {
         record[0] &= 1;
         record[1..].fill(0);
+        if record[0] == 1 && switches & SESSION == 0 {
+            record[8..].copy_from_slice(&movements.to_le_bytes());
+        }
     }
     for id in record.chunks_exact_mut(16).take(ids) {
         id[1..].fill(0);
@@ -316,6 +321,10 @@ impl Bench {
         };
         assert!(books.ledgers.iter().all(LedgerTotals::is_balanced), "the books balance: {books:?}");
         assert_eq!(books.history, self.position(), "every row was handed out");
+    }
+
+    fn movements(&self) -> u64 {
+        self.position().movements
     }
 
     fn position(&self) -> HistoryPosition {

@@ -20,6 +20,8 @@ pub struct BooksReply {
     pub refusals: u64,
     /// Pending transfers without post, void or expiry.
     pub pending: u64,
+    /// True while an import is under way: no imported pending transfer expires.
+    pub expiry_paused: bool,
     /// True when debits equal credits in every ledger: always.
     pub balanced: bool,
     /// One row a ledger.
@@ -84,6 +86,7 @@ impl BooksReply {
             movements: books.history.movements,
             refusals: books.history.refusals,
             pending: books.pending,
+            expiry_paused: books.expiry_is_paused,
             balanced: books.ledgers.iter().all(LedgerTotals::is_balanced),
             ledgers: books.ledgers.iter().map(row).collect(),
         }
@@ -104,6 +107,16 @@ mod tests {
     use bezant_types::{LedgerNumber, Total};
 
     use super::*;
+
+    #[test]
+    fn books_say_whether_expiry_is_paused() {
+        for expiry_is_paused in [false, true] {
+            let books = Books { expiry_is_paused, ..Books::default() };
+            assert_eq!(crate::v1::GetBooksReply::from(books.clone()).expiry_paused, expiry_is_paused);
+            let json = serde_json::to_value(BooksReply::new(&books, &AssetBook::default())).unwrap();
+            assert_eq!(json["expiry_paused"], expiry_is_paused);
+        }
+    }
 
     #[test]
     fn books_hold_sums_of_more_than_128_bits() {

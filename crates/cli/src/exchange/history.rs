@@ -6,21 +6,21 @@
 //! export's. A reserve that expired is voided at the moment of its expiry, by a void whose id is made from
 //! the reserve's; so rows and sums stay the same. At the end the sums of every account are compared.
 //!
-//! Reserves keep their timeouts. Expiry is paused until all rows are there: a row of an expiry here would be newer than
-//! those to come. Then what is open expires when it would have at the source.
+//! Reserves keep their timeouts. Expiry is paused (`pause`) until all rows are there: a row of an expiry here would be
+//! newer than those to come. Then what is open expires when it would have at the source.
 //!
 //! Bounds are set last: those of an export are the newest ones, and older rows need not keep them. Heads
 //! differ from the source's, since the flag is part of what is hashed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bezant_api::idempotency::{IdKind, event_id};
 use bezant_client::{
     Account, AccountFlags, AccountId, AccountView, ClientError, CreateAccountStatus, CreateTransferStatus,
-    ExpiryStatus, Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter,
-    Transfer, TransferFlags, TransferId,
+    Movement, MovementKind, MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer,
+    TransferFlags, TransferId,
 };
 use bezant_types::Balances;
 use bezant_types::limits::EVENTS_MAX;
@@ -29,7 +29,9 @@ use serde::Serialize;
 
 use super::lines::{self, FileReader, Record};
 use super::names::{self, Renamed};
+use super::pause::{Pause, STATE, Timeless, open_without_timeout};
 use crate::exit::Failure;
+use crate::money::Unit;
 use crate::output;
 use crate::output::Format;
 use crate::session::Session;
@@ -52,7 +54,14 @@ none. stderr and the JSON answer (renamed) list each; the exit code is 0.
 What differs from the source: the heads of the hash chains; assets of your own, which no
 export holds (register them as they were); the flag linked, which is dropped. An expiry
 becomes a void of the same moment. A reserve that is still pending keeps its timeout, and
-expires when it would have at the source; at once where that moment has passed.")]
+expires when it would have at the source; at once where that moment has passed.
+
+An export that grows is not followed: the import ends with the file, reserves expire from then on,
+and a later export of the same source no longer fits once one has expired here.
+
+Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted
+keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its
+end, it says how many movements came after it.")]
 pub(crate) struct HistoryArgs {
     /// Export of everything, in JSON Lines
     file: PathBuf,
@@ -65,14 +74,24 @@ struct Rebuilt {
     movements: u64,
     /// Rows that were there from an earlier try.
     movements_before: u64,
+    /// Rows of the ledger's own, which came after a complete import. Nothing was compared then.
+    movements_after: u64,
     /// Reserves that are still pending: those with a timeout expire in time.
     pending: u64,
     /// Accounts whose names no new account can have.
     renamed: Vec<Renamed>,
+    /// Reserves that are still pending and expire at the source alone.
+    without_timeout: Timeless,
 }
 
 /// Rebuilds it.
 pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
+    let mut pause = Pause::default();
+    let rebuilt = rebuild(session, args, &mut pause).await;
+    report(session, &pause.settle(session, rebuilt).await?)
+}
+
+async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Result<Rebuilt, Failure> {
     let stamp = Stamp::of(&args.file)?;
     if stamp.is_pipe {
         return Err(Failure::Usage(format!(
@@ -84,11 +103,8 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
     let mut accounts = accounts_of(&checked)?;
     let renamed = names::settle(&mut accounts);
     let total = checked.walk.movements();
-    let before = session.client.books().await?.history.movements;
-    let missing = missing_accounts(session, &accounts).await?;
-    if before > total {
-        return Err(not_empty(&format!("it holds {before} movements, the export {total}")));
-    }
+    let books = session.client.books().await?;
+    let before = books.history.movements;
     let mut rows = Rows::open(&args.file)?;
     if Stamp::of(&args.file)? != stamp {
         return Err(Failure::Usage(format!(
@@ -96,16 +112,31 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
             args.file.display()
         )));
     }
+    let rebuilt = Rebuilt {
+        accounts: accounts.len(),
+        movements: total,
+        movements_before: before.min(total),
+        movements_after: before.saturating_sub(total),
+        pending: books.pending,
+        renamed,
+        without_timeout: Timeless::default(),
+    };
+    if before > total {
+        if total == 0 {
+            return Err(not_empty(&format!("it holds {before} movements, the export none")));
+        }
+        rows.skip_those_there(session, total).await?;
+        return Ok(Rebuilt { without_timeout: rows.without_timeout(session).await?, ..rebuilt });
+    }
+    let missing = missing_accounts(session, &accounts).await?;
     rows.skip_those_there(session, before).await?;
+    if !missing.is_empty() || before < total {
+        pause.begin(session, before).await?;
+    }
     create_accounts(session, &missing).await?;
     let bar = output::progress(total, "movements");
     bar.set_position(before);
-    let mut is_paused = false;
     while let Some(batch) = rows.batch()? {
-        if !is_paused {
-            set_expiry(session, true).await?;
-            is_paused = true;
-        }
         create_transfers(session, &batch).await?;
         bar.inc(batch.len() as u64);
     }
@@ -118,21 +149,37 @@ pub(crate) async fn run(session: &Session, args: &HistoryArgs) -> Result<(), Fai
     }
     compare(session, &checked).await?;
     let pending = session.client.books().await?.pending;
-    set_expiry(session, false).await?;
-    names::tell(&renamed);
-    let (accounts, movements) = (accounts.len(), total);
-    let rebuilt = Rebuilt { accounts, movements, movements_before: before, pending, renamed };
+    let without_timeout = rows.without_timeout(session).await?;
+    if pause.is_on() || books.expiry_is_paused {
+        pause.end(session).await?;
+    }
+    Ok(Rebuilt { pending, without_timeout, ..rebuilt })
+}
+
+fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
+    names::tell(&rebuilt.renamed);
     if session.output == Format::Json {
-        return output::json(&rebuilt);
+        return output::json(rebuilt);
     }
-    let new = total.saturating_sub(before);
-    output::line(&format!(
-        "{accounts} accounts, {new} movements imported, {before} there before; all balances agree"
-    ))?;
-    if pending > 0 {
-        output::note(&reserves_go_on(pending));
+    let Rebuilt { accounts, movements, movements_before: before, movements_after: after, .. } = rebuilt;
+    if *after > 0 {
+        output::line(&is_complete(*after))?;
+    } else {
+        let new = movements - before;
+        output::line(&format!(
+            "{accounts} accounts, {new} movements imported, {before} there before; all balances agree"
+        ))?;
+        if rebuilt.pending > 0 {
+            output::note(&reserves_go_on(rebuilt.pending));
+        }
     }
+    rebuilt.without_timeout.tell();
     Ok(())
+}
+
+/// What is said of an import that has nothing left to bring to a ledger that went on.
+pub(super) fn is_complete(after: u64) -> String {
+    format!("this import is complete; {after} movements came after it")
 }
 
 /// What is said of the reserves that are open when all rows are there.
@@ -140,14 +187,6 @@ pub(super) fn reserves_go_on(count: u64) -> String {
     format!(
         "{count} reserves are still pending; those with a timeout expire when they would have at the source"
     )
-}
-
-/// Pauses the expiry of reserves before the first row, or lets it run after the last.
-pub(super) async fn set_expiry(session: &Session, is_paused: bool) -> Result<(), Failure> {
-    let ExpiryStatus::Created = send(session, session.client.set_expiry(is_paused)).await?.status else {
-        return Err(Failure::Refused("expiry can be neither paused nor resumed here".to_owned()));
-    };
-    Ok(())
 }
 
 pub(super) fn not_empty(what: &str) -> Failure {
@@ -223,12 +262,10 @@ pub(super) fn imported_transfer(movement: &Movement) -> NewTransfer {
 }
 
 /// Waits for the outcomes of rows, and notes for a failure or a signal how far the import has come.
-async fn send<T>(
+pub(super) async fn send<T>(
     session: &Session,
     create: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, Failure> {
-    const STATE: &str =
-        "Start the same import again: it goes on where this one ended, and nothing is done twice";
     session.changes.send_rows(STATE.to_owned());
     let outcomes = create.await;
     if outcomes.as_ref().err().is_none_or(|error| error.unknown_ids().is_empty()) {
@@ -303,11 +340,13 @@ impl Stamp {
 /// The rows of a file that was verified, from the first on. One that is written to meanwhile breaks a seal.
 struct Rows {
     reader: FileReader,
+    /// Reserves of the rows so far that are open and have a timeout.
+    timed: BTreeSet<TransferId>,
 }
 
 impl Rows {
     fn open(path: &Path) -> Result<Self, Failure> {
-        Ok(Self { reader: lines::open(path)? })
+        Ok(Self { reader: lines::open(path)?, timed: BTreeSet::new() })
     }
 
     fn next(&mut self) -> Result<Option<NewTransfer>, Failure> {
@@ -316,6 +355,13 @@ impl Rows {
             let (_, movement) = row.movement().ok_or_else(|| {
                 Failure::Verification(format!("line {}: an unknown kind of movement", self.reader.line()))
             })?;
+            let Transfer { id, pending_id, timeout_seconds, .. } = movement.transfer;
+            match movement.kind {
+                MovementKind::Pending if timeout_seconds > 0 => self.timed.insert(id),
+                MovementKind::Posted | MovementKind::Voided => self.timed.remove(&pending_id),
+                MovementKind::Expired => self.timed.remove(&id),
+                MovementKind::Pending | MovementKind::SinglePhase => false,
+            };
             return Ok(Some(imported_transfer(&movement)));
         }
         Ok(None)
@@ -328,6 +374,16 @@ impl Rows {
             last = self.next()?;
         }
         check_newest(session, count, last.as_ref()).await
+    }
+
+    /// After the last row: the reserves that expire at the source and not here.
+    async fn without_timeout(&self, session: &Session) -> Result<Timeless, Failure> {
+        if self.timed.is_empty() {
+            return Ok(Timeless::default());
+        }
+        let mut ids = open_without_timeout(session).await?;
+        ids.retain(|id| self.timed.contains(id));
+        Ok(Timeless::new(&ids))
     }
 
     /// As many rows as one request carries; `None` after the last.
@@ -357,10 +413,17 @@ pub(super) async fn compare_sums(
         rebuilt.insert(view.account.id, view);
     }
     for (id, expected) in accounts {
-        let found = rebuilt.remove(&id).map(|view| view.account.balances());
-        if found != Some(expected) {
+        let Some(view) = rebuilt.remove(&id) else {
+            return Err(Failure::Verification(format!("account {id} of the source is not here")));
+        };
+        let found = view.account.balances();
+        if found != expected {
+            let unit = session.unit(view.account.ledger).await?;
             return Err(Failure::Verification(format!(
-                "account {id} has {found:?}, the source has {expected:?}"
+                "account {id} ({}) has {}; the source has {}",
+                unit.label(),
+                sums(unit, &found),
+                sums(unit, &expected)
             )));
         }
     }
@@ -369,8 +432,21 @@ pub(super) async fn compare_sums(
     })
 }
 
+/// The four sums of an account as people read them.
+fn sums(unit: Unit, balances: &Balances) -> String {
+    format!(
+        "debits {} and {} pending, credits {} and {} pending",
+        unit.format(balances.debits_posted),
+        unit.format(balances.debits_pending),
+        unit.format(balances.credits_posted),
+        unit.format(balances.credits_pending)
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use bezant_client::{Asset, LedgerNumber};
+
     use super::*;
 
     #[test]
@@ -393,6 +469,14 @@ mod tests {
         assert!(void.flags.contains(TransferFlags::VOID_PENDING.union(TransferFlags::IMPORTED)));
         let reserve = imported_transfer(&Movement { kind: MovementKind::Pending, ..expiry }).transfer;
         assert_eq!((reserve.id, reserve.timestamp, reserve.timeout_seconds), (TransferId(7), Nanos(10), 1));
+    }
+
+    #[test]
+    fn sums_are_amounts() {
+        let asset = Asset { ledger: LedgerNumber(978), code: "EUR".parse().unwrap(), scale: 2 };
+        let unit = Unit { ledger: asset.ledger, asset: Some(asset) };
+        let balances = Balances { debits_posted: 1050, credits_pending: 7, ..Balances::default() };
+        assert_eq!(sums(unit, &balances), "debits 10.50 and 0.00 pending, credits 0.00 and 0.07 pending");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::explain::USED_UP_MAX;
 use super::fields::Fields;
 use super::history::{self, HistoryArgs};
 use super::input;
+use super::pause::{self, ResumeArgs};
 use super::refused::{Refused, RefusedFile};
 use super::source::{Input, Rows, at_line};
 use super::tigerbeetle::{self, TigerBeetleArgs};
@@ -89,6 +90,8 @@ here: see `bezant import history`.")]
     /// Read everything that a TigerBeetle holds
     #[command(name = "tigerbeetle")]
     TigerBeetle(TigerBeetleArgs),
+    /// Let reserves expire again after an import that was interrupted
+    ResumeExpiry(ResumeArgs),
 }
 
 /// What to import.
@@ -125,6 +128,7 @@ impl ImportCommand {
             Self::Transfers(args) => import::<bezant_client::NewTransfer>(session, &args).await,
             Self::History(args) => history::run(session, &args).await,
             Self::TigerBeetle(args) => tigerbeetle::run(session, &args).await,
+            Self::ResumeExpiry(ResumeArgs {}) => pause::resume(session).await,
         }
     }
 }

@@ -10,6 +10,7 @@ mod input;
 pub(crate) mod lines;
 mod names;
 pub(crate) mod packed;
+mod pause;
 mod refused;
 pub(crate) mod rows;
 mod source;

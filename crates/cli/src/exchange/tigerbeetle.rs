@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use bezant_client::{
     Account, AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Movement, MovementKind,
-    MovementNumber, Nanos, NewTransfer, QueryFilter, Transfer,
+    MovementNumber, Nanos, NewAccount, NewTransfer, QueryFilter, Transfer, TransferFlags, TransferId,
 };
 use bezant_codec::{
     account_filter_to_bytes, account_from_bytes, put_trailer, query_filter_to_bytes, records,
+    transfer_from_bytes,
 };
 use bezant_tigerbeetle::{CHANGE_EVENT_SIZE, Operation, change_event_from_bytes, change_filter_to_bytes};
 use bezant_types::MovementFilter;
@@ -25,8 +26,9 @@ use serde::Serialize;
 
 use super::history::{
     check_newest, compare_sums, create_accounts, create_transfers, imported_account, imported_transfer,
-    missing_accounts, not_empty, reserves_go_on, set_expiry,
+    is_complete, missing_accounts, not_empty, reserves_go_on,
 };
+use super::pause::{Pause, Timeless, open_without_timeout};
 use crate::exit::Failure;
 use crate::frames::Frames;
 use crate::output;
@@ -70,22 +72,54 @@ struct Imported {
     movements: u64,
     /// Rows that were there from an earlier try.
     movements_before: u64,
+    /// Rows of the ledger's own, which came after a complete import. Nothing was compared then.
+    movements_after: u64,
     /// Reserves that are still pending.
     pending: u64,
     /// True when those with a timeout expire here from now on.
     expires: bool,
     /// True when the source stood still, so that all balances were compared.
     is_whole: bool,
+    /// Reserves that are still pending and expire at the source alone.
+    without_timeout: Timeless,
 }
 
 /// Imports it.
 pub(crate) async fn run(session: &Session, args: &TigerBeetleArgs) -> Result<(), Failure> {
+    let mut pause = Pause::default();
+    let imported = bring(session, args, &mut pause).await;
+    report(session, &pause.settle(session, imported).await?)
+}
+
+async fn bring(session: &Session, args: &TigerBeetleArgs, pause: &mut Pause) -> Result<Imported, Failure> {
     let mut source = Source::open(args, session.timeout).await?;
-    let before = session.client.books().await?.history.movements;
+    let books = session.client.books().await?;
+    let there = books.history.movements;
+    let own = own_movements(session, there).await?;
+    let before = there - own;
+    let mut events = Events::after(session, &mut source, before, own).await?;
     let mut accounts = Accounts::default();
-    accounts.follow(session, &mut source).await?;
-    let mut events = Events::after(session, &mut source, before).await?;
-    import_movements(session, &mut source, &mut accounts, &mut events).await?;
+    if own > 0 {
+        let accounts = source.accounts_from(Nanos(0)).await?.len();
+        let without_timeout = source.without_timeout(session).await?;
+        return Ok(Imported {
+            accounts,
+            movements: before,
+            movements_before: before,
+            movements_after: own,
+            pending: books.pending,
+            expires: !books.expiry_is_paused,
+            is_whole: true,
+            without_timeout,
+        });
+    }
+    let missing = accounts.find(session, &mut source).await?;
+    let first = events.batch(&mut source).await?;
+    if !missing.is_empty() || first.is_some() {
+        pause.begin(session, before).await?;
+    }
+    create_accounts(session, &missing).await?;
+    import_movements(session, &mut source, &mut accounts, &mut events, first).await?;
     let sums = source.accounts_from(Nanos(0)).await?;
     // Of sums that were read while the source went on nothing can be said.
     let is_whole = sums.len() == accounts.known.len() && events.is_at_end(&mut source).await?;
@@ -93,44 +127,64 @@ pub(crate) async fn run(session: &Session, args: &TigerBeetleArgs) -> Result<(),
         compare_sums(session, sums.iter().map(|account| (account.id, account.balances()))).await?;
     }
     let pending = session.client.books().await?.pending;
-    let expires = is_whole && !args.more_follows;
-    if expires {
-        set_expiry(session, false).await?;
+    let without_timeout = if is_whole { source.without_timeout(session).await? } else { Timeless::default() };
+    let is_paused = pause.is_on() || books.expiry_is_paused;
+    let ends = is_whole && !args.more_follows;
+    if is_paused && ends {
+        pause.end(session).await?;
     }
-    let imported = Imported {
+    Ok(Imported {
         accounts: accounts.known.len(),
         movements: before + events.count,
         movements_before: before,
+        movements_after: 0,
         pending,
-        expires,
+        expires: ends || !is_paused,
         is_whole,
-    };
-    report(session, &imported)
+        without_timeout,
+    })
 }
 
-/// Imports what the ledger does not have.
+/// Imports what the ledger does not have: `first`, and what comes after it.
 async fn import_movements(
     session: &Session,
     source: &mut Source,
     accounts: &mut Accounts,
     events: &mut Events,
+    first: Option<Vec<NewTransfer>>,
 ) -> Result<(), Failure> {
     let bar = output::progress(0, "movements");
-    let mut is_paused = false;
-    while let Some(batch) = events.batch(source).await? {
-        if !is_paused {
-            set_expiry(session, true).await?;
-            is_paused = true;
-        }
+    let mut next = first;
+    while let Some(batch) = next {
         // An account may be younger than the list of accounts, as its source goes on.
         if batch.iter().any(|new| !accounts.has_those_of(new)) {
             accounts.follow(session, source).await?;
         }
         create_transfers(session, &batch).await?;
         bar.set_position(events.count);
+        next = events.batch(source).await?;
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// How many of the newest movements of a ledger no import has brought. All of them, if the first was not imported.
+async fn own_movements(session: &Session, there: u64) -> Result<u64, Failure> {
+    let mut end = there;
+    while end > 0 {
+        let start = end.saturating_sub(MOVEMENTS_MAX as u64);
+        let limit = u32::try_from(end - start).unwrap_or(u32::MAX);
+        let rows = session.client.movements(MovementNumber(start), limit).await?;
+        let is_imported = |movement: &Movement| {
+            movement.kind != MovementKind::Expired
+                && movement.transfer.flags.contains(TransferFlags::IMPORTED)
+        };
+        if let Some((number, _)) = rows.iter().rfind(|(_, movement)| is_imported(movement)) {
+            return Ok(there - number.0 - 1);
+        }
+        end = start;
+    }
+    Ok(there)
 }
 
 /// The accounts of the source that the ledger has.
@@ -142,8 +196,14 @@ struct Accounts {
 }
 
 impl Accounts {
-    /// Creates those that came after the newest. At first the ledger may have some of an earlier import.
+    /// Creates those that came after the newest.
     async fn follow(&mut self, session: &Session, source: &mut Source) -> Result<(), Failure> {
+        let missing = self.find(session, source).await?;
+        create_accounts(session, &missing).await
+    }
+
+    /// Those that came after the newest, and that the ledger does not have: at first it may have some of an earlier import.
+    async fn find(&mut self, session: &Session, source: &mut Source) -> Result<Vec<NewAccount>, Failure> {
         let accounts = source.accounts_from(Nanos(self.newest.0 + 1)).await?;
         let mut views = BTreeMap::new();
         for account in &accounts {
@@ -154,10 +214,9 @@ impl Accounts {
         } else {
             views.values().map(imported_account).collect()
         };
-        create_accounts(session, &missing).await?;
         self.known.extend(accounts.iter().map(|account| account.id));
         self.newest = accounts.last().map_or(self.newest, |account| account.timestamp);
-        Ok(())
+        Ok(missing)
     }
 
     /// True when both sides of a transfer are known; those of a post or a void may be left out.
@@ -171,21 +230,27 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
     if session.output == Format::Json {
         return output::json(imported);
     }
-    let Imported { accounts, movements, movements_before, pending, expires, is_whole } = imported;
+    let Imported { accounts, movements, movements_before, movements_after, pending, .. } = imported;
+    if *movements_after > 0 {
+        output::line(&is_complete(*movements_after))?;
+        imported.without_timeout.tell();
+        return Ok(());
+    }
     let new = movements - movements_before;
-    let end = if *is_whole { "all balances agree" } else { "the source goes on" };
+    let end = if imported.is_whole { "all balances agree" } else { "the source goes on" };
     output::line(&format!(
         "{accounts} accounts, {new} movements imported, {movements_before} there before; {end}"
     ))?;
-    if !is_whole {
+    if !imported.is_whole {
         output::note(
             "balances were not compared: stop what writes to the source and import again, which brings only what is \
-             new",
+             new. Until then expiry is paused here",
         );
         return Ok(());
     }
+    imported.without_timeout.tell();
     if *pending > 0 {
-        output::note(&if *expires {
+        output::note(&if imported.expires {
             reserves_go_on(*pending)
         } else {
             format!(
@@ -228,6 +293,21 @@ impl Source {
         let found = self.frames.submit(operation, &body).await;
         let found = found.map_err(|error| unavailable(&self.address, &error))?;
         Ok(records::<RECORD_SIZE>(&found).map_err(|error| self.damaged(&error.to_string()))?.to_vec())
+    }
+
+    /// The open reserves here that have a timeout at the source alone.
+    async fn without_timeout(&mut self, session: &Session) -> Result<Timeless, Failure> {
+        let mut found = Vec::new();
+        for ids in open_without_timeout(session).await?.chunks(EVENTS_MAX) {
+            let mut body: Vec<u8> = ids.iter().flat_map(|id| id.0.to_le_bytes()).collect();
+            put_trailer(&mut body, &[ids.len()], size_of::<TransferId>());
+            let answer = self.frames.submit(Operation::LookupTransfers, &body).await;
+            let answer = answer.map_err(|error| unavailable(&self.address, &error))?;
+            let rows = records::<RECORD_SIZE>(&answer).map_err(|error| self.damaged(&error.to_string()))?;
+            let transfers = rows.iter().map(transfer_from_bytes);
+            found.extend(transfers.filter(|it| it.timeout_seconds > 0).map(|it| it.id));
+        }
+        Ok(Timeless::new(&found))
     }
 
     /// The change events that a filter finds.
@@ -294,21 +374,24 @@ struct Events {
 }
 
 impl Events {
-    /// Those that come after the ledger's `before` movements, the last of which must be the source's, too.
-    async fn after(session: &Session, source: &mut Source, before: u64) -> Result<Self, Failure> {
+    /// Those that come after the ledger's `before` movements, the last of which must be the source's, too. After them the
+    /// ledger has `own` others: if there are any, none may be left at the source.
+    async fn after(session: &Session, source: &mut Source, before: u64, own: u64) -> Result<Self, Failure> {
         let mut events = Self { seen: Nanos(0), count: 0, has_ended: false };
-        let Some(newest) = before.checked_sub(1) else { return Ok(events) };
+        let Some(newest) = before.checked_sub(1) else {
+            return if own == 0 { Ok(events) } else { Err(not_empty("its movement 0 was not imported")) };
+        };
         let found = session.client.movements(MovementNumber(newest), 1).await?;
-        if found.first().is_some_and(|(_, movement)| movement.kind == MovementKind::Expired) {
-            return Err(not_empty(
-                "a reserve has expired here since an import found the source standing still (of a source that only \
-                 pauses, import with --more-follows)",
-            ));
-        }
         let timestamp = found.first().map_or(Nanos(0), |(_, movement)| movement.timestamp);
         let same = source.changes(&filter(timestamp, 1)).await?;
         check_newest(session, before, same.first().map(transfer_of).as_ref()).await?;
         events.seen = timestamp;
+        if own > 0 && !events.is_at_end(source).await? {
+            return Err(not_empty(&format!(
+                "{own} movements came here, as a reserve that has expired here, since an import found the source \
+                 standing still, and the source went on (of a source that only pauses, import with --more-follows)"
+            )));
+        }
         Ok(events)
     }
 

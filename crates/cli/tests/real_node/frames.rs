@@ -17,7 +17,7 @@ const KILLS: u32 = 12;
 const EVENTS: u128 = 200;
 
 /// The address of the door.
-fn door(node: &Node) -> &str {
+pub(crate) fn door(node: &Node) -> &str {
     let rest = node.greeting.split_once("TigerBeetle clients: ").expect("the door is open").1;
     rest.split(',').next().unwrap_or_default()
 }
@@ -187,8 +187,10 @@ fn what_a_tigerbeetle_holds_is_imported_with_its_expiries() {
     assert_eq!(books(&source), books(&target));
     target.done(&["verify", "--all"]);
     target.done(&["pay", "1", "2", "1", "--id", "99"]);
+    assert_eq!(import(&source, &target), "this import is complete; 1 movements came after it\n");
+    source.done(&["pay", "alice", "bob", "1", "--id", "98"]);
     let refused = target.fails(2, &["import", "tigerbeetle", door(&source)]);
-    assert!(refused.contains("neither empty"), "{refused}");
+    assert!(refused.contains("neither empty") && refused.contains("1 movements came here"), "{refused}");
 }
 
 /// Where a hold stands: its state and the moment of its expiry.

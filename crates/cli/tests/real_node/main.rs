@@ -7,6 +7,7 @@ mod holds;
 mod imports;
 mod node;
 mod outcome;
+mod pause;
 #[path = "../../src/demo/ports.rs"]
 mod ports;
 mod retry;

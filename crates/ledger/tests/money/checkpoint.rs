@@ -88,12 +88,30 @@ fn a_restored_ledger_asks_the_history_whether_a_timestamp_is_taken() {
 #[test]
 fn a_pause_of_expiry_comes_back_and_only_where_it_can_be() {
     let mut twin = filled();
-    let pause = SetExpiry::write_all(&[SetExpiry { is_paused: true }]);
-    twin.submit(Nanos(200), vec![Operation::SetExpiry.command(pause).unwrap()]);
+    let pause = SetExpiry::write_all(&[SetExpiry::Paused { movements: 1 }]);
+    let hold = Transfer {
+        id: TransferId(8),
+        debit_account_id: AccountId(1),
+        credit_account_id: AccountId(2),
+        timeout_seconds: 5,
+        ledger: LedgerNumber(1),
+        code: 1,
+        flags: TransferFlags::PENDING.union(TransferFlags::IMPORTED),
+        timestamp: Nanos(150),
+        ..Transfer::default()
+    };
+    let commands = vec![
+        Operation::SetExpiry.command(pause).unwrap(),
+        Operation::CreateTransfers.command(Transfer::write_all(&[hold])).unwrap(),
+    ];
+    twin.submit(Nanos(200), commands);
     let whole = read_checkpoint(&mut twin.ledger, 1 << 20);
     let restored = Ledger::restore(&whole).unwrap();
     compare(&restored, &twin.model);
-    assert_eq!((restored.due_at(), twin.model.pending.len()), (None, 1), "it waits");
+    let own = twin.model.pending[&TransferId(7)].expires_at();
+    assert_eq!((restored.due_at(), twin.model.pending.len()), (own, 2), "the other one was not imported");
+    let end = Nanos(u64::MAX >> 1);
+    assert_eq!(restored.due(end).map(|it| it.events), Some(1), "the imported one waits");
     assert_eq!(whole[VERSION], 3);
     for (version, paused, is_read) in
         [(3, 1, true), (3, 2, false), (2, 1, false), (2, 0, true), (4, 0, false)]

@@ -6,7 +6,7 @@
 //! | `transfer id=10 debit=1 credit=2 amount=100 flags=pending pending=9 timeout=5 prev=head\|stale ...` | creates a transfer |
 //! | `bounds id=1 minimum=-5 maximum=max` · `name id=1 name=alice` · `asset ledger=5000 code=POINTS scale=2` | changes |
 //! | `bound id=1 minimum=-5` | changes what is named of the bounds |
-//! | `expiry paused=1` | pauses expiry; `paused=0` lets it run |
+//! | `expiry paused=1 movements=3` | pauses expiry of a ledger with so many movements; `paused=0` lets it run |
 //! | `rules 0` | entries from now on are of these rules; the newest unless told |
 //! | `then` | ends the request: what follows is another request of the same log entry |
 //! | `entry` | ends the log entry |

@@ -163,7 +163,8 @@ fn a_session_follows_the_common_model_while_expiry_is_paused() {
         event(Transfer { timestamp: Nanos(timestamp), timeout_seconds, ..transfer })
     };
     let first = bench.index * 1_000_000 + 1;
-    let pause = Operation::SetExpiry.command(SetExpiry::write_all(&[SetExpiry { is_paused: true }])).unwrap();
+    let pause = SetExpiry::write_all(&[SetExpiry::Paused { movements: 0 }]);
+    let pause = Operation::SetExpiry.command(pause).unwrap();
     bench.apply(pause);
     let command = client.create(Operation::CreateTransfers, &[&[hold(1, first, 1), hold(1, first, 0)]]);
     let answer = bench.apply(command).0;

@@ -2,6 +2,7 @@
 
 use bezant_ledger::LedgerAnswer;
 use bezant_node::{Consistency, Input, Output, Ticket};
+use bezant_rsm::StateMachine;
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
@@ -22,7 +23,10 @@ impl World {
             if !self.is_asking {
                 return;
             }
-            let wanted = self.clients[client].wish(time);
+            let movements =
+                self.hosts.values().filter_map(|host| Some(host.node()?.machine().position().movements));
+            let movements = movements.max().unwrap_or(0);
+            let wanted = self.clients[client].wish(time, movements);
             self.clients[client].call = Some(Call { wanted, since: time, ticket: Ticket(0), asked: None });
         }
         self.try_call(client);

@@ -89,11 +89,15 @@ impl Model {
         CREATED
     }
 
-    /// `bytes`: paused 1, zero 15.
+    /// `bytes`: paused 1, zero 7, movements 8.
     pub(super) fn set_expiry(&mut self, bytes: &[u8]) -> u32 {
-        let (paused, zeros) = (bytes[0], &bytes[1..]);
-        if paused > 1 || zeros.iter().any(|byte| *byte != 0) {
+        let (paused, zeros) = (bytes[0], &bytes[1..8]);
+        let movements = u64::from_le_bytes(bytes[8..].try_into().unwrap());
+        if paused > 1 || zeros.iter().any(|byte| *byte != 0) || (paused == 0 && movements != 0) {
             return ExpiryStatus::ExpiryInvalid.number();
+        }
+        if paused == 1 && movements != self.history.movements.len() as u64 {
+            return ExpiryStatus::MovementsDiffer.number();
         }
         self.expiry_is_paused = paused == 1;
         CREATED
@@ -122,10 +126,8 @@ impl Model {
 
     /// Pending transfers whose time has run out at `now`, in order of their expiry.
     pub(crate) fn expired(&self, now: Nanos) -> Vec<Transfer> {
-        if self.expiry_is_paused {
-            return Vec::new();
-        }
-        let timed = self.pending.values().filter_map(|it| Some((expiry(it)?, *it)));
+        let waits = |it: &&Transfer| self.expiry_is_paused && it.flags.contains(TransferFlags::IMPORTED);
+        let timed = self.pending.values().filter(|it| !waits(it)).filter_map(|it| Some((expiry(it)?, *it)));
         let mut expired: Vec<(u64, Transfer)> = timed.filter(|(at, _)| *at <= now.0).collect();
         expired.sort_by_key(|(at, transfer)| (*at, transfer.timestamp));
         expired.into_iter().map(|(_, transfer)| transfer).collect()

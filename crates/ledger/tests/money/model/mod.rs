@@ -110,8 +110,12 @@ impl Model {
             let end = (start + linked + 1).min(events.len());
             let before = (end - start > 1).then(|| self.clone());
             let mut broken = None;
+            let mut is_used = false;
             for (at, event) in events.iter().enumerate().take(end).skip(start) {
                 let place = Nanos(first + at as u64);
+                if matches!(event, Creation::Transfer(_)) && !event.is_imported() {
+                    (is_used, self.expiry_is_paused) = (true, false);
+                }
                 let own = if event.is_imported() { event.timestamp() } else { place };
                 let outcome = if event.is_linked() && at + 1 == events.len() {
                     Err(event.chain_open())
@@ -133,6 +137,7 @@ impl Model {
             }
             if let Some(at) = broken {
                 *self = before.unwrap_or_else(|| std::mem::take(self));
+                self.expiry_is_paused &= !is_used;
                 let failed = events[at].linked_failed(Nanos(0)).status;
                 results[start..at].iter_mut().for_each(|result| result.status = failed);
                 self.remember_refusal(&events[at], Nanos(first + at as u64), results[at].status);
@@ -171,6 +176,7 @@ impl Model {
             history: self.history.position(),
             accounts: self.accounts.len() as u64,
             pending: self.pending.len() as u64,
+            expiry_is_paused: self.expiry_is_paused,
             ledgers: ledgers.into_values().collect(),
         }
     }

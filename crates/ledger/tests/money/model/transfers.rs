@@ -174,9 +174,6 @@ impl Model {
             credit_head: if is_chained { credit.receipts.head } else { Head::NONE },
         };
         self.history.movements.push(movement);
-        if kind != MovementKind::Expired && !transfer.flags.contains(TransferFlags::IMPORTED) {
-            self.expiry_is_paused = false;
-        }
         if !is_chained {
             return;
         }

@@ -34,8 +34,8 @@ pub(super) enum Request {
     OneBound(Vec<(u128, Option<i128>, Option<i128>)>),
     Names(Vec<(u128, &'static str)>),
     Assets(Vec<(u32, &'static str, u8)>),
-    /// Paused or not.
-    Expiry(Vec<bool>),
+    /// Paused, with the right number of movements or another one, or not.
+    Expiry(Vec<Option<bool>>),
 }
 
 /// Events that were sent, to be sent again.
@@ -103,7 +103,8 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         1 => prop::collection::vec((ids(), name()), 1..4).prop_map(Request::Names),
         1 => prop::collection::vec((select(&LEDGERS[..]), select(&CODES[..]), 0..40_u8), 1..4)
             .prop_map(Request::Assets),
-        2 => prop::collection::vec(prop::bool::weighted(0.8), 1..3).prop_map(Request::Expiry),
+        2 => prop::collection::vec(prop::option::weighted(0.8, prop::bool::weighted(0.9)), 1..3)
+            .prop_map(Request::Expiry),
     ]
 }
 
@@ -353,7 +354,12 @@ impl Request {
                 (Operation::RegisterAssets, Asset::write_all(&events))
             }
             Self::Expiry(changes) => {
-                let change = |is_paused: &bool| SetExpiry { is_paused: *is_paused };
+                let movements = model.history.movements.len() as u64;
+                let change = |is_right: &Option<bool>| match is_right {
+                    None => SetExpiry::Runs,
+                    Some(true) => SetExpiry::Paused { movements },
+                    Some(false) => SetExpiry::Paused { movements: movements + 1 },
+                };
                 let events: Vec<SetExpiry> = changes.iter().map(change).collect();
                 (Operation::SetExpiry, SetExpiry::write_all(&events))
             }

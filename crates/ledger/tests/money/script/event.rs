@@ -214,8 +214,9 @@ pub(super) fn expiry(arguments: &mut Arguments) -> Parsed<Line> {
     let paused = arguments.number("paused", 0_u8)?;
     let mut bytes = BytesMut::new();
     bytes.put_u8(paused);
-    bytes.put_bytes(0, 14);
+    bytes.put_bytes(0, 6);
     bytes.put_u8(arguments.number("reserved", 0_u8)?);
+    bytes.put_u64_le(arguments.number("movements", 0_u64)?);
     let label = format!("expiry {}", if paused == 0 { "runs" } else { "paused" });
     Ok(Line { operation: Operation::SetExpiry, label, bytes: bytes.freeze() })
 }

@@ -1,0 +1,193 @@
+//! What an import does to the expiry of reserves: when it is paused, and how that ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bezant_client::{
+    Account, AccountFlags, AccountId, Client, ExpiryStatus, NewAccount, NewTransfer, Transfer, TransferFlags,
+    TransferId,
+};
+use serde_json::Value;
+
+use crate::frames::door;
+use crate::node::Node;
+
+fn books(node: &Node) -> Value {
+    serde_json::from_str(&node.done(&["books", "-o", "json"])).expect("JSON")
+}
+
+fn state(node: &Node, id: &str) -> String {
+    let shown: Value =
+        serde_json::from_str(&node.done(&["transfer", "show", id, "-o", "json"])).expect("JSON");
+    shown["state"].as_str().expect("a hold").to_owned()
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What is imported: accounts 1 and 2.
+struct Source {
+    node: Node,
+    _data: tempfile::TempDir,
+}
+
+impl Source {
+    fn start() -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let node = Node::start_with(data.path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
+        for id in ["1", "2"] {
+            node.done(&["account", "create", "--asset", "EUR", "--id", id]);
+        }
+        Self { node, _data: data }
+    }
+
+    /// A reserve that expires after so many seconds; 0 = never.
+    fn hold(&self, id: &str, seconds: &str) {
+        let pending = ["transfer", "create", "1", "2", "3", "--pending", "--id", id];
+        self.node.done(&[&pending[..], &["--expires-in", seconds]].concat());
+    }
+
+    fn export(&self, path: &Path) -> String {
+        let path = path.to_str().expect("text").to_owned();
+        self.node.done(&["export", "--to", &path]);
+        path
+    }
+
+    fn address(&self) -> String {
+        door(&self.node).to_owned()
+    }
+}
+
+/// An export with two reserves, of which one expires after so many seconds.
+fn export(folder: &Path, seconds: &str) -> String {
+    let source = Source::start();
+    source.hold("11", seconds);
+    source.hold("12", "0");
+    source.export(&folder.join("all.jsonl"))
+}
+
+/// Does something with a client of the node.
+fn with_client<T>(node: &Node, work: impl AsyncFnOnce(&Client) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::connect(&node.url).await.expect("it listens");
+        work(&client).await
+    })
+}
+
+fn pause(node: &Node) {
+    let movements = books(node)["movements"].as_u64().expect("a number");
+    let outcome = with_client(node, async |client| client.pause_expiry(movements).await.expect("an answer"));
+    assert_eq!(outcome.status, ExpiryStatus::Created);
+}
+
+#[test]
+fn an_import_that_is_complete_says_what_came_after_it() {
+    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let path = export(files.path(), "2");
+    let node = Node::start(data.path());
+    let done = node.done(&["import", "history", &path]);
+    assert!(done.starts_with("2 accounts, 2 movements imported"), "{done}");
+    assert_eq!(books(&node)["expiry_paused"], false);
+    wait_until("a reserve of two seconds expires", || state(&node, "11") == "expired");
+    node.done(&["pay", "1", "2", "1"]);
+    let again = node.run(&["import", "history", &path]);
+    assert_eq!(
+        (again.code, again.stdout.as_str(), again.stderr.as_str()),
+        (0, "this import is complete; 2 movements came after it\n", "")
+    );
+    let again: Value =
+        serde_json::from_str(&node.done(&["import", "history", &path, "-o", "json"])).expect("JSON");
+    assert_eq!((&again["movements_before"], &again["movements_after"]), (&2.into(), &2.into()));
+    // Another ledger of as many rows is none.
+    let other = tempfile::tempdir().expect("a folder");
+    let other = Node::start(other.path());
+    for id in ["1", "2"] {
+        other.done(&["account", "create", "--asset", "EUR", "--id", id]);
+    }
+    (0..3).for_each(|_| drop(other.done(&["pay", "1", "2", "1"])));
+    let refused = other.fails(2, &["import", "history", &path]);
+    assert!(refused.contains("its movement 1 is not the source's"), "{refused}");
+    assert_eq!(books(&other)["expiry_paused"], false);
+}
+
+#[test]
+fn an_import_that_fails_for_good_lets_expiry_run() {
+    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let source = Source::start();
+    let accounts = source.export(&files.path().join("accounts.jsonl"));
+    source.hold("11", "1");
+    let all = source.export(&files.path().join("all.jsonl"));
+    let node = Node::start(data.path());
+    node.done(&["import", "history", &accounts]);
+    node.done(&["account", "bounds", "2", "--max", "0"]);
+    let refused = node.fails(1, &["import", "history", &all]);
+    assert!(refused.contains("transfer 11: balance_out_of_bounds"), "{refused}");
+    assert_eq!(books(&node)["expiry_paused"], false);
+}
+
+#[test]
+fn reserves_that_an_earlier_version_imported_without_their_timeout_are_named() {
+    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let source = Source::start();
+    source.hold("11", "9999");
+    source.hold("12", "0");
+    let (accounts, holds) = with_client(&source.node, async |client| {
+        let accounts = client.lookup_accounts(&[1, 2].map(AccountId)).await.expect("accounts");
+        (accounts, client.lookup_transfers(&[11, 12].map(TransferId)).await.expect("reserves"))
+    });
+    let node = Node::start(data.path());
+    with_client(&node, async |client| {
+        let accounts: Vec<NewAccount> = accounts
+            .iter()
+            .map(|view| {
+                let flags = view.account.flags.union(AccountFlags::IMPORTED);
+                let (id, ledger, code) = (view.account.id, view.account.ledger, view.account.code);
+                let timestamp = view.account.timestamp;
+                NewAccount::from(Account { id, ledger, code, flags, timestamp, ..Account::default() })
+            })
+            .collect();
+        let outcomes = client.create_accounts(&accounts).await.expect("an answer");
+        assert!(!outcomes.iter().any(|outcome| !outcome.is_done()), "{outcomes:?}");
+        let holds: Vec<NewTransfer> = holds
+            .iter()
+            .map(|view| {
+                let flags = view.transfer.flags.union(TransferFlags::IMPORTED);
+                NewTransfer::from(Transfer { flags, timeout_seconds: 0, ..view.transfer })
+            })
+            .collect();
+        let outcomes = client.create_transfers(&holds).await.expect("an answer");
+        assert!(!outcomes.iter().any(|outcome| !outcome.is_done()), "{outcomes:?}");
+    });
+    let words = "1 of the reserves that are still pending have a timeout at the source and none here";
+    let path = source.export(&files.path().join("all.jsonl"));
+    let answer = node.run(&["import", "history", &path]);
+    assert!(answer.code == 0 && answer.stderr.contains(words), "{}", answer.stderr);
+    assert!(answer.stderr.contains("the first is transfer 11"), "{}", answer.stderr);
+    let answer = node.run(&["import", "tigerbeetle", &source.address()]);
+    assert!(answer.code == 0 && answer.stderr.contains(words), "{}", answer.stderr);
+}
+
+#[test]
+fn a_pause_is_shown_and_ended_by_hand() {
+    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let path = export(files.path(), "9999");
+    let node = Node::start(data.path());
+    assert!(node.done(&["import", "resume-expiry"]).contains("was not paused"));
+    pause(&node);
+    assert!(node.done(&["books"]).contains("expiry is paused, since an import is under way"));
+    assert_eq!(node.done(&["import", "resume-expiry", "-o", "json"]).trim(), "{\"was_paused\":true}");
+    assert!(!node.done(&["books"]).contains("paused"));
+    // An import ends the pause of an earlier one, whatever it has to bring.
+    pause(&node);
+    node.done(&["import", "history", &path]);
+    assert_eq!(books(&node)["expiry_paused"], false);
+    pause(&node);
+    node.done(&["import", "history", &path]);
+    assert_eq!(books(&node)["expiry_paused"], false);
+}
