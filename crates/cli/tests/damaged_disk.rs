@@ -142,7 +142,10 @@ fn a_node_without_its_list_of_members_takes_it_from_another_folder() {
     rot(&data, "members.copy", 40);
     machines.start(DAMAGED, false);
     machines.wait_for_words(DAMAGED, "members.bzm is damaged");
-    machines.wait_for_words(DAMAGED, "Nothing was changed. Copy members.bzm into it from the folder of another node");
+    machines.wait_for_words(
+        DAMAGED,
+        "Nothing was changed. Copy members.bzm into it from the folder of another node",
+    );
     machines.kill(DAMAGED);
     std::fs::copy(machines.data(0).join("members.bzm"), data.join("members.bzm")).expect("a copy");
     ALL.into_iter().for_each(|node| machines.start(node, false));

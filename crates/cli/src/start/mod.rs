@@ -361,7 +361,9 @@ fn what_was_found(report: &StartReport) -> String {
         return format!("a new ledger, ready in {millis} ms");
     }
     if checkpoint.0 == 0 && entries == 0 {
-        return format!("no ledger in the folder yet: this node fetches what the other nodes have, started in {millis} ms");
+        return format!(
+            "no ledger in the folder yet: this node fetches what the other nodes have, started in {millis} ms"
+        );
     }
     format!(
         "recovered {entries} log entries after checkpoint {checkpoint}, {history} movements, in {millis} ms"
