@@ -78,10 +78,10 @@ pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
                 void_copy(disk, kind)?;
                 write_copy(disk, kind, &block_of(kind, &content))?;
             }
-            (Ok(None) | Err(RecordError::Damaged { .. }), Some(content)) => {
-                if restore(disk, kind, &content)? {
-                    mended.push(kind.file_name());
-                }
+            (Ok(None) | Err(RecordError::Damaged { .. }), Some(content))
+                if restore(disk, kind, &content)? =>
+            {
+                mended.push(kind.file_name());
             }
             _ => {}
         }
