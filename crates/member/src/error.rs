@@ -108,8 +108,8 @@ pub enum OpenError {
     },
     /// The folder is not whole.
     #[error(
-        "the folder holds the data of node {node}, and {damage}: join with the addresses of other members, which know who takes part, \
-         and it fetches everything anew; or remove the node, and let it join on an empty folder"
+        "the folder holds the data of node {node}, and {damage}. Nothing was changed. Copy members.bzm into it from the folder of another \
+         member, which has the same one; or remove the node, and let it join on an empty folder"
     )]
     NoMembers {
         /// Whose it is.

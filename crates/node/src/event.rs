@@ -124,6 +124,8 @@ pub enum Input<M: StateMachine> {
 /// Why a replica shows its state to nobody yet: it would deny what clients were told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoState {
+    /// Its disk is empty, and it has heard of no leader: the cluster may be new, or have what it lacks.
+    Meeting,
     /// Its disk is new, or was damaged: others have what it lacks.
     Filling,
     /// It has not applied yet what its own disk says to be committed.
@@ -133,6 +135,7 @@ pub enum NoState {
 impl fmt::Display for NoState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::Meeting => "it is new, and waits to meet the other nodes",
             Self::Filling => {
                 "its disk is new or was damaged, and it does not have yet what the other nodes have"
             }

@@ -13,7 +13,7 @@
 
 use bezant_consensus::{Engine, Input as EngineInput};
 use bezant_rsm::StateMachine;
-use bezant_types::LogIndex;
+use bezant_types::{LogIndex, Term};
 
 use crate::event::{NoState, Output};
 use crate::node::Node;
@@ -24,7 +24,12 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         if self.shows_from.is_some_and(|index| index <= self.applied) {
             return None;
         }
-        Some(if self.engine.may_vote() { NoState::Replaying } else { NoState::Filling })
+        // A disk that was repaired has a vote, in a term that is not 0.
+        Some(match self.engine.standing().term {
+            _ if self.engine.may_vote() => NoState::Replaying,
+            Term(0) => NoState::Meeting,
+            _ => NoState::Filling,
+        })
     }
 
     /// What the disk says to be committed is applied without anybody's word.

@@ -93,6 +93,7 @@ impl StateMachine for Counter {
 struct Script {
     leads: bool,
     is_new: bool,
+    has_met_nobody: bool,
     silent_ticks: u64,
     committed: u64,
     last: u64,
@@ -183,7 +184,7 @@ impl Engine for Scripted {
     fn standing(&self) -> Standing {
         Standing {
             role: if self.is_leader() { Role::Leader } else { Role::Follower },
-            term: Term(1),
+            term: Term(u64::from(!self.script.borrow().has_met_nobody)),
             leader: self.leader(),
             committed: LogIndex(self.script.borrow().committed),
             announced: LogIndex(0),
@@ -513,7 +514,10 @@ fn a_replica_that_lacks_what_was_agreed_shows_nothing() {
 fn where_all_disks_are_new_there_is_nothing_to_wait_for() {
     let engine = Scripted::new();
     engine.script.borrow_mut().is_new = true;
+    engine.script.borrow_mut().has_met_nobody = true;
     let mut node = node(&engine);
+    assert_eq!(shown(&mut node), Err(NoState::Meeting), "nothing was damaged");
+    engine.script.borrow_mut().has_met_nobody = false;
     assert_eq!(shown(&mut node), Err(NoState::Filling));
     node.handle(NOW, Input::Admit);
     assert_eq!(shown(&mut node), Ok(LogIndex(0)));

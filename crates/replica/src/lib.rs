@@ -16,5 +16,5 @@ mod supply;
 
 pub use machine::Machine;
 pub use recover::{Mode, RecoverError, Recovered, fetch, recover};
-pub use repair::{Repair, forget};
+pub use repair::Repair;
 pub use supply::{Supplier, SupplyError, verify};

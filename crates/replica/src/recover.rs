@@ -40,15 +40,6 @@ pub enum RecoverError {
     /// An entry of the log cannot be applied.
     #[error("the log cannot be applied: {0}")]
     Replay(#[from] ReplayError<HistoryError>),
-    /// It has stopped, for it knows more than the others: what is damaged is not repaired from them.
-    #[error(
-        "{damage}. This node has stopped, for it knows more than the others: nothing of it is forgotten. Keep the folder, and see \
-         \"A node that knows more than the others\" in docs/operations.md"
-    )]
-    Stopped {
-        /// What was found.
-        damage: String,
-    },
     /// A record cannot be read or written.
     #[error("the vote or another record cannot be read or written: {0}")]
     Record(#[from] RecordError),

@@ -20,7 +20,7 @@ use bezant_storage::HistoryError;
 use bezant_storage::checkpoint::CheckpointError;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{self, LogError};
-use bezant_storage::record::{Identity, RecordError, VoteStore, load_conflict};
+use bezant_storage::record::{Identity, RecordError, VoteStore};
 use bezant_storage::repair::{forget_all, remove_set_aside};
 use bezant_types::{LogIndex, NodeId, Term};
 
@@ -72,24 +72,6 @@ pub(crate) fn repair(
         None
     };
     Ok(Some(Repair { damage: describe(error), kept }))
-}
-
-/// Forgets state, history and log of one of several replicas, whatever is in them, and begins as one whose checkpoint is
-/// damaged: for one that has lost what they rely on, such as who takes part. `damage` is what was found.
-///
-/// # Errors
-/// Also when this replica has stopped, for it knows more than the others: nothing of it is forgotten.
-pub fn forget(disk: &Arc<dyn Disk>, damage: String) -> Result<Repair, RecoverError> {
-    if load_conflict(&**disk)?.is_some() {
-        return Err(RecoverError::Stopped { damage });
-    }
-    if let Some(identity) = Identity::load(&**disk)? {
-        Identity { is_admitted: false, ..identity }.store(&**disk)?;
-    }
-    leave_term(disk)?;
-    remove_set_aside(&**disk)?;
-    forget_all(&**disk, "")?;
-    Ok(Repair { damage, kept: None })
 }
 
 /// The damage alone, without the advice for a node that is alone.

@@ -44,16 +44,6 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
-    /// Where other members are reached, as far as this node was told.
-    pub(crate) fn others(&self) -> Vec<String> {
-        let others = self.nodes.iter().filter(|(node, _)| *node != self.node);
-        let mut addresses: Vec<String> = others.map(|(_, address)| address.clone()).collect();
-        let joined = self.join.iter().filter(|address| !addresses.contains(address)).cloned();
-        let joined: Vec<String> = joined.collect();
-        addresses.extend(joined);
-        addresses
-    }
-
     pub(crate) fn token_digest(&self) -> [u8; 32] {
         Sha256::digest(self.token.as_bytes()).into()
     }
@@ -72,8 +62,6 @@ pub(crate) enum FirstMembers {
     Known(Members),
     /// It has to ask the members first: it joins.
     Ask,
-    /// It was told once, and what it was told is lost: what was found in its place.
-    Lost(String),
 }
 
 /// Who takes part, as far as the folder knows, or the list says where it knows nothing.
@@ -82,17 +70,18 @@ pub(crate) fn first_members(
     cluster: &ClusterOptions,
     identity: &Identity,
 ) -> Result<FirstMembers, StartError> {
+    let lost = |damage| StartError::NoMembers { node: identity.node, damage };
     match load_members(&**disk) {
         Ok(None) => {}
         Ok(Some(members)) => return check_member(identity, members).map(FirstMembers::Known),
         Err(RecordError::Damaged { file, reason, .. }) => {
-            return Ok(FirstMembers::Lost(format!("{file} is damaged: {reason}")));
+            return Err(lost(format!("{file} is damaged: {reason}")));
         }
         Err(error) => return Err(error.into()),
     }
     // The list is written right after the identity, and before anything else.
     if disk.list()?.iter().any(|file| !is_begun(file) && !file.starts_with("node.")) {
-        return Ok(FirstMembers::Lost("the list of the members (members.bzm) is missing".to_owned()));
+        return Err(lost("the list of the members (members.bzm) is missing".to_owned()));
     }
     if !cluster.join.is_empty() {
         return Ok(FirstMembers::Ask);
@@ -103,7 +92,7 @@ pub(crate) fn first_members(
 }
 
 /// These members, when the folder is that of one of them.
-pub(crate) fn check_member(identity: &Identity, members: Members) -> Result<Members, StartError> {
+fn check_member(identity: &Identity, members: Members) -> Result<Members, StartError> {
     match removal(identity, &members) {
         Some(reason) => Err(StartError::Removed { reason }),
         None => Ok(members),
@@ -117,7 +106,10 @@ pub(crate) fn identify(
 ) -> Result<Option<Identity>, StartError> {
     let found = Identity::load(&**disk)?;
     match (found, cluster) {
-        (None, None) => Ok(None),
+        (None, None) => match disk.list()?.into_iter().find(|file| is_of_cluster(file)) {
+            Some(file) => Err(StartError::OfLostNode { file }),
+            None => Ok(None),
+        },
         (Some(found), None) => Err(StartError::OfCluster { node: found.node }),
         // It was never taken in, with a wrong token say: it promised nothing to anybody. Its disk stays the one that it was, for
         // those who may have met it.
@@ -141,10 +133,7 @@ pub(crate) fn identify(
             if let Some(file) = files.iter().find(|file| !is_own(file)) {
                 return Err(StartError::Foreign { file: file.clone() });
             }
-            let is_of_cluster = |file: &&String| {
-                !is_begun(file) && ["members.", "vote."].iter().any(|begin| file.starts_with(begin))
-            };
-            if files.iter().any(|file| is_of_cluster(&file)) {
+            if files.iter().any(|file| is_of_cluster(file)) {
                 return Err(StartError::NoIdentity { node: cluster.node });
             }
             // A start that was killed before it had said whose the folder is has promised nothing to anybody.
@@ -196,6 +185,11 @@ fn is_own(file: &str) -> bool {
         "probe.",
     ];
     begins.iter().any(|begin| file.starts_with(begin))
+}
+
+/// True for the name of a file that only a node of a cluster makes, and not before its folder says whose it is.
+fn is_of_cluster(file: &str) -> bool {
+    !is_begun(file) && ["node.", "members.", "vote."].iter().any(|begin| file.starts_with(begin))
 }
 
 /// True for a file of a node that was begun and never got the name under which it counts.
@@ -409,11 +403,31 @@ mod tests {
             ("log-0000000000000001.bzl", "alone"),
             ("vote.bzv", "cluster replace 1"),
             ("members.bzm", "node.bzi is missing"),
+            ("node.copy", "node.bzi is missing"),
         ] {
             let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
             disk.open(file, OpenMode::Create).unwrap();
             let error = identify(&disk, Some(&options(1, "token"))).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_a_cluster_is_never_that_of_a_node_alone() {
+        for file in ["node.copy", "members.bzm", "members.copy", "vote.bzv"] {
+            let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+            for file in ["log-0000000000000001.bzl", file] {
+                disk.open(file, OpenMode::Create).unwrap();
+            }
+            let error = identify(&disk, None).unwrap_err().to_string();
+            for word in [file, "node.bzi", "--node", "docs/operations.md"] {
+                assert!(error.contains(word), "{error}");
+            }
+        }
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        for file in ["log-0000000000000001.bzl", "vote.tmp", "node.tmp", "members.tmp", "terms.bzr"] {
+            disk.open(file, OpenMode::Create).unwrap();
+        }
+        assert_eq!(identify(&disk, None).unwrap(), None, "that of a node that is alone");
     }
 }

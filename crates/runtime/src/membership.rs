@@ -1,78 +1,35 @@
 //! Who takes part, before a node begins: as its folder says, as it is told when the cluster begins, or as the other
-//! members say.
+//! members say to one that joins.
+//!
+//! A folder with data whose list is lost is refused. The list of another node may be older than this node's state, which
+//! does not say who takes part; to forget the state for it could destroy what only this node has.
 
 use std::sync::Arc;
 
 use bezant_consensus::{EngineKind, Members};
-use bezant_replica::{RecoverError, Repair, forget};
 use bezant_storage::disk::Disk;
-use bezant_storage::record::{Identity, VoteStore, load_conflict, store_members};
+use bezant_storage::record::{Identity, VoteStore, store_members};
 
 use crate::clock::Clock;
-use crate::cluster::{ClusterOptions, FirstMembers, check_member, first_members};
+use crate::cluster::{ClusterOptions, FirstMembers, first_members};
 use crate::peer::{Own, join};
 use crate::start_error::StartError;
 
-/// Who takes part, and what was forgotten to know it. A node on an empty folder that joins waits until the others know it.
+/// Who takes part. A node on an empty folder that joins waits until the others know it.
 pub(crate) fn find_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
     identity: &mut Identity,
     clock: &Clock,
-) -> Result<(Members, Option<Repair>), StartError> {
+) -> Result<Members, StartError> {
     match first_members(disk, cluster, identity)? {
         FirstMembers::Known(members) => {
             check_address(cluster, &members)?;
             settle_engine(disk, cluster, identity)?;
-            Ok((members, None))
+            Ok(members)
         }
-        FirstMembers::Ask => Ok((join_members(disk, cluster, identity, clock)?, None)),
-        FirstMembers::Lost(damage) => {
-            let (members, repair) = ask_again(disk, cluster, identity, damage, clock)?;
-            Ok((members, Some(repair)))
-        }
+        FirstMembers::Ask => join_members(disk, cluster, identity, clock),
     }
-}
-
-/// A member whose list is lost asks the others for theirs, as long as it takes. It may be older than what this node had
-/// applied, and a list that is older than the state could bring an old cluster back: so the state goes, and comes back
-/// with the list.
-fn ask_again(
-    disk: &Arc<dyn Disk>,
-    cluster: &ClusterOptions,
-    identity: &mut Identity,
-    damage: String,
-    clock: &Clock,
-) -> Result<(Members, Repair), StartError> {
-    let others = cluster.others();
-    if others.is_empty() {
-        return Err(StartError::NoMembers { node: cluster.node, damage });
-    }
-    if load_conflict(&**disk)?.is_some() {
-        return Err(RecoverError::Stopped { damage }.into());
-    }
-    tracing::warn!("{damage}: this node asks {} who takes part", others.join(", "));
-    let own = Own {
-        token: identity.token,
-        node: identity.node,
-        disk: identity.disk,
-        is_fresh: false,
-        since: Some(identity.since),
-        engine: identity.engine.or(cluster.engine),
-        members: Members::default(),
-        incarnation: None,
-        clock: clock.clone(),
-    };
-    let asked = join(&own, &others, &cluster.give_up);
-    let asked = asked.map_err(|reason| StartError::NoAnswer { damage: damage.clone(), reason });
-    let (members, engine) = asked?;
-    let members = check_member(identity, members)?;
-    check_address(cluster, &members)?;
-    let repair = forget(disk, damage)?;
-    *identity = Identity { engine: Some(engine), is_admitted: false, ..identity.clone() };
-    identity.store(&**disk)?;
-    store_members(&**disk, &members)?;
-    Ok((members, repair))
 }
 
 fn join_members(
@@ -142,10 +99,9 @@ fn settle_engine(
 mod tests {
     use std::net::TcpListener;
 
-    use bezant_consensus::{Conflict, Vote};
+    use bezant_consensus::Vote;
     use bezant_storage::MemoryDisk;
-    use bezant_storage::record::store_conflict;
-    use bezant_types::{LogIndex, NodeId, Term};
+    use bezant_types::NodeId;
 
     use super::*;
     use crate::cluster::identify;
@@ -175,36 +131,28 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_nobody_knows_is_not_made_up() {
+    fn a_list_that_is_lost_is_not_made_up_and_costs_nothing() {
         for damage in ["is missing", "is damaged"] {
-            let memory = MemoryDisk::new();
-            let disk: Arc<dyn Disk> = Arc::new(memory.clone());
-            let mut identity = folder(&disk);
-            if damage == "is damaged" {
-                memory.put("members.bzm", vec![7; 4096]);
+            for join in [Vec::new(), vec!["127.0.0.1:2".to_owned()]] {
+                let memory = MemoryDisk::new();
+                let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+                let mut identity = folder(&disk);
+                if damage == "is damaged" {
+                    memory.put("members.bzm", vec![7; 4096]);
+                }
+                let files = || {
+                    let names = disk.list().unwrap();
+                    names.into_iter().map(|file| (memory.content(&file), file)).collect::<Vec<_>>()
+                };
+                let before = files();
+                let cluster = ClusterOptions { join, ..options(3) };
+                let found = find_members(&disk, &cluster, &mut identity, &Clock::system());
+                let error = found.unwrap_err().to_string();
+                for word in ["members.bzm", damage, "Copy members.bzm", "docs/operations.md"] {
+                    assert!(error.contains(word), "{word}: {error}");
+                }
+                assert_eq!(files(), before, "nothing is changed");
             }
-            let error =
-                find_members(&disk, &options(1), &mut identity, &Clock::system()).unwrap_err().to_string();
-            assert!(error.contains("members.bzm") && error.contains(damage), "{error}");
-            assert!(error.contains("--join") && error.contains("docs/operations.md"), "{error}");
-            let waiting = options(3);
-            waiting.give_up.store(true, std::sync::atomic::Ordering::Release);
-            let error =
-                find_members(&disk, &waiting, &mut identity, &Clock::system()).unwrap_err().to_string();
-            assert!(error.contains(damage) && error.contains("Start it again"), "{error}");
         }
-    }
-
-    #[test]
-    fn one_that_has_stopped_keeps_what_it_has() {
-        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        let mut identity = folder(&disk);
-        let (from, term, index) = (NodeId(2), Term(3), LogIndex(9));
-        let (first, committed, last) = (index, index, index);
-        let conflict = Conflict { from, term, first, is_first_exact: true, committed, last, events: 1 };
-        store_conflict(&*disk, &conflict).unwrap();
-        let error =
-            find_members(&disk, &options(3), &mut identity, &Clock::system()).unwrap_err().to_string();
-        assert!(error.contains("nothing of it is forgotten"), "{error}");
     }
 }

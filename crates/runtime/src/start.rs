@@ -69,6 +69,8 @@ impl Options {
 /// What a start found.
 #[derive(Clone, Debug)]
 pub struct StartReport {
+    /// True for a node that is alone, or of a cluster that begins, when nothing was ever on its disk.
+    pub is_new: bool,
     /// The checkpoint that the state began with; 0 = none.
     pub checkpoint: LogIndex,
     /// Log entries applied again after it.
@@ -202,25 +204,25 @@ fn start_with<M: Machine>(
         }
     }
     let mut identity = identify(&disk, cluster.as_ref())?;
-    let (members, forgotten) = match (&cluster, &mut identity) {
-        (Some(cluster), Some(identity)) => {
-            let (members, forgotten) = find_members(&disk, cluster, identity, &options.clock)?;
-            (Some(members), forgotten)
-        }
-        _ => (None, None),
+    let members = match (&cluster, &mut identity) {
+        (Some(cluster), Some(identity)) => Some(find_members(&disk, cluster, identity, &options.clock)?),
+        _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
     if cluster.is_some() && !keep_room(&*disk)? {
         tracing::warn!("the disk is full: no room can be kept for votes and lists of members");
     }
-    let mut recovered: Recovered<M> = recover(&disk, options.log, mode)?;
-    recovered.repairs.splice(..0, forgotten);
+    let recovered: Recovered<M> = recover(&disk, options.log, mode)?;
     for repair in &recovered.repairs {
         tracing::warn!("the disk of this node was damaged: {repair}");
     }
     // A repair notes there that this disk is not admitted any more.
     let identity = if recovered.repairs.is_empty() { identity } else { identify(&disk, cluster.as_ref())? };
+    // A disk that was repaired has a vote, though it may hold no entry.
+    let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
+    let is_beginning = members.as_ref().is_none_or(|members| members.index == LogIndex(0));
     let report = StartReport {
+        is_new: is_fresh && is_beginning && recovered.repairs.is_empty(),
         checkpoint: recovered.checkpoint.0,
         entries_replayed: recovered.entries_replayed.max(recovered.entries.len() as u64),
         history: recovered.machine.position(),
@@ -234,8 +236,6 @@ fn start_with<M: Machine>(
         shared.repair_from_others(Arc::clone(&disk));
     }
     let (to_node, messages) = mpsc::channel();
-    // A disk that was repaired has a vote, though it may hold no entry.
-    let is_fresh = recovered.vote.is_none() && recovered.log.last_index() == LogIndex(0);
     let link = match (cluster, identity, members) {
         (Some(cluster), Some(identity), Some(members)) => {
             let addresses = cluster.nodes.iter().cloned();
@@ -497,6 +497,7 @@ mod tests {
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let handle = Handle::<Ledger> { node: mpsc::channel().0, shared: Arc::clone(&shared) };
         let report = StartReport {
+            is_new: true,
             checkpoint: LogIndex(0),
             entries_replayed: 0,
             history: HistoryPosition::default(),

@@ -28,6 +28,15 @@ pub enum StartError {
         /// Whose it is.
         node: NodeId,
     },
+    /// The folder is a cluster's, no cluster was named, and it does not say which node's it is.
+    #[error(
+        "the folder holds {file}, so it belongs to a node of a cluster, and node.bzi is missing: start it as that node (--node, --nodes \
+         and --token-file), which brings it back from its copy or says what to do; see \"A damaged disk\" in docs/operations.md"
+    )]
+    OfLostNode {
+        /// A file that only a node of a cluster has.
+        file: String,
+    },
     /// The folder is another node's.
     #[error(
         "the folder belongs to node {found}, not to node {wanted}: choose another folder, or --node {found}"
@@ -63,26 +72,16 @@ pub enum StartError {
         /// Which node, why, and what helps.
         reason: String,
     },
-    /// Without it an old list could bring an old cluster back; nobody was named who knows it.
+    /// Without it an old list could bring an old cluster back.
     #[error(
-        "the folder of node {node} holds its data, and {damage}: name other nodes, which know who takes part (--join HOST:PORT), and \
-         this one asks them and fetches everything anew; where there are none, see \"A damaged disk\" in docs/operations.md"
+        "the folder of node {node} holds its data, and {damage}. Nothing was changed. Copy members.bzm into it from the folder of \
+         another node, which has the same one, and start again; see \"A damaged disk\" in docs/operations.md"
     )]
     NoMembers {
         /// Whose it is.
         node: NodeId,
         /// What was found in place of the list.
         damage: String,
-    },
-    /// It was told to stop before another node had said who takes part.
-    #[error(
-        "{damage}, and this node was stopped before another one said who takes part: {reason}. Start it again when one of them runs"
-    )]
-    NoAnswer {
-        /// What was found in place of the list.
-        damage: String,
-        /// What it waited for.
-        reason: String,
     },
     /// It was told to stop before the cluster knew it.
     #[error("stopped before the cluster knew this node: {reason}. `bezant cluster add` makes it a member")]

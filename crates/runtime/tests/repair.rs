@@ -415,26 +415,69 @@ async fn a_damaged_list_of_members_comes_back() {
         cluster.pay_until_all_agree().await;
     }
     let repairs = cluster.damage(|folder| {
-        rot(folder, "members.bzm", 50);
-        rot(folder, "members.copy", 50);
-    });
-    assert_eq!(repairs.len(), 1, "{repairs:?}");
-    assert!(repairs[0].starts_with("state, history and log"), "{repairs:?}");
-    assert!(repairs[0].contains("members.bzm is damaged"), "{repairs:?}");
-    cluster.pay_until_all_agree().await;
-    assert_eq!(cluster.handle(DAMAGED).cluster().nodes.len(), 3);
-    let repairs = cluster.damage(|folder| {
-        std::fs::remove_file(folder.join("members.bzm")).expect("it is there");
-        std::fs::remove_file(folder.join("members.copy")).expect("it is there");
-    });
-    assert!(repairs.len() == 1 && repairs[0].contains("members.bzm) is missing"), "{repairs:?}");
-    cluster.pay_until_all_agree().await;
-    let repairs = cluster.damage(|folder| {
         let disk = open(folder);
         let identity = Identity::load(&disk as &dyn Disk).expect("it is whole").expect("it is a node's");
         assert!(identity.is_admitted, "it votes again");
     });
     assert_eq!(repairs, Vec::<String>::new(), "all is whole");
+    for running in cluster.running.drain(..).flatten() {
+        running.stop();
+    }
+}
+
+/// All that is in a folder.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files =
+        std::fs::read_dir(folder).expect("it is there").map(|file| file.expect("it can be read").path());
+    let mut files: Vec<_> =
+        files.map(|file| (file.clone(), std::fs::read(file).expect("it can be read"))).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_lists_of_members_cost_no_acknowledged_payment() {
+    let mut cluster = Cluster::start(EngineKind::Raft);
+    cluster.create_accounts().await;
+    cluster.pay_until_all_agree().await;
+    cluster.stop(DAMAGED);
+    // The last node has none of these, and whole lists.
+    for _ in 0..5 {
+        cluster.pay(100).await;
+    }
+    let paid = cluster.next_id - 1;
+    (0..DAMAGED).for_each(|at| cluster.stop(at));
+    let list = std::fs::read(cluster.data_dir(DAMAGED).join("members.bzm")).expect("it is there");
+    cluster.start_again(DAMAGED);
+    for at in 0..DAMAGED {
+        let folder = cluster.data_dir(at);
+        for file in ["members.bzm", "members.copy"] {
+            match at {
+                0 => rot(&folder, file, 50),
+                _ => std::fs::remove_file(folder.join(file)).expect("it is there"),
+            }
+        }
+        let before = contents(&folder);
+        let listener = TcpListener::bind(&cluster.addresses[at]).expect("its port is free");
+        let error = cluster.try_start(at, listener).expect_err("it is refused").to_string();
+        for word in ["members.bzm", "Copy members.bzm", "docs/operations.md"] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+        drop(open(&folder));
+        assert_eq!(contents(&folder).len(), before.len(), "no file comes or goes");
+        assert!(contents(&folder) == before, "nothing is changed");
+    }
+    for at in 0..DAMAGED {
+        std::fs::write(cluster.data_dir(at).join("members.bzm"), &list).expect("it can be written");
+        cluster.start_again(at);
+        assert_eq!(cluster.repairs(at), Vec::<String>::new(), "nothing is fetched anew");
+    }
+    let deadline = Instant::now() + TIMEOUT;
+    while cluster.shown().await != Ok(paid) {
+        assert!(Instant::now() < deadline, "{:?} of {paid}", cluster.shown().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.pay_until_all_agree().await;
     for running in cluster.running.drain(..).flatten() {
         running.stop();
     }

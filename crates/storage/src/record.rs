@@ -121,7 +121,7 @@ impl RecordKind {
                  at another node, and start it on an empty folder with --join; see \"A damaged disk\" in docs/operations.md"
             }
             Self::Members => {
-                "name the other nodes (--nodes or --join) and it asks them; see \"A damaged disk\" in docs/operations.md"
+                "copy members.bzm from the folder of another node, and start again; see \"A damaged disk\" in docs/operations.md"
             }
             Self::Conflict => {
                 "this node had stopped, for it knows more than the others. Keep the folder, and see \"A node that knows more than \
@@ -398,6 +398,10 @@ impl Identity {
     /// # Panics
     /// When it knows more than 64 nodes.
     pub fn store(&self, disk: &dyn Disk) -> Result<(), RecordError> {
+        copy::store(disk, RecordKind::Identity, &self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
         assert!(self.known.len() <= KNOWN_MAX, "a cluster has few nodes");
         let mut content = Vec::new();
         content.extend_from_slice(&self.token);
@@ -412,7 +416,7 @@ impl Identity {
             content.extend_from_slice(&known.since.0.to_le_bytes());
             content.extend_from_slice(&known.disk.to_le_bytes());
         }
-        copy::store(disk, RecordKind::Identity, &content)
+        content
     }
 
     fn decode(content: &[u8]) -> Result<Self, DecodeError> {

@@ -26,7 +26,8 @@ pub(super) struct ClusterArgs {
     /// All nodes and where they reach each other: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
     #[arg(long, env = "BEZANT_NODES", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) nodes: Vec<String>,
-    /// Joins a cluster that works already, on an empty folder: where its nodes reach each other, HOST:PORT,HOST:PORT
+    /// Joins a cluster that works already: where its nodes reach each other, HOST:PORT,HOST:PORT. For an empty folder; one
+    /// of a member knows its cluster, and needs it no more
     #[arg(long, env = "BEZANT_JOIN", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) join: Vec<String>,
     /// What a new cluster agrees with, for good and on all its nodes: raft or paxos [default: raft; of a node that joins:

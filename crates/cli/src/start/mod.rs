@@ -353,13 +353,29 @@ async fn serve(
     }
 }
 
+/// What a start found in the folder, in one line.
+fn what_was_found(report: &StartReport) -> String {
+    let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
+    let (history, millis) = (report.history.movements, report.elapsed.as_millis());
+    if report.is_new {
+        return format!("a new ledger, ready in {millis} ms");
+    }
+    if checkpoint.0 == 0 && entries == 0 {
+        return format!(
+            "no ledger in the folder yet: this node fetches what the other nodes have, started in {millis} ms"
+        );
+    }
+    format!(
+        "recovered {entries} log entries after checkpoint {checkpoint}, {history} movements, in {millis} ms"
+    )
+}
+
 fn greet(
     listeners: &Listeners,
     data_dir: &Path,
     report: &StartReport,
     handle: &LedgerHandle,
 ) -> Result<(), Failure> {
-    let history = report.history.movements;
     let address = listeners.http.local_addr()?;
     output::line(&format!("bezant {} listens on http://{address}", env!("CARGO_PKG_VERSION")))?;
     if let Some((listener, cluster)) = &listeners.tigerbeetle {
@@ -368,22 +384,13 @@ fn greet(
     let way =
         if report.is_direct { "direct I/O" } else { "buffered I/O: this file system has no direct I/O" };
     output::line(&format!("data in {} ({way})", data_dir.display()))?;
-    let millis = report.elapsed.as_millis();
     let cluster = handle.cluster();
     if !cluster.nodes.is_empty() {
         let others = cluster.nodes.iter().filter(|node| node.node != cluster.node);
         let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
         output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
     }
-    let is_new = report.checkpoint.0 == 0 && report.entries_replayed == 0;
-    if is_new {
-        output::line(&format!("a new ledger, ready in {millis} ms"))?;
-    } else {
-        let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
-        output::line(&format!(
-            "recovered {entries} log entries after checkpoint {checkpoint}, {history} movements, in {millis} ms"
-        ))?;
-    }
+    output::line(&what_was_found(report))?;
     if let Some(cut) = &report.cut {
         let (bytes, file, reason) = (cut.bytes, &cut.file, cut.reason);
         output::line(&format!(
@@ -393,7 +400,7 @@ fn greet(
     let server = if address.port() == 7070 { String::new() } else { format!(" --server http://{address}") };
     // The end of what a start says, for scripts that wait for it.
     output::line("")?;
-    if !is_new {
+    if !report.is_new {
         return Ok(());
     }
     output::line("Try next, in another terminal:")?;
@@ -405,6 +412,28 @@ fn greet(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_new_ledger_is_called_new() {
+        let report = |is_new, entries_replayed| StartReport {
+            is_new,
+            checkpoint: bezant_types::LogIndex(0),
+            entries_replayed,
+            history: bezant_types::HistoryPosition::default(),
+            cut: None,
+            repairs: Vec::new(),
+            is_direct: false,
+            elapsed: std::time::Duration::ZERO,
+        };
+        for (is_new, entries, words) in [
+            (true, 0, "a new ledger"),
+            (false, 0, "fetches what the other nodes have"),
+            (false, 3, "recovered 3 log entries"),
+        ] {
+            let line = what_was_found(&report(is_new, entries));
+            assert!(line.starts_with(words) || line.contains(words), "{line}");
+        }
+    }
 
     #[test]
     fn a_flag_counts_before_the_file_and_the_file_before_the_default() {

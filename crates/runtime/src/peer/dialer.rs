@@ -31,13 +31,13 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Queue, peer: NodeId, address: &s
             Ok(_) | Err(HandshakeError::Io(_) | HandshakeError::NotYet) => shared.refusals().remove(&peer),
         };
         let pause = match result {
-            Ok(stream) => {
+            Ok((stream, dialed)) => {
                 wait = WAIT_FIRST;
                 tracing::debug!(node = peer.0, address, "connected");
                 queue.set_open(true);
                 send(queue, stream);
                 queue.set_open(false);
-                shared.dialed().remove(&peer);
+                shared.dialed.remove(peer, dialed);
                 (shared.events)(PeerEvent::Lost { node: peer });
                 WAIT_FIRST
             }
@@ -76,17 +76,20 @@ impl Told {
     }
 }
 
-fn connect(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<stream::Stream, HandshakeError> {
+/// The connection, and its number among those that were dialed.
+fn connect(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    address: &str,
+) -> Result<(stream::Stream, u64), HandshakeError> {
     let mut stream = stream::dial(address)?;
     let met = handshake::dial(&mut stream::Greeting::new(&mut stream), &shared.own(), peer, |met| {
         shared.admit(met)
     })?;
     stream.set_read_timeout(None)?;
-    if let Some(incarnation) = met.incarnation {
-        shared.dialed().insert(peer, incarnation);
-    }
+    let dialed = shared.dialed.insert(peer, met.incarnation);
     shared.tell_met(&met);
-    Ok(stream)
+    Ok((stream, dialed))
 }
 
 /// Sends until the connection breaks, or the end.

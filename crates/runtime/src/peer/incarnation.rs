@@ -10,8 +10,10 @@
 //!
 //! Version 0.1 says nothing of its incarnation: its connections replace each other as they always did.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bezant_types::NodeId;
@@ -78,6 +80,42 @@ impl Heard {
 
     fn at(&self) -> Instant {
         self.begun + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
+}
+
+/// Which process answered at the address of a peer, while that connection is open. Of a peer whose address has changed
+/// two connections may be open: the newer one counts, and the end of the older one says nothing of it.
+#[derive(Debug, Default)]
+pub(super) struct Dialed {
+    /// Number of the connection and the process, by peer.
+    of: Mutex<BTreeMap<NodeId, (u64, Option<Incarnation>)>>,
+    count: AtomicU64,
+}
+
+impl Dialed {
+    /// A connection was opened; the number under which it is removed.
+    pub(super) fn insert(&self, peer: NodeId, incarnation: Option<Incarnation>) -> u64 {
+        let mut of = self.lock();
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        of.insert(peer, (number, incarnation));
+        number
+    }
+
+    /// That connection has ended.
+    pub(super) fn remove(&self, peer: NodeId, number: u64) {
+        let mut of = self.lock();
+        if of.get(&peer).is_some_and(|(current, _)| *current == number) {
+            of.remove(&peer);
+        }
+    }
+
+    /// `None` where none is open, or the process does not say which it is.
+    pub(super) fn of(&self, peer: NodeId) -> Option<Incarnation> {
+        self.lock().get(&peer).and_then(|(_, incarnation)| *incarnation)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, (u64, Option<Incarnation>)>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,5 +220,17 @@ mod tests {
             assert_eq!(one.verdict(after(700)), Verdict::Take, "{why}");
         }
         assert_eq!(met(ONE, TWO, None).verdict(after(700)), Verdict::Refuse);
+    }
+
+    #[test]
+    fn the_late_end_of_an_older_connection_leaves_the_newer_one() {
+        let (dialed, peer) = (Dialed::default(), NodeId(2));
+        let process = Some(Incarnation { number: 7, process: 1 });
+        let older = dialed.insert(peer, process);
+        let newer = dialed.insert(peer, process);
+        dialed.remove(peer, older);
+        assert_eq!(dialed.of(peer), process);
+        dialed.remove(peer, newer);
+        assert_eq!(dialed.of(peer), None);
     }
 }

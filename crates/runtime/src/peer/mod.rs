@@ -32,7 +32,7 @@ use bytes::Bytes;
 use crate::clock::{Clock, Reading};
 use crate::directory::Directory;
 use handshake::{HandshakeError, Met};
-use incarnation::{Encounter, Heard, Incarnation, Verdict};
+use incarnation::{Dialed, Encounter, Heard, Incarnation, Verdict};
 use queue::Queue;
 
 pub(crate) use handshake::Own;
@@ -107,7 +107,7 @@ struct Shared {
     /// One of them has ended.
     has_ended: Condvar,
     /// Which process answered at the address of a peer, while that connection is open.
-    dialed: Mutex<BTreeMap<NodeId, Incarnation>>,
+    dialed: Dialed,
     /// Nodes as which two processes speak: what was said of it, and when.
     twins: Mutex<BTreeMap<NodeId, (String, Instant)>>,
     is_stopping: AtomicBool,
@@ -185,10 +185,6 @@ impl Shared {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn dialed(&self) -> MutexGuard<'_, BTreeMap<NodeId, Incarnation>> {
-        self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn twins(&self) -> MutexGuard<'_, BTreeMap<NodeId, (String, Instant)>> {
         self.twins.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,7 +198,7 @@ impl Shared {
             if self.is_stopping.load(Ordering::Acquire) {
                 return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
             }
-            let dialed = self.dialed().get(&node).copied();
+            let dialed = self.dialed.of(node);
             let (newer, heard) = (connection.incarnation, &*older.heard);
             let encounter = Encounter { older: older.incarnation, newer, dialed, heard, arrived };
             match encounter.verdict(Instant::now()) {
@@ -308,7 +304,7 @@ impl Peers {
             links: RwLock::default(),
             accepted: Mutex::default(),
             has_ended: Condvar::new(),
-            dialed: Mutex::default(),
+            dialed: Dialed::default(),
             twins: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             refusals: Mutex::default(),
