@@ -31,6 +31,7 @@ const OFFERS_FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// See the module.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub(crate) struct ClockGuard {
     clock: Clock,
     /// The operator says that the clock of a node that is alone is right.
