@@ -113,7 +113,7 @@ codes! {
     Overloaded = "overloaded" 429 ResourceExhausted,
     /// The deadline passed before the outcome was known; retry a write with the same ids.
     DeadlineExceeded = "deadline_exceeded" 504 DeadlineExceeded,
-    /// The node takes no writes, because its disk failed or is full; reads go on.
+    /// The node takes no writes, because its disk failed or is full, or its clock is wrong; reads go on.
     ReadOnly = "read_only" 503 Unavailable,
     /// The node is being stopped; retry a write with the same ids.
     Stopping = "stopping" 503 Unavailable,
@@ -240,6 +240,8 @@ pub struct Failure {
     pub end: Option<u64>,
     /// Of a write whose outcome is not known: the ids of its events, in order. Empty = nothing was done.
     pub unknown_ids: Vec<u128>,
+    /// Of `read_only`: the write was refused before it was begun.
+    pub is_nothing_done: bool,
 }
 
 impl Failure {
@@ -253,13 +255,14 @@ impl Failure {
             scarce: None,
             end: None,
             unknown_ids: Vec::new(),
+            is_nothing_done: false,
         }
     }
 
     /// Of a write with these events: names them where its outcome is not known.
     #[must_use]
     pub fn of_events(mut self, ids: impl IntoIterator<Item = u128>) -> Self {
-        if self.code.leaves_outcome_open() && self.unknown_ids.is_empty() {
+        if self.code.leaves_outcome_open() && !self.is_nothing_done && self.unknown_ids.is_empty() {
             self.unknown_ids = ids.into_iter().collect();
         }
         self

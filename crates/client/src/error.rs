@@ -203,6 +203,9 @@ fn is_nothing_done(status: &tonic::Status) -> bool {
         return is_not_sent(status);
     }
     let info = status.get_details_error_info();
+    if info.as_ref().is_some_and(|info| info.metadata.get("done").is_some_and(|done| done == "nothing")) {
+        return true;
+    }
     let code = info.and_then(|info| bezant_api::ErrorCode::from_name(&info.reason));
     match code {
         Some(code) => !code.leaves_outcome_open(),
@@ -280,6 +283,9 @@ mod tests {
         assert!(is_nothing_done(&status(Code::ResourceExhausted, "overloaded")));
         assert!(is_nothing_done(&status(Code::Unavailable, "no_leader")));
         assert!(is_nothing_done(&status(Code::InvalidArgument, "invalid_records")));
+        let not_begun = HashMap::from([("done".to_owned(), "nothing".to_owned())]);
+        let details = ErrorDetails::with_error_info("read_only", "bezant", not_begun);
+        assert!(is_nothing_done(&Status::with_error_details(Code::Unavailable, "", details)));
         for (code, reason) in [
             (Code::DeadlineExceeded, "deadline_exceeded"),
             (Code::Unavailable, "interrupted"),

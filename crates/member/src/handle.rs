@@ -305,8 +305,10 @@ fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<
     match outcome {
         Ok(committed) => Ok(Tried::Done(committed)),
         Err(ExecuteError::Overloaded { retry_after }) => again(false, retry_after),
-        Err(ExecuteError::NoLeader) => again(false, RETRY_WAIT),
-        Err(ExecuteError::ReadOnly { reason }) if is_own_disk => Err(CallError::ReadOnly { reason }),
+        Err(ExecuteError::ReadOnly { reason } | ExecuteError::NotTaken { reason }) if is_own_disk => {
+            Err(CallError::ReadOnly { reason })
+        }
+        Err(ExecuteError::NoLeader | ExecuteError::NotTaken { .. }) => again(false, RETRY_WAIT),
         Err(ExecuteError::Interrupted | ExecuteError::ReadOnly { .. }) => again(true, RETRY_WAIT),
         Err(ExecuteError::DeadlineExceeded) => Err(CallError::DeadlineExceeded),
         Err(ExecuteError::Stopping) => Err(CallError::ShutDown),

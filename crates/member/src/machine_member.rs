@@ -217,7 +217,9 @@ impl<M: Machine> MachineMember<M> {
                     may_be_done = true;
                     CHANGE_WAIT
                 }
-                Err(ExecuteError::ReadOnly { reason }) => return Err(CallError::ReadOnly { reason }.into()),
+                Err(ExecuteError::ReadOnly { reason } | ExecuteError::NotTaken { reason }) => {
+                    return Err(CallError::ReadOnly { reason }.into());
+                }
                 Err(ExecuteError::Stopping) => return Err(CallError::ShutDown.into()),
                 Err(ExecuteError::DeadlineExceeded) => return Err(CallError::DeadlineExceeded.into()),
                 Err(_) => return Err(CallError::OutcomeUnknown.into()),

@@ -98,7 +98,8 @@ impl MemberOptions {
     }
 
     /// The clock of this machine is right, though it does not fit the last entry of a member that is alone: it is more than
-    /// a day behind it or a year ahead, which is refused unless this is said.
+    /// a day behind it or a year ahead, which is refused unless this is said. Among others: no clock that is heard of is less
+    /// than ten years ahead of the last entry, and all are right.
     #[must_use]
     pub const fn accept_clock(mut self) -> Self {
         self.is_clock_accepted = true;

@@ -111,6 +111,9 @@ pub enum Input<M: StateMachine> {
     Stopped(Conflict),
     /// The disk is nearly full (a reason), or has room again (none).
     Pressure(Option<String>),
+    /// This node's clock must stamp no entries (a reason), or may do so (none). While it leads it refuses clients, and offers
+    /// the lead to no one by itself: see [`Input::HandOverTo`].
+    Hold(Option<String>),
     /// It is on disk that this replica may vote.
     Admit,
     /// The node will be stopped: another one should lead.
@@ -151,6 +154,8 @@ pub enum Refusal {
     Overloaded,
     /// The node takes no writes; the reason. Whether the command was done is not known.
     ReadOnly(String),
+    /// The leader takes no writes for now; the reason. Nothing was done.
+    NotTaken(String),
     /// No replica leads: a majority of them cannot be reached. Nothing was done.
     NoLeader,
     /// The leader changed while the command was on its way, or its outcome did not come in time. Whether it was done is

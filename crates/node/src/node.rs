@@ -27,8 +27,6 @@ pub const TICK_NANOS: u64 = 10_000_000;
 const LEADERLESS_TICKS: u64 = 100;
 /// Ticks without a word of the leader after which there is none; a voter has stood for election long before.
 const SILENT_TICKS: u64 = 100;
-/// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
-const PRESSURE_TICKS: u64 = 500;
 /// Ticks between two looks at who has waited too long for a place in an entry.
 const QUEUE_TICKS: u64 = 25;
 /// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
@@ -71,8 +69,10 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) has_new_terms: bool,
     /// Its state is wrong: nothing of it is shown to anybody.
     pub(crate) has_diverged: bool,
-    /// Why no writes are taken, for now.
+    /// Why no writes are taken, for now, and another node should lead.
     pub(crate) pressure: Option<String>,
+    /// Why no writes are taken, for now; the driver says who else should lead.
+    pub(crate) hold: Option<String>,
     /// What must be applied before anything is shown; `None` while that is not known.
     pub(crate) shows_from: Option<LogIndex>,
     /// The engine has said that this replica has caught up, and it is not passed on yet.
@@ -118,6 +118,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             has_new_terms: true,
             has_diverged: false,
             pressure: None,
+            hold: None,
             shows_from: None,
             has_caught_up: false,
             queries: VecDeque::new(),
@@ -186,7 +187,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
 
     /// Why no writes are taken; `None` while they are. A failure is for good, whatever comes after it.
     pub fn read_only_reason(&self) -> Option<&str> {
-        self.failed.as_deref().or(self.pressure.as_deref())
+        self.failed.as_deref().or(self.pressure.as_deref()).or(self.hold.as_deref())
     }
 
     /// What must be done next; `None` when nothing is left to do.
@@ -237,6 +238,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Failed { reason } => self.handle_failed(reason),
             Input::Stopped(conflict) => self.handle_stopped(conflict),
             Input::Pressure(reason) => self.handle_pressure(reason),
+            Input::Hold(reason) => self.handle_hold(reason),
             Input::Admit => self.handle_admit(),
             Input::HandOver => self.hand_over(None),
             Input::HandOverTo(node) => self.hand_over(Some(node)),
@@ -493,11 +495,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         }
         self.tick_install();
         self.tick_conflict();
-        self.refuse_under_pressure();
-        if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
-            // Nobody could take the lead when it was offered first, or it has come back.
-            self.hand_over(None);
-        }
+        self.tick_pressure();
         let late = self.reads.take_late(self.ticks);
         self.refuse_some(late);
         if self.ticks.is_multiple_of(QUEUE_TICKS) {

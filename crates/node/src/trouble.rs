@@ -12,11 +12,26 @@ use crate::message::Outcome;
 use crate::node::Node;
 use crate::queue::Origin;
 
+/// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
+const PRESSURE_TICKS: u64 = 500;
+/// Ends the reason of a leader that has not begun with what it refuses. It is text, so that version 0.1 shows it.
+const NOTHING_CHANGED: &str = "; nothing was changed";
+
+/// What a leader says that takes no writes.
+pub(crate) fn refusal_of_leader(reason: String) -> Refusal {
+    match reason.strip_suffix(NOTHING_CHANGED) {
+        Some(reason) => Refusal::NotTaken(String::from(reason)),
+        None => Refusal::ReadOnly(reason),
+    }
+}
+
 impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Why this node takes no command now. One that does not lead needs no room for it: it hands it on.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let pressure = self.pressure.as_ref().filter(|_| self.engine.is_leader());
-        self.failed.as_ref().or(pressure).cloned().map(Refusal::ReadOnly)
+        let leads = self.engine.is_leader();
+        let pressure = self.pressure.as_ref().filter(|_| leads);
+        let for_disk = self.failed.as_ref().or(pressure).cloned().map(Refusal::ReadOnly);
+        for_disk.or_else(|| self.hold.clone().filter(|_| leads).map(Refusal::NotTaken))
     }
 
     pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {
@@ -26,6 +41,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 let outcome = match refusal {
                     Refusal::Overloaded => Outcome::Overloaded,
                     Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
+                    Refusal::NotTaken(reason) => Outcome::ReadOnly(reason + NOTHING_CHANGED),
                     Refusal::NoLeader | Refusal::NoState(_) => Outcome::NotDone,
                     Refusal::Interrupted => Outcome::Unknown,
                 };
@@ -52,6 +68,20 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.pressure = reason;
         self.refuse_under_pressure();
         if self.pressure.is_some() {
+            self.hand_over(None);
+        }
+    }
+
+    /// The same, of a node whose driver looks for another leader itself.
+    pub(crate) fn handle_hold(&mut self, reason: Option<String>) {
+        self.hold = reason;
+        self.refuse_under_pressure();
+    }
+
+    pub(crate) fn tick_pressure(&mut self) {
+        self.refuse_under_pressure();
+        if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
+            // Nobody could take the lead when it was offered first, or it has come back.
             self.hand_over(None);
         }
     }

@@ -9,7 +9,8 @@ use bezant_consensus::{
     Output as EngineOutput, Part, ReadNumber, Role, Standing, Terms, Write, WriteNumber,
 };
 use bezant_node::{
-    Consistency, Input, NoState, Node, NodeOptions, Now, Output, PeerMessage, Pull, Refusal, Restored, Ticket,
+    Consistency, ForwardNumber, Input, NoState, Node, NodeOptions, Now, Outcome, Output, PeerMessage, Pull,
+    Refusal, Restored, Ticket,
 };
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
@@ -101,6 +102,8 @@ struct Script {
     outputs: VecDeque<EngineOutput>,
     /// What was asked of the engine.
     changes: Vec<Change>,
+    /// How often another one was to lead.
+    offers: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -157,7 +160,9 @@ impl Engine for Scripted {
         &self.members
     }
 
-    fn hand_over(&mut self) {}
+    fn hand_over(&mut self) {
+        self.script.borrow_mut().offers += 1;
+    }
 
     fn handle(&mut self, input: EngineInput) {
         if input == EngineInput::Admit {
@@ -235,6 +240,34 @@ fn what_gives_way_to_another_leaders_entry_may_be_done_all_the_same() {
     engine.write(1, 2, other.encode());
     node.handle(NOW, Input::Tick);
     assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Interrupted)]);
+}
+
+#[test]
+fn a_held_leader_refuses_clients_and_offers_nothing_by_itself() {
+    let engine = Scripted::new();
+    engine.script.borrow_mut().leads = true;
+    let mut node = node(&engine);
+    node.handle(NOW, Input::Hold(Some("clock".into())));
+    request(&mut node, 8);
+    (0..2_000).for_each(|_| node.handle(NOW, Input::Tick));
+    let not_taken = Refusal::NotTaken("clock".into());
+    assert_eq!(refusals(&drain(&mut node)), [(8, &not_taken)]);
+    assert_eq!(engine.script.borrow().offers, 0);
+    assert_eq!(node.read_only_reason(), Some("clock"));
+    // A command of another node was not begun either, and that node hears it.
+    let command = Command { operation: 1, events: 1, body: Bytes::new() };
+    let number = ForwardNumber { life: 1, number: 1 };
+    node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
+    let outputs = drain(&mut node);
+    let outcome = outputs.iter().find_map(|output| match output {
+        Output::Send { to: TWO, message: PeerMessage::Outcome(_, Outcome::ReadOnly(reason)) } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(outcome.map(String::as_str), Some("clock; nothing was changed"));
+    node.handle(NOW, Input::Hold(None));
+    assert_eq!(node.read_only_reason(), None);
+    node.handle(NOW, Input::Pressure(Some("full".into())));
+    assert_eq!(engine.script.borrow().offers, 1, "a full disk is another matter");
 }
 
 #[test]
@@ -379,7 +412,7 @@ fn where_all_differ_all_stop() {
     assert!(matches!(refusals(&drain(&mut node))[..], [(1, Refusal::ReadOnly(_))]));
 }
 
-fn forwards(outputs: &[Output<Counter>]) -> Vec<bezant_node::ForwardNumber> {
+fn forwards(outputs: &[Output<Counter>]) -> Vec<ForwardNumber> {
     let number = |output: &Output<Counter>| match output {
         Output::Send { to: TWO, message: PeerMessage::Forward(number, _) } => Some(*number),
         _ => None,
@@ -393,7 +426,7 @@ fn a_leader_that_does_not_lead_is_not_asked_in_a_circle() {
     let mut node = node(&engine);
     request(&mut node, 7);
     let number = forwards(&drain(&mut node))[0];
-    let message = PeerMessage::Outcome(number, bezant_node::Outcome::NotDone);
+    let message = PeerMessage::Outcome(number, Outcome::NotDone);
     node.handle(NOW, Input::Message { from: TWO, message });
     node.propose(NOW);
     assert_eq!(forwards(&drain(&mut node)), [], "not at once");
@@ -412,7 +445,7 @@ fn a_follower_passes_on_that_the_leader_is_overloaded() {
     let mut node = node(&engine);
     request(&mut node, 7);
     let number = forwards(&drain(&mut node))[0];
-    let message = PeerMessage::Outcome(number, bezant_node::Outcome::Overloaded);
+    let message = PeerMessage::Outcome(number, Outcome::Overloaded);
     node.handle(NOW, Input::Message { from: TWO, message });
     assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Overloaded)]);
 }
@@ -423,7 +456,7 @@ fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
     engine.script.borrow_mut().leads = true;
     let mut node = node(&engine);
     let forward = |number| {
-        let number = bezant_node::ForwardNumber { life: 9, number };
+        let number = ForwardNumber { life: 9, number };
         let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"x") };
         Input::Message { from: TWO, message: PeerMessage::Forward(number, command) }
     };
@@ -449,7 +482,7 @@ fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
         told.extend(outcomes(&drain(&mut node)));
     }
     assert!(!told.is_empty() && told.len() < 10, "those in flight may be done: {told:?}");
-    assert!(told.iter().all(|(_, outcome)| *outcome == bezant_node::Outcome::Overloaded), "{told:?}");
+    assert!(told.iter().all(|(_, outcome)| *outcome == Outcome::Overloaded), "{told:?}");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! Cluster time follows the clock of the leader and never goes back: one entry that is stamped in 2326 keeps it there for
 //! good. So a node whose clock is more than [`OFF_MAX`] off the clock that [`counting`] names gives out no timestamps and
-//! does not stay the leader. The rule compares clocks with each other, so that it never stops a cluster whose clocks are all
-//! equally wrong. It lives here and not in the node: core rooms know no clock.
+//! does not stay the leader. The rule compares clocks with each other, so that it does not stop a cluster whose clocks are all
+//! equally wrong; but a clock that [cannot be right](is_absurd) never counts. It lives here and not in the node: core rooms
+//! know no clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,14 +21,17 @@ pub(crate) const OFF_MAX: u64 = 300 * Nanos::PER_SECOND;
 /// One that was off does not lead before it is this near again: 4 minutes.
 pub(crate) const BACK_MAX: u64 = 240 * Nanos::PER_SECOND;
 const DAY: u64 = 86_400 * Nanos::PER_SECOND;
-/// A clock that is farther ahead of the last entry is likely to be wrong; only a ledger that was idle for so long has one.
+/// A clock that is farther ahead of the last entry is absurd: 10 years.
+const ABSURD_AHEAD_MAX: u64 = 3_653 * DAY;
+/// A node that is alone does not trust a clock that is farther ahead of the last entry: only a ledger that was idle for so
+/// long has a clock that is right and shows that.
 pub(crate) const AHEAD_MAX: u64 = 366 * DAY;
 /// A node that is alone does not start when its clock is farther behind the last entry: time would stand still.
 const BEHIND_MAX: u64 = DAY;
 /// The same is worth a warning from here on: timeouts are late until the clock has caught up.
 const BEHIND_TOLD: u64 = 60 * Nanos::PER_SECOND;
 /// No clock shows a later moment and is right: the beginning of 2200.
-const LATEST: Nanos = Nanos(7_258_118_400 * Nanos::PER_SECOND);
+pub(crate) const LATEST: Nanos = Nanos(7_258_118_400 * Nanos::PER_SECOND);
 
 /// What a node takes for the time of day.
 #[derive(Clone)]
@@ -86,33 +90,39 @@ pub(crate) fn passed((wall, at): (Nanos, Instant), now: Instant) -> Nanos {
     Nanos(wall.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
 }
 
-/// The clock that counts among the voters of whom something is known, this node included: one of theirs. `None` while they
-/// are no majority: then nobody leads anyway. `ledger` is the time of the last entry; 0 = there is none.
+/// What is known of the clock that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// The clocks of too few voters are known. Then no node leads for long.
+    Unknown,
+    /// Every clock that is known is absurd: no node may stamp anything.
+    AllAbsurd,
+    /// What it shows now.
+    Clock(Nanos),
+}
+
+/// True for a clock that cannot be right, however many agree with it. `ledger` is the time of the last entry; 0 = there is
+/// none, which contradicts nothing.
+pub(crate) fn is_absurd(clock: Nanos, ledger: Nanos) -> bool {
+    clock > LATEST || (ledger != Nanos(0) && clock.0 > ledger.0.saturating_add(ABSURD_AHEAD_MAX))
+}
+
+/// The clock that counts among the voters of whom something is known, this node included: one of theirs. A majority must be
+/// known, absurd clocks included. `ledger` is the time of the last entry; 0 = there is none.
 ///
-/// It is the median, so that a minority of wrong clocks has no say. Two cases are decided by what does less harm, for cluster
-/// time that is too early catches up, and cluster time that is too late stays:
-/// - Of an even number there are two in the middle. The earlier one counts, unless it is behind the ledger, which shows that it
-///   is wrong, and the later one is neither that nor far ahead.
-/// - A median that is far ahead of the ledger gives way to clocks that are neither that nor behind, if there are any: so
-///   two of three in 2326 do not take the ledger there.
-pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Option<Nanos> {
-    let mut known = known.to_vec();
-    known.sort_unstable();
-    let (early, late) = middle(&known)?;
+/// It is the median of those that are not absurd, so that a minority of wrong clocks has no say, and no number of absurd ones.
+/// Of an even number there are two in the middle. The earlier one counts, for cluster time that is too early catches up, and
+/// cluster time that is too late stays. Where the earlier one is behind the ledger, and the later one is not, the ledger
+/// shows that the earlier one is wrong, and the later one counts.
+pub(crate) fn counting(known: &[Nanos], voters: usize, ledger: Nanos) -> Counting {
     if known.len() <= voters / 2 {
-        return None;
+        return Counting::Unknown;
     }
+    let mut clocks: Vec<Nanos> = known.iter().copied().filter(|clock| !is_absurd(*clock, ledger)).collect();
+    clocks.sort_unstable();
+    let Some((early, late)) = middle(&clocks) else { return Counting::AllAbsurd };
     let is_behind = |clock: Nanos| clock.0.saturating_add(OFF_MAX) < ledger.0;
-    let is_far_ahead = |clock: Nanos| clock.0 > ledger.0.saturating_add(AHEAD_MAX);
-    if ledger == Nanos(0) {
-        return Some(early);
-    }
-    if is_far_ahead(early) {
-        known.retain(|clock| !is_far_ahead(*clock) && !is_behind(*clock));
-        return Some(middle(&known).map_or(early, |(early, _)| early));
-    }
-    let is_late_better = is_behind(early) && !is_behind(late) && !is_far_ahead(late);
-    Some(if is_late_better { late } else { early })
+    Counting::Clock(if is_behind(early) && !is_behind(late) { late } else { early })
 }
 
 /// The two in the middle; the same twice of an odd number. `None` of nothing.
@@ -167,6 +177,8 @@ mod tests {
     const YEAR: u64 = 365 * DAY;
     /// 2026, in years after 1970.
     const TODAY: u64 = 56;
+    /// All clocks that are known are absurd.
+    const ABSURD: u64 = u64::MAX;
 
     fn year(after: u64) -> Nanos {
         Nanos(after * YEAR)
@@ -175,7 +187,11 @@ mod tests {
     /// The clock that counts among these, in years after 1970; the ledger's last entry is of today.
     fn among(known: &[u64], voters: usize) -> Option<u64> {
         let known: Vec<Nanos> = known.iter().map(|after| year(*after)).collect();
-        counting(&known, voters, year(TODAY)).map(|found| found.0 / YEAR)
+        match counting(&known, voters, year(TODAY)) {
+            Counting::Unknown => None,
+            Counting::AllAbsurd => Some(ABSURD),
+            Counting::Clock(found) => Some(found.0 / YEAR),
+        }
     }
 
     #[test]
@@ -201,29 +217,44 @@ mod tests {
         assert_eq!(among(&[0, TODAY], 3), Some(TODAY), "the ledger is later than 1970");
         assert_eq!(among(&[0, 356], 3), Some(0), "time stands still, and does not go to 2326");
         let new = counting(&[year(0), year(TODAY)], 3, Nanos(0));
-        assert_eq!(new, Some(year(0)), "a ledger without entries says nothing");
+        assert_eq!(new, Counting::Clock(year(0)), "a ledger without entries says nothing");
     }
 
     #[test]
-    fn a_majority_far_ahead_gives_way_to_a_clock_that_fits_the_ledger() {
+    fn an_absurd_clock_never_counts() {
         assert_eq!(among(&[TODAY, 356, 356], 3), Some(TODAY));
         assert_eq!(among(&[0, TODAY, 356, 356, 356], 5), Some(TODAY));
-        assert_eq!(among(&[0, 356, 356], 3), Some(356), "none fits");
-        // A ledger that was idle for long, or is in 2326 already: all clocks are equal, or those of the majority count.
-        assert_eq!(among(&[TODAY + 3, TODAY + 3, TODAY + 3], 3), Some(TODAY + 3));
-        assert_eq!(counting(&[year(TODAY); 3], 3, year(356)), Some(year(TODAY)));
-        assert_eq!(counting(&[year(TODAY), year(TODAY), year(356)], 3, year(356)), Some(year(TODAY)));
+        assert_eq!(among(&[0, 356, 356], 3), Some(0), "time stands still");
+        assert_eq!(among(&[356, 356], 3), Some(ABSURD), "the third may come later, or never");
+        assert_eq!(among(&[356; 3], 3), Some(ABSURD));
+        assert_eq!(among(&[TODAY + 11; 3], 3), Some(ABSURD));
+        assert_eq!(among(&[TODAY + 9; 3], 3), Some(TODAY + 9));
+        assert_eq!(counting(&[year(356); 3], 3, Nanos(0)), Counting::AllAbsurd, "a ledger without entries");
+        assert_eq!(counting(&[year(100); 3], 3, Nanos(0)), Counting::Clock(year(100)));
+        assert_eq!(counting(&[year(TODAY); 3], 3, year(356)), Counting::Clock(year(TODAY)));
     }
 
     #[test]
-    fn somebodys_clock_always_counts() {
+    fn right_clocks_count_after_the_ledger_was_idle() {
+        let ledger = year(TODAY);
+        let after = |days: u64| Nanos(ledger.0 + days * DAY);
+        let found = counting(&[after(430), after(430), after(30)], 3, ledger);
+        assert_eq!(found, Counting::Clock(after(430)));
+        assert_eq!(among(&[TODAY + 3, TODAY + 3, TODAY + 3], 3), Some(TODAY + 3));
+    }
+
+    #[test]
+    fn the_clock_that_counts_is_one_that_can_be_right() {
         let clocks = [0, TODAY, TODAY + 2, 356];
         for mask in 0..clocks.len().pow(5) {
             let known: Vec<u64> =
                 (0..5).map(|at| clocks[mask / clocks.len().pow(at) % clocks.len()]).collect();
             for count in 3..=5 {
-                let found = among(&known[..count], 5).expect("a majority is known");
-                assert!(known[..count].contains(&found), "{known:?}");
+                let known = &known[..count];
+                let found = among(known, 5).expect("a majority is known");
+                let are_all_absurd = known.iter().all(|clock| *clock == 356);
+                assert_eq!(found == ABSURD, are_all_absurd, "{known:?}");
+                assert!(are_all_absurd || (found != 356 && known.contains(&found)), "{known:?}");
             }
         }
     }

@@ -54,6 +54,12 @@ pub enum ExecuteError {
         /// What happened, and what helps.
         reason: String,
     },
+    /// The leader takes no writes for now, for its clock cannot be trusted. Nothing was done.
+    #[error("the node takes no writes: {reason}")]
+    NotTaken {
+        /// What is wrong, and what helps.
+        reason: String,
+    },
     /// The deadline passed. The command may still be applied: retry with the same ids.
     #[error("the deadline passed before the outcome was known: retry with the same ids")]
     DeadlineExceeded,

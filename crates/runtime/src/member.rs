@@ -10,7 +10,7 @@ use bezant_replica::Machine;
 use bezant_rsm::Command;
 use bezant_types::{LogIndex, Nanos, NodeId};
 
-use crate::clock::{Clock, OFF_MAX, Reading};
+use crate::clock::{BACK_MAX, Clock, Reading};
 use crate::cluster::{Acquaintance, ClusterStatus, NodeStatus};
 use crate::directory::Directory;
 use crate::growth::{self, Growth};
@@ -304,7 +304,7 @@ impl Member {
             tracing::warn!(
                 node = node.0,
                 "the clock of node {node} is {} ms off this node's: check both",
-                offset / 1_000_000
+                ahead / 1_000_000
             );
         }
     }
@@ -386,11 +386,11 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    /// Who is to lead in this node's place: the one with most of the log of those that are heard of, and whose clock is like
-    /// the one that counts.
+    /// Who is to lead in this node's place: the one with most of the log of those that are heard of, and whose clock is so
+    /// near the one that counts that it would count there, whatever it was before.
     pub(crate) fn successor(&self, standing: &Standing, counts: Nanos) -> Option<NodeId> {
         let is_right = |node| {
-            self.known.iter().any(|(known, wall)| *known == node && wall.0.abs_diff(counts.0) <= OFF_MAX)
+            self.known.iter().any(|(known, wall)| *known == node && wall.0.abs_diff(counts.0) <= BACK_MAX)
         };
         let able = standing.peers.iter().filter(|peer| peer.is_active && is_right(peer.node));
         able.max_by_key(|peer| (peer.matched, std::cmp::Reverse(peer.node))).map(|peer| peer.node)

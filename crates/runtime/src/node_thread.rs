@@ -4,7 +4,6 @@
 //! entries are made, so that requests which arrive together are merged.
 
 mod clock_guard;
-mod pressures;
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -25,7 +24,6 @@ use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
 use crate::member::{Member, is_needed};
 use crate::metrics::{gauge, seconds};
-use pressures::Pressures;
 
 pub(crate) use clock_guard::ClockGuard;
 
@@ -93,7 +91,6 @@ pub(crate) struct NodeThread<M: Machine> {
     /// A list of members could not be written: no checkpoint may become durable after it.
     has_lost_list: bool,
     clock: ClockGuard,
-    pressures: Pressures,
     /// Why nothing is shown yet, as it was told last.
     no_state: Option<NoState>,
     /// Set by a stop: when to give up waiting.
@@ -119,7 +116,6 @@ impl<M: Machine> NodeThread<M> {
             ticks: 0,
             has_lost_list,
             clock,
-            pressures: Pressures::default(),
             no_state,
             stop_by: None,
         }
@@ -256,14 +252,9 @@ impl<M: Machine> NodeThread<M> {
     fn take_event(&mut self, input: Input<M>) {
         let changes_health = matches!(input, Input::Failed { .. } | Input::Pressure(_));
         let is_installed = matches!(input, Input::Installed);
-        let input = match input {
-            Input::Pressure(reason) => {
-                send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
-                self.pressures.disk = reason;
-                self.pressures.all()
-            }
-            input => input,
-        };
+        if let Input::Pressure(reason) = &input {
+            send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
+        }
         let (applied_before, start) = (self.node.applied(), Instant::now());
         self.node.handle(self.clock.now(), input);
         if self.node.applied() != applied_before {
@@ -496,6 +487,7 @@ impl<M: Machine> NodeThread<M> {
                 ExecuteError::Overloaded { retry_after: RETRY_AFTER }
             }
             Refusal::ReadOnly(reason) => ExecuteError::ReadOnly { reason },
+            Refusal::NotTaken(reason) => ExecuteError::NotTaken { reason },
             Refusal::NoLeader | Refusal::NoState(_) => ExecuteError::NoLeader,
             Refusal::Interrupted => ExecuteError::Interrupted,
         }

@@ -27,6 +27,9 @@ pub(crate) fn of_write(error: &ExecuteError) -> Failure {
             Failure { retry_after, scarce, ..Failure::new(ErrorCode::Overloaded, detail) }
         }
         ExecuteError::ReadOnly { .. } => Failure::new(ErrorCode::ReadOnly, detail),
+        ExecuteError::NotTaken { .. } => {
+            Failure { is_nothing_done: true, ..Failure::new(ErrorCode::ReadOnly, detail) }
+        }
         ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
         ExecuteError::Stopping => Failure::new(ErrorCode::Stopping, detail),
         ExecuteError::NoLeader => Failure::new(ErrorCode::NoLeader, detail),
@@ -70,8 +73,9 @@ pub(crate) fn to_status(failure: Failure) -> Status {
     let of_unknown = [("ids", ids.join(",")), ("events", failure.unknown_ids.len().to_string())];
     let of_unknown = of_unknown.into_iter().filter(|_| !ids.is_empty());
     let of_end = failure.end.map(|end| ("end", end.to_string()));
+    let of_nothing = failure.is_nothing_done.then(|| ("done", "nothing".to_owned()));
     let metadata: HashMap<_, _> =
-        of_unknown.chain(of_end).map(|(name, value)| (name.to_owned(), value)).collect();
+        of_unknown.chain(of_end).chain(of_nothing).map(|(name, value)| (name.to_owned(), value)).collect();
     let mut details = ErrorDetails::with_error_info(failure.code.name(), ERROR_DOMAIN, metadata);
     if !failure.violations.is_empty() {
         let fields = failure
@@ -185,6 +189,20 @@ mod tests {
         for (failure, grpc, http) in pairs {
             assert_eq!((failure.code.grpc_code(), failure.code.http_status()), (grpc, http), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_write_that_was_not_begun_has_no_unknown_ids() {
+        let of = |error: &ExecuteError| of_write(error).of_events([7]);
+        let begun = of(&ExecuteError::ReadOnly { reason: "full".into() });
+        let refused = of(&ExecuteError::NotTaken { reason: "the clock".into() });
+        assert_eq!((begun.code, refused.code), (ErrorCode::ReadOnly, ErrorCode::ReadOnly));
+        assert_eq!((&*begun.unknown_ids, &*refused.unknown_ids), (&[7][..], &[][..]));
+        let done = |failure| {
+            let details = to_status(failure).get_error_details();
+            details.error_info().and_then(|info| info.metadata.get("done").cloned())
+        };
+        assert_eq!((done(begun), done(refused)), (None, Some("nothing".to_owned())));
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub struct ClusterNodeReply {
     /// The last log entry that it is known to have on disk; null = not known, for only the leader knows.
     #[schema(required = true)]
     pub matched: Option<u64>,
-    /// Its clock less that of the node that answers, in nanoseconds; null = not met yet.
+    /// Its clock less that of the node that answers, in nanoseconds, and at most some 292 years either way; null = not met yet.
     #[schema(required = true)]
     pub clock_offset: Option<i64>,
     /// Why there is no connection to it, where one of the two refuses the other; or that two processes speak as it, of

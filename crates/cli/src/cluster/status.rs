@@ -100,9 +100,9 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             let offset = node.clock_offset.unwrap_or(0);
             if offset.unsigned_abs() > CLOCK_OFFSET_MAX_NANOS {
                 offsets.push(format!(
-                    "the clock of node {} is {} ms off that of node {}",
+                    "the clock of node {} is {} that of node {}",
                     node.node,
-                    offset / 1_000_000,
+                    distance(offset),
                     status.as_ref().map_or(0, |status| status.node)
                 ));
             }
@@ -127,6 +127,22 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let troubles: Vec<String> =
         rows.iter().filter_map(|row| row.status.as_ref()).flat_map(troubles).collect();
     if troubles.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(troubles.join("\nbezant: ")).into()) }
+}
+
+/// How far a clock is from another one, as people say it.
+fn distance(offset: i64) -> String {
+    const SECOND: u64 = 1_000_000_000;
+    const DAY: u64 = 86_400 * SECOND;
+    let off = offset.unsigned_abs();
+    let span = match off {
+        _ if offset == i64::MAX || offset == i64::MIN => "292 years or more".to_owned(),
+        0..10_000_000_000 => format!("{} ms", off / 1_000_000),
+        _ if off < 2 * 3_600 * SECOND => format!("{} s", off / SECOND),
+        _ if off < 2 * DAY => format!("{} hours", off / (3_600 * SECOND)),
+        _ if off < 730 * DAY => format!("{} days", off / DAY),
+        _ => format!("{} years", off / (365 * DAY)),
+    };
+    format!("{span} {}", if offset < 0 { "behind" } else { "ahead of" })
 }
 
 /// What keeps a node that answers from being one of those that decide.
@@ -276,6 +292,22 @@ mod tests {
         let newer = [answer(1, 9, &[1, 2, 3]), answer(2, 12, &[1, 2, 4])];
         assert_eq!(of(&newer), [(4, "n4:7071".to_owned(), true)], "the newest list of members counts");
         assert_eq!(of(&[answer(0, 0, &[])]), [], "a node that is alone");
+    }
+
+    #[test]
+    fn the_distance_of_clocks_is_told_in_a_unit_that_fits() {
+        let hour = 3_600_000_000_000;
+        for (offset, text) in [
+            (600_000_000, "600 ms ahead of"),
+            (-90_500_000_000, "90 s behind"),
+            (30 * hour, "30 hours ahead of"),
+            (-72 * hour, "3 days behind"),
+            (24 * 365 * 56 * hour, "56 years ahead of"),
+            (i64::MAX, "292 years or more ahead of"),
+            (i64::MIN, "292 years or more behind"),
+        ] {
+            assert_eq!(distance(offset), text);
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) struct StartArgs {
     #[arg(long, env = "BEZANT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The clock of this machine is right, though it does not fit the last entry of the ledger: for one start of a node
-    /// that is alone
+    /// that is alone, or of all nodes when none of their clocks fits
     #[arg(long)]
     accept_clock: bool,
     #[command(flatten)]

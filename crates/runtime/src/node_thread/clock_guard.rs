@@ -2,7 +2,7 @@
 //!
 //! While the clock is wrong (see `clock`), a leader makes no entries of its clients' commands: they wait. It was
 //! perhaps one look between two words of the others, so the lead is offered only after [`CONFIRM`], to a voter whose clock
-//! counts; that goes on until one has taken it. Commands that have waited for [`WAIT_MAX`] are refused as on a full disk, so
+//! counts; that goes on, less and less often, until one has taken it. Commands that have waited for [`WAIT_MAX`] are refused as on a full disk, so
 //! that clients can turn to another node. A node that follows needs no clock: it hands its clients' commands on.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use bezant_replica::Machine;
 use bezant_types::Nanos;
 
 use super::NodeThread;
-use crate::clock::{AHEAD_MAX, BACK_MAX, Clock, OFF_MAX, counting, moment, passed};
+use crate::clock::{
+    AHEAD_MAX, BACK_MAX, Clock, Counting, LATEST, OFF_MAX, counting, is_absurd, moment, passed,
+};
 
 /// A clock that went another way than time by so much was set: 1 s.
 const SET_MIN: u64 = Nanos::PER_SECOND;
@@ -21,11 +23,15 @@ const SET_MIN: u64 = Nanos::PER_SECOND;
 const CONFIRM: Duration = Duration::from_millis(500);
 /// How long a leader's clients wait for another leader, or a clock that is right.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// How often the lead is offered.
-const OFFER_INTERVAL: Duration = Duration::from_millis(300);
+/// How long after an offer the lead is offered again, while that does not help; then the last one over and over. Losing the
+/// lead changes nothing about it: two nodes whose clocks are both wrong must not hand it to each other all the time.
+const OFFER_INTERVALS_MS: [u64; 6] = [300, 300, 1_000, 1_000, 5_000, 30_000];
+/// After so long without an offer it begins anew.
+const OFFERS_FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// See the module.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub(crate) struct ClockGuard {
     clock: Clock,
     /// The operator says that the clock of a node that is alone is right.
@@ -38,7 +44,12 @@ pub(crate) struct ClockGuard {
     wrong: Option<Wrong>,
     /// Since when this node leads, and makes no entries.
     holds_since: Option<Instant>,
-    offered_at: Option<Instant>,
+    /// The last offer of the lead, and how many were made one after the other.
+    offered: Option<(Instant, usize)>,
+    /// Nobody is there to compare this clock with.
+    is_alone: bool,
+    /// This node led when its clock was judged last.
+    led: bool,
     /// Clients were told.
     is_pressed: bool,
 }
@@ -61,7 +72,9 @@ impl ClockGuard {
             has_news: false,
             wrong: None,
             holds_since: None,
-            offered_at: None,
+            offered: None,
+            is_alone: false,
+            led: false,
             is_pressed: false,
         }
     }
@@ -89,30 +102,48 @@ impl ClockGuard {
         self.wrong.as_ref().filter(|wrong| wrong.is_told).map(|wrong| &*wrong.reason)
     }
 
-    /// Why the clock of a node that has nobody to compare it with does not count: it was set far ahead while the node ran.
-    fn judge_alone(&self, own: Nanos) -> Option<String> {
-        let expected = passed(self.begun, Instant::now());
-        let is_wrong = !self.is_accepted && own.0 > expected.0.saturating_add(AHEAD_MAX);
+    /// Why the clock of a node that has nobody to compare it with does not count: the last entry of the ledger contradicts it.
+    /// A ledger without entries contradicts nothing. One that was idle for long while the node ran does not count as old.
+    fn judge_alone(&self, own: Nanos, ledger: Nanos) -> Option<String> {
+        let expected = passed(self.begun, Instant::now()).max(ledger);
+        let is_far_ahead = ledger != Nanos(0) && own.0 > expected.0.saturating_add(AHEAD_MAX);
+        let is_wrong = !self.is_accepted && (own > LATEST || is_far_ahead);
         is_wrong.then(|| {
             format!(
-                "this machine's clock was set to {}, and it should be about {}: nothing is stamped with it until it is set \
-                 right; when it is right now, start the node anew with --accept-clock",
+                "it shows {}, and the last entry of the ledger is of {}: nothing is stamped with it until it is set right; when \
+                 it is right now, start the node anew with --accept-clock",
                 moment(own),
-                moment(expected)
+                moment(ledger)
             )
         })
     }
 
-    /// Why the clock of a node among others does not count; `counts` is one that does, if any is known to.
-    fn judge(&self, own: Nanos, counts: Option<Nanos>) -> Option<String> {
-        let off_max = if self.is_wrong() { BACK_MAX } else { OFF_MAX };
-        let counts = counts.filter(|counts| own.0.abs_diff(counts.0) > off_max)?;
-        Some(format!(
-            "its clock shows {}, and those of the others {}: it stamps no entries, and does not stay the leader, until its clock \
-             is set right",
-            moment(own),
-            moment(counts)
-        ))
+    /// Why the clock of a node among others does not count. Once off, it must come nearer to count again; but a leader that
+    /// nobody with a better clock can follow (`is_replaceable` is false) does without that.
+    fn judge(&self, own: Nanos, counts: Counting, ledger: Nanos, is_replaceable: bool) -> Option<String> {
+        match counts {
+            Counting::Clock(counts) => {
+                let off_max = if self.is_wrong() && is_replaceable { BACK_MAX } else { OFF_MAX };
+                (own.0.abs_diff(counts.0) > off_max).then(|| {
+                    format!(
+                        "its clock shows {}, and those of the others {}: it stamps no entries, and does not stay the leader, \
+                         until its clock is set right",
+                        moment(own),
+                        moment(counts)
+                    )
+                })
+            }
+            Counting::Unknown if !is_absurd(own, ledger) => None,
+            Counting::Unknown | Counting::AllAbsurd => (!self.is_accepted).then(|| {
+                format!(
+                    "its clock shows {}, the last entry of the ledger is of {}, and no voter that is heard of has a clock that \
+                     can be right: nothing is stamped until a clock is set right; when they are right, start the nodes anew \
+                     with --accept-clock",
+                    moment(own),
+                    moment(ledger)
+                )
+            }),
+        }
     }
 
     /// Takes what was found now.
@@ -135,26 +166,37 @@ impl ClockGuard {
         }
     }
 
-    /// Whether the lead is to be offered now.
-    fn offers(&mut self, leads: bool, now: Instant) -> bool {
+    /// Whether the lead is to be offered now to the one that could take it, if there is one.
+    fn offers(&mut self, leads: bool, has_successor: bool, now: Instant) -> bool {
         if !leads || self.wrong.is_none() {
-            (self.holds_since, self.offered_at) = (None, None);
+            self.holds_since = None;
             return false;
         }
         self.holds_since.get_or_insert(now);
-        let is_due = |at: Instant| now.saturating_duration_since(at) >= OFFER_INTERVAL;
-        let offers = self.reason().is_some() && self.offered_at.is_none_or(is_due);
-        if offers {
-            self.offered_at = Some(now);
+        if self.reason().is_none() || !has_successor {
+            return false;
         }
-        offers
+        let since = self.offered.map(|(at, count)| (now.saturating_duration_since(at), count));
+        let count = match since {
+            Some((since, count)) if since < OFFERS_FORGOTTEN => {
+                let at = (count - 1).min(OFFER_INTERVALS_MS.len() - 1);
+                if since < Duration::from_millis(OFFER_INTERVALS_MS[at]) {
+                    return false;
+                }
+                count
+            }
+            _ => 0,
+        };
+        self.offered = Some((now, count + 1));
+        true
     }
 
     /// What clients are told who have waited long enough.
     fn pressure(&self, now: Instant) -> Option<String> {
         let since = self.holds_since?;
         let has_waited = now.saturating_duration_since(since) >= WAIT_MAX;
-        self.reason().filter(|_| has_waited).map(|reason| format!("the leader's clock is wrong: {reason}"))
+        let whose = if self.is_alone { "this machine's" } else { "the leader's" };
+        self.reason().filter(|_| has_waited).map(|reason| format!("{whose} clock is wrong: {reason}"))
     }
 }
 
@@ -166,7 +208,8 @@ impl<M: Machine> NodeThread<M> {
             // All machines may have slept together, and what is known of the others with them.
             member.handle_clock_set();
         }
-        if was_set || self.clock.has_news {
+        // One that comes to lead must not stamp anything before it has looked.
+        if was_set || self.clock.has_news || self.clock.led != self.node.is_leader() {
             self.judge_clock();
         }
         now
@@ -174,33 +217,38 @@ impl<M: Machine> NodeThread<M> {
 
     /// Decides whether this node's clock counts, and does what follows.
     pub(super) fn judge_clock(&mut self) {
-        let (own, now) = (self.clock.now().wall, Instant::now());
+        let (own, now, ledger) = (self.clock.now().wall, Instant::now(), self.node.time());
+        let standing = self.node.standing();
+        let leads = standing.role == Role::Leader;
         self.clock.has_news = false;
+        self.clock.led = self.node.is_leader();
         let others = self.member.as_ref().map(|member| member.clocks(&self.node, now));
-        let mut counts = None;
-        let reason = match &others {
-            // Alone, or the only one with a vote.
-            None => self.clock.judge_alone(own),
-            Some(others) if others.is_only_voter => self.clock.judge_alone(own),
+        let others = others.filter(|others| !others.is_only_voter);
+        self.clock.is_alone = others.is_none();
+        let mut successor = None;
+        let reason = match others {
+            None => self.clock.judge_alone(own, ledger),
             Some(others) if !others.votes => None,
             Some(others) => {
                 let known: Vec<Nanos> = others.known.iter().map(|(_, wall)| *wall).chain([own]).collect();
-                counts = counting(&known, others.voters, self.node.time());
-                self.clock.judge(own, counts)
+                let counts = counting(&known, others.voters, ledger);
+                if let Counting::Clock(counts) = counts {
+                    successor = others.successor(&standing, counts);
+                }
+                self.clock.judge(own, counts, ledger, !leads || successor.is_some())
             }
         };
         self.clock.note(reason, now);
-        let standing = self.node.standing();
-        if self.clock.offers(standing.role == Role::Leader, now)
-            && let (Some(others), Some(counts)) = (others, counts)
-            && let Some(successor) = others.successor(&standing, counts)
+        if self.clock.offers(leads, successor.is_some(), now)
+            && let Some(successor) = successor
         {
             self.node.handle(self.clock.now(), Input::HandOverTo(successor));
         }
         let pressure = self.clock.pressure(now);
         if pressure.is_some() != self.clock.is_pressed {
             self.clock.is_pressed = pressure.is_some();
-            self.press_clock(pressure);
+            self.node.handle(self.clock.now(), Input::Hold(pressure));
+            self.tell_health();
         }
         self.tell_clock();
     }
@@ -232,17 +280,21 @@ mod tests {
     fn a_clock_that_was_off_must_come_nearer_to_count_again() {
         let mut guard = guard();
         let at = |minutes: u64| Nanos(TODAY.0 + minutes * MINUTE);
-        assert_eq!(guard.judge(at(5), Some(TODAY)), None);
+        let judge = |guard: &ClockGuard, own| guard.judge(own, Counting::Clock(TODAY), TODAY, true);
+        assert_eq!(judge(&guard, at(5)), None);
         let begun = Instant::now();
-        let reason = guard.judge(at(6), Some(TODAY));
+        let reason = judge(&guard, at(6));
         guard.note(reason.clone(), begun);
         assert!(guard.is_wrong() && guard.reason().is_none(), "it is not said yet");
         guard.note(reason.clone(), begun + CONFIRM);
         assert_eq!(guard.reason(), reason.as_deref());
-        assert!(guard.judge(at(5), Some(TODAY)).is_some());
-        assert!(guard.judge(Nanos(TODAY.0 - 5 * MINUTE), Some(TODAY)).is_some());
-        assert_eq!(guard.judge(at(4), Some(TODAY)), None);
-        assert_eq!(guard.judge(at(500), None), None, "nobody knows better");
+        assert!(judge(&guard, at(5)).is_some());
+        assert!(judge(&guard, Nanos(TODAY.0 - 5 * MINUTE)).is_some());
+        assert_eq!(judge(&guard, at(4)), None);
+        assert_eq!(guard.judge(at(500), Counting::Unknown, TODAY, true), None, "nobody knows better");
+        let leads_for_want_of_a_better = |own| guard.judge(own, Counting::Clock(TODAY), TODAY, false);
+        assert_eq!(leads_for_want_of_a_better(at(5)), None);
+        assert!(leads_for_want_of_a_better(at(6)).is_some());
         guard.note(None, begun + CONFIRM);
         assert!(!guard.is_wrong());
     }
@@ -254,14 +306,54 @@ mod tests {
         let after = |millis| begun + Duration::from_millis(millis);
         let wrong = || Some("wrong".to_owned());
         guard.note(wrong(), begun);
-        assert!(!guard.offers(true, begun), "it may be one look between two words of the others");
+        assert!(!guard.offers(true, true, begun), "it may be one look between two words of the others");
         guard.note(wrong(), after(500));
-        assert!(guard.offers(true, after(500)) && guard.pressure(after(500)).is_none());
-        assert!(!guard.offers(true, after(600)) && guard.offers(true, after(800)));
-        assert!(guard.pressure(after(1_000)).is_some_and(|text| text.contains("wrong")));
-        assert!(!guard.offers(false, after(1_100)), "it follows");
+        assert!(!guard.offers(true, false, after(500)), "nobody could take it");
+        assert!(guard.offers(true, true, after(500)) && guard.pressure(after(500)).is_none());
+        assert!(!guard.offers(true, true, after(600)) && guard.offers(true, true, after(800)));
+        assert!(
+            guard.pressure(after(1_000)).is_some_and(|text| text == "the leader's clock is wrong: wrong")
+        );
+        guard.is_alone = true;
+        assert!(
+            guard.pressure(after(1_000)).is_some_and(|text| text == "this machine's clock is wrong: wrong")
+        );
+        assert!(!guard.offers(false, true, after(1_050)), "it follows");
         assert_eq!(guard.pressure(after(9_000)), None, "a node that follows needs no clock");
-        assert!(guard.offers(true, after(9_100)), "it leads again, and is known to be wrong");
+        assert!(!guard.offers(true, true, after(1_099)), "it leads again, and has offered just now");
+        assert!(guard.offers(true, true, after(1_100)));
+    }
+
+    #[test]
+    fn what_does_not_help_is_offered_less_and_less_often() {
+        let mut guard = guard();
+        let begun = Instant::now();
+        guard.note(Some("wrong".to_owned()), begun);
+        guard.note(Some("wrong".to_owned()), begun + CONFIRM);
+        let count = (500..300_000).step_by(50).filter(|millis| {
+            // Each offer is taken, and the lead comes back.
+            guard.offers(false, false, begun + Duration::from_millis(*millis - 25));
+            guard.offers(true, true, begun + Duration::from_millis(*millis))
+        });
+        assert_eq!(count.count(), 6 + 9);
+        assert!(guard.offers(true, true, begun + Duration::from_mins(10)));
+        assert!(guard.offers(true, true, begun + Duration::from_millis(600_300)), "that was long ago");
+    }
+
+    #[test]
+    fn nothing_is_stamped_while_all_clocks_are_absurd() {
+        let at = |years: u64| Nanos(TODAY.0 + years * AHEAD_MAX);
+        let guard = guard();
+        // A third one was right, and is not heard of any more.
+        let counts = counting(&[at(300), at(300)], 3, TODAY);
+        let text = guard.judge(at(300), counts, TODAY, false).unwrap();
+        assert!(text.contains("--accept-clock") && text.contains(&moment(TODAY)), "{text}");
+        assert!(guard.judge(at(300), Counting::Unknown, TODAY, false).is_some());
+        assert_eq!(guard.judge(TODAY, Counting::Unknown, TODAY, false), None);
+        let accepting = ClockGuard::new(Clock::new(|| TODAY), true);
+        assert_eq!(accepting.judge(at(300), counts, TODAY, false), None, "the operator knows");
+        let counts = counting(&[at(300), at(300), TODAY], 3, TODAY);
+        assert!(accepting.judge(at(300), counts, TODAY, true).is_some(), "there is one that fits");
     }
 
     #[test]
@@ -269,15 +361,34 @@ mod tests {
         let shown = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(TODAY.0));
         let shows = std::sync::Arc::clone(&shown);
         let clock = Clock::new(move || Nanos(shows.load(std::sync::atomic::Ordering::Relaxed)));
-        let mut guard = ClockGuard::new(clock.clone(), false);
+        let mut guard = ClockGuard::new(clock, false);
         assert!(!guard.look().1);
         let year_2326 = TODAY.0 + 300 * AHEAD_MAX;
         shown.store(year_2326, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(guard.look(), (Now { wall: Nanos(year_2326) }, true));
         assert!(!guard.look().1, "it was not set again");
-        assert!(guard.judge_alone(Nanos(year_2326)).is_some_and(|text| text.contains("--accept-clock")));
-        assert_eq!(guard.judge_alone(Nanos(TODAY.0 + MINUTE)), None);
-        shown.store(TODAY.0, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(ClockGuard::new(clock, true).judge_alone(Nanos(year_2326)), None, "the operator knows");
+    }
+
+    #[test]
+    fn a_clock_alone_is_compared_with_the_ledger() {
+        let (guard, year_2326) = (guard(), Nanos(TODAY.0 + 300 * AHEAD_MAX));
+        let year_2028 = Nanos(TODAY.0 + 2 * AHEAD_MAX);
+        for (clock, ledger, is_wrong) in [
+            (year_2326, TODAY, true),
+            (year_2326, Nanos(0), true),
+            (year_2028, TODAY, true),
+            (year_2028, Nanos(0), false),
+            (year_2028, year_2028, false),
+            (Nanos(TODAY.0 + MINUTE), TODAY, false),
+        ] {
+            let reason = guard.judge_alone(clock, ledger);
+            assert_eq!(
+                reason.is_some_and(|text| text.contains("--accept-clock")),
+                is_wrong,
+                "{clock} {ledger}"
+            );
+        }
+        let accepting = ClockGuard::new(Clock::new(|| TODAY), true);
+        assert_eq!(accepting.judge_alone(year_2326, TODAY), None, "the operator knows");
     }
 }

@@ -115,6 +115,7 @@ fn answer_text(output: &Output<FlawedLedger>) -> String {
         Output::Refuse { refusal, .. } => match refusal {
             Refusal::Overloaded => "refused, too much waits".to_owned(),
             Refusal::ReadOnly(_) => "refused, no writes here".to_owned(),
+            Refusal::NotTaken(_) => "refused, nothing was done".to_owned(),
             Refusal::NoLeader => "refused, nobody leads".to_owned(),
             Refusal::Interrupted => "not known, the leader changed".to_owned(),
             Refusal::NoState(_) => "refused, no state yet".to_owned(),
