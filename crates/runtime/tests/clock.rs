@@ -328,10 +328,9 @@ async fn two_are_off_on_either_side(engine: EngineKind) {
     assert!(cluster.create(6).await.into_iter().all(is_now));
     assert!(are_named(&cluster), "they are not near enough");
     let terms = |cluster: &Cluster| (1..3).map(|at| cluster.handle(at).cluster().term.0).fold(0, u64::max);
-    let (before, begun) = (terms(&cluster), Instant::now());
+    let before = terms(&cluster);
     cluster.stop(0);
     cluster.create(20).await;
-    assert!(begun.elapsed() < Duration::from_secs(25), "before the first is forgotten");
     assert!(terms(&cluster) - before < 10, "the lead does not go to and fro");
 }
 
