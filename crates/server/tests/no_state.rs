@@ -68,11 +68,11 @@ async fn rest_says_that_there_is_no_state_yet() {
         assert_eq!((answer.status, answer.code().as_str()), (503, "no_state"), "{path} {headers}");
         assert!(answer.head.contains("application/problem+json"), "{path} {headers}");
         let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
-        assert!(detail.contains("new or was damaged") && detail.contains("another node"), "{detail}");
+        assert!(detail.contains("waits to meet the other nodes") && detail.contains("another node"), "{detail}");
     }
     assert_eq!(server.get("/livez").await.status, 200);
     let cluster = server.get("/v1/cluster").await.json();
-    assert!(cluster["no_state"].as_str().is_some_and(|why| why.contains("damaged")), "{cluster}");
+    assert!(cluster["no_state"].as_str().is_some_and(|why| why.contains("waits to meet")), "{cluster}");
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.lines().any(|line| line == "bezant_has_state 0"), "{metrics}");
     server.stop().await;
@@ -94,7 +94,7 @@ async fn grpc_says_that_there_is_no_state_yet() {
     let watched = client.watch_events(v1::WatchEventsRequest::default()).await;
     assert_eq!(reason(&watched.unwrap_err()), expected);
     let reply = client.get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner();
-    assert!(reply.no_state.contains("damaged"), "{reply:?}");
+    assert!(reply.no_state.contains("waits to meet"), "{reply:?}");
     let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let service = String::new();
