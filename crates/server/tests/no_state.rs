@@ -68,7 +68,10 @@ async fn rest_says_that_there_is_no_state_yet() {
         assert_eq!((answer.status, answer.code().as_str()), (503, "no_state"), "{path} {headers}");
         assert!(answer.head.contains("application/problem+json"), "{path} {headers}");
         let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
-        assert!(detail.contains("waits to meet the other nodes") && detail.contains("another node"), "{detail}");
+        assert!(
+            detail.contains("waits to meet the other nodes") && detail.contains("another node"),
+            "{detail}"
+        );
     }
     assert_eq!(server.get("/livez").await.status, 200);
     let cluster = server.get("/v1/cluster").await.json();
