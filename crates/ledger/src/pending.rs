@@ -5,7 +5,8 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::ops::Bound::{Excluded, Unbounded};
+use core::iter;
+use core::ops::Bound::{self, Excluded, Unbounded};
 
 use bezant_types::{HoldPlace, Nanos, Transfer, TransferFlags, TransferId};
 
@@ -16,11 +17,15 @@ use crate::hash::FixedHashMap;
 pub(crate) struct PendingTransfers {
     by_time: BTreeMap<Nanos, Transfer>,
     times: FixedHashMap<u128, Nanos>,
-    by_expiry: BTreeSet<(Nanos, Nanos)>,
-    /// Those of them that were not imported: a pause does not concern them.
-    own_by_expiry: BTreeSet<(Nanos, Nanos)>,
+    /// Those that expire and were not imported.
+    own_by_expiry: Order,
+    /// Those that expire and were imported: a pause concerns them alone.
+    imported_by_expiry: Order,
     cut: Option<Cut>,
 }
+
+/// Moments of expiry, and the timestamps of what expires then.
+type Order = BTreeSet<(Nanos, Nanos)>;
 
 /// A checkpoint being read out.
 #[derive(Debug)]
@@ -58,10 +63,7 @@ impl PendingTransfers {
 
     pub(crate) fn insert(&mut self, transfer: Transfer) {
         if let Some(expiry) = transfer.expires_at() {
-            self.by_expiry.insert((expiry, transfer.timestamp));
-            if !transfer.flags.contains(TransferFlags::IMPORTED) {
-                self.own_by_expiry.insert((expiry, transfer.timestamp));
-            }
+            self.order_of(&transfer).insert((expiry, transfer.timestamp));
         }
         self.times.insert(transfer.id.0, transfer.timestamp);
         let before = self.by_time.insert(transfer.timestamp, transfer);
@@ -76,8 +78,7 @@ impl PendingTransfers {
         let time = self.times.remove(&id.0)?;
         let transfer = self.by_time.remove(&time)?;
         if let Some(expiry) = transfer.expires_at() {
-            self.by_expiry.remove(&(expiry, time));
-            self.own_by_expiry.remove(&(expiry, time));
+            self.order_of(&transfer).remove(&(expiry, time));
         }
         if let Some(cut) = &mut self.cut
             && time >= cut.next
@@ -90,11 +91,27 @@ impl PendingTransfers {
 
     /// When the next one expires; with `is_paused` the next that was not imported.
     pub(crate) fn next_expiry(&self, is_paused: bool) -> Option<Nanos> {
-        self.order(is_paused).first().map(|(expiry, _)| *expiry)
+        self.in_order(Unbounded, is_paused).next().map(|(expiry, _)| expiry)
     }
 
-    const fn order(&self, is_paused: bool) -> &BTreeSet<(Nanos, Nanos)> {
-        if is_paused { &self.own_by_expiry } else { &self.by_expiry }
+    const fn order_of(&mut self, transfer: &Transfer) -> &mut Order {
+        if transfer.flags.contains(TransferFlags::IMPORTED) {
+            &mut self.imported_by_expiry
+        } else {
+            &mut self.own_by_expiry
+        }
+    }
+
+    /// Those from a place on that expire, in order of expiry; with `is_paused` only those that were not imported.
+    fn in_order(&self, from: Bound<(Nanos, Nanos)>, is_paused: bool) -> impl Iterator<Item = (Nanos, Nanos)> {
+        let mut own = self.own_by_expiry.range((from, Unbounded)).copied().peekable();
+        let imported = (!is_paused).then(|| self.imported_by_expiry.range((from, Unbounded)).copied());
+        let mut imported = imported.into_iter().flatten().peekable();
+        iter::from_fn(move || match (own.peek(), imported.peek()) {
+            (Some(own_next), Some(imported_next)) if imported_next < own_next => imported.next(),
+            (None, _) => imported.next(),
+            _ => own.next(),
+        })
     }
 
     /// Up to `count` that have expired by `now`, in order of expiry; with `is_paused` only those that were not imported.
@@ -104,11 +121,10 @@ impl PendingTransfers {
         count: usize,
         is_paused: bool,
     ) -> impl Iterator<Item = &Transfer> {
-        self.order(is_paused)
-            .iter()
+        self.in_order(Unbounded, is_paused)
             .take_while(move |(expiry, _)| *expiry <= now)
             .take(count)
-            .filter_map(|(_, time)| self.by_time.get(time))
+            .filter_map(|(_, time)| self.by_time.get(&time))
     }
 
     /// Looks at up to `count` of those after a place, in order of their places, until `visit` says false. How far it came;
@@ -123,19 +139,19 @@ impl PendingTransfers {
         let mut after = after;
         if after.expires_at != Nanos::NEVER {
             let from = (after.expires_at, after.timestamp);
-            for (expires_at, timestamp) in self.by_expiry.range((Excluded(from), Unbounded)).take(count) {
-                let transfer = &self.by_time[timestamp];
+            for (expires_at, timestamp) in self.in_order(Excluded(from), false).take(count) {
+                let transfer = &self.by_time[&timestamp];
                 if !visit(transfer) {
                     return None;
                 }
-                (after, left) = (HoldPlace { expires_at: *expires_at, timestamp: *timestamp }, left - 1);
+                (after, left) = (HoldPlace { expires_at, timestamp }, left - 1);
             }
             if left == 0 {
                 return Some(after);
             }
             after = HoldPlace { expires_at: Nanos::NEVER, timestamp: Nanos(0) };
         }
-        if self.by_expiry.len() == self.by_time.len() {
+        if self.own_by_expiry.len() + self.imported_by_expiry.len() == self.by_time.len() {
             return None;
         }
         // Those that never expire come last, and have no order of their own: the others are passed over.
@@ -205,6 +221,9 @@ mod tests {
             pending.expired(Nanos(u64::MAX), 9, is_paused).map(|it| it.id.0).collect()
         };
         assert_eq!((ids(&pending, true), ids(&pending, false)), (vec![2], vec![1, 2]));
+        pending.insert(Transfer { flags: TransferFlags::IMPORTED, ..transfer(4, 9) });
+        assert_eq!(ids(&pending, false), [1, 2, 4], "one order of both");
+        pending.remove(TransferId(4));
         assert_eq!(pending.next_expiry(true), Some(Nanos(5_000_000_002)));
         pending.remove(TransferId(2));
         assert_eq!((pending.next_expiry(true), ids(&pending, false)), (None, vec![1]));
