@@ -55,6 +55,9 @@ fn outcome_text(outcome: &Outcome) -> String {
         Outcome::ReadOnly(reason) => {
             format!("refused, no writes here: {}", reason.lines().next().unwrap_or_default())
         }
+        Outcome::NotTaken(reason) => {
+            format!("refused, nothing was done: {}", reason.lines().next().unwrap_or_default())
+        }
         Outcome::NotDone => String::from("not done, I do not lead"),
         Outcome::Unknown => String::from("not known whether it is done"),
     }
@@ -121,6 +124,7 @@ mod tests {
             (done, "done in entry 41"),
             (Outcome::Overloaded, "refused, too much waits"),
             (Outcome::ReadOnly(String::from("disk\nfull")), "refused, no writes here: disk"),
+            (Outcome::NotTaken(String::from("clock")), "refused, nothing was done: clock"),
             (Outcome::NotDone, "not done, I do not lead"),
             (Outcome::Unknown, "not known whether it is done"),
         ] {

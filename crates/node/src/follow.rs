@@ -16,7 +16,6 @@ use crate::message::{Chunk, ForwardNumber, Outcome, PeerMessage};
 use crate::node::Node;
 use crate::pipeline::InFlight;
 use crate::queue::Origin;
-use crate::trouble::refusal_of_leader;
 
 impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Sends what waits to the leader.
@@ -52,7 +51,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 self.queue.push_first(Origin::Client(ticket), forwarded.command, self.ticks);
             }
             Outcome::Overloaded => self.refuse(Origin::Client(ticket), Refusal::Overloaded),
-            Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), refusal_of_leader(reason)),
+            Outcome::ReadOnly(reason) => self.refuse(Origin::Client(ticket), Refusal::ReadOnly(reason)),
+            Outcome::NotTaken(reason) => self.refuse(Origin::Client(ticket), Refusal::NotTaken(reason)),
             Outcome::Unknown => self.refuse(Origin::Client(ticket), Refusal::Interrupted),
         }
     }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 1 engine | the engine's own format |
 //! | 2 forward | life u64, number u64, operation u16, events u32, body |
-//! | 3 outcome | life u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown); done: index u64, time u64, results; read-only: the reason in UTF-8 |
+//! | 3 outcome | life u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown, 6 not taken); done: index u64, time u64, results; read-only and not taken: the reason in UTF-8 |
 //! | 4 pull | checkpoint u64 (0 = the newest), offset u64, movements u64, refusals u64 |
 //! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state, 3 state with terms); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), in part 3 terms (see [`Terms::encode`]), bytes. Part 2 is what 0.1 sends |
 //! | 6 digest | index u64, SHA-256 |
@@ -48,6 +48,8 @@ pub enum Outcome {
     Overloaded,
     /// The leader takes no writes; the reason.
     ReadOnly(String),
+    /// The leader takes no writes for now; the reason. Nothing was done.
+    NotTaken(String),
     /// It was not done, and will not be: it may be forwarded to whoever leads now.
     NotDone,
     /// Whether it was done is not known.
@@ -157,6 +159,7 @@ const OVERLOADED: u8 = 2;
 const READ_ONLY: u8 = 3;
 const NOT_DONE: u8 = 4;
 const UNKNOWN: u8 = 5;
+const NOT_TAKEN: u8 = 6;
 
 const ROWS: u8 = 1;
 /// As 0.1 sends it.
@@ -259,6 +262,10 @@ fn encode_outcome(number: ForwardNumber, outcome: &Outcome) -> BytesMut {
             bytes.put_u8(READ_ONLY);
             bytes.put_slice(reason.as_bytes());
         }
+        Outcome::NotTaken(reason) => {
+            bytes.put_u8(NOT_TAKEN);
+            bytes.put_slice(reason.as_bytes());
+        }
         Outcome::NotDone => bytes.put_u8(NOT_DONE),
         Outcome::Unknown => bytes.put_u8(UNKNOWN),
     }
@@ -273,7 +280,8 @@ fn decode_outcome(reader: &mut Reader) -> Option<Outcome> {
             results: reader.rest(),
         },
         OVERLOADED => Outcome::Overloaded,
-        READ_ONLY => Outcome::ReadOnly(String::from_utf8(Vec::from(reader.rest())).ok()?),
+        READ_ONLY => Outcome::ReadOnly(reader.text()?),
+        NOT_TAKEN => Outcome::NotTaken(reader.text()?),
         NOT_DONE => Outcome::NotDone,
         UNKNOWN => Outcome::Unknown,
         _ => return None,
@@ -383,6 +391,10 @@ impl Reader {
     fn rest(&mut self) -> Bytes {
         core::mem::take(&mut self.0)
     }
+
+    fn text(&mut self) -> Option<String> {
+        String::from_utf8(Vec::from(self.rest())).ok()
+    }
 }
 
 #[cfg(test)]
@@ -423,6 +435,7 @@ mod tests {
             PeerMessage::Outcome(number, done),
             PeerMessage::Outcome(number, Outcome::Overloaded),
             PeerMessage::Outcome(number, Outcome::ReadOnly(String::from("full"))),
+            PeerMessage::Outcome(number, Outcome::NotTaken(String::from("clock"))),
             PeerMessage::Outcome(number, Outcome::NotDone),
             PeerMessage::Outcome(number, Outcome::Unknown),
             PeerMessage::Pull(Pull { index: LogIndex(1), offset: 2, position }),

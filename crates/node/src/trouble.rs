@@ -14,16 +14,6 @@ use crate::queue::Origin;
 
 /// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
 const PRESSURE_TICKS: u64 = 500;
-/// Ends the reason of a leader that has not begun with what it refuses. It is text, so that version 0.1 shows it.
-const NOTHING_CHANGED: &str = "; nothing was changed";
-
-/// What a leader says that takes no writes.
-pub(crate) fn refusal_of_leader(reason: String) -> Refusal {
-    match reason.strip_suffix(NOTHING_CHANGED) {
-        Some(reason) => Refusal::NotTaken(String::from(reason)),
-        None => Refusal::ReadOnly(reason),
-    }
-}
 
 impl<M: StateMachine, E: Engine> Node<M, E> {
     /// Why this node takes no command now. One that does not lead needs no room for it: it hands it on.
@@ -41,7 +31,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
                 let outcome = match refusal {
                     Refusal::Overloaded => Outcome::Overloaded,
                     Refusal::ReadOnly(reason) => Outcome::ReadOnly(reason),
-                    Refusal::NotTaken(reason) => Outcome::ReadOnly(reason + NOTHING_CHANGED),
+                    Refusal::NotTaken(reason) => Outcome::NotTaken(reason),
                     Refusal::NoLeader | Refusal::NoState(_) => Outcome::NotDone,
                     Refusal::Interrupted => Outcome::Unknown,
                 };

@@ -260,10 +260,10 @@ fn a_held_leader_refuses_clients_and_offers_nothing_by_itself() {
     node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
     let outputs = drain(&mut node);
     let outcome = outputs.iter().find_map(|output| match output {
-        Output::Send { to: TWO, message: PeerMessage::Outcome(_, Outcome::ReadOnly(reason)) } => Some(reason),
+        Output::Send { to: TWO, message: PeerMessage::Outcome(_, Outcome::NotTaken(reason)) } => Some(reason),
         _ => None,
     });
-    assert_eq!(outcome.map(String::as_str), Some("clock; nothing was changed"));
+    assert_eq!(outcome.map(String::as_str), Some("clock"));
     node.handle(NOW, Input::Hold(None));
     assert_eq!(node.read_only_reason(), None);
     node.handle(NOW, Input::Pressure(Some("full".into())));

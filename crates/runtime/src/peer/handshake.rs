@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 1 hello, 2 welcome | version u16, node u64, node that is meant u64 (0 = whoever this is: a node that wants to join), disk u128, fresh u8, entry that added it u64 (2^64-1 = it wants to join), engine u8 (1 raft, 2 paxos, 0 = what the others have: a node that wants to join), wall clock ns u64, random 16 bytes, members (see `Members::encode`; of a node that wants to join none, or itself alone, with its address, when it asks to be taken in), proof 32 bytes (in a hello the [incarnation](super::incarnation), or zeros) |
 //! | 3 confirm | proof 32 bytes |
-//! | 4 accepted | the acceptor's incarnation, 32 bytes; nothing in version 0.1 |
+//! | 4 accepted | the acceptor's incarnation, 32 bytes |
 //! | 5 refused | UTF-8 text |
 //! | 6 wait | nothing: what was asked for is on its way, and nobody else must do anything first |
 

@@ -7,8 +7,6 @@
 //! - A machine that lost its power leaves a connection on which nothing comes. A peer that lives says something every
 //!   [`SIGN_OF_LIFE`]; after [`SILENT`] without a word the successor is taken.
 //! - The process that answers at the address of the member list is the one that is meant: it is taken at once.
-//!
-//! Version 0.1 says nothing of its incarnation: its connections replace each other as they always did.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -51,7 +49,7 @@ impl Incarnation {
         bytes
     }
 
-    /// `None` where nothing is said: by version 0.1, or by a node that wants to join.
+    /// `None` where nothing is said: by a node that wants to join.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let number = u64::from_le_bytes(*bytes.first_chunk()?);
         let process = u32::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
