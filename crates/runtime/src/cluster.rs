@@ -55,25 +55,17 @@ pub(crate) fn draw() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Who takes part, as far as the folder says.
-#[derive(Debug)]
-pub(crate) enum FirstMembers {
-    /// These.
-    Known(Members),
-    /// It has to ask the members first: it joins.
-    Ask,
-}
-
-/// Who takes part, as far as the folder knows, or the list says where it knows nothing.
+/// Who takes part, as far as the folder knows, or the list says where it knows nothing; `None` for a folder that must
+/// ask the members first, since it joins.
 pub(crate) fn first_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
     identity: &Identity,
-) -> Result<FirstMembers, StartError> {
+) -> Result<Option<Members>, StartError> {
     let lost = |damage| StartError::NoMembers { node: identity.node, damage };
     match load_members(&**disk) {
         Ok(None) => {}
-        Ok(Some(members)) => return check_member(identity, members).map(FirstMembers::Known),
+        Ok(Some(members)) => return check_member(identity, members).map(Some),
         Err(RecordError::Damaged { file, reason, .. }) => {
             return Err(lost(format!("{file} is damaged: {reason}")));
         }
@@ -84,11 +76,11 @@ pub(crate) fn first_members(
         return Err(lost("the list of the members (members.bzm) is missing".to_owned()));
     }
     if !cluster.join.is_empty() {
-        return Ok(FirstMembers::Ask);
+        return Ok(None);
     }
     let members = Members::first(cluster.nodes.iter().cloned());
     store_members(&**disk, &members)?;
-    Ok(FirstMembers::Known(members))
+    Ok(Some(members))
 }
 
 /// These members, when the folder is that of one of them.
@@ -359,7 +351,7 @@ mod tests {
         let options = ClusterOptions { join: join.to_vec(), ..options(1, "token") };
         mend(&*disk)?;
         let identity = identify(&disk, Some(&options))?.expect("invariant: of a cluster");
-        if let FirstMembers::Ask = first_members(&disk, &options, &identity)? {
+        if first_members(&disk, &options, &identity)?.is_none() {
             // Whom a node that joins asks has answered.
             identity.store(&*disk)?;
             store_members(&*disk, &Members::first(options.nodes))?;

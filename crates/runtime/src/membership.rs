@@ -11,7 +11,7 @@ use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, VoteStore, store_members};
 
 use crate::clock::Clock;
-use crate::cluster::{ClusterOptions, FirstMembers, first_members};
+use crate::cluster::{ClusterOptions, first_members};
 use crate::peer::{Own, join};
 use crate::start_error::StartError;
 
@@ -22,14 +22,12 @@ pub(crate) fn find_members(
     identity: &mut Identity,
     clock: &Clock,
 ) -> Result<Members, StartError> {
-    match first_members(disk, cluster, identity)? {
-        FirstMembers::Known(members) => {
-            check_address(cluster, &members)?;
-            settle_engine(disk, cluster, identity)?;
-            Ok(members)
-        }
-        FirstMembers::Ask => join_members(disk, cluster, identity, clock),
-    }
+    let Some(members) = first_members(disk, cluster, identity)? else {
+        return join_members(disk, cluster, identity, clock);
+    };
+    check_address(cluster, &members)?;
+    settle_engine(disk, cluster, identity)?;
+    Ok(members)
 }
 
 fn join_members(

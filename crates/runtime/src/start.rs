@@ -45,7 +45,7 @@ pub struct Options {
     pub room_kept: u64,
     /// What the node takes for the time of day; another one than the machine's is for tests.
     pub clock: Clock,
-    /// The operator says that the clock of a node that is alone is right, though it does not fit the ledger.
+    /// The operator says that the clock is right, though it does not fit the ledger.
     pub is_clock_accepted: bool,
 }
 

@@ -34,7 +34,7 @@ const OFFERS_FORGOTTEN: Duration = Duration::from_mins(1);
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub(crate) struct ClockGuard {
     clock: Clock,
-    /// The operator says that the clock of a node that is alone is right.
+    /// The operator says that the clock is right, though it does not fit the ledger.
     is_accepted: bool,
     /// What the clock showed when the node began, and when it was looked at last.
     begun: (Nanos, Instant),

@@ -2,8 +2,9 @@
 //! the members are. A start that finds one of the two damaged or gone writes it again from the other ([`mend`]).
 //!
 //! The copy is void before the record changes, and written when the new one is durable. So one that can be read is what
-//! the record was, and never an older one: an old list of members could bring an old cluster back. The vote has no
-//! copy: it changes in every election, which waits for it.
+//! the record was, unless a version without copies has changed the record since: an old list of members could bring an
+//! old cluster back, so what may be old takes the vote away until the node has caught up. The vote has no copy: it
+//! changes in every election, which waits for it.
 
 use bezant_consensus::Members;
 
