@@ -10,7 +10,7 @@ use bezant_consensus::Members;
 
 use super::{Identity, RecordError, RecordKind, block_of, has_room, load, load_from, write_file};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError};
-use crate::repair::is_only_voter;
+use crate::repair::other_voters;
 
 /// Those that have one.
 const COPIED: [RecordKind; 2] = [RecordKind::Identity, RecordKind::Members];
@@ -70,7 +70,7 @@ fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Res
 ///
 /// A version without copies may have changed the record since. It may have noted that this disk lost something: an
 /// identity comes back as one that is not admitted, so that its node votes again when it has everything that the others
-/// have; that of the only voter is what it was. So does a list of members that may be older than the one that was lost.
+/// have; that of one of two voters, or of the only one, is what it was. So does a list of members that may be older than the one that was lost.
 pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
     let mut mended = Vec::new();
     for kind in COPIED {
@@ -95,9 +95,10 @@ pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
 fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, RecordError> {
     if kind == RecordKind::Identity {
         let Ok(identity) = Identity::decode(content) else { return Ok(false) };
-        // The only voter has nobody from whom it could get what its disk has lost: it would never vote again.
-        let is_alone = is_only_voter(disk, identity.node).unwrap_or(false);
-        let identity = Identity { is_admitted: identity.is_admitted && is_alone, ..identity };
+        // Of at most two voters nobody is elected without this one: it would never vote again. And nothing was agreed
+        // without the other one, who has it and without whom nothing is decided.
+        let is_needed = other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|it| it < 2));
+        let identity = Identity { is_admitted: identity.is_admitted && is_needed, ..identity };
         // Not through `store`: that makes the copy void, the only one that is left.
         super::store(disk, kind, &identity.encode())?;
         return Ok(true);
@@ -276,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn the_only_voter_votes_again_with_an_identity_from_a_copy() {
-        for (count, is_admitted) in [(1, true), (2, false)] {
+    fn a_voter_without_whom_nobody_is_elected_votes_again_with_an_identity_from_a_copy() {
+        for (count, is_admitted) in [(1, true), (2, true), (3, false)] {
             let disk = MemoryDisk::new();
             identity().store(&disk).unwrap();
             store_members(&disk, &members(count)).unwrap();
