@@ -31,6 +31,7 @@ use super::lines::{self, FileReader, Record};
 use super::names::{self, Renamed};
 use super::pause::{Pause, STATE, Timeless, open_without_timeout};
 use crate::exit::Failure;
+use crate::json::Text;
 use crate::money::Unit;
 use crate::output;
 use crate::output::Format;
@@ -82,6 +83,43 @@ struct Rebuilt {
     renamed: Vec<Renamed>,
     /// Reserves that are still pending and expire at the source alone.
     without_timeout: Timeless,
+    /// Accounts that have bounds at the source alone.
+    without_bounds: Boundless,
+}
+
+/// Accounts with bounds in the export and none here. Bounds are set last: an import that broke off before that, in a ledger
+/// that went on since, has left them so. Nobody but the operator knows whether that is meant.
+#[derive(Debug, Default, Serialize)]
+struct Boundless {
+    count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_id: Option<Text<AccountId>>,
+}
+
+impl Boundless {
+    async fn find(session: &Session, accounts: &BTreeMap<Nanos, AccountView>) -> Result<Self, Failure> {
+        let has_bounds = |view: &&AccountView| !view.bounds.is_none();
+        let bounded: BTreeSet<AccountId> =
+            accounts.values().filter(has_bounds).map(|view| view.account.id).collect();
+        let mut found = Self::default();
+        let mut pages = session.client.query_accounts_paged(QueryFilter::default());
+        while let Some(view) = pages.next().await? {
+            if view.bounds.is_none() && bounded.contains(&view.account.id) {
+                found.count += 1;
+                found.first_id.get_or_insert(Text(view.account.id));
+            }
+        }
+        Ok(found)
+    }
+
+    fn tell(&self) {
+        if let Self { count, first_id: Some(Text(first)) } = self {
+            output::note(&format!(
+                "warning: {count} of the accounts have bounds in the export and none here, as an import leaves them that broke off \
+                 before its end: set them (`bezant account bounds`); the first is account {first}"
+            ));
+        }
+    }
 }
 
 /// Rebuilds it.
@@ -120,13 +158,16 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
         pending: books.pending,
         renamed,
         without_timeout: Timeless::default(),
+        without_bounds: Boundless::default(),
     };
     if before > total {
         if total == 0 {
             return Err(not_empty(&format!("it holds {before} movements, the export none")));
         }
         rows.skip_those_there(session, total).await?;
-        return Ok(Rebuilt { without_timeout: rows.without_timeout(session).await?, ..rebuilt });
+        let without_timeout = rows.without_timeout(session).await?;
+        let without_bounds = Boundless::find(session, &accounts).await?;
+        return Ok(Rebuilt { without_timeout, without_bounds, ..rebuilt });
     }
     let missing = missing_accounts(session, &accounts).await?;
     rows.skip_those_there(session, before).await?;
@@ -174,6 +215,7 @@ fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
         }
     }
     rebuilt.without_timeout.tell();
+    rebuilt.without_bounds.tell();
     Ok(())
 }
 

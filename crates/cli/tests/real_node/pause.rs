@@ -88,7 +88,7 @@ fn pause(node: &Node) {
 
 #[test]
 fn an_import_that_is_complete_says_what_came_after_it() {
-    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let [files, data, sources] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
     let path = export(files.path(), "2");
     let node = Node::start(data.path());
     let done = node.done(&["import", "history", &path]);
@@ -104,6 +104,19 @@ fn an_import_that_is_complete_says_what_came_after_it() {
     let again: Value =
         serde_json::from_str(&node.done(&["import", "history", &path, "-o", "json"])).expect("JSON");
     assert_eq!((&again["movements_before"], &again["movements_after"]), (&2.into(), &2.into()));
+    // So it looks where an import was killed between its last row and the bounds, and the ledger went on.
+    let source = Node::start(sources.path());
+    source.done(&["account", "create", "--asset", "EUR", "--id", "1"]);
+    source.done(&["account", "create", "--asset", "EUR", "--id", "2", "--max", "5"]);
+    source.done(&["pay", "1", "2", "1"]);
+    let bounded = files.path().join("bounded.jsonl");
+    let bounded = bounded.to_str().expect("text");
+    source.done(&["export", "--to", bounded]);
+    source.done(&["account", "bounds", "2", "--max", "none"]);
+    source.done(&["pay", "1", "2", "9"]);
+    let again = source.run(&["import", "history", bounded]);
+    let warning = "warning: 1 of the accounts have bounds in the export and none here";
+    assert!(again.stderr.starts_with(warning) && again.stderr.contains("account 2"), "{}", again.stderr);
     // Another ledger of as many rows is none.
     let other = tempfile::tempdir().expect("a folder");
     let other = Node::start(other.path());
