@@ -113,7 +113,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     pay(&handle, 1).await.expect("there is room");
     disk.set_faults(FaultPlan { capacity_bytes: Some(600 << 20), ..FaultPlan::default() });
     let (more, error) = pay_until_refused(&handle, 101).await;
-    assert!(matches!(&error, ExecuteError::ReadOnly { reason } if reason.contains("full")), "{error}");
+    assert!(matches!(&error, ExecuteError::NotTaken { reason } if reason.contains("full")), "{error}");
     check_reads(&handle, 100 + more).await;
 
     disk.set_faults(FaultPlan::default());
