@@ -1,19 +1,22 @@
 //! Three nodes whose disks fill up, all of them: payments stop with a reason, reads and elections go on, and when there is
 //! room payments go on. What was acknowledged is there, on every node.
 
+mod common;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_node::NodeOptions;
 use bezant_runtime::{
-    ClusterOptions, Consistency, EngineKind, Handle, Health, Options, ReadError, Role, Running,
-    start_member_on,
+    Consistency, EngineKind, Handle, Health, Options, ReadError, Role, Running, start_member_on,
 };
 use bezant_storage::log::LogOptions;
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
-use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferId};
+use bezant_types::{AccountId, TransferId};
+
+use crate::common::{Nodes, are_created, create_accounts, listen, listen_again, member, payments};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,7 +29,7 @@ const BATCH: u128 = 50;
 
 struct Cluster {
     disks: Vec<MemoryDisk>,
-    addresses: Vec<String>,
+    nodes: Nodes,
     running: Vec<Option<Running<Ledger>>>,
     engine: EngineKind,
     /// With less room a node takes no more payments.
@@ -38,12 +41,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start(engine: EngineKind, room_kept: u64) -> Self {
-        let listeners: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
-        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
+        let (listeners, nodes) = listen(3);
         let mut cluster = Self {
             disks: (0..3).map(|_| MemoryDisk::new()).collect(),
-            addresses: listeners.iter().map(address).collect(),
+            nodes,
             running: vec![None, None, None],
             engine,
             room_kept,
@@ -58,18 +59,7 @@ impl Cluster {
     }
 
     fn start_node(&mut self, at: usize, listener: TcpListener) {
-        let number = |at: usize| NodeId(at as u64 + 1);
-        let nodes = self.addresses.iter().enumerate().map(|(at, address)| (number(at), address.clone()));
-        let cluster = ClusterOptions {
-            node: number(at),
-            token: "a token for a test".to_owned(),
-            nodes: nodes.collect(),
-            join: Vec::new(),
-            engine: Some(self.engine),
-            give_up: Arc::default(),
-            listener,
-            growth: None,
-        };
+        let cluster = member(&self.nodes, at, self.engine, listener);
         let options = Options {
             node: NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL, ..NodeOptions::default() },
             log: LogOptions { segment_size: 256 << 10, reserve_size: 0 },
@@ -82,8 +72,7 @@ impl Cluster {
 
     /// Starts a node again on what its disk holds.
     fn start_again(&mut self, at: usize) {
-        let listener = TcpListener::bind(&self.addresses[at]).expect("its port is free");
-        self.start_node(at, listener);
+        self.start_node(at, listen_again(&self.nodes, at));
     }
 
     async fn stop(&mut self, at: usize) {
@@ -104,10 +93,7 @@ impl Cluster {
     }
 
     async fn create_accounts(&self) {
-        let account =
-            |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
-        let accounts: Vec<Account> = (1..=2).map(account).collect();
-        let command = Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("well formed");
+        let command = create_accounts([1, 2]);
         let handle = self.up().next().expect("one runs");
         let deadline = Instant::now() + TIMEOUT;
         while let Err(error) = handle.execute(command.clone(), None).await {
@@ -120,22 +106,11 @@ impl Cluster {
     async fn pay(&mut self, handle: &Handle<Ledger>) -> bool {
         let first = self.next_id;
         self.next_id += BATCH;
-        let transfer = |id| Transfer {
-            id: TransferId(id),
-            debit_account_id: AccountId(1),
-            credit_account_id: AccountId(2),
-            amount: 1,
-            ledger: LedgerNumber(1),
-            code: 1,
-            ..Transfer::default()
-        };
-        let transfers: Vec<Transfer> = (first..first + BATCH).map(transfer).collect();
-        let command = Operation::CreateTransfers.command(Event::write_all(&transfers)).expect("well formed");
+        let command = payments(first..self.next_id);
         let Ok(committed) = handle.execute(command, Some(Instant::now() + CLIENT_TIMEOUT)).await else {
             return false;
         };
-        let is_created = |result: &[u8; 16]| result[8..12] == [0xff; 4];
-        assert!(committed.results.as_chunks::<16>().0.iter().all(is_created), "all are created");
+        assert!(are_created(&committed.results), "all are created");
         self.acknowledged.push(first);
         true
     }
