@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_node::NodeOptions;
 use bezant_runtime::{
-    Consistency, EngineKind, Handle, Health, Options, ReadError, Role, Running, start_member_on,
+    Consistency, EngineKind, ExecuteError, Handle, Health, Options, ReadError, Role, Running, start_member_on,
 };
 use bezant_storage::log::LogOptions;
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
@@ -37,6 +37,8 @@ struct Cluster {
     next_id: u128,
     /// First ids of the batches that were acknowledged.
     acknowledged: Vec<u128>,
+    /// Those of the batches of which nothing was done, as a node said.
+    not_taken: Vec<u128>,
 }
 
 impl Cluster {
@@ -50,6 +52,7 @@ impl Cluster {
             room_kept,
             next_id: 1,
             acknowledged: Vec::new(),
+            not_taken: Vec::new(),
         };
         for (at, listener) in listeners.into_iter().enumerate() {
             cluster.start_node(at, listener);
@@ -107,12 +110,19 @@ impl Cluster {
         let first = self.next_id;
         self.next_id += BATCH;
         let command = payments(first..self.next_id);
-        let Ok(committed) = handle.execute(command, Some(Instant::now() + CLIENT_TIMEOUT)).await else {
-            return false;
-        };
-        assert!(are_created(&committed.results), "all are created");
-        self.acknowledged.push(first);
-        true
+        match handle.execute(command, Some(Instant::now() + CLIENT_TIMEOUT)).await {
+            Ok(committed) => {
+                assert!(are_created(&committed.results), "all are created");
+                self.acknowledged.push(first);
+                true
+            }
+            Err(error) => {
+                if matches!(error, ExecuteError::NotTaken { .. }) {
+                    self.not_taken.push(first);
+                }
+                false
+            }
+        }
     }
 
     /// Pays at every node that runs, until none of them takes payments any more, and a majority says why. The third may have
@@ -130,6 +140,17 @@ impl Cluster {
                 return;
             }
             assert!(Instant::now() < deadline, "they are not full: {healths:?}");
+        }
+    }
+
+    /// Pays until the leader says that it does not take that.
+    async fn pay_until_not_taken(&mut self) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.not_taken.is_empty() {
+            assert!(Instant::now() < deadline, "no refusal says that nothing was done");
+            for handle in self.up().collect::<Vec<_>>() {
+                self.pay(&handle).await;
+            }
         }
     }
 
@@ -224,7 +245,7 @@ impl Cluster {
         true
     }
 
-    /// Every node has every payment that was acknowledged.
+    /// Every node has every payment that was acknowledged, and none of which nothing was done.
     async fn check_payments(&self) {
         self.check_reads(3).await;
         for handle in self.up() {
@@ -232,6 +253,11 @@ impl Cluster {
                 let ids: Vec<TransferId> = (*first..first + BATCH).map(TransferId).collect();
                 let found = handle.query_history(HistoryQuery::Transfers(ids), None).await;
                 assert_eq!(found.expect("reads go on").len() as u128, BATCH, "{first} was acknowledged");
+            }
+            for first in &self.not_taken {
+                let ids: Vec<TransferId> = (*first..first + BATCH).map(TransferId).collect();
+                let found = handle.query_history(HistoryQuery::Transfers(ids), None).await;
+                assert!(found.expect("reads go on").is_empty(), "{first} was not taken");
             }
         }
     }
@@ -251,6 +277,7 @@ async fn nearly_full(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, 8 << 20).await;
     cluster.set_room(Some(11 << 20));
     cluster.pay_until_full().await;
+    cluster.pay_until_not_taken().await;
     cluster.check_reads(3).await;
     for _ in 0..2 {
         let leader = cluster.leader().await;
