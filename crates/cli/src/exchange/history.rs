@@ -43,24 +43,24 @@ use crate::verify::{Checked, check_file};
   bezant export --to ledger.jsonl
   bezant import history ledger.jsonl --server http://127.0.0.1:7080
 
-Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified
-first. Accounts and transfers keep their ids and timestamps and get the flag imported; one
+Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified \
+first. Accounts and transfers keep their ids and timestamps and get the flag imported; one \
 that breaks off is simply started again. At the end all balances are compared.
 
-An account whose name no new account can have (version 0.1 took names with characters that
-cannot be seen) is rebuilt with the normal form of the name, or without a name where there is
+An account whose name no new account can have (version 0.1 took names with characters that \
+cannot be seen) is rebuilt with the normal form of the name, or without a name where there is \
 none. stderr and the JSON answer (renamed) list each; the exit code is 0.
 
-What differs from the source: the heads of the hash chains; assets of your own, which no
-export holds (register them as they were); the flag linked, which is dropped. An expiry
-becomes a void of the same moment. A reserve that is still pending keeps its timeout, and
+What differs from the source: the heads of the hash chains; assets of your own, which no \
+export holds (register them as they were); the flag linked, which is dropped. An expiry \
+becomes a void of the same moment. A reserve that is still pending keeps its timeout, and \
 expires when it would have at the source; at once where that moment has passed.
 
-An export that grows is not followed: the import ends with the file, reserves expire from then on,
+An export that grows is not followed: the import ends with the file, reserves expire from then on, \
 and a later export of the same source no longer fits once one has expired here.
 
-Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted
-keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its
+Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted \
+keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its \
 end, it says how many movements came after it.")]
 pub(crate) struct HistoryArgs {
     /// Export of everything, in JSON Lines
