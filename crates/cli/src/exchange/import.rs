@@ -271,7 +271,7 @@ fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     }
     match rows.last() {
         Some((line, last)) if last.is_linked() => {
-            Err(at_line(*line, "it is linked to the next row, and there is none: perhaps the file was cut off"))
+            Err(at_line(*line, "it is linked to the next row, and there is none: it may be cut off"))
         }
         _ => Ok(()),
     }
