@@ -353,12 +353,13 @@ async fn serve(
     }
 }
 
-/// What a start found in the folder, in one line.
-fn what_was_found(report: &StartReport) -> String {
+/// What a start found in the folder, in one line. One of several is not ready before there is a leader.
+fn what_was_found(report: &StartReport, is_alone: bool) -> String {
     let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
     let (history, millis) = (report.history.movements, report.elapsed.as_millis());
     if report.is_new {
-        return format!("a new ledger, ready in {millis} ms");
+        let how = if is_alone { "ready" } else { "started" };
+        return format!("a new ledger, {how} in {millis} ms");
     }
     if checkpoint.0 == 0 && entries == 0 {
         return format!(
@@ -390,7 +391,11 @@ fn greet(
         let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
         output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
     }
-    output::line(&what_was_found(report))?;
+    output::line(&what_was_found(report, cluster.nodes.is_empty()))?;
+    let is_first_start = report.is_new && cluster.nodes.len() > 1;
+    if is_first_start {
+        output::line("the first start of a cluster: no node leads before all of them have met, so start each")?;
+    }
     if let Some(cut) = &report.cut {
         let (bytes, file, reason) = (cut.bytes, &cut.file, cut.reason);
         output::line(&format!(
@@ -403,6 +408,21 @@ fn greet(
     if !report.is_new {
         return Ok(());
     }
+    if cluster.nodes.is_empty() {
+        return suggest(&server);
+    }
+    let mut cluster = handle.watch_cluster();
+    tokio::spawn(async move {
+        let leader = cluster.wait_for(|cluster| cluster.leader.is_some()).await;
+        let leader = leader.ok().and_then(|cluster| cluster.leader);
+        // A terminal that is gone reads no suggestions.
+        leader.map(|leader| output::line(&format!("node {leader} leads")).and_then(|()| suggest(&server)))
+    });
+    Ok(())
+}
+
+/// What to try with a new ledger that takes writes.
+fn suggest(server: &str) -> Result<(), Failure> {
     output::line("Try next, in another terminal:")?;
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
     output::line(&format!("  bezant account create bob --asset EUR{server}"))?;
@@ -430,9 +450,11 @@ mod tests {
             (false, 0, "fetches what the other nodes have"),
             (false, 3, "recovered 3 log entries"),
         ] {
-            let line = what_was_found(&report(is_new, entries));
+            let line = what_was_found(&report(is_new, entries), true);
             assert!(line.starts_with(words) || line.contains(words), "{line}");
         }
+        let line = what_was_found(&report(true, 0), false);
+        assert!(!line.contains("ready"), "one of several takes no writes before there is a leader: {line}");
     }
 
     #[test]
