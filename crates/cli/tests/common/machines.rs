@@ -115,15 +115,15 @@ impl Machines {
 
     /// Waits until a node has said that in its log.
     pub(crate) fn wait_for_words(&self, node: usize, words: &str) {
-        self.wait_for(node, &self.log(node), words);
+        Self::wait_for(node, &self.log(node), words);
     }
 
     /// Waits until a node has printed that.
     pub(crate) fn wait_for_output(&self, node: usize, words: &str) {
-        self.wait_for(node, &self.words(node), words);
+        Self::wait_for(node, &self.words(node), words);
     }
 
-    fn wait_for(&self, node: usize, file: &Path, words: &str) {
+    fn wait_for(node: usize, file: &Path, words: &str) {
         let begun = Instant::now();
         loop {
             let log = std::fs::read_to_string(file).unwrap_or_default();
