@@ -336,7 +336,11 @@ mod tests {
         };
         let waits = "the first start waits for node 3 at c:7071";
         let answers = [answer(1, waits), answer(2, waits)];
-        assert_eq!(answers.iter().flat_map(troubles).count(), 0, "no node votes before the cluster has begun");
+        assert_eq!(
+            answers.iter().flat_map(troubles).count(),
+            0,
+            "no node votes before the cluster has begun"
+        );
         assert_eq!(no_leader(answers.iter(), &[]), format!("no node leads: {waits}"));
         let refused = ["node 1 and node 3 do not talk: another token".to_owned()];
         let text = no_leader([answer(1, "")].iter(), &refused);
