@@ -60,7 +60,8 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     let cluster = desk.handle.cluster();
     match desk.handle.health() {
         Health::Serving if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
+            let waits = cluster.first_start.map(|waits| format!(": {waits}")).unwrap_or_default();
+            (StatusCode::SERVICE_UNAVAILABLE, format!("no node leads{waits}\n")).into_response()
         }
         Health::Serving => "ready\n".into_response(),
         Health::NoState { reason } => {
