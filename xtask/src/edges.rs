@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn an_edge_that_may_never_be_is_found() {
-        let found = check(&graph(&[("bezant-cli", &["bezant-node"]), ("bezant-node", &[])]));
+        let found = check(&graph(&[("bezant-cli", &["bezant-replica"]), ("bezant-replica", &[])]));
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("cli depends on node, and never may: "), "{found:?}");
     }

@@ -163,8 +163,8 @@ mod tests {
     fn a_clock_in_a_core_room_is_found() {
         let text = "//! A room.\nuse std::time::Instant;\n";
         assert_eq!(
-            found("crates/node/src/timer.rs", text),
-            ["crates/node/src/timer.rs:2: node never reaches std::time"]
+            found("crates/replica/src/timer.rs", text),
+            ["crates/replica/src/timer.rs:2: node never reaches std::time"]
         );
         assert_eq!(found("crates/runtime/src/timer.rs", text), [""; 0]);
     }

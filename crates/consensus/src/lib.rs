@@ -231,7 +231,7 @@ pub trait Engine: core::fmt::Debug {
     fn members(&self) -> &Members;
 
     /// Gives the leadership to the replica that is best prepared for it; nothing when not leading or alone.
-    fn hand_over(&mut self);
+    fn transfer_leadership(&mut self);
 
     /// Takes what happened.
     fn handle(&mut self, input: Input);
@@ -269,8 +269,8 @@ impl<E: Engine + ?Sized> Engine for alloc::boxed::Box<E> {
         (**self).members()
     }
 
-    fn hand_over(&mut self) {
-        (**self).hand_over();
+    fn transfer_leadership(&mut self) {
+        (**self).transfer_leadership();
     }
 
     fn handle(&mut self, input: Input) {

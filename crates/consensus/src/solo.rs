@@ -70,7 +70,7 @@ impl Engine for Solo {
         &self.members
     }
 
-    fn hand_over(&mut self) {}
+    fn transfer_leadership(&mut self) {}
 
     fn handle(&mut self, input: Input) {
         if let Input::Persisted(number) = input {

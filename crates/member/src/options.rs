@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bezant_runtime::{EngineKind, FileDisk, NodeOptions, StartError};
+use bezant_runtime::{EngineKind, FileDisk, ReplicaOptions, StartError};
 use bezant_storage::record::Identity;
 use bezant_types::NodeId;
 use bezant_types::limits::ADDRESS_SIZE_MAX;
@@ -48,7 +48,7 @@ impl MemberOptions {
             engine: None,
             timeout: TIMEOUT,
             join_timeout: JOIN_TIMEOUT,
-            checkpoint_interval_bytes: NodeOptions::default().checkpoint_interval_bytes,
+            checkpoint_interval_bytes: ReplicaOptions::default().checkpoint_interval_bytes,
             is_clock_accepted: false,
         }
     }

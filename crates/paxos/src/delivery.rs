@@ -20,7 +20,7 @@ pub(crate) struct Delivery {
     in_flight: VecDeque<LogIndex>,
     /// Where its log and this one part is not known: one message without values goes at a time.
     is_probing: bool,
-    /// Nothing was heard of what is on its way since the last sign of life.
+    /// Nothing was heard of what is on its way since the last sign of incarnation.
     is_quiet: bool,
     /// What it was told to be decided.
     pub(crate) told: LogIndex,
@@ -104,7 +104,7 @@ impl Delivery {
         self.in_flight.clear();
     }
 
-    /// There is a checkpoint for it: whether it has that is asked with the next sign of life.
+    /// There is a checkpoint for it: whether it has that is asked with the next sign of incarnation.
     pub(crate) fn handle_checkpoint(&mut self, last: LogIndex) {
         self.next = last.next();
         self.is_probing = true;

@@ -17,11 +17,11 @@ use crate::bootstrap::Bootstrap;
 use crate::disk::{After, Disk};
 use crate::leader::Leader;
 use crate::message::Message;
-use crate::patience::Patience;
 use crate::replica::Replica;
 use crate::requester::Requester;
 use crate::scout::Scout;
 use crate::seed::{Seed, rank};
+use crate::timeouts::Timeouts;
 use crate::wire::{decode, encode};
 
 /// How far this replica is on the way to lead.
@@ -55,7 +55,7 @@ pub struct Paxos {
     pub(crate) requester: Requester,
     pub(crate) position: Position,
     pub(crate) disk: Disk,
-    pub(crate) patience: Patience,
+    pub(crate) timeouts: Timeouts,
     /// A checkpoint of this slot or a later one is being fetched.
     pub(crate) installing: Option<LogIndex>,
     /// Ticks since this engine began.
@@ -96,11 +96,11 @@ impl Paxos {
     pub fn new(options: &EngineOptions, state: EngineState) -> Option<Self> {
         assert!(options.node.0 != 0, "0 is nobody");
         assert!(options.members.voters().next().is_some(), "somebody votes");
-        let mut patience = Patience::new(options.seed, options.election_ticks, options.heartbeat_ticks);
+        let mut timeouts = Timeouts::new(options.seed, options.election_ticks, options.heartbeat_ticks);
         let (checkpoint, floor) = (state.checkpoint.0, state.floor());
         let seed = Seed::new(options.node, &options.members, state)?;
         let learned = (seed.members.index > options.members.index).then(|| seed.members.clone());
-        let waits = seed.stands_in.unwrap_or_else(|| patience.draw());
+        let waits = seed.stands_in.unwrap_or_else(|| timeouts.draw());
         Some(Self {
             node: options.node,
             members: seed.members,
@@ -110,7 +110,7 @@ impl Paxos {
             position: Position::Waiting,
             disk: Disk::new(seed.values.last().slot),
             acceptor: Acceptor::new(seed.promised, seed.written, seed.values),
-            patience,
+            timeouts,
             installing: None,
             ticks: 0,
             heard: BTreeMap::new(),
@@ -148,7 +148,7 @@ impl Paxos {
 
     /// True when a message of that node came lately.
     pub(crate) fn is_heard(&self, node: NodeId) -> bool {
-        self.heard.get(&node).is_some_and(|at| at + self.patience.election_ticks() > self.ticks)
+        self.heard.get(&node).is_some_and(|at| at + self.timeouts.election_ticks() > self.ticks)
     }
 
     /// Everything that follows from what has come.
@@ -197,7 +197,7 @@ impl Paxos {
             }
             _ if self.replica.leader() == Some(peer) && self.installing.is_none() => {
                 self.follow(None);
-                self.replica.wait(Patience::turn(rank(&self.members, self.node, Some(peer))));
+                self.replica.wait(Timeouts::turn(rank(&self.members, self.node, Some(peer))));
             }
             _ => {}
         }
@@ -268,7 +268,7 @@ impl Engine for Paxos {
         &self.members
     }
 
-    fn hand_over(&mut self) {
+    fn transfer_leadership(&mut self) {
         self.give_lead_away();
         self.work();
     }

@@ -1,4 +1,4 @@
-//! What this replica knows to be decided, from its disk or in this life, and a leader or acceptor that contradicts it.
+//! What this replica knows to be decided, from its disk or in this incarnation, and a leader or acceptor that contradicts it.
 //!
 //! The leader of a round has everything that was decided before it, with the same marks, and nobody follows one of an earlier
 //! round. So another value in place of a decided one proves that a disk has gone back: the replica stops, before anything of

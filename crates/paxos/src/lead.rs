@@ -87,7 +87,7 @@ impl Paxos {
             done.extend(leader.rounds.take_done(self.node, &self.members));
         }
         for (asker, index) in done {
-            let told = Message::Told { life: asker.life, read: asker.read, index };
+            let told = Message::Told { incarnation: asker.incarnation, read: asker.read, index };
             self.send(asker.node, told);
         }
         if begins {
@@ -141,13 +141,13 @@ impl Paxos {
     }
 
     pub(crate) fn lead_tick(&mut self) {
-        let (ticks, election_ticks) = (self.ticks, self.patience.election_ticks());
+        let (ticks, election_ticks) = (self.ticks, self.timeouts.election_ticks());
         let Position::Leading(leader) = &mut self.position else { return };
         if leader.successor.is_some_and(|successor| successor.since_tick + election_ticks <= ticks) {
             // It did not take the lead.
             leader.successor = None;
         }
-        let is_due = ticks.is_multiple_of(self.patience.heartbeat_ticks());
+        let is_due = ticks.is_multiple_of(self.timeouts.heartbeat_ticks());
         if is_due {
             leader.deliveries.values_mut().for_each(Delivery::handle_heartbeat);
         }

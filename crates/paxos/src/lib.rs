@@ -43,7 +43,6 @@ mod lead;
 mod leader;
 mod members;
 mod message;
-mod patience;
 mod quorum;
 mod replica;
 mod requester;
@@ -52,6 +51,7 @@ mod route;
 mod scout;
 mod seed;
 mod stand;
+mod timeouts;
 mod values;
 mod wire;
 

@@ -44,7 +44,7 @@ pub(crate) enum Message {
     /// Leader to a replica: lead in my place.
     Lead { ballot: Ballot },
     /// Requester to leader: what must this read see?
-    Ask { life: u64, read: u64 },
+    Ask { incarnation: u64, read: u64 },
     /// Leader to requester: everything up to `index`.
-    Told { life: u64, read: u64, index: LogIndex },
+    Told { incarnation: u64, read: u64, index: LogIndex },
 }

@@ -17,14 +17,14 @@ const RETRY_TICKS: u32 = 5;
 /// Reads without an answer.
 #[derive(Debug)]
 pub(crate) struct Requester {
-    life: u64,
+    incarnation: u64,
     /// Ticks since each was asked for.
     waiting: BTreeMap<ReadNumber, u32>,
 }
 
 impl Requester {
-    pub(crate) const fn new(life: u64) -> Self {
-        Self { life, waiting: BTreeMap::new() }
+    pub(crate) const fn new(incarnation: u64) -> Self {
+        Self { incarnation, waiting: BTreeMap::new() }
     }
 
     /// Takes a read; what to ask for it.
@@ -34,7 +34,7 @@ impl Requester {
     }
 
     const fn question(&self, read: ReadNumber) -> Message {
-        Message::Ask { life: self.life, read: read.0 }
+        Message::Ask { incarnation: self.incarnation, read: read.0 }
     }
 
     /// Time went on: what to ask again.
@@ -50,8 +50,8 @@ impl Requester {
     }
 
     /// An answer: the read, when one waits for it.
-    pub(crate) fn handle_told(&mut self, life: u64, read: u64) -> Option<ReadNumber> {
+    pub(crate) fn handle_told(&mut self, incarnation: u64, read: u64) -> Option<ReadNumber> {
         let read = ReadNumber(read);
-        (life == self.life && self.waiting.remove(&read).is_some()).then_some(read)
+        (incarnation == self.incarnation && self.waiting.remove(&read).is_some()).then_some(read)
     }
 }

@@ -1,4 +1,4 @@
-//! Reads that a leader confirms: no lease and no clock, but a round of signs of life, answered by a quorum.
+//! Reads that a leader confirms: no lease and no clock, but a round of signs of incarnation, answered by a quorum.
 //!
 //! A read that came before a round began sees everything that was decided when it came. Whoever answers the round has
 //! promised nobody later; so no later leader had a quorum of promises when the read came, and none had decided anything.
@@ -18,7 +18,7 @@ const WAITING_MAX: usize = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asker {
     pub(crate) node: NodeId,
-    pub(crate) life: u64,
+    pub(crate) incarnation: u64,
     pub(crate) read: u64,
 }
 

@@ -55,8 +55,8 @@ impl Paxos {
                     self.prepare();
                 }
             }
-            Message::Ask { life, read } => self.handle_ask(Asker { node: from, life, read }),
-            Message::Told { life, read, index } => self.handle_told(life, read, index),
+            Message::Ask { incarnation, read } => self.handle_ask(Asker { node: from, incarnation, read }),
+            Message::Told { incarnation, read, index } => self.handle_told(incarnation, read, index),
             Message::Prepare { .. }
             | Message::Learn { .. }
             | Message::Accept { .. }
@@ -84,7 +84,7 @@ impl Paxos {
             self.position = Position::Waiting;
             self.pre_emptions = 0;
             if self.replica.leader() != Some(ballot.node) {
-                let waits = self.patience.draw();
+                let waits = self.timeouts.draw();
                 self.replica.wait(waits);
             }
             self.follow(Some(ballot.node));
@@ -171,8 +171,8 @@ impl Paxos {
         }
     }
 
-    fn handle_told(&mut self, life: u64, read: u64, index: LogIndex) {
-        if let Some(ReadNumber(read)) = self.requester.handle_told(life, read) {
+    fn handle_told(&mut self, incarnation: u64, read: u64, index: LogIndex) {
+        if let Some(ReadNumber(read)) = self.requester.handle_told(incarnation, read) {
             self.outputs.push_back(Output::Readable { read: ReadNumber(read), index });
         }
     }

@@ -8,7 +8,7 @@ use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::ballot::{Ballot, Mark};
 use crate::change::change_of;
-use crate::patience::Patience;
+use crate::timeouts::Timeouts;
 use crate::values::Values;
 
 /// A beginning.
@@ -38,7 +38,7 @@ impl Seed {
         let vote =
             if written.term < last_round { Vote { term: last_round, ..Vote::default() } } else { written };
         let is_first = vote.term == Term(0) && values.last().slot == LogIndex(0);
-        let stands_in = is_first.then(|| rank(&members, node, None)).map(Patience::turn);
+        let stands_in = is_first.then(|| rank(&members, node, None)).map(Timeouts::turn);
         Some(Self { promised: Ballot::of(vote), written: Ballot::of(written), values, members, stands_in })
     }
 }

@@ -27,7 +27,7 @@ impl Paxos {
         }
         if self.replica.handle_tick() {
             self.stand();
-        } else if self.ticks.is_multiple_of(self.patience.heartbeat_ticks()) {
+        } else if self.ticks.is_multiple_of(self.timeouts.heartbeat_ticks()) {
             self.ask_acceptors();
         }
     }
@@ -38,7 +38,7 @@ impl Paxos {
 
     /// It has waited long enough.
     fn stand(&mut self) {
-        let waits = self.patience.draw();
+        let waits = self.timeouts.draw();
         self.replica.wait(waits);
         self.follow(None);
         self.learn_members();
@@ -75,7 +75,7 @@ impl Paxos {
     /// Would this acceptor promise? Not while it hears a leader, and not to one that lacks what is gone here.
     pub(crate) fn handle_canvass(&mut self, from: NodeId, turn: u64, last: LogIndex) {
         let is_led =
-            self.replica.leader().is_some() && self.replica.silent_ticks() < self.patience.election_ticks();
+            self.replica.leader().is_some() && self.replica.silent_ticks() < self.timeouts.election_ticks();
         let is_leading = matches!(self.position, Position::Leading(_));
         let can_lead = last >= self.acceptor.values().before().slot;
         if self.bootstrap.is_admitted() && !is_led && !is_leading && can_lead {
@@ -108,7 +108,7 @@ impl Paxos {
         let round = self.round_seen.max(self.acceptor.promised().round);
         let ballot = Ballot { round: Term(round.0 + 1), node: self.node };
         self.follow(None);
-        let waits = self.patience.draw();
+        let waits = self.timeouts.draw();
         self.replica.wait(waits);
         self.learn_members();
         self.position = Position::Scouting(Scout::new(ballot));
@@ -137,7 +137,7 @@ impl Paxos {
     pub(crate) fn step_down(&mut self) {
         self.position = Position::Waiting;
         self.follow(None);
-        let waits = self.patience.draw();
+        let waits = self.timeouts.draw();
         self.replica.wait(waits);
     }
 
@@ -156,7 +156,7 @@ impl Paxos {
             self.round_seen = self.round_seen.max(promised.round);
             self.position = Position::Waiting;
             self.follow(None);
-            let waits = self.patience.back_off(self.pre_emptions);
+            let waits = self.timeouts.back_off(self.pre_emptions);
             self.pre_emptions = self.pre_emptions.saturating_add(1);
             self.replica.wait(waits);
         }

@@ -73,8 +73,10 @@ pub(crate) fn encode(message: &Message) -> Bytes {
         Message::Alive { ballot, turn } => writer.kind(ALIVE).ballot(*ballot).number(*turn),
         Message::Checkpoint { ballot, last } => writer.kind(CHECKPOINT).ballot(*ballot).mark(*last),
         Message::Lead { ballot } => writer.kind(LEAD).ballot(*ballot),
-        Message::Ask { life, read } => writer.kind(ASK).number(*life).number(*read),
-        Message::Told { life, read, index } => writer.kind(TOLD).number(*life).number(*read).number(index.0),
+        Message::Ask { incarnation, read } => writer.kind(ASK).number(*incarnation).number(*read),
+        Message::Told { incarnation, read, index } => {
+            writer.kind(TOLD).number(*incarnation).number(*read).number(index.0)
+        }
     };
     writer.0.freeze()
 }
@@ -145,8 +147,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Option<Message> {
         ALIVE => Message::Alive { ballot: reader.ballot()?, turn: reader.any()? },
         CHECKPOINT => Message::Checkpoint { ballot: reader.ballot()?, last: reader.mark()? },
         LEAD => Message::Lead { ballot: reader.ballot()? },
-        ASK => Message::Ask { life: reader.any()?, read: reader.any()? },
-        TOLD => Message::Told { life: reader.any()?, read: reader.any()?, index: reader.slot()? },
+        ASK => Message::Ask { incarnation: reader.any()?, read: reader.any()? },
+        TOLD => Message::Told { incarnation: reader.any()?, read: reader.any()?, index: reader.slot()? },
         _ => return None,
     };
     (!reader.0.has_remaining()).then_some(message)
@@ -248,8 +250,8 @@ mod tests {
             Message::Alive { ballot, turn: 4 },
             Message::Checkpoint { ballot, last: mark },
             Message::Lead { ballot },
-            Message::Ask { life: u64::MAX, read: 1 },
-            Message::Told { life: u64::MAX, read: 1, index: slot },
+            Message::Ask { incarnation: u64::MAX, read: 1 },
+            Message::Told { incarnation: u64::MAX, read: 1, index: slot },
         ]
     }
 

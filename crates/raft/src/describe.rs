@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn votes_and_hand_overs() {
+    fn votes_and_transfers() {
         let kind = MessageKind::Election;
         let ask = |kind| Message { index: 43, log_term: 2, ..message(kind) };
         let asked = "would you vote for me in term 3? log ends 43/2";

@@ -449,7 +449,7 @@ impl Engine for Raft {
         self.raw.store().members()
     }
 
-    fn hand_over(&mut self) {
+    fn transfer_leadership(&mut self) {
         let raft = &self.raw.raft;
         if raft.state == StateRole::Leader && raft.lead_transferee.is_none() {
             self.transfer_lead();

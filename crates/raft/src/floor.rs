@@ -1,4 +1,4 @@
-//! What this replica knows to be committed, from its disk or in this life, and a leader that contradicts it.
+//! What this replica knows to be committed, from its disk or in this incarnation, and a leader that contradicts it.
 //!
 //! A leader has everything that was committed before its term, and nobody follows one of an earlier term. So an entry of
 //! another term, or of other content, in place of a committed one proves that a disk has gone back: the replica stops,

@@ -4,8 +4,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use bezant_consensus::Terms;
-use bezant_node::{Input, Installable};
-use bezant_replica::{Machine, verify};
+use bezant_recovery::{Machine, verify};
+use bezant_replica::{Input, Installable};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::record::{RecordError, store_terms};
@@ -15,7 +15,7 @@ use crate::handle::{Message, Shared};
 use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
 use crate::metrics::gauge;
-use crate::node_thread::observe;
+use crate::replica_thread::observe;
 
 /// What the checkpoint thread is told.
 #[derive(Debug)]

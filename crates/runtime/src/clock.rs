@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bezant_node::Now;
+use bezant_replica::Now;
 use bezant_types::Nanos;
 use jiff::Timestamp;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{EngineKind, Members, Part, Role, Standing};
-use bezant_node::NoState;
+use bezant_replica::NoState;
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{Identity, RecordError, load_members, store_members};
 use bezant_types::{LogIndex, NodeId, Term};

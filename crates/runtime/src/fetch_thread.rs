@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, mpsc};
 
-use bezant_node::Input;
-use bezant_replica::{Machine, fetch};
+use bezant_recovery::{Machine, fetch};
+use bezant_replica::Input;
 use bezant_rsm::Prefetch;
 use bezant_types::{FetchKey, LogIndex, Term};
 use tokio::runtime::Runtime;

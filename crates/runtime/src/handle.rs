@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Change, ChangeError, decode_outcome};
-use bezant_node::{Consistency, Input, NoState, PeerMessage, change_command};
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::{Consistency, Input, NoState, PeerMessage, change_command};
 use bezant_rsm::Command;
 use bezant_storage::disk::Disk;
 use bezant_storage::repair::DamageNote;
@@ -512,9 +512,9 @@ impl<M: Machine> Handle<M> {
     }
 
     /// Lets another node lead, if there is one that can: this one will be stopped.
-    pub fn hand_over(&self) {
+    pub fn transfer_leadership(&self) {
         // A node that has ended does not lead.
-        drop(self.node.send(Message::Event(Input::HandOver)));
+        drop(self.node.send(Message::Event(Input::TransferLeadership)));
     }
 
     /// Bytes that are left on the node's disk; 0 before it looked for the first time.

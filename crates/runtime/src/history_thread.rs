@@ -4,8 +4,8 @@ use std::sync::{Arc, mpsc};
 
 use rustix::process::setpriority_process;
 
-use bezant_node::Input;
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::Input;
 use bezant_storage::{Finished, History, HistoryError, Job, RowChunk};
 use bezant_types::{HistoryPosition, HistoryRows, MovementNumber};
 use bytes::Bytes;

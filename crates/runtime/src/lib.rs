@@ -1,7 +1,7 @@
 //! Real threads, disk and clock that drive a node, whichever state machine it has.
 //!
 //! [`start`] brings a folder to life and gives a [`Handle`], the only door to the node. Each thread owns one
-//! thing and talks by messages: the node (`node_thread`), the log (`log_thread`), the history and its
+//! thing and talks by messages: the node (`replica_thread`), the log (`log_thread`), the history and its
 //! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`).
 //!
 //! Always holds: the node thread never waits for disk or network; a failed write stops all writes for good.
@@ -14,22 +14,22 @@ mod cluster;
 mod directory;
 mod fetch_thread;
 mod file_disk;
+mod find_members;
 mod growth;
 mod handle;
 mod history_thread;
 mod log_thread;
-mod member;
 mod membership;
 mod metrics;
-mod node_thread;
 mod peer;
+mod replica_thread;
 mod start;
 mod start_error;
 mod supply_thread;
 
 pub use bezant_consensus::{Change, ChangeError, EngineKind, Part, Role};
-pub use bezant_node::{Consistency, NoState, NodeOptions};
-pub use bezant_replica::Machine;
+pub use bezant_recovery::Machine;
+pub use bezant_replica::{Consistency, NoState, ReplicaOptions};
 pub use clock::Clock;
 pub use cluster::{ClusterOptions, ClusterStatus, NodeStatus};
 pub use file_disk::FileDisk;

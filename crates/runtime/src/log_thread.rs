@@ -9,8 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Write, WriteNumber};
-use bezant_node::Input;
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::Input;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{Log, LogError, Preparer};
 use bezant_storage::record::{RecordError, VoteStore};
@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::handle::{Health, Message, Shared};
 use crate::metrics::gauge;
-use crate::node_thread::observe;
+use crate::replica_thread::observe;
 
 /// After so long without work, the log notes that all of it was acknowledged.
 const IDLE: Duration = Duration::from_millis(50);

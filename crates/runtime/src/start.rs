@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bezant_consensus::{Engine, EngineOptions, EngineState, Role, Solo};
-use bezant_node::{Input, NoState, Node, NodeOptions, PeerMessage, Restored};
-use bezant_replica::{Machine, Mode, Recovered, Repair, Supplier, recover};
+use bezant_recovery::{Machine, Mode, Recovered, Repair, Supplier, recover};
+use bezant_replica::{Input, NoState, PeerMessage, Replica, ReplicaOptions, Restored};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
 use bezant_storage::record::{keep_room, mend};
@@ -21,14 +21,14 @@ use crate::cluster::{Acquaintance, ClusterOptions, ClusterStatus, draw, identify
 use crate::directory::Directory;
 use crate::fetch_thread;
 use crate::file_disk::FileDisk;
+use crate::find_members::find_members;
 use crate::handle::{Handle, Message, Shared};
 use crate::history_thread::{HistoryThread, Waiting, run_jobs};
 use crate::log_thread::{LogThread, Taken, run_preparer};
-use crate::member::Member;
-use crate::membership::find_members;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::node_thread::{ClockGuard, DrivenNode, NodeThread, Workers};
 use crate::peer::{PeerEvent, Peers};
+use crate::replica_thread::{ClockGuard, DrivenReplica, ReplicaThread, Workers};
 use crate::start_error::StartError;
 use crate::supply_thread::{self, Supply};
 
@@ -38,7 +38,7 @@ pub struct Options {
     /// The folder with everything that the node keeps; made when it does not exist.
     pub data_dir: PathBuf,
     /// Of the node.
-    pub node: NodeOptions,
+    pub node: ReplicaOptions,
     /// Of the log.
     pub log: LogOptions,
     /// With less room on the disk than so many bytes the node takes no writes, before it is really full.
@@ -57,7 +57,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            node: NodeOptions::default(),
+            node: ReplicaOptions::default(),
             log: LogOptions::default(),
             room_kept: ROOM_KEPT,
             clock: Clock::system(),
@@ -261,13 +261,13 @@ impl Link {
         to_supply: mpsc::Sender<Supply>,
         no_state: Option<NoState>,
         clock: &Clock,
-    ) -> Member {
+    ) -> Membership {
         let (role, term, engine) = (Role::Follower, Term(0), Some(self.directory.engine()));
         let node = self.cluster.node;
         let leader = None;
         let status = ClusterStatus { node, engine, no_state, role, term, leader, ..ClusterStatus::alone() };
         let grows = self.cluster.growth.is_some();
-        Member::new(self.peers, to_supply, self.directory, status, clock.clone(), grows)
+        Membership::new(self.peers, to_supply, self.directory, status, clock.clone(), grows)
     }
 }
 
@@ -321,25 +321,25 @@ fn make_node<M: Machine>(
     recovered: &mut Recovered<M>,
     options: &Options,
     link: Option<&Link>,
-) -> Result<DrivenNode<M>, StartError> {
+) -> Result<DrivenReplica<M>, StartError> {
     let (applied, checkpoint) = (recovered.applied, recovered.checkpoint);
     let machine = std::mem::take(&mut recovered.machine);
     let restored = Restored::new(machine, applied, checkpoint.0, recovered.log_bytes);
     let Some(link) = link else {
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(options.node.node, applied));
-        return Ok(Node::new(restored, engine, options.node.clone()));
+        return Ok(Replica::new(restored, engine, options.node.clone()));
     };
     let entries = std::mem::take(&mut recovered.entries);
     let restored = restored.with_floor(recovered.committed, std::mem::take(&mut recovered.terms));
     let restored = restored.with_entries(&entries).map_err(|_| StartError::Entries)?;
-    let life = draw();
+    let incarnation = draw();
     let (node, directory) = (link.cluster.node, &link.directory);
-    let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), life);
+    let engine_options = EngineOptions::new(node, directory.members(), directory.is_admitted(), incarnation);
     let state = EngineState { vote: recovered.vote, checkpoint, entries, committed: recovered.committed };
     let engine = bezant_engines::begin(directory.engine(), &engine_options, state);
     let engine = engine.ok_or(StartError::Entries)?;
-    let node_options = NodeOptions { node, is_alone: false, life, ..options.node.clone() };
-    let mut node = Node::new(restored, engine, node_options);
+    let node_options = ReplicaOptions { node, is_alone: false, incarnation, ..options.node.clone() };
+    let mut node = Replica::new(restored, engine, node_options);
     if let Some(conflict) = recovered.conflict {
         node.handle(options.clock.now(), Input::Stopped(conflict));
         tracing::error!("{}", node.read_only_reason().unwrap_or_default());
@@ -401,7 +401,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
     if let Some(member) = &member {
         shared.cluster.send_replace(member.status());
     }
-    let node = NodeThread::new(node, member, shared, workers, clock);
+    let node = ReplicaThread::new(node, member, shared, workers, clock);
     node.tell_health();
     let mut threads = vec![
         spawn("log", Urgency::Payment, move || log.run())?,
@@ -424,7 +424,7 @@ fn spawn_all<M: Machine>(parts: Parts<'_, M>) -> Result<Running<M>, StartError> 
 
 /// Nobody can say of a node that is alone, or the only voter, that its clock is wrong, but its ledger.
 fn check_clock(
-    node: &DrivenNode<impl Machine>,
+    node: &DrivenReplica<impl Machine>,
     options: &Options,
     link: Option<&Link>,
 ) -> Result<ClockGuard, StartError> {

@@ -1,7 +1,7 @@
 //! Why a node does not start: what is wrong, in words that say what to do.
 
 use bezant_consensus::EngineKind;
-use bezant_replica::RecoverError;
+use bezant_recovery::RecoverError;
 use bezant_storage::disk::DiskError;
 use bezant_storage::record::RecordError;
 use bezant_types::NodeId;

@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, mpsc};
 
-use bezant_node::{PeerMessage, Pull};
-use bezant_replica::{Supplier, SupplyError};
+use bezant_recovery::{Supplier, SupplyError};
+use bezant_replica::{PeerMessage, Pull};
 use bezant_types::NodeId;
 
 use crate::handle::Shared;

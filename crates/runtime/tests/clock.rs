@@ -335,12 +335,12 @@ async fn two_are_off_on_either_side(engine: EngineKind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_whose_clocks_are_off_do_not_hand_over_all_the_time_on_raft() {
+async fn two_whose_clocks_are_off_do_not_pass_the_lead_all_the_time_on_raft() {
     two_are_off_on_either_side(EngineKind::Raft).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_whose_clocks_are_off_do_not_hand_over_all_the_time_on_paxos() {
+async fn two_whose_clocks_are_off_do_not_pass_the_lead_all_the_time_on_paxos() {
     two_are_off_on_either_side(EngineKind::Paxos).await;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
-use bezant_node::NodeOptions;
+use bezant_replica::ReplicaOptions;
 use bezant_runtime::{ExecuteError, Handle, Health, Options, Running, start_on};
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
 use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn run(disk: &MemoryDisk) -> Running<Ledger> {
     // Checkpoints come often, so that every kind of write is met.
-    let node = NodeOptions { checkpoint_interval_bytes: 200 << 10, ..NodeOptions::default() };
+    let node = ReplicaOptions { checkpoint_interval_bytes: 200 << 10, ..ReplicaOptions::default() };
     let options = Options { node, ..Options::new("unused") };
     start_on(Arc::new(disk.clone()), &options).expect("the disk opens")
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
-use bezant_node::NodeOptions;
+use bezant_replica::ReplicaOptions;
 use bezant_runtime::{
     ClusterOptions, Consistency, EngineKind, Handle, Health, Options, ReadError, Role, Running,
     start_member_on,
@@ -71,7 +71,10 @@ impl Cluster {
             growth: None,
         };
         let options = Options {
-            node: NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL, ..NodeOptions::default() },
+            node: ReplicaOptions {
+                checkpoint_interval_bytes: CHECKPOINT_INTERVAL,
+                ..ReplicaOptions::default()
+            },
             log: LogOptions { segment_size: 256 << 10, reserve_size: 0 },
             room_kept: self.room_kept,
             ..Options::new("unused")

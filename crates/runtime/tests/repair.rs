@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
-use bezant_node::NodeOptions;
+use bezant_replica::ReplicaOptions;
 use bezant_rsm::{Entry, StateMachine};
 use bezant_runtime::{
     ClusterOptions, Consistency, EngineKind, FileDisk, Handle, Health, NoState, Options, ReadError, Running,
@@ -72,7 +72,7 @@ impl Cluster {
         };
         // Checkpoints come often, and the log's segments are soon full.
         let options = Options {
-            node: NodeOptions { checkpoint_interval_bytes: 150 << 10, ..NodeOptions::default() },
+            node: ReplicaOptions { checkpoint_interval_bytes: 150 << 10, ..ReplicaOptions::default() },
             log: LogOptions { segment_size: 1 << 20, reserve_size: 0 },
             ..Options::new(self.data_dir(at))
         };

@@ -9,10 +9,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::desk::Desk;
+use crate::log_rate::LogRate;
 use crate::metrics::Api;
 use crate::place::{Place, Places, Queue};
-use crate::seldom::Seldom;
+use crate::service::Service;
 
 /// After a failed accept (no file handles left, say) nothing tells when it will work again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// open, within the limit for it.
 pub(crate) async fn run<Serving>(
     listener: TcpListener,
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     places: Arc<Places>,
     api: Api,
     serve: impl Fn(TcpStream, Place) -> Serving,
@@ -29,8 +29,8 @@ pub(crate) async fn run<Serving>(
     Serving: Future<Output = ()> + Send + 'static,
 {
     let (mut connections, mut queue) = (JoinSet::new(), Queue::new(places));
-    let mut stopping = desk.stopping.subscribe();
-    let warnings = Seldom::default();
+    let mut stopping = service.stopping.subscribe();
+    let warnings = LogRate::default();
     loop {
         while connections.try_join_next().is_some() {}
         // What was accepted is not lost: only a stop ends this early.
@@ -38,21 +38,21 @@ pub(crate) async fn run<Serving>(
             _ = stopping.wait_for(|stopping| *stopping) => break,
             admitted = queue.next() => Ok(Some(admitted)),
             accepted = listener.accept() => accepted.map(|(stream, peer)| {
-                prepare(&stream, desk.limits.keep_alive);
+                prepare(&stream, service.limits.keep_alive);
                 queue.admit(stream, peer.ip().into())
             }),
         };
         let (stream, place) = match accepted {
             Ok(Some((stream, Ok(place)))) => (stream, place),
             Ok(Some((stream, Err(refused)))) => {
-                desk.metrics.shed(api, &refused);
+                service.metrics.shed(api, &refused);
                 drop(stream);
                 continue;
             }
             // It waits.
             Ok(None) => continue,
             Err(error) => {
-                if warnings.may_speak() {
+                if warnings.allows_line() {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
                 tokio::select! {
@@ -61,7 +61,7 @@ pub(crate) async fn run<Serving>(
                 }
             }
         };
-        let (serving, metrics) = (serve(stream, place), Arc::clone(&desk.metrics));
+        let (serving, metrics) = (serve(stream, place), Arc::clone(&service.metrics));
         connections.spawn(async move {
             metrics.connections.fetch_add(1, Relaxed);
             serving.await;
@@ -70,7 +70,7 @@ pub(crate) async fn run<Serving>(
     }
     drop((listener, queue));
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(desk.limits.drain_timeout, drained).await.is_err() {
+    if tokio::time::timeout(service.limits.drain_timeout, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off what did not end in time");
     }
 }

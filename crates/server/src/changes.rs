@@ -19,9 +19,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::stream_place;
-use crate::desk::{Deadline, Desk};
 use crate::failure;
 use crate::limits::{WATCH_BUFFER, WATCH_ROWS};
+use crate::service::{Deadline, Service};
 use crate::share::Taken;
 
 /// While the log grows, pages take one part of the time, and leave so many.
@@ -67,7 +67,7 @@ impl Pages {
 /// Change events from a position on, as `write` writes the rows of a page for the client; without a position, only what
 /// is new. A position after the end is refused.
 pub(crate) async fn watch<Item, Write, Written>(
-    desk: &Arc<Desk>,
+    service: &Arc<Service>,
     from: Option<MovementNumber>,
     deadline: Deadline,
     write: Write,
@@ -78,21 +78,21 @@ where
     Written: Future<Output = Vec<Item>> + Send + 'static,
 {
     // Rows that it gets from others are no news, and its own end says nothing.
-    desk.check_state()?;
+    service.check_state()?;
     if let Some(from) = from {
-        desk.check_position(from, deadline).await?;
+        service.check_position(from, deadline).await?;
     }
     let place = stream_place()?;
-    let count = desk.handle.watch_movements();
+    let count = service.handle.watch_movements();
     let from = from.unwrap_or_else(|| *count.borrow());
     let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
-    let follower = Follower { desk: Arc::clone(desk), next: from, count, sender, write, place };
+    let follower = Follower { service: Arc::clone(service), next: from, count, sender, write, place };
     tokio::spawn(follower.run());
     Ok(ReceiverStream::new(receiver))
 }
 
 struct Follower<Item, Write> {
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     next: MovementNumber,
     count: watch::Receiver<MovementNumber>,
     sender: mpsc::Sender<Result<Item, Failure>>,
@@ -107,9 +107,9 @@ where
     Written: Future<Output = Vec<Item>>,
 {
     async fn run(mut self) {
-        let watchers = &Arc::clone(&self.desk.metrics).watchers;
+        let watchers = &Arc::clone(&self.service.metrics).watchers;
         watchers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut stopping = self.desk.stopping.subscribe();
+        let mut stopping = self.service.stopping.subscribe();
         let failure = tokio::select! {
             failure = self.follow() => failure,
             _ = stopping.wait_for(|stopping| *stopping) => {
@@ -138,8 +138,8 @@ where
                 () = self.sender.closed() => return None,
             }
             let page = {
-                let handle = &self.desk.handle;
-                let turn = self.desk.pages.turn(|| *handle.watch_applied().borrow(), self.page());
+                let handle = &self.service.handle;
+                let turn = self.service.pages.turn(|| *handle.watch_applied().borrow(), self.page());
                 tokio::select! {
                     page = turn => page,
                     () = self.sender.closed() => return None,
@@ -165,7 +165,7 @@ where
             timestamp_max: Nanos(0),
             limit: WATCH_ROWS,
         });
-        let read = self.desk.handle.query_history_at(query, Consistency::Stale, None).await;
+        let read = self.service.handle.query_history_at(query, Consistency::Stale, None).await;
         let Read { answer: rows, .. } = read.map_err(|error| failure::of_read(&error))?;
         let next = rows.last().map_or(self.next, |(position, _)| MovementNumber(position.0 + 1));
         Ok((next, (self.write)(rows).await))
@@ -173,7 +173,7 @@ where
 
     /// Hands a page to the client, and waits until it has taken it; why the stream ends, when it does not.
     async fn send(&self, items: Vec<Item>) -> Result<(), Option<Failure>> {
-        let patience = self.desk.limits.stall_timeout;
+        let patience = self.service.limits.stall_timeout;
         let sending = async {
             let places = self.sender.reserve_many(items.len()).await?;
             places.zip(items).for_each(|(place, item)| place.send(Ok(item)));
@@ -184,7 +184,7 @@ where
             Ok(Err(_)) => Err(None),
             Err(_) => {
                 let what = "the client takes no change events: go on after the last position";
-                Err(Some(Failure::overloaded(Scarce::Streams, what, self.desk.limits.retry_after)))
+                Err(Some(Failure::overloaded(Scarce::Streams, what, self.service.limits.retry_after)))
             }
         }
     }

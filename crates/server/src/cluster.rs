@@ -5,13 +5,13 @@ use bezant_runtime::{Change, ChangeError, Health, Part, Role};
 use bezant_types::{NodeId, limits};
 use http::HeaderMap;
 
-use crate::desk::{Deadline, Desk};
 use crate::failure;
 use crate::guard::ChangePermit;
+use crate::service::{Deadline, Service};
 
 /// What the node says of itself.
-pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
-    let status = desk.handle.cluster();
+pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
+    let status = service.handle.cluster();
     let role = match status.role {
         Role::Leader => "leader",
         Role::Follower => "follower",
@@ -33,7 +33,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         .to_owned(),
         refused: node.refused.unwrap_or_default(),
     });
-    let read_only = match desk.handle.health() {
+    let read_only = match service.handle.health() {
         Health::ReadOnly { reason } => reason,
         Health::Serving | Health::NoState { .. } | Health::Stopping => String::new(),
     };
@@ -48,7 +48,7 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
         agreed_nodes: u32::try_from(status.agreed.1).unwrap_or(u32::MAX),
         install_bytes,
         install_size,
-        disk_available: desk.handle.disk_available(),
+        disk_available: service.handle.disk_available(),
         read_only,
         nodes: nodes.collect(),
         members_index: status.members_index.0,
@@ -62,19 +62,19 @@ pub(crate) fn cluster_reply(desk: &Desk) -> v1::GetClusterReply {
 }
 
 /// Whether a request with these headers may change the cluster.
-pub(crate) fn permit_change(desk: &Desk, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
-    desk.guard.permit_change(headers, desk.handle.cluster().nodes.is_empty())
+pub(crate) fn permit_change(service: &Service, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
+    service.guard.permit_change(headers, service.handle.cluster().nodes.is_empty())
 }
 
 /// Makes a change; it is agreed on return.
 pub(crate) async fn change_cluster(
-    desk: &Desk,
+    service: &Service,
     _permit: ChangePermit,
     request: v1::ChangeClusterRequest,
     deadline: Deadline,
 ) -> Result<v1::ChangeClusterReply, Failure> {
     let change = change(&request)?;
-    let made = desk.handle.change(&change, deadline).await.map_err(|error| failure::of_write(&error))?;
+    let made = service.handle.change(&change, deadline).await.map_err(|error| failure::of_write(&error))?;
     match made {
         Ok(index) => Ok(v1::ChangeClusterReply { log_index: index.0 }),
         Err(error) => Err(refusal(error, request.node)),

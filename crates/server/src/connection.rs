@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::door::Door;
+use crate::http::HttpHandler;
 use crate::http1::Strict;
 use crate::limits::{FRAME_SIZE_MAX, HEAD_SIZE_MAX, HEADERS_MAX, Limits, SEND_BUFFER_SIZE, WINDOW_SIZE};
 use crate::place::{Place, Usage};
@@ -227,9 +227,14 @@ impl Clocks {
 /// Serves a connection until it ends, by itself or by a clock, or the server stops.
 ///
 /// hyper's part is a task of its own, so that looking at clocks costs a request nothing.
-pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, door: Door, place: &Place) {
-    let desk = Arc::clone(door.desk());
-    let limits = &desk.limits;
+pub(crate) async fn serve(
+    stream: TcpStream,
+    builder: Builder<TokioExecutor>,
+    handler: HttpHandler,
+    place: &Place,
+) {
+    let service = Arc::clone(handler.service());
+    let limits = &service.limits;
     let begins = tokio::select! {
         begins = timeout(limits.head_timeout, stream.readable()) => begins.is_ok(),
         () = place.lost() => false,
@@ -237,15 +242,15 @@ pub(crate) async fn serve(stream: TcpStream, builder: Builder<TokioExecutor>, do
     if !begins {
         return;
     }
-    let activity = Arc::clone(&door.activity);
+    let activity = Arc::clone(&handler.activity);
     let peer = stream.peer_addr().ok();
     let socket = Socket { stream, activity: Arc::clone(&activity) };
     let socket = Strict::new(socket, limits.linger_timeout, Arc::clone(&activity.is_http2));
     let (leave, leaves) = oneshot::channel();
     let mut leave = Some(leave);
     let mut serving = JoinSet::new();
-    serving.spawn(drive(socket, peer, builder, door, leaves));
-    let mut stopping = desk.stopping.subscribe();
+    serving.spawn(drive(socket, peer, builder, handler, leaves));
+    let mut stopping = service.stopping.subscribe();
     let mut clocks = Clocks::new(Instant::now());
     let mut ticks = interval(limits.check_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -270,11 +275,11 @@ async fn drive(
     socket: Strict<Socket>,
     peer: Option<SocketAddr>,
     builder: Builder<TokioExecutor>,
-    door: Door,
+    handler: HttpHandler,
     leaves: oneshot::Receiver<()>,
 ) {
-    let broken = Arc::clone(door.broken());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), door));
+    let broken = Arc::clone(handler.broken());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), handler));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
@@ -285,7 +290,7 @@ async fn drive(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, ?peer, "a connection broke off");
-        if is_against_the_rules(&*error) && broken.may_speak() {
+        if is_against_the_rules(&*error) && broken.allows_line() {
             tracing::warn!(?peer, "a client broke the rules of HTTP/2, and was cut off");
         }
     }

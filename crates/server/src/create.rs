@@ -14,8 +14,8 @@ use bezant_storage::HistoryQuery;
 use bezant_types::{EventResult, Head, LogIndex, Nanos, Transfer, TransferId, limits};
 use bytes::{Bytes, BytesMut};
 
-use crate::desk::{Deadline, Desk, Ledgers, at_place};
 use crate::failure;
+use crate::service::{Deadline, Ledgers, Service, at_place};
 use crate::shared::results_of;
 
 /// What became of the events of a request.
@@ -54,7 +54,7 @@ pub(crate) struct Key<'request> {
     pub(crate) kind: IdKind,
 }
 
-impl Desk {
+impl Service {
     /// Creates accounts. The plain records are used where they hold all that is said.
     pub(crate) async fn create_accounts(
         &self,
@@ -180,7 +180,7 @@ impl Desk {
         Ok(Some(committed).filter(|committed| !committed.results.is_empty()))
     }
 
-    /// Accounts for this desk itself, as of now, whatever the request asks for.
+    /// Accounts for this service itself, as of now, whatever the request asks for.
     pub(crate) async fn own_accounts(
         &self,
         query: LedgerQuery,

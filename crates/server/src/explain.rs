@@ -15,14 +15,14 @@ use bezant_types::{
 };
 
 use crate::create::Outcomes;
-use crate::desk::{Deadline, Desk};
+use crate::service::{Deadline, Service};
 
 /// Refusals of a request whose case is named.
 const EXPLAINED_MAX: usize = 8;
 /// An answer that is known waits no longer for what it is about.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-impl Desk {
+impl Service {
     /// Names the case of the first refused transfers.
     pub(crate) async fn explain_transfers(
         &self,

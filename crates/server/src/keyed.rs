@@ -14,10 +14,10 @@ use bezant_types::{
 };
 
 use crate::create::{Key, Outcomes};
-use crate::desk::{Deadline, Desk};
 use crate::failure;
+use crate::service::{Deadline, Service};
 
-impl Desk {
+impl Service {
     /// The key of a single transfer that was not created: an error where another request had used it. Of a transfer
     /// that was refused earlier, the words on the case.
     ///

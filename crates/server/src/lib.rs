@@ -2,7 +2,7 @@
 //!
 //! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers until it is told to stop. A connection of the first
 //! speaks HTTP/1.1 or HTTP/2 without encryption; a request is shown to gRPC or to REST by its content type.
-//! The second, where there is one, is for TigerBeetle's clients. All ask the same desk, which asks the node.
+//! The second, where there is one, is for TigerBeetle's clients. All ask the same service, which asks the node.
 //!
 //! Always holds: what a client can make grow or wait has a limit ([`Limits`]), and at it the client is told
 //! so, or held up where its protocol has no word for it. Never: this room does not know how the node keeps money,
@@ -15,21 +15,21 @@ mod changes;
 mod cluster;
 mod connection;
 mod create;
-mod desk;
-mod door;
 mod explain;
 mod failure;
 mod freshness;
 mod grpc;
 mod guard;
+mod http;
 mod http1;
 mod keyed;
 mod limits;
+mod log_rate;
 mod metrics;
 mod names;
 mod place;
 mod rest;
-mod seldom;
+mod service;
 mod share;
 mod shared;
 mod tigerbeetle;
@@ -43,13 +43,13 @@ use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use crate::desk::Desk;
-use crate::door::{Common, Door};
 use crate::guard::Guard;
 pub use crate::guard::{ClusterToken, HostName, HostNameError};
+use crate::http::{Common, HttpHandler};
 pub use crate::limits::Limits;
 use crate::metrics::Api;
 use crate::place::Places;
+use crate::service::Service;
 use crate::share::{Budget, Shares};
 
 /// The door to a node that keeps a ledger.
@@ -106,31 +106,32 @@ pub async fn serve(
     let mut registry = Registry::default();
     handle.register_metrics(&mut registry);
     let guard = Guard::new(address, options.allowed_hosts, options.token);
-    let desk = Arc::new(Desk::new(handle, options.limits, guard));
-    desk.metrics.register(&mut registry);
-    let (standard, rest) = (grpc::standard(Arc::clone(&desk))?, rest::router(&desk, registry));
-    let common = Common::new(Arc::clone(&desk), standard, rest);
-    let builder = connection::builder(&desk.limits);
-    let shares = Shares::new(&desk.limits);
-    let places = |budget| Places::new(budget, &shares, desk.limits.check_interval, desk.limits.head_timeout);
+    let service = Arc::new(Service::new(handle, options.limits, guard));
+    service.metrics.register(&mut registry);
+    let (standard, rest) = (grpc::standard(Arc::clone(&service))?, rest::router(&service, registry));
+    let common = Common::new(Arc::clone(&service), standard, rest);
+    let builder = connection::builder(&service.limits);
+    let shares = Shares::new(&service.limits);
+    let places =
+        |budget| Places::new(budget, &shares, service.limits.check_interval, service.limits.head_timeout);
     let http_places = places(Budget::Connections);
-    let serving_http = accept::run(http, Arc::clone(&desk), http_places, Api::Http, |stream, place| {
-        let (builder, door) = (builder.clone(), Door::new(common.clone(), &place));
-        async move { connection::serve(stream, builder, door, &place).await }
+    let serving_http = accept::run(http, Arc::clone(&service), http_places, Api::Http, |stream, place| {
+        let (builder, handler) = (builder.clone(), HttpHandler::new(common.clone(), &place));
+        async move { connection::serve(stream, builder, handler, &place).await }
     });
     let serving_tigerbeetle = async {
-        let Some((listener, cluster)) = tigerbeetle else { return };
-        let door = Arc::new(tigerbeetle::Door::new(Arc::clone(&desk), cluster));
+        let Some((socket, cluster)) = tigerbeetle else { return };
+        let listener = Arc::new(tigerbeetle::Listener::new(Arc::clone(&service), cluster));
         let places = places(Budget::FrameConnections);
-        accept::run(listener, Arc::clone(&desk), places, Api::TigerBeetle, |stream, place| {
-            Arc::clone(&door).serve(stream, place)
+        accept::run(socket, Arc::clone(&service), places, Api::TigerBeetle, |stream, place| {
+            Arc::clone(&listener).serve(stream, place)
         })
         .await;
     };
     tracing::debug!(%address, "serving");
     let stop = async {
         shutdown.await;
-        desk.stopping.send_replace(true);
+        service.stopping.send_replace(true);
     };
     tokio::join!(serving_http, serving_tigerbeetle, stop);
     Ok(())

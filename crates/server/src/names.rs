@@ -14,7 +14,7 @@ use bezant_ledger::{
 use bezant_types::{AccountView, limits::NAME_SIZE_MAX};
 use bytes::{Bytes, BytesMut};
 
-use crate::desk::{Deadline, Desk};
+use crate::service::{Deadline, Service};
 
 /// A name in a record.
 type NameBytes = [u8; NAME_SIZE_MAX];
@@ -26,7 +26,7 @@ const REFUSED: NameBytes = {
     name
 };
 
-impl Desk {
+impl Service {
     /// Puts the names of new accounts in their form.
     pub(crate) async fn settle_names(
         &self,

@@ -176,8 +176,8 @@ impl<E: Engine> Engine for FlawedEngine<E> {
         self.inner.members()
     }
 
-    fn hand_over(&mut self) {
-        self.inner.hand_over();
+    fn transfer_leadership(&mut self) {
+        self.inner.transfer_leadership();
     }
 
     fn handle(&mut self, input: Input) {

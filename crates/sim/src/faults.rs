@@ -50,7 +50,7 @@ pub(crate) enum Fault {
     /// The network changes.
     Weather(u64, u64, u64),
     /// The leader is asked to let another one lead.
-    HandOver,
+    TransferLeadership,
     /// A machine loses its power shortly after it gave its vote the next time, and is back before the election ends.
     PowerLossAfterVote(NodeId),
     /// A machine stops, and before it starts so much later a few bits of a file on its disk have changed.
@@ -81,7 +81,7 @@ impl Fault {
             Self::Split(_) => "split",
             Self::Heal => "heal",
             Self::Weather(..) => "weather",
-            Self::HandOver => "hand-over",
+            Self::TransferLeadership => "hand-over",
             Self::PowerLossAfterVote(_) => kind::POWER_LOSS_AFTER_VOTE,
             Self::BitRot(..) => "bit rot",
             Self::CopyDisk(_) => kind::COPY,
@@ -284,7 +284,7 @@ fn draw(kind: u64, random: &mut Random, nodes: &[NodeId]) -> Fault {
         11 => Fault::CutPair(node, other.unwrap_or(NodeId(node.0 % nodes.len() as u64 + 1))),
         12 => Fault::Split(random.next()),
         13 => Fault::Weather(random.below(150), random.below(100), random.between(MILLI, 40 * MILLI)),
-        14 => Fault::HandOver,
+        14 => Fault::TransferLeadership,
         15 => Fault::PowerLossAfterVote(node),
         16 => Fault::BitRot(node, away),
         _ => Fault::FullDisk(node, random.below(1 << 20), away),

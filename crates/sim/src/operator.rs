@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use bezant_consensus::{Change, ChangeError};
-use bezant_node::Ticket;
+use bezant_replica::Ticket;
 use bezant_types::NodeId;
 
 use crate::random::Random;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bezant_consensus::LogEntry;
-use bezant_node::Consistency;
+use bezant_replica::Consistency;
 use bezant_rsm::Command;
 use bezant_storage::HistoryAnswer;
 use bezant_types::{AccountView, LogIndex, Nanos, NodeId, Term, TransferId};

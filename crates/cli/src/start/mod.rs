@@ -339,7 +339,7 @@ async fn serve(
         return result.map_err(|error| anyhow::Error::from(error).into());
     }
     output::note("stopping; again to stop at once");
-    running.handle().hand_over();
+    running.handle().transfer_leadership();
     let is_serving = tell.send(()).is_ok();
     tracing::debug!(is_serving, "told to stop");
     let in_good_order = async {

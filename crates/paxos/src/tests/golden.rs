@@ -16,7 +16,7 @@
 //! | `crash 1 survivors=0` · `start 1` | the power fails, and so many values survive that were not synced; it comes back |
 //! | `checkpoint 1` · `install 1` | a checkpoint of what node 1 has handed out; node 1 gets the one that it wants |
 //! | `lost 2 peer=1` | the connection of 2 to 1 ends |
-//! | `hand_over 1` | node 1 gives the lead away |
+//! | `transfer_leadership 1` | node 1 gives the lead away |
 //! | `add 1 node=4` · `meet 1 node=4` · `promote 1 node=4` · `remove 1 node=4` | node 1 proposes a change |
 //! | `new 4` | an empty machine, with the list that node 1 knows |
 //! | `elect` | time goes on until somebody leads |
@@ -195,8 +195,8 @@ impl Runner {
             }
             "checkpoint" => self.net.checkpoint(words.node()?),
             "install" => drop(self.net.install(words.node()?)),
-            "hand_over" => {
-                self.net.engine(words.node()?).hand_over();
+            "transfer_leadership" => {
+                self.net.engine(words.node()?).transfer_leadership();
                 self.net.drain(words.node()?);
             }
             "admit" => {

@@ -76,7 +76,7 @@ impl Run {
             95..=96 => drop(self.net.install(node)),
             97 if self.changes => self.change(),
             98 if self.random.one_in(4) && self.net.is_up(node) => {
-                self.net.engine(node).hand_over();
+                self.net.engine(node).transfer_leadership();
                 self.net.drain(node);
             }
             _ => self.lose_connection(node, &nodes),

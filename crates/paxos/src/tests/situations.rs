@@ -252,7 +252,7 @@ fn nonsense_changes_nothing() {
         Message::Missing { ballot: own, after: decided, hint: after },
         Message::Learned { ballot: own, after, values },
         Message::Alive { ballot: own, turn: 7 },
-        Message::Told { life: 3, read: 3, index: decided },
+        Message::Told { incarnation: 3, read: 3, index: decided },
         Message::Refuse { ballot, promised: Ballot { round: Term(9), node: ONE } },
         Message::Willing { turn: 4, round: Term(7) },
     ];
@@ -471,7 +471,7 @@ fn the_lead_goes_around_when_each_hands_it_over() {
         agree(&mut net, "a");
         ticks(&mut net, 2);
         let leader = net.leader().unwrap();
-        net.engine(leader).hand_over();
+        net.engine(leader).transfer_leadership();
         net.drain(leader);
         net.settle();
         ticks(&mut net, 2);

@@ -4,13 +4,13 @@ use super::*;
 
 impl Net {
     /// A replica begins with the log that it had, and knows so much of it to be committed.
-    fn restart_knowing(&mut self, at: usize, life: u64, entries: usize, committed: LogIndex) {
+    fn restart_knowing(&mut self, at: usize, incarnation: u64, entries: usize, committed: LogIndex) {
         let old = &self.replicas[at];
         let mut log = old.log.clone();
         log.truncate(entries);
         let state = EngineState { vote: old.vote, entries: log.clone(), committed, ..EngineState::default() };
         let vote = old.vote;
-        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        let engine = Raft::new(&options(at, self.replicas.len(), incarnation), state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }
 
@@ -37,14 +37,14 @@ impl Net {
     }
 
     /// A replica begins with a checkpoint of its whole log, and so with no entries.
-    fn restart_at_checkpoint(&mut self, at: usize, life: u64) {
+    fn restart_at_checkpoint(&mut self, at: usize, incarnation: u64) {
         let old = &self.replicas[at];
         let (vote, log) = (old.vote, old.log.clone());
         let last = log.last().unwrap();
         let (index, term) = (last.index, last.term);
         let checkpoint = (index, term);
         let state = EngineState { vote, checkpoint, committed: index, ..EngineState::default() };
-        let engine = Raft::new(&options(at, self.replicas.len(), life), state).unwrap();
+        let engine = Raft::new(&options(at, self.replicas.len(), incarnation), state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }
 

@@ -43,14 +43,14 @@ struct Net {
     full: BTreeSet<usize>,
 }
 
-fn options(node: usize, count: usize, life: u64) -> EngineOptions {
+fn options(node: usize, count: usize, incarnation: u64) -> EngineOptions {
     EngineOptions {
         node: NodeId(node as u64 + 1),
         members: Members::first((1..=count as u64).map(|node| (NodeId(node), format!("host{node}:1")))),
         election_ticks: 10,
         heartbeat_ticks: 2,
         may_vote: true,
-        seed: node as u64 * 1000 + life,
+        seed: node as u64 * 1000 + incarnation,
     }
 }
 
@@ -202,10 +202,10 @@ impl Net {
         (last, term)
     }
 
-    fn restart(&mut self, at: usize, life: u64) {
+    fn restart(&mut self, at: usize, incarnation: u64) {
         let old = &self.replicas[at];
         let state = EngineState { vote: old.vote, entries: old.log.clone(), ..EngineState::default() };
-        let mut options = options(at, self.replicas.len(), life);
+        let mut options = options(at, self.replicas.len(), incarnation);
         if old.members != Members::default() {
             options.members = old.members.clone();
         }
@@ -394,7 +394,7 @@ fn a_leader_hands_over_to_who_is_best_prepared() {
     let mut net = Net::new(3);
     let leader = net.elect();
     net.propose(leader, b"a");
-    net.replicas[leader].engine.hand_over();
+    net.replicas[leader].engine.transfer_leadership();
     net.settle();
     let new = net.leader().unwrap();
     assert_ne!(new, leader);
@@ -410,7 +410,7 @@ fn the_lead_goes_around_when_each_hands_it_over() {
         assert_eq!(net.leader(), Some(leader), "whose disk is full, say, hands over at once");
         net.propose(leader, b"a");
         net.tick();
-        net.replicas[leader].engine.hand_over();
+        net.replicas[leader].engine.transfer_leadership();
         net.settle();
     }
 }

@@ -15,11 +15,11 @@ impl Net {
         self.restart_as(at, 7, false);
     }
 
-    fn restart_as(&mut self, at: usize, life: u64, may_vote: bool) {
+    fn restart_as(&mut self, at: usize, incarnation: u64, may_vote: bool) {
         let old = &self.replicas[at];
         let (log, vote) = (old.log.clone(), old.vote);
         let state = EngineState { vote, entries: log.clone(), ..EngineState::default() };
-        let options = EngineOptions { may_vote, ..options(at, self.replicas.len(), life) };
+        let options = EngineOptions { may_vote, ..options(at, self.replicas.len(), incarnation) };
         let engine = Raft::new(&options, state).unwrap();
         self.replicas[at] = Replica { vote, log, ..Replica::new(engine) };
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bezant_consensus::{Solo, WriteNumber};
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
-use bezant_node::{Input, Node, NodeOptions, Now, Output, Restored, Ticket};
-use bezant_replica::{Mode, RecoverError, Recovered, fetch, recover};
+use bezant_recovery::{Mode, RecoverError, Recovered, fetch, recover};
+use bezant_replica::{Input, Now, Output, Replica, ReplicaOptions, Restored, Ticket};
 use bezant_rsm::{Command, StateMachine};
 use bezant_storage::checkpoint::{CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::Disk;
@@ -25,7 +25,7 @@ const CHECKPOINT_INTERVAL_BYTES: usize = 24 << 10;
 pub(crate) type Failure = Box<dyn Error>;
 
 pub(crate) struct MachineRoom {
-    node: Node<Ledger, Solo>,
+    node: Replica<Ledger, Solo>,
     log: Log,
     history: History,
     store: CheckpointStore,
@@ -41,11 +41,13 @@ impl MachineRoom {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let Recovered::<Ledger> { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
             recover(&shared, LOG, Mode::Alone)?;
-        let options =
-            NodeOptions { checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES, ..NodeOptions::default() };
+        let options = ReplicaOptions {
+            checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES,
+            ..ReplicaOptions::default()
+        };
         let clock = machine.time().0 + 1;
         let restored = Restored::new(machine, applied, checkpoint.0, log_bytes);
-        let node = Node::new(restored, Solo::new(NodeId(1), applied), options);
+        let node = Replica::new(restored, Solo::new(NodeId(1), applied), options);
         Ok(Self {
             node,
             log,

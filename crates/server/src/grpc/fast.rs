@@ -16,9 +16,9 @@ use super::{deadline, write};
 use crate::answer;
 use crate::body::{Inbound, Outbound, collect};
 use crate::connection::OpenRequest;
-use crate::desk::Desk;
 use crate::failure::to_status;
 use crate::metrics::{Api, Call};
+use crate::service::Service;
 
 /// The path of the call.
 pub(crate) const PATH: &str = "/bezant.v1.Ledger/Submit";
@@ -27,19 +27,19 @@ const PREFIX_SIZE: usize = 5;
 
 /// Answers a call of `Submit`.
 pub(crate) async fn submit(
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     headers: HeaderMap,
     body: Inbound,
     open: OpenRequest,
 ) -> Response<Outbound> {
-    let deadline = deadline(&headers, &desk.limits);
+    let deadline = deadline(&headers, &service.limits);
     let work = async {
         let request = decode(collect(body).await?)?;
-        let reply = write::submit(&desk, request, deadline).await?;
+        let reply = write::submit(&service, request, deadline).await?;
         answer::raise(reply.results.len().saturating_mul(2).saturating_sub(answer::ANSWER_COST));
         Ok(reply)
     };
-    match desk.observe(Api::Grpc, Call::Submit, work).await {
+    match service.observe(Api::Grpc, Call::Submit, work).await {
         Ok(reply) => {
             let mut response = Response::new(Outbound::unary(encode(&reply), trailers(), open));
             let content_type = HeaderValue::from_static("application/grpc");

@@ -20,37 +20,37 @@ use v1::ledger_server::{Ledger, LedgerServer};
 
 use crate::answer;
 use crate::cluster;
-use crate::desk::{Deadline, Desk};
 use crate::failure::to_status;
 use crate::limits::Limits;
 use crate::metrics::{Api, Call};
+use crate::service::{Deadline, Service};
 
 /// Bytes of an answer: 8189 accounts with long names fit many times over.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
 
 /// The service.
 #[derive(Clone, Debug)]
-pub(crate) struct Service {
-    desk: Arc<Desk>,
+pub(crate) struct GrpcLedger {
+    service: Arc<Service>,
 }
 
 /// The ledger's service, ready to be called.
-pub(crate) fn ledger(desk: Arc<Desk>) -> LedgerServer<Service> {
-    let size_max = desk.limits.body_size_max.max(REQUEST_SIZE_MAX);
-    LedgerServer::new(Service { desk })
+pub(crate) fn ledger(service: Arc<Service>) -> LedgerServer<GrpcLedger> {
+    let size_max = service.limits.body_size_max.max(REQUEST_SIZE_MAX);
+    LedgerServer::new(GrpcLedger { service })
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(size_max)
         .max_encoding_message_size(ANSWER_SIZE_MAX)
 }
 
 /// Health and reflection.
-pub(crate) fn standard(desk: Arc<Desk>) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn standard(service: Arc<Service>) -> Result<Routes, tonic_reflection::server::Error> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let health = HealthServer::new(health::Health { desk }).accept_compressed(CompressionEncoding::Gzip);
+    let health = HealthServer::new(health::Health { service }).accept_compressed(CompressionEncoding::Gzip);
     Ok(Routes::new(health)
         .add_service(builder().build_v1()?)
         .add_service(builder().build_v1alpha()?)
@@ -93,7 +93,7 @@ pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
     headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
 }
 
-impl Service {
+impl GrpcLedger {
     /// Does the work of a call whose reply is encoded in `size` bytes, counts it, and tells a failure as gRPC does.
     async fn call<Input, Output, Work>(
         &self,
@@ -105,7 +105,7 @@ impl Service {
     where
         Work: Future<Output = Result<Output, Failure>>,
     {
-        let deadline = deadline(request.metadata().as_ref(), &self.desk.limits);
+        let deadline = deadline(request.metadata().as_ref(), &self.service.limits);
         let work = work(request.into_inner(), deadline);
         let work = async {
             let reply = work.await?;
@@ -113,19 +113,19 @@ impl Service {
             answer::raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
-        self.desk.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
+        self.service.observe(Api::Grpc, call, work).await.map(Response::new).map_err(to_status)
     }
 }
 
 macro_rules! ledger_service {
     ($($method:ident($request:ident) -> $reply:ident = $call:ident $module:ident,)+) => {
         #[async_trait]
-        impl Ledger for Service {
+        impl Ledger for GrpcLedger {
             $(async fn $method(
                 &self,
                 request: Request<v1::$request>,
             ) -> Result<Response<v1::$reply>, Status> {
-                let work = |input, deadline| $module::$method(&self.desk, input, deadline);
+                let work = |input, deadline| $module::$method(&self.service, input, deadline);
                 self.call(Call::$call, request, work, prost::Message::encoded_len).await
             })+
 
@@ -133,9 +133,9 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::ChangeClusterRequest>,
             ) -> Result<Response<v1::ChangeClusterReply>, Status> {
-                let permit = cluster::permit_change(&self.desk, request.metadata().as_ref());
+                let permit = cluster::permit_change(&self.service, request.metadata().as_ref());
                 let work = |input, deadline| async move {
-                    cluster::change_cluster(&self.desk, permit?, input, deadline).await
+                    cluster::change_cluster(&self.service, permit?, input, deadline).await
                 };
                 self.call(Call::ChangeCluster, request, work, prost::Message::encoded_len).await
             }
@@ -146,7 +146,7 @@ macro_rules! ledger_service {
                 &self,
                 request: Request<v1::WatchEventsRequest>,
             ) -> Result<Response<watch::ChangeStream>, Status> {
-                let work = |input, deadline| watch::watch_events(&self.desk, input, deadline);
+                let work = |input, deadline| watch::watch_events(&self.service, input, deadline);
                 self.call(Call::WatchEvents, request, work, |_| 0).await
             }
         }

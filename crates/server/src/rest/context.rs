@@ -16,9 +16,9 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::body::collect;
-use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::limits::Limits;
+use crate::service::{Deadline, Service};
 
 /// The headers that say when a call must be answered; the first that is there counts.
 const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
@@ -26,7 +26,7 @@ const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 /// What every handler needs.
 #[derive(Debug)]
 pub(super) struct Context {
-    pub(super) desk: Arc<Desk>,
+    pub(super) service: Arc<Service>,
     pub(super) deadline: Deadline,
     /// The `Idempotency-Key`.
     pub(super) key: Option<String>,
@@ -37,17 +37,17 @@ impl Context {
     pub(super) fn id(&self, kind: IdKind, position: usize, count: usize) -> u128 {
         match &self.key {
             Some(key) => event_id(kind, key, position, count),
-            None => self.desk.fresh_id(),
+            None => self.service.fresh_id(),
         }
     }
 }
 
-impl FromRequestParts<Arc<Desk>> for Context {
+impl FromRequestParts<Arc<Service>> for Context {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refused> {
-        let deadline = deadline(&parts.headers, &desk.limits)?;
-        Ok(Self { desk: Arc::clone(desk), deadline, key: key(&parts.headers)? })
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Refused> {
+        let deadline = deadline(&parts.headers, &service.limits)?;
+        Ok(Self { service: Arc::clone(service), deadline, key: key(&parts.headers)? })
     }
 }
 
@@ -92,10 +92,10 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 #[derive(Debug)]
 pub(super) struct Account(pub(super) AccountReference);
 
-impl FromRequestParts<Arc<Desk>> for Account {
+impl FromRequestParts<Arc<Service>> for Account {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Refused> {
         let text = path_text(parts).await?;
         AccountReference::from_text(&text).map(Self).ok_or_else(|| invalid_path(&text).into())
     }
@@ -105,10 +105,10 @@ impl FromRequestParts<Arc<Desk>> for Account {
 #[derive(Debug)]
 pub(super) struct Transfer(pub(super) TransferId);
 
-impl FromRequestParts<Arc<Desk>> for Transfer {
+impl FromRequestParts<Arc<Service>> for Transfer {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Refused> {
         let text = path_text(parts).await?;
         match AccountReference::from_text(&text) {
             Some(AccountReference::Id(id)) => Ok(Self(TransferId(id.0))),
@@ -135,10 +135,10 @@ fn invalid_path(text: &str) -> Failure {
 #[derive(Debug)]
 pub(super) struct Parameters<Query>(pub(super) Query);
 
-impl<Query: DeserializeOwned> FromRequestParts<Arc<Desk>> for Parameters<Query> {
+impl<Query: DeserializeOwned> FromRequestParts<Arc<Service>> for Parameters<Query> {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Refused> {
         Ok(Self(parse_query(parts.uri.query().unwrap_or(""))?))
     }
 }
@@ -147,10 +147,10 @@ impl<Query: DeserializeOwned> FromRequestParts<Arc<Desk>> for Parameters<Query> 
 #[derive(Debug)]
 pub(super) struct JsonBody(pub(super) Bytes);
 
-impl FromRequest<Arc<Desk>> for JsonBody {
+impl FromRequest<Arc<Service>> for JsonBody {
     type Rejection = Refused;
 
-    async fn from_request(request: Request, _: &Arc<Desk>) -> Result<Self, Refused> {
+    async fn from_request(request: Request, _: &Arc<Service>) -> Result<Self, Refused> {
         Ok(Self(collect(request.into_body().map_err(failure_of)).await?))
     }
 }

@@ -19,9 +19,9 @@ use tokio_stream::StreamExt;
 use super::context::{Context, Parameters};
 use super::json;
 use crate::changes::watch;
-use crate::desk::{Deadline, Desk};
 use crate::failure::Refused;
 use crate::metrics::{Api, Call};
+use crate::service::{Deadline, Service};
 
 type Answer = Result<Response, Refused>;
 
@@ -46,28 +46,28 @@ pub(super) async fn list(
         return stream(context, headers, parameters).await;
     }
     let Parameters(query) = parameters;
-    let desk = &context.desk;
+    let service = &context.service;
     let work = async {
         let limit = query.limit()?;
         let filter = MovementFilter {
-            from: MovementNumber(first(desk, &query, context.deadline).await?.unwrap_or(0)),
+            from: MovementNumber(first(service, &query, context.deadline).await?.unwrap_or(0)),
             timestamp_min: Nanos(0),
             timestamp_max: Nanos(0),
             // One more than the page has: whether there is more is told with it.
             limit: limit + 1,
         };
-        desk.check_position(filter.from, context.deadline).await?;
-        let mut rows = desk.history(Rows::Movements(filter), context.deadline).await?;
+        service.check_position(filter.from, context.deadline).await?;
+        let mut rows = service.history(Rows::Movements(filter), context.deadline).await?;
         let page_size = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > page_size;
         rows.truncate(page_size);
         let next = rows.last().map_or(filter.from.0, |(position, _)| position.0 + 1);
         let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
-        let assets = desk.assets_for(ledgers, context.deadline).await;
+        let assets = service.assets_for(ledgers, context.deadline).await;
         let items = rows.iter().map(|(at, row)| ChangeReply::new(*at, row, &assets)).collect();
         json(StatusCode::OK, &EventsPage { items, next, has_more })
     };
-    Ok(desk.observe(Api::Rest, Call::GetMovements, work).await?)
+    Ok(service.observe(Api::Rest, Call::GetMovements, work).await?)
 }
 
 /// Follow change events as server-sent events
@@ -87,7 +87,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
     Parameters(query): Parameters<EventsQuery>,
 ) -> Answer {
-    let desk = Arc::clone(&context.desk);
+    let service = Arc::clone(&context.service);
     let work = async {
         if query.limit.is_some() {
             let what = "a stream has no limit: ask /v1/events for pages";
@@ -96,31 +96,31 @@ pub(super) async fn stream(
         }
         let mut seen = headers.get_all("last-event-id").iter();
         let from = match (seen.next(), seen.next()) {
-            (None, _) => first(&desk, &query, context.deadline).await?,
+            (None, _) => first(&service, &query, context.deadline).await?,
             (Some(value), None) => Some(after(value.as_bytes())?),
             (Some(_), Some(_)) => {
                 let what = "the header Last-Event-ID is there more than once";
                 return Err(Failure::new(ErrorCode::InvalidField, what));
             }
         };
-        let assets_of = Arc::clone(&desk);
+        let assets_of = Arc::clone(&service);
         let write = move |rows| events_of(Arc::clone(&assets_of), rows);
-        watch(&desk, from.map(MovementNumber), context.deadline, write).await
+        watch(&service, from.map(MovementNumber), context.deadline, write).await
     };
-    let changes = desk.observe(Api::Rest, Call::WatchEvents, work).await?;
+    let changes = service.observe(Api::Rest, Call::WatchEvents, work).await?;
     let events =
         changes.map(|event| Ok::<_, Infallible>(event.unwrap_or_else(|failure| problem_of(&failure))));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
 /// Position of the first event wanted: of a moment the first one at or after it, or the next one where none is.
-async fn first(desk: &Desk, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
+async fn first(service: &Service, query: &EventsQuery, deadline: Deadline) -> Result<Option<u64>, Failure> {
     let Some(since) = query.since()? else { return Ok(query.from) };
     let from = MovementNumber(0);
     let filter = MovementFilter { from, timestamp_min: since, timestamp_max: Nanos(0), limit: 1 };
     // Read before the rows: what comes between the two is in the rows.
-    let end = desk.books(deadline).await?.history.movements;
-    let rows = desk.history(Rows::Movements(filter), deadline).await?;
+    let end = service.books(deadline).await?.history.movements;
+    let rows = service.history(Rows::Movements(filter), deadline).await?;
     Ok(Some(rows.first().map_or(end, |(position, _)| position.0)))
 }
 
@@ -133,9 +133,9 @@ fn after(text: &[u8]) -> Result<u64, Failure> {
 }
 
 /// The rows of a page as events.
-async fn events_of(desk: Arc<Desk>, rows: HistoryAnswer) -> Vec<Event> {
+async fn events_of(service: Arc<Service>, rows: HistoryAnswer) -> Vec<Event> {
     let ledgers = rows.iter().map(|(_, row)| row.transfer.ledger);
-    let assets = desk.assets_for(ledgers, None).await;
+    let assets = service.assets_for(ledgers, None).await;
     let event = |(position, row): &(MovementNumber, Movement)| {
         let data = serde_json::to_string(&ChangeReply::new(*position, row, &assets));
         Event::default().id(position.to_string()).event("change").data(data.unwrap_or_default())

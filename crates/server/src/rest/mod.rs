@@ -1,6 +1,6 @@
 //! REST under `/v1`, and the paths for operators.
 //!
-//! Every handler is thin: it reads what came, asks the desk, and writes JSON. An error is problem+json with
+//! Every handler is thin: it reads what came, asks the service, and writes JSON. An error is problem+json with
 //! a stable code; a refused event that was sent alone is one, too.
 
 mod accounts;
@@ -23,11 +23,11 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 use crate::create::Outcomes;
-use crate::desk::Desk;
 use crate::failure::{internal, problem};
+use crate::service::Service;
 
 /// Every path that is not gRPC.
-pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
+pub(crate) fn router(service: &Arc<Service>, registry: Registry) -> Router {
     let v1 = Router::new()
         .route("/accounts", get(accounts::query).post(accounts::create))
         .route("/accounts/{account}", get(accounts::show))
@@ -52,7 +52,7 @@ pub(crate) fn router(desk: &Arc<Desk>, registry: Registry) -> Router {
         .merge(operations::router(registry))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .with_state(Arc::clone(desk))
+        .with_state(Arc::clone(service))
 }
 
 /// A path that does not exist.

@@ -12,9 +12,9 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use super::openapi;
-use crate::desk::Desk;
-use crate::door::SharedBody;
 use crate::failure::{self, Refused};
+use crate::http::SharedBody;
+use crate::service::Service;
 
 const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers.
 
@@ -31,7 +31,7 @@ gRPC           bezant.v1.Ledger, with reflection and health
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The paths of this file.
-pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
+pub(super) fn router(registry: Registry) -> Router<Arc<Service>> {
     let registry = Arc::new(registry);
     let document = openapi::document();
     let page = openapi::page();
@@ -49,12 +49,12 @@ pub(super) fn router(registry: Registry) -> Router<Arc<Desk>> {
         .route("/docs", get(async move || (Extension(SharedBody), Html(page))))
 }
 
-async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
-    if *desk.stopping.borrow() {
+async fn readyz(State(service): State<Arc<Service>>) -> Response {
+    if *service.stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     }
-    let cluster = desk.handle.cluster();
-    match desk.handle.health() {
+    let cluster = service.handle.cluster();
+    match service.handle.health() {
         Health::Serving if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
             (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
         }

@@ -21,7 +21,7 @@ use super::create::Shape;
 use super::inbound::{Closed, Frame, Inbound};
 use super::outbound::Outcome;
 use super::request::{Work, check};
-use super::{Door, VIEW};
+use super::{Listener, VIEW};
 use crate::answer::Hold;
 use crate::metrics::{Api, Call};
 use crate::place::Place;
@@ -33,29 +33,29 @@ const KEPT_SIZE_MAX: usize = 192 << 10;
 const _: () = assert!(KEPT_SIZE_MAX > EVENTS_MAX * RESULT_SIZE, "the reply to a full write is kept");
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(mut stream: TcpStream, door: &Door, place: &Place) {
-    let number = door.connections.fetch_add(1, Relaxed);
-    let mut connection = Connection { door, place, number, client: None, hold: None };
+pub(super) async fn serve(mut stream: TcpStream, listener: &Listener, place: &Place) {
+    let number = listener.connections.fetch_add(1, Relaxed);
+    let mut connection = Connection { listener, place, number, client: None, hold: None };
     let closed = connection.run(&mut stream).await;
     if let Some(client) = connection.client {
-        door.clients.leave(client, number);
+        listener.clients.leave(client, number);
     }
     match closed {
         Closed::ByClient | Closed::Stopping => tracing::debug!(%closed, "a connection ended"),
         Closed::Broken(_) | Closed::Late(_) => tracing::debug!(%closed, "a connection was lost"),
         // A client that means another cluster waits for ever: its owner should find out why.
         Closed::Frame(_) | Closed::Cluster(..) => {
-            door.desk.metrics.frames_refused.fetch_add(1, Relaxed);
-            if door.words.closed.may_speak() {
+            listener.service.metrics.frames_refused.fetch_add(1, Relaxed);
+            if listener.words.closed.allows_line() {
                 tracing::warn!("a connection of a TigerBeetle client was closed: {closed}");
             }
         }
     }
 }
 
-struct Connection<'door> {
-    door: &'door Door,
-    place: &'door Place,
+struct Connection<'listener> {
+    listener: &'listener Listener,
+    place: &'listener Place,
     number: u64,
     /// Who was last heard on it.
     client: Option<ClientId>,
@@ -67,7 +67,7 @@ impl Connection<'_> {
     async fn run(&mut self, stream: &mut TcpStream) -> Closed {
         let mut inbound = Inbound::default();
         loop {
-            let frame = match inbound.next(stream, self.door, self.place).await {
+            let frame = match inbound.next(stream, self.listener, self.place).await {
                 Ok(frame) => frame,
                 Err(closed) => return closed,
             };
@@ -86,7 +86,7 @@ impl Connection<'_> {
         match frame.header.command {
             PING => {
                 if let Some(ping) = Ping::read(&frame.header) {
-                    let pong = Pong { time: ping.time, view: VIEW }.to_bytes(self.door.cluster);
+                    let pong = Pong { time: ping.time, view: VIEW }.to_bytes(self.listener.cluster);
                     return self.send(stream.write_all(&pong)).await;
                 }
             }
@@ -100,27 +100,27 @@ impl Connection<'_> {
             }
             _ => {}
         }
-        self.door.desk.metrics.frames_dropped.fetch_add(1, Relaxed);
+        self.listener.service.metrics.frames_dropped.fetch_add(1, Relaxed);
         Ok(())
     }
 
     /// A peer that takes nothing for too long is cut.
     async fn send(&self, write: impl Future<Output = std::io::Result<()>>) -> Result<(), Closed> {
-        let limit = self.door.desk.limits.stall_timeout;
+        let limit = self.listener.service.limits.stall_timeout;
         timeout(limit, write).await.map_err(|_| Closed::Late(limit))?.map_err(Closed::Broken)
     }
 
     async fn answer_request(&mut self, request: &Request, frame: Frame) -> Outcome {
         if let Some(before) = self.client.replace(request.client).filter(|before| *before != request.client) {
-            self.door.clients.leave(before, self.number);
+            self.listener.clients.leave(before, self.number);
         }
-        match self.door.clients.enter(request.client, request.checksum, self.number) {
+        match self.listener.clients.enter(request.client, request.checksum, self.number) {
             Turn::New(tell) => {
                 let outcome = self.work(request, frame).await;
                 if matches!(outcome, Outcome::Frame { .. }) {
                     tell.send_replace(Some(outcome.clone()));
                     if outcome.body_size() > KEPT_SIZE_MAX {
-                        self.door.clients.leave(request.client, self.number);
+                        self.listener.clients.leave(request.client, self.number);
                     }
                 }
                 outcome
@@ -136,20 +136,20 @@ impl Connection<'_> {
     /// Does the work of a request and counts it.
     async fn work(&mut self, request: &Request, frame: Frame) -> Outcome {
         let begun = Instant::now();
-        let (metrics, share) = (&self.door.desk.metrics, &self.place.share);
+        let (metrics, share) = (&self.listener.service.metrics, &self.place.share);
         let done = match check(request, frame.body()) {
-            Ok(Work::Register) => self.door.register(request, share).await,
+            Ok(Work::Register) => self.listener.register(request, share).await,
             Ok(Work::Create(operation, batches)) => {
                 let shape = Shape::new(operation, &batches, frame.body().len());
-                self.door.create(request, frame, shape, share).await
+                self.listener.create(request, frame, shape, share).await
             }
             Ok(Work::Read(question)) => {
-                self.door.read(request, question, share).await.map(|(outcome, hold)| {
+                self.listener.read(request, question, share).await.map(|(outcome, hold)| {
                     self.hold = Some(hold);
                     outcome
                 })
             }
-            Err(reason) => Ok(Outcome::evicted(request, reason, self.door.cluster)),
+            Err(reason) => Ok(Outcome::evicted(request, reason, self.listener.cluster)),
         };
         let (outcome, error) = match done {
             Ok(outcome) => (outcome, None),
@@ -162,18 +162,18 @@ impl Connection<'_> {
 
     /// Who waits in vain, or is sent away, will look for the reason in the server's log.
     fn tell(&self, request: &Request, outcome: &Outcome) {
-        let (metrics, words) = (&self.door.desk.metrics, &self.door.words);
+        let (metrics, words) = (&self.listener.service.metrics, &self.listener.words);
         let (client, release, number) = (request.client, request.release, request.number);
         match outcome {
             Outcome::Evicted { reason, .. } => {
                 metrics.evicted(reason.name());
-                if words.eviction.may_speak() {
+                if words.eviction.allows_line() {
                     tracing::warn!(%client, %release, "a TigerBeetle client is evicted: {}", reason.name());
                 }
             }
             Outcome::Ignored => {
                 metrics.frames_dropped.fetch_add(1, Relaxed);
-                if words.ignored.may_speak() {
+                if words.ignored.allows_line() {
                     tracing::debug!(%client, number, "a request of a TigerBeetle client is not its session's next one");
                 }
             }
@@ -183,7 +183,7 @@ impl Connection<'_> {
 
     /// This protocol has no errors: the client will send its request again, and the server's log says why it must.
     fn told(&self, failure: Failure) -> Failure {
-        if failure.code != ErrorCode::Stopping && self.door.words.failure.may_speak() {
+        if failure.code != ErrorCode::Stopping && self.listener.words.failure.allows_line() {
             tracing::warn!("a request of a TigerBeetle client stays without an answer: {}", failure.detail);
         }
         failure

@@ -9,7 +9,7 @@ use bezant_rsm::Command;
 use bezant_runtime::Committed;
 use bezant_types::limits::RESULT_SIZE;
 
-use super::Door;
+use super::Listener;
 use super::inbound::Frame;
 use super::outbound::Outcome;
 use super::request::head;
@@ -42,7 +42,7 @@ impl Shape {
     }
 }
 
-impl Door {
+impl Listener {
     /// Opens a session.
     pub(super) async fn register(&self, request: &Request, share: &Arc<Share>) -> Result<Outcome, Failure> {
         match self.execute(head(request).open(), share).await {
@@ -87,7 +87,7 @@ impl Door {
         patience: Instant,
     ) -> Result<Option<Outcome>, Failure> {
         loop {
-            match self.desk.session(head(request).request, Some(patience)).await {
+            match self.service.session(head(request).request, Some(patience)).await {
                 Ok(answer) => {
                     return Ok(answer.map(|answer| Outcome::of_answer(request, &answer, self.cluster)));
                 }
@@ -103,7 +103,7 @@ impl Door {
             .is_ok_and(|answer| answer.outcome == SessionOutcome::Reply && answer.index == committed.index);
         let end = SESSION_ANSWER_SIZE + shape.events * RESULT_SIZE;
         if is_new && let Some(results) = committed.results.get(SESSION_ANSWER_SIZE..end) {
-            self.desk.metrics.results(shape.operation, results);
+            self.service.metrics.results(shape.operation, results);
         }
     }
 
@@ -126,18 +126,18 @@ impl Door {
     ) -> Result<Committed, Failure> {
         let admission = Admission::new(share)?;
         admission.take(command.body.len())?;
-        let executed = self.desk.handle.execute(command, Some(patience)).await;
+        let executed = self.service.handle.execute(command, Some(patience)).await;
         executed.map_err(|error| failure::of_write(&error))
     }
 
     /// When a request that found no room is given up, and its client has to send it again.
     pub(super) fn patience(&self) -> Instant {
-        Instant::now() + self.desk.limits.deadline_default
+        Instant::now() + self.service.limits.deadline_default
     }
 }
 
 /// Waits as long as an overloaded node asks for; any other failure comes back. This protocol has no word for
-/// "retry after", so the door waits in the client's place.
+/// "retry after", so the listener waits in the client's place.
 pub(super) async fn wait_for_room(failure: Failure, patience: Instant) -> Result<(), Failure> {
     match failure.retry_after {
         Some(retry_after) if failure.code == ErrorCode::Overloaded && Instant::now() < patience => {

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Door;
+use super::Listener;
 use super::buffers::Buffer;
 use crate::place::Place;
 use crate::share::{Budget, Share, Taken};
@@ -111,17 +111,17 @@ impl Inbound {
     pub(super) async fn next(
         &mut self,
         stream: &mut TcpStream,
-        door: &Door,
+        listener: &Listener,
         place: &Place,
     ) -> Result<Frame, Closed> {
-        let limits = &door.desk.limits;
+        let limits = &listener.service.limits;
         if self.buffer.is_empty() {
-            self.read_first(stream, door).await?;
+            self.read_first(stream, listener).await?;
         }
         place.usage.open.store(1, Relaxed);
         let header = within(limits.head_timeout, self.read_header(stream)).await?;
-        if header.cluster != door.cluster {
-            return Err(Closed::Cluster(header.cluster, door.cluster));
+        if header.cluster != listener.cluster {
+            return Err(Closed::Cluster(header.cluster, listener.cluster));
         }
         let size = HEADER_SIZE + header.body_size();
         let (standstill, whole) = (limits.body_timeout, limits.body_timeout * PATIENCE);
@@ -129,8 +129,8 @@ impl Inbound {
             FrameBytes::Small(within(whole, self.read_small(stream, size, standstill)).await?)
         } else {
             // Waiting for a place is not the client's fault.
-            let place = place_for_frame(door, &place.share).await?;
-            let buffer = door.buffers.take();
+            let place = place_for_frame(listener, &place.share).await?;
+            let buffer = listener.buffers.take();
             let buffer = within(whole, self.read_large(stream, size, buffer, standstill)).await?;
             FrameBytes::Large(buffer, place)
         };
@@ -140,10 +140,10 @@ impl Inbound {
     }
 
     /// Waits for the first bytes of a frame, which may be long after the first one: clients ping every half a minute.
-    async fn read_first(&mut self, stream: &mut TcpStream, door: &Door) -> Result<(), Closed> {
-        let limits = &door.desk.limits;
+    async fn read_first(&mut self, stream: &mut TcpStream, listener: &Listener) -> Result<(), Closed> {
+        let limits = &listener.service.limits;
         let idle = if self.has_read { limits.frame_idle_timeout } else { limits.head_timeout };
-        let mut stopping = door.desk.stopping.subscribe();
+        let mut stopping = listener.service.stopping.subscribe();
         tokio::select! {
             biased;
             read = within(idle, self.read_more(stream, READ_SIZE)) => read?,
@@ -209,8 +209,8 @@ impl Inbound {
 }
 
 /// A place for a large frame, unless the server stops first.
-async fn place_for_frame(door: &Door, share: &Arc<Share>) -> Result<Taken, Closed> {
-    let mut stopping = door.desk.stopping.subscribe();
+async fn place_for_frame(listener: &Listener, share: &Arc<Share>) -> Result<Taken, Closed> {
+    let mut stopping = listener.service.stopping.subscribe();
     tokio::select! {
         place = share.wait_for(Budget::Frames, 1) => Ok(place),
         _ = stopping.wait_for(|stopping| *stopping) => Err(Closed::Stopping),

@@ -1,9 +1,9 @@
-//! The door for TigerBeetle's clients: the same ledger, spoken to in their protocol.
+//! The listener for TigerBeetle's clients: the same ledger, spoken to in their protocol.
 //!
 //! The way of a request: `inbound` reads a frame into memory that is used again, `connection` answers pings and
 //! lets `clients` say whether the request is a retry of one that is being answered, `request` decides in the order
 //! of the protocol whether it is taken, and either `create` puts its records, in place, in the log, or `read`
-//! asks what every other door asks and puts the reply in the log. `outbound` makes the reply's bytes from what the
+//! asks what every other listener asks and puts the reply in the log. `outbound` makes the reply's bytes from what the
 //! log keeps of it, so that a retry gets the same.
 //!
 //! Always holds: a session is part of the replicated state; what this room remembers of clients saves work and
@@ -23,9 +23,9 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::net::TcpStream;
 
-use crate::desk::Desk;
+use crate::log_rate::LogRate;
 use crate::place::Place;
-use crate::seldom::Seldom;
+use crate::service::Service;
 
 use self::buffers::Buffers;
 use self::clients::Clients;
@@ -34,10 +34,10 @@ use self::clients::Clients;
 /// A group of one has term 1 for ever.
 const VIEW: u32 = 1;
 
-/// What all connections of this door share.
+/// What all connections of this listener share.
 #[derive(Debug)]
-pub(crate) struct Door {
-    desk: Arc<Desk>,
+pub(crate) struct Listener {
+    service: Arc<Service>,
     /// The cluster that clients must mean.
     cluster: u128,
     buffers: Arc<Buffers>,
@@ -49,21 +49,21 @@ pub(crate) struct Door {
 /// What is said of clients, seldom.
 #[derive(Debug, Default)]
 struct Words {
-    closed: Seldom,
-    eviction: Seldom,
-    ignored: Seldom,
-    failure: Seldom,
+    closed: LogRate,
+    eviction: LogRate,
+    ignored: LogRate,
+    failure: LogRate,
 }
 
-impl Door {
-    pub(crate) fn new(desk: Arc<Desk>, cluster: u128) -> Self {
+impl Listener {
+    pub(crate) fn new(service: Arc<Service>, cluster: u128) -> Self {
         Self {
             cluster,
             buffers: Arc::default(),
             clients: Clients::default(),
             connections: AtomicU64::new(0),
             words: Words::default(),
-            desk,
+            service,
         }
     }
 

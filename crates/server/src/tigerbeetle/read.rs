@@ -1,4 +1,4 @@
-//! Reads: asked of the node as by every other door, and the reply put in the log so that a retry finds it.
+//! Reads: asked of the node as by every other listener, and the reply put in the log so that a retry finds it.
 //!
 //! The session is asked first: a retry, or a request that it does not allow, costs neither a read nor a place in the
 //! log. A node that takes no writes still reads: then the reply is not kept, and a retry is read anew.
@@ -23,7 +23,7 @@ use bezant_types::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::Door;
+use super::Listener;
 use super::create::wait_for_room;
 use super::outbound::Outcome;
 use super::request::head;
@@ -66,7 +66,7 @@ pub(super) enum Question<'body> {
     Changes(&'body [u8; CHANGE_FILTER_SIZE]),
 }
 
-impl Door {
+impl Listener {
     /// Answers a question. The answer's bytes count as in memory until the hold is dropped: when they are sent.
     pub(super) async fn read(
         &self,
@@ -145,13 +145,13 @@ impl Door {
         match operation {
             Operation::LookupAccounts => {
                 let ids = ids_of(batches.payload()).map(AccountId).collect();
-                let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
+                let found = self.service.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
                 let found = found.iter().map(|view| (view.account.id.0, account_to_bytes(&view.account)));
                 lookup(batches, found, &mut results, &mut sizes);
             }
             Operation::LookupTransfers => {
                 let ids = ids_of(batches.payload()).map(TransferId).collect();
-                let found = self.desk.history(HistoryQuery::Transfers(ids), Some(patience)).await?;
+                let found = self.service.history(HistoryQuery::Transfers(ids), Some(patience)).await?;
                 let found =
                     found.iter().map(|(_, row)| (row.transfer.id.0, transfer_to_bytes(&row.transfer)));
                 lookup(batches, found, &mut results, &mut sizes);
@@ -179,14 +179,14 @@ impl Door {
         match operation {
             Operation::QueryAccounts => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
-                for view in self.desk.accounts(LedgerQuery::QueryAccounts(filter), Some(patience)).await? {
+                for view in self.service.accounts(LedgerQuery::QueryAccounts(filter), Some(patience)).await? {
                     results.push(&account_to_bytes(&view.account));
                 }
             }
             Operation::QueryTransfers => {
                 let Some(filter) = query_filter(filter) else { return Ok(()) };
                 for (_, row) in
-                    self.desk.history(HistoryQuery::QueryTransfers(filter), Some(patience)).await?
+                    self.service.history(HistoryQuery::QueryTransfers(filter), Some(patience)).await?
                 {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
@@ -194,7 +194,7 @@ impl Door {
             Operation::GetAccountTransfers => {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
                 for (_, row) in
-                    self.desk.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?
+                    self.service.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?
                 {
                     results.push(&transfer_to_bytes(&row.transfer));
                 }
@@ -203,7 +203,7 @@ impl Door {
                 let Some(filter) = account_filter(filter) else { return Ok(()) };
                 if self.keeps_history(filter.account_id, patience).await? {
                     let rows =
-                        self.desk.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?;
+                        self.service.history(HistoryQuery::AccountTransfers(filter), Some(patience)).await?;
                     for balance in balances_of(&rows, filter.account_id) {
                         results.push(&account_balance_to_bytes(&balance));
                     }
@@ -215,7 +215,7 @@ impl Door {
     }
 
     async fn keeps_history(&self, account: AccountId, patience: Instant) -> Result<bool, Failure> {
-        let found = self.desk.accounts(LedgerQuery::Accounts(vec![account]), Some(patience)).await?;
+        let found = self.service.accounts(LedgerQuery::Accounts(vec![account]), Some(patience)).await?;
         Ok(found.iter().any(|view| view.account.flags.contains(AccountFlags::HISTORY)))
     }
 
@@ -228,7 +228,7 @@ impl Door {
         let Some(filter) = change_filter_from_bytes(filter).filter(MovementFilter::is_valid) else {
             return Ok(results);
         };
-        let rows = self.desk.history(HistoryQuery::Movements(filter), Some(patience)).await?;
+        let rows = self.service.history(HistoryQuery::Movements(filter), Some(patience)).await?;
         let accounts = self.accounts_of(&rows, patience).await?;
         for (_, row) in &rows {
             let of = |id: AccountId| {
@@ -250,7 +250,7 @@ impl Door {
         let mut ids: Vec<AccountId> = rows.iter().flat_map(|(_, row)| sides(row)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = self.desk.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
+        let found = self.service.accounts(LedgerQuery::Accounts(ids), Some(patience)).await?;
         Ok(found.into_iter().map(|view| (view.account.id, view.account)).collect())
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn nothing_is_given_up_in_silence(
     let mut log: BTreeMap<LogIndex, LogEntry> = BTreeMap::new();
     for host in hosts {
         // What its process has not applied again may have given way to others.
-        let applied = host.node().map_or(LogIndex(0), bezant_node::Node::applied);
+        let applied = host.node().map_or(LogIndex(0), bezant_replica::Replica::applied);
         for (index, entry) in host.known.applied.range(..=applied) {
             let known = log.entry(*index).or_insert_with(|| entry.clone());
             if known != entry {

@@ -3,7 +3,7 @@
 //! Every answer names the entry that it shows, and entries are in one order. So the history is linearizable
 //! when the order of entries agrees with the order of time (here) and the answers with the entries (`replay`).
 
-use bezant_node::Consistency;
+use bezant_replica::Consistency;
 use bezant_types::LogIndex;
 
 use crate::record::Record;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bezant_consensus::EntryKind;
 use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery, LedgerTotals};
-use bezant_replica::fetch;
+use bezant_recovery::fetch;
 use bezant_rsm::{Entry, StateMachine};
 use bezant_storage::{History, HistoryQuery, HistoryReader, MemoryDisk};
 use bezant_types::{HistoryPosition, LogIndex, Movement, MovementNumber, Nanos};

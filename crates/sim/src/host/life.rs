@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bezant_consensus::{LogEntry, Members, Write, WriteNumber};
-use bezant_node::{Input, Installable, Output, PeerMessage, Pull, Ticket};
-use bezant_replica::{Supplier, fetch, verify};
+use bezant_recovery::{Supplier, fetch, verify};
+use bezant_replica::{Input, Installable, Output, PeerMessage, Pull, Ticket};
 use bezant_rsm::Prefetch;
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore, CheckpointWriter};
 use bezant_storage::disk::DiskError;
@@ -15,7 +15,7 @@ use bezant_storage::record::{
 use bezant_storage::{History, HistoryQuery, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, Term, TransferId};
 
-use super::{SimInput, SimNode, SimOutput, Wish};
+use super::{SimInput, SimOutput, SimReplica, Wish};
 use crate::bug::Bug;
 
 /// Why an effect was not carried out.
@@ -42,7 +42,7 @@ pub(super) struct Reader {
 /// A process: node and open files.
 pub(super) struct Life {
     pub(super) disk: MemoryDisk,
-    pub(super) node: SimNode,
+    pub(super) node: SimReplica,
     pub(super) log: Log,
     pub(super) votes: VoteStore,
     pub(super) history: History,

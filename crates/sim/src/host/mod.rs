@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bezant_consensus::{Conflict, Engine, EngineKind, EngineOptions, EngineState, LogEntry, Members, Terms};
 use bezant_ledger::Ledger;
-use bezant_node::{Input, Node, NodeOptions, Now, Output, PeerMessage, Restored, Ticket};
-use bezant_replica::{Mode, Recovered, Repair, Supplier, recover};
+use bezant_recovery::{Mode, Recovered, Repair, Supplier, recover};
+use bezant_replica::{Input, Now, Output, PeerMessage, Replica, ReplicaOptions, Restored, Ticket};
 use bezant_rsm::StateMachine;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{LogError, LogOptions};
@@ -33,7 +33,7 @@ const LOG: LogOptions = LogOptions { segment_size: 128 << 10, reserve_size: 0 };
 const ROOM_RESERVE: u64 = 512 << 10;
 
 /// The node that a simulation runs: the one that runs in production.
-pub(crate) type SimNode = Node<FlawedLedger, FlawedEngine<Box<dyn Engine + Send>>>;
+pub(crate) type SimReplica = Replica<FlawedLedger, FlawedEngine<Box<dyn Engine + Send>>>;
 type SimInput = Input<FlawedLedger>;
 type SimOutput = Output<FlawedLedger>;
 
@@ -161,10 +161,10 @@ impl Host {
     }
 
     pub(crate) fn leads(&self) -> bool {
-        self.node().is_some_and(Node::is_leader)
+        self.node().is_some_and(Replica::is_leader)
     }
 
-    pub(crate) fn node(&self) -> Option<&SimNode> {
+    pub(crate) fn node(&self) -> Option<&SimReplica> {
         self.life.as_ref().map(|life| &life.node)
     }
 
@@ -247,13 +247,13 @@ impl Host {
         let options = EngineOptions::new(self.id, members, is_admitted, seed);
         let state = EngineState { vote, checkpoint, entries, committed };
         let engine = bezant_engines::begin(self.engine, &options, state).ok_or("the log is none")?;
-        let options = NodeOptions {
+        let options = ReplicaOptions {
             node: self.id,
             is_alone: false,
-            life: seed,
+            incarnation: seed,
             checkpoint_interval_bytes: self.checkpoint_interval_bytes,
         };
-        let mut node = Node::new(restored, FlawedEngine::new(engine, self.bug), options);
+        let mut node = Replica::new(restored, FlawedEngine::new(engine, self.bug), options);
         if let Some(conflict) = recovered.conflict {
             node.handle(self.now(EPOCH), Input::Stopped(conflict));
         }

@@ -43,7 +43,7 @@ pub(crate) fn words(fault: Fault) -> (MarkKind, Vec<NodeId>, String) {
             (Network, vec![], text)
         }
         // Its name says it all.
-        Fault::HandOver => (MarkKind::Note, vec![], String::new()),
+        Fault::TransferLeadership => (MarkKind::Note, vec![], String::new()),
     };
     let text = if more.is_empty() { kind.to_owned() } else { format!("{kind}: {more}") };
     (mark, nodes, text)

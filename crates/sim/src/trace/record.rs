@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bezant_consensus::Describe;
-use bezant_node::{PeerMessage, Ticket};
+use bezant_replica::{PeerMessage, Ticket};
 use bezant_types::{LogIndex, NodeId};
 
 use super::{Fate, LaneState, Loss, MarkKind, Sent, Trace, TraceEvent, TraceWindow, What};

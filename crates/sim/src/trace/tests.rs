@@ -1,7 +1,7 @@
 //! A small scene drawn by hand, and that recording changes nothing.
 
 use bezant_consensus::{Description, MessageKind, Role};
-use bezant_node::{PeerMessage, Ticket};
+use bezant_replica::{PeerMessage, Ticket};
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 

@@ -1,7 +1,7 @@
 //! What clients do: they wish, ask a node, ask another one when none answers, and look at what they are told.
 
 use bezant_ledger::LedgerAnswer;
-use bezant_node::{Consistency, Input, Output, Ticket};
+use bezant_replica::{Consistency, Input, Output, Ticket};
 use bezant_rsm::StateMachine;
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};

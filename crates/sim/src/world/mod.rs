@@ -9,7 +9,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bezant_consensus::{Members, Role};
-use bezant_node::{Input, Output, PeerMessage, Ticket};
+use bezant_replica::{Input, Output, PeerMessage, Ticket};
 use bezant_storage::HistoryAnswer;
 use bezant_types::{LogIndex, NodeId};
 
@@ -27,7 +27,7 @@ use crate::{SimOptions, SimReport};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
-const TICK: u64 = bezant_node::TICK_NANOS;
+const TICK: u64 = bezant_replica::TICK_NANOS;
 /// The world begins in November 2023, as clocks go.
 pub(crate) const EPOCH: u64 = 1_700_000_000 * SECOND;
 /// Ticks after which a log without work says what is committed.
@@ -445,7 +445,7 @@ impl World {
                 check::one_entry_an_index(&mut self.record, node, entry)?;
             }
         }
-        let standing = self.host(node).node().map(bezant_node::Node::standing);
+        let standing = self.host(node).node().map(bezant_replica::Replica::standing);
         if let Some(standing) = standing
             && standing.role == Role::Leader
         {

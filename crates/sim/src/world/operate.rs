@@ -1,7 +1,7 @@
 //! What the operator does to the world, and hears of it.
 
 use bezant_consensus::{Members, decode_outcome};
-use bezant_node::{Input, Output, Ticket, change_command};
+use bezant_replica::{Input, Output, Ticket, change_command};
 use bezant_types::NodeId;
 
 use super::{Event, MILLI, World};

@@ -1,6 +1,6 @@
 //! What goes wrong, and how it ends.
 
-use bezant_node::Input;
+use bezant_replica::Input;
 use bezant_types::NodeId;
 
 use super::{Event, MILLI, World};
@@ -80,7 +80,7 @@ impl World {
             | Fault::CopyDisk(node)
             | Fault::ClockJump(node, _) => is_up(node),
             Fault::Blackout(_) => self.hosts.values().any(Host::is_up),
-            Fault::HandOver => self.hosts.values().any(Host::leads),
+            Fault::TransferLeadership => self.hosts.values().any(Host::leads),
             Fault::Heal => self.net.cuts_something(),
             Fault::Weather(..) => true,
             Fault::PowerLossInWrite(..)
@@ -147,10 +147,10 @@ impl World {
             Fault::PowerLossAfterVote(node) => {
                 self.vote_losers.insert(node);
             }
-            Fault::HandOver => {
+            Fault::TransferLeadership => {
                 for node in self.nodes.clone() {
                     if self.host(node).leads() {
-                        self.give(node, None, Input::HandOver)?;
+                        self.give(node, None, Input::TransferLeadership)?;
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Looks at what happens, for the recorder, and changes nothing.
 
-use bezant_node::{Consistency, Input, Output, PeerMessage, Refusal};
+use bezant_replica::{Consistency, Input, Output, PeerMessage, Refusal};
 use bezant_types::NodeId;
 
 use super::{EPOCH, Event, World};

@@ -8,9 +8,9 @@ use bezant_consensus::{
     Change, ChangeError, Conflict, Engine, EntryKind, Input as EngineInput, LogEntry, Member, Members,
     Output as EngineOutput, Part, ReadNumber, Role, Standing, Terms, Write, WriteNumber,
 };
-use bezant_node::{
-    Consistency, ForwardNumber, Input, NoState, Node, NodeOptions, Now, Outcome, Output, PeerMessage, Pull,
-    Refusal, Restored, Ticket,
+use bezant_replica::{
+    Consistency, ForwardNumber, Input, NoState, Now, Outcome, Output, PeerMessage, Pull, Refusal, Replica,
+    ReplicaOptions, Restored, Ticket,
 };
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
@@ -160,7 +160,7 @@ impl Engine for Scripted {
         &self.members
     }
 
-    fn hand_over(&mut self) {
+    fn transfer_leadership(&mut self) {
         self.script.borrow_mut().offers += 1;
     }
 
@@ -199,24 +199,24 @@ impl Engine for Scripted {
     }
 }
 
-type CounterNode = Node<Counter, Scripted>;
+type CounterReplica = Replica<Counter, Scripted>;
 
-fn node(engine: &Scripted) -> CounterNode {
-    let options = NodeOptions { node: OWN, is_alone: false, ..NodeOptions::default() };
-    Node::new(Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0), engine.clone(), options)
+fn node(engine: &Scripted) -> CounterReplica {
+    let options = ReplicaOptions { node: OWN, is_alone: false, ..ReplicaOptions::default() };
+    Replica::new(Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0), engine.clone(), options)
 }
 
-fn request(node: &mut CounterNode, ticket: u64) {
+fn request(node: &mut CounterReplica, ticket: u64) {
     let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"event") };
     node.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
     node.propose(NOW);
 }
 
-fn read(node: &mut CounterNode, ticket: u64, consistency: Consistency) {
+fn read(node: &mut CounterReplica, ticket: u64, consistency: Consistency) {
     node.handle(NOW, Input::Query { ticket: Ticket(ticket), query: (), consistency });
 }
 
-fn drain(node: &mut CounterNode) -> Vec<Output<Counter>> {
+fn drain(node: &mut CounterReplica) -> Vec<Output<Counter>> {
     std::iter::from_fn(|| node.poll()).collect()
 }
 
@@ -256,7 +256,7 @@ fn a_held_leader_refuses_clients_and_offers_nothing_by_itself() {
     assert_eq!(node.read_only_reason(), Some("clock"));
     // A command of another node was not begun either, and that node hears it.
     let command = Command { operation: 1, events: 1, body: Bytes::new() };
-    let number = ForwardNumber { life: 1, number: 1 };
+    let number = ForwardNumber { incarnation: 1, number: 1 };
     node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
     let outputs = drain(&mut node);
     let outcome = outputs.iter().find_map(|output| match output {
@@ -296,7 +296,7 @@ fn the_driver_says_who_is_to_lead() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
     let mut node = node(&engine);
-    node.handle(NOW, Input::HandOverTo(TWO));
+    node.handle(NOW, Input::TransferLeadershipTo(TWO));
     assert_eq!(engine.script.borrow().changes, [Change::Lead(TWO)]);
     assert_eq!(node.time(), Nanos(0), "there is no entry");
     request(&mut node, 7);
@@ -310,7 +310,7 @@ fn one_that_waits_for_room_is_not_silent_and_one_that_hangs_is() {
     let mut node = node(&engine);
     request(&mut node, 7);
     drain(&mut node);
-    let speaks = |node: &mut CounterNode| {
+    let speaks = |node: &mut CounterReplica| {
         let send = EngineOutput::Send { to: TWO, bytes: Bytes::from_static(b"heartbeat") };
         engine.script.borrow_mut().outputs.push_back(send);
         node.handle(NOW, Input::Persisted(WriteNumber(0)));
@@ -340,7 +340,7 @@ fn reads_for_which_nobody_waits_are_forgotten() {
 }
 
 /// A node whose checkpoint behind entry 1 has the digest 1.
-fn with_checkpoint(engine: &Scripted) -> CounterNode {
+fn with_checkpoint(engine: &Scripted) -> CounterReplica {
     let mut node = node(engine);
     let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
     engine.write(1, 1, payload.clone());
@@ -376,7 +376,7 @@ fn after_an_install_that_failed_the_terms_of_this_nodes_log_are_written_again() 
     assert!(writes_terms(3), "those on disk may be a peer's");
 }
 
-fn tell_digest(node: &mut CounterNode, from: NodeId, digest: u8) -> Vec<Output<Counter>> {
+fn tell_digest(node: &mut CounterReplica, from: NodeId, digest: u8) -> Vec<Output<Counter>> {
     let message = PeerMessage::Digest { index: LogIndex(1), digest: [digest; 32] };
     node.handle(NOW, Input::Message { from, message });
     drain(node)
@@ -456,7 +456,7 @@ fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
     engine.script.borrow_mut().leads = true;
     let mut node = node(&engine);
     let forward = |number| {
-        let number = ForwardNumber { life: 9, number };
+        let number = ForwardNumber { incarnation: 9, number };
         let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"x") };
         Input::Message { from: TWO, message: PeerMessage::Forward(number, command) }
     };
@@ -506,8 +506,8 @@ fn payload(checkpoint: bool) -> Bytes {
 }
 
 /// What reads that ask nobody else hear: an entry that is shown, or why there is none.
-fn shown(node: &mut CounterNode) -> Result<LogIndex, NoState> {
-    let of = |node: &mut CounterNode, consistency| {
+fn shown(node: &mut CounterReplica) -> Result<LogIndex, NoState> {
+    let of = |node: &mut CounterReplica, consistency| {
         read(node, 1, consistency);
         let outputs = drain(node);
         let answer = outputs.iter().find_map(|output| match output {
@@ -559,14 +559,14 @@ fn where_all_disks_are_new_there_is_nothing_to_wait_for() {
 #[test]
 fn what_the_disk_says_to_be_committed_is_shown_without_a_leader() {
     let engine = Scripted::new();
-    let options = NodeOptions { node: OWN, is_alone: false, ..NodeOptions::default() };
+    let options = ReplicaOptions { node: OWN, is_alone: false, ..ReplicaOptions::default() };
     let kind = EntryKind::Command;
     let entry =
         |index: u64| LogEntry { index: LogIndex(index), term: Term(1), kind, payload: payload(index == 2) };
     let entries: Vec<LogEntry> = (1..=3).map(entry).collect();
     let restored = Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0);
     let restored = restored.with_floor(LogIndex(2), Terms::new()).with_entries(&entries).expect("entries");
-    let mut node = Node::new(restored, engine.clone(), options);
+    let mut node = Replica::new(restored, engine.clone(), options);
     assert_eq!(node.no_state(), Some(NoState::Replaying));
     read(&mut node, 1, Consistency::Stale);
     let outputs = drain(&mut node);

@@ -27,7 +27,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForwardNumber {
     /// Drawn when the forwarder began.
-    pub life: u64,
+    pub incarnation: u64,
     /// Counts up.
     pub number: u64,
 }
@@ -237,7 +237,7 @@ fn put_position(bytes: &mut BytesMut, position: HistoryPosition) {
 
 fn encode_forward(number: ForwardNumber, command: &Command) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(32 + command.body.len());
-    bytes.put_u64_le(number.life);
+    bytes.put_u64_le(number.incarnation);
     bytes.put_u64_le(number.number);
     bytes.put_u16_le(command.operation);
     bytes.put_u32_le(command.events);
@@ -247,7 +247,7 @@ fn encode_forward(number: ForwardNumber, command: &Command) -> BytesMut {
 
 fn encode_outcome(number: ForwardNumber, outcome: &Outcome) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(64);
-    bytes.put_u64_le(number.life);
+    bytes.put_u64_le(number.incarnation);
     bytes.put_u64_le(number.number);
     match outcome {
         Outcome::Done { index, time, results } => {
@@ -367,7 +367,7 @@ impl Reader {
     }
 
     fn number(&mut self) -> Option<ForwardNumber> {
-        Some(ForwardNumber { life: self.u64()?, number: self.u64()? })
+        Some(ForwardNumber { incarnation: self.u64()?, number: self.u64()? })
     }
 
     fn position(&mut self) -> Option<HistoryPosition> {
@@ -403,7 +403,7 @@ mod tests {
     use bezant_types::NodeId;
 
     fn messages() -> Vec<PeerMessage> {
-        let number = ForwardNumber { life: 7, number: 8 };
+        let number = ForwardNumber { incarnation: 7, number: 8 };
         let position = HistoryPosition { movements: 3, refusals: 4 };
         let head = ChunkHead {
             index: LogIndex(1),

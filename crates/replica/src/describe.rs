@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn commands_and_their_outcomes_carry_one_number() {
-        let number = ForwardNumber { life: 9, number: 17 };
+        let number = ForwardNumber { incarnation: 9, number: 17 };
         let kind = MessageKind::Command;
         let command = Command { operation: 2, events: 3, body: Bytes::new() };
         check(&PeerMessage::Forward(number, command), kind, "command 17: 3 events of operation 2");

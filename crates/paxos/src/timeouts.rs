@@ -7,13 +7,13 @@ const TURN_TICKS: u64 = 8;
 
 /// Draws times to wait (splitmix64, Steele and others 2014): the same from the same seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     state: u64,
     election_ticks: u64,
     heartbeat_ticks: u64,
 }
 
-impl Patience {
+impl Timeouts {
     pub(crate) fn new(seed: u64, election_ticks: u32, heartbeat_ticks: u32) -> Self {
         assert!(heartbeat_ticks > 0, "signs of life have a distance");
         assert!(election_ticks > heartbeat_ticks, "a leader is heard of before it is doubted");
@@ -26,7 +26,7 @@ impl Patience {
         self.election_ticks
     }
 
-    /// Ticks between a leader's signs of life.
+    /// Ticks between a leader's signs of incarnation.
     pub(crate) const fn heartbeat_ticks(&self) -> u64 {
         self.heartbeat_ticks
     }

@@ -13,11 +13,11 @@ use crate::digests::Verdict;
 use crate::event::{Installable, Output, Refusal};
 use crate::install::{Install, Step};
 use crate::message::{Chunk, ForwardNumber, Outcome, PeerMessage};
-use crate::node::Node;
 use crate::pipeline::InFlight;
 use crate::queue::Origin;
+use crate::replica::Replica;
 
-impl<M: StateMachine, E: Engine> Node<M, E> {
+impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// Sends what waits to the leader.
     pub(crate) fn forward(&mut self, leader: NodeId) {
         while self.forwards.has_room(self.ticks)

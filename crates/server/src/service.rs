@@ -1,4 +1,4 @@
-//! The desk between the protocols and the node: both gRPC and REST ask here.
+//! The service between the protocols and the node: both gRPC and REST ask here.
 //!
 //! It turns names and asset codes into numbers, picks the operation that carries a request, and asks the
 //! node. It remembers what never changes (the id of a name, the asset of a ledger) and nothing else.
@@ -37,7 +37,7 @@ pub(crate) type Deadline = Option<Instant>;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Service {
     pub(crate) handle: LedgerHandle,
     pub(crate) limits: Limits,
     /// What may ask at the listener for gRPC and REST.
@@ -77,7 +77,7 @@ impl AssetCopy {
     }
 }
 
-impl Desk {
+impl Service {
     pub(crate) fn new(handle: LedgerHandle, limits: Limits, guard: Guard) -> Self {
         Self {
             handle,
@@ -218,7 +218,7 @@ impl Desk {
         Ok(found.into_iter().map(|(_, view)| view).collect())
     }
 
-    /// The same for the desk itself: they are no part of an answer.
+    /// The same for the service itself: they are no part of an answer.
     pub(crate) async fn find_accounts(
         &self,
         query: LedgerQuery,
@@ -435,14 +435,14 @@ impl Ledgers {
     /// The ledger of a code.
     pub(crate) async fn find(
         &mut self,
-        desk: &Desk,
+        service: &Service,
         code: String,
         deadline: Deadline,
     ) -> Result<LedgerNumber, Failure> {
         if let Some(ledger) = self.0.get(&code) {
             return Ok(*ledger);
         }
-        let ledger = desk.ledger_of(&code, deadline).await?;
+        let ledger = service.ledger_of(&code, deadline).await?;
         self.0.insert(code, ledger);
         Ok(ledger)
     }

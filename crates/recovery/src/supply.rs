@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bezant_node::{Chunk, ChunkHead, ChunkPart, Installable, Pull};
+use bezant_replica::{Chunk, ChunkHead, ChunkPart, Installable, Pull};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointReader, CheckpointStore};
 use bezant_storage::disk::Disk;
 use bezant_storage::record::{RecordError, load_members, load_terms};

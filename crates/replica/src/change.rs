@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
-use crate::node::Node;
 use crate::queue::Origin;
+use crate::replica::Replica;
 
 /// The operation of a change; no machine may use it.
 pub(crate) const CHANGE_OPERATION: u16 = u16::MAX;
@@ -35,7 +35,7 @@ fn decode(body: &[u8]) -> Option<(LogIndex, Change)> {
     Some((LogIndex(u64::from_le_bytes(*since)), change))
 }
 
-impl<M: StateMachine, E: Engine> Node<M, E> {
+impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// The other members.
     pub(crate) fn peers(&self) -> Vec<NodeId> {
         let others = self.engine.members().nodes.iter().filter(|member| member.node != self.options.node);

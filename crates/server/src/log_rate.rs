@@ -8,11 +8,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// One thing that may go wrong very often.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<Option<Instant>>);
+pub(crate) struct LogRate(Mutex<Option<Instant>>);
 
-impl Seldom {
+impl LogRate {
     /// True when it has not been said for a while; then it counts as said.
-    pub(crate) fn may_speak(&self) -> bool {
+    pub(crate) fn allows_line(&self) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = said.is_none_or(|said| said.elapsed() >= INTERVAL);
         if is_due {
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn what_was_just_said_is_not_said_again() {
-        let (seldom, other) = (Seldom::default(), Seldom::default());
-        assert_eq!([seldom.may_speak(), seldom.may_speak(), other.may_speak()], [true, false, true]);
+        let (seldom, other) = (LogRate::default(), LogRate::default());
+        assert_eq!([seldom.allows_line(), seldom.allows_line(), other.allows_line()], [true, false, true]);
     }
 }

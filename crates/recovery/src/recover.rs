@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bezant_consensus::{Conflict, LogEntry, Terms, Vote};
-use bezant_node::{ReplayError, replay};
+use bezant_replica::{ReplayError, replay};
 use bezant_rsm::{Prefetch, RestoreError};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};

@@ -10,7 +10,7 @@ use bezant_consensus::{
 use bezant_rsm::{Command, Entry, Progress, StateMachine};
 use bezant_types::{LogIndex, Nanos, NodeId, Term};
 
-use crate::begin::{NodeOptions, Restored};
+use crate::begin::{ReplicaOptions, Restored};
 use crate::checkpoint::Checkpoints;
 use crate::digests::Digests;
 use crate::event::{Consistency, Input, Now, Output, Refusal, Ticket};
@@ -37,8 +37,8 @@ const WRITE_TICKS_MAX: u64 = 150;
 /// [`handle`](Self::handle) or group of them.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing, and none excludes another")]
-pub struct Node<M: StateMachine, E> {
-    pub(crate) options: NodeOptions,
+pub struct Replica<M: StateMachine, E> {
+    pub(crate) options: ReplicaOptions,
     pub(crate) machine: M,
     pub(crate) engine: E,
     pub(crate) queue: Queue,
@@ -89,15 +89,15 @@ pub struct Node<M: StateMachine, E> {
     pub(crate) outputs: VecDeque<Output<M>>,
 }
 
-impl<M: StateMachine, E: Engine> Node<M, E> {
+impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// A node that goes on from there; the engine was made from the same log.
-    pub fn new(restored: Restored<M, M::Found>, engine: E, options: NodeOptions) -> Self {
+    pub fn new(restored: Restored<M, M::Found>, engine: E, options: ReplicaOptions) -> Self {
         let Restored { machine, applied, checkpoint, log_bytes, pipeline, floor, terms } = restored;
         let mut checkpoints = Checkpoints::new(checkpoint, options.checkpoint_interval_bytes);
         checkpoints.log_bytes = log_bytes;
         let mut node = Self {
             time: machine.time().max(pipeline.time().unwrap_or_default()),
-            forwards: Forwards::new(options.life),
+            forwards: Forwards::new(options.incarnation),
             digests: Digests::new(options.node),
             options,
             machine,
@@ -240,8 +240,8 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
             Input::Pressure(reason) => self.handle_pressure(reason),
             Input::Hold(reason) => self.handle_hold(reason),
             Input::Admit => self.handle_admit(),
-            Input::HandOver => self.hand_over(None),
-            Input::HandOverTo(node) => self.hand_over(Some(node)),
+            Input::TransferLeadership => self.transfer_leadership(None),
+            Input::TransferLeadershipTo(node) => self.transfer_leadership(Some(node)),
             Input::Tick => self.handle_tick(now),
         }
     }

@@ -112,14 +112,14 @@ pub enum Input<M: StateMachine> {
     /// The disk is nearly full (a reason), or has room again (none).
     Pressure(Option<String>),
     /// This node's clock must stamp no entries (a reason), or may do so (none). While it leads it refuses clients, and offers
-    /// the lead to no one by itself: see [`Input::HandOverTo`].
+    /// the lead to no one by itself: see [`Input::TransferLeadershipTo`].
     Hold(Option<String>),
     /// It is on disk that this replica may vote.
     Admit,
     /// The node will be stopped: another one should lead.
-    HandOver,
+    TransferLeadership,
     /// That one should lead. Nothing comes of it while this node does not lead, or that one lags; ask again then.
-    HandOverTo(NodeId),
+    TransferLeadershipTo(NodeId),
     /// Time went on by [`TICK_NANOS`](crate::TICK_NANOS).
     Tick,
 }

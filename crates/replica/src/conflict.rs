@@ -7,12 +7,12 @@ use bezant_types::{LogIndex, Term};
 
 use crate::event::Output;
 use crate::message::{ChunkHead, PeerMessage};
-use crate::node::Node;
+use crate::replica::Replica;
 
 /// Ticks after which a replica that has stopped says so again to the others.
 const TELL_TICKS: u64 = 1_000;
 
-impl<M: StateMachine, E: Engine> Node<M, E> {
+impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// Why this replica has stopped; `None` while it has not.
     pub const fn conflict(&self) -> Option<&Conflict> {
         self.conflict.as_ref()

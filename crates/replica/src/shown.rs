@@ -16,9 +16,9 @@ use bezant_rsm::StateMachine;
 use bezant_types::{LogIndex, Term};
 
 use crate::event::{NoState, Output};
-use crate::node::Node;
+use crate::replica::Replica;
 
-impl<M: StateMachine, E: Engine> Node<M, E> {
+impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// Why it answers neither stale reads nor those of a session; `None` when it does, from then on for good.
     pub fn no_state(&self) -> Option<NoState> {
         if self.shows_from.is_some_and(|index| index <= self.applied) {

@@ -9,13 +9,13 @@ use bezant_types::NodeId;
 
 use crate::event::{Output, Refusal};
 use crate::message::Outcome;
-use crate::node::Node;
 use crate::queue::Origin;
+use crate::replica::Replica;
 
 /// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
 const PRESSURE_TICKS: u64 = 500;
 
-impl<M: StateMachine, E: Engine> Node<M, E> {
+impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// Why this node takes no command now. One that does not lead needs no room for it: it hands it on.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let leads = self.engine.is_leader();
@@ -58,7 +58,7 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.pressure = reason;
         self.refuse_under_pressure();
         if self.pressure.is_some() {
-            self.hand_over(None);
+            self.transfer_leadership(None);
         }
     }
 
@@ -72,17 +72,17 @@ impl<M: StateMachine, E: Engine> Node<M, E> {
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
             // Nobody could take the lead when it was offered first, or it has come back.
-            self.hand_over(None);
+            self.transfer_leadership(None);
         }
     }
 
     /// Lets that node lead, or whoever is best prepared for it.
-    pub(crate) fn hand_over(&mut self, to: Option<NodeId>) {
+    pub(crate) fn transfer_leadership(&mut self, to: Option<NodeId>) {
         if let Some(node) = to {
             // Why it cannot is of no use: the driver asks again.
             self.engine.change(Change::Lead(node)).unwrap_or_default();
         } else {
-            self.engine.hand_over();
+            self.engine.transfer_leadership();
         }
         self.drain_engine();
     }

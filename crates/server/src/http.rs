@@ -20,14 +20,14 @@ use tower::Service as _;
 use crate::answer::{ANSWER_COST, Hold, STREAM_COST};
 use crate::body::{Admission, Inbound, Outbound};
 use crate::connection::{Activity, OpenRequest};
-use crate::desk::Desk;
 use crate::failure::{Refused, to_status, with_reason};
 use crate::freshness::Freshness;
-use crate::grpc::{self, Service};
+use crate::grpc::{self, GrpcLedger};
 use crate::limits::Limits;
+use crate::log_rate::LogRate;
 use crate::metrics::{Api, Call};
 use crate::place::Place;
-use crate::seldom::Seldom;
+use crate::service::Service;
 use crate::share::Share;
 use crate::upload::Upload;
 
@@ -44,7 +44,7 @@ const STREAMS: [&str; 4] = [
 
 /// The door of one connection.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct HttpHandler {
     common: Common,
     pub(crate) activity: Arc<Activity>,
     /// Of the peer's address.
@@ -54,43 +54,43 @@ pub(crate) struct Door {
 /// What all connections of a server share.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) service: Arc<Service>,
     /// Clients that break the rules of HTTP/2 are told of once a second.
-    broken: Arc<Seldom>,
+    broken: Arc<LogRate>,
     limits: Arc<Limits>,
-    ledger: LedgerServer<Service>,
+    ledger: LedgerServer<GrpcLedger>,
     standard: Routes,
     rest: Router,
 }
 
 impl Common {
-    pub(crate) fn new(desk: Arc<Desk>, standard: Routes, rest: Router) -> Self {
-        let limits = Arc::new(desk.limits.clone());
-        let ledger = grpc::ledger(Arc::clone(&desk));
-        Self { broken: Arc::default(), limits, ledger, standard, rest, desk }
+    pub(crate) fn new(service: Arc<Service>, standard: Routes, rest: Router) -> Self {
+        let limits = Arc::new(service.limits.clone());
+        let ledger = grpc::ledger(Arc::clone(&service));
+        Self { broken: Arc::default(), limits, ledger, standard, rest, service }
     }
 }
 
-impl Door {
+impl HttpHandler {
     /// The door of the connection that has this place.
     pub(crate) fn new(common: Common, place: &Place) -> Self {
         let activity = Arc::new(Activity::new(Arc::clone(&place.usage)));
         Self { common, activity, share: Arc::clone(&place.share) }
     }
 
-    pub(crate) const fn desk(&self) -> &Arc<Desk> {
-        &self.common.desk
+    pub(crate) const fn service(&self) -> &Arc<Service> {
+        &self.common.service
     }
 
     /// Tells of clients that break the rules of HTTP/2, once a second.
-    pub(crate) const fn broken(&self) -> &Arc<Seldom> {
+    pub(crate) const fn broken(&self) -> &Arc<LogRate> {
         &self.common.broken
     }
 
     /// Counts and tells a request that is not admitted.
     fn refuse(&self, failure: Failure, is_grpc: bool, open: OpenRequest) -> Response<Outbound> {
         let api = if is_grpc { Api::Grpc } else { Api::Rest };
-        self.desk().metrics.call(api, Call::Other, Duration::ZERO, Some(&failure));
+        self.service().metrics.call(api, Call::Other, Duration::ZERO, Some(&failure));
         if is_grpc {
             to_status(failure).into_http().map(|body| Outbound::grpc(body, open))
         } else {
@@ -102,7 +102,7 @@ impl Door {
 /// The work on an answer.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Outbound>, Infallible>> + Send>>;
 
-impl HyperService<Request<Incoming>> for Door {
+impl HyperService<Request<Incoming>> for HttpHandler {
     type Response = Response<Outbound>;
     type Error = Infallible;
     type Future = Answering;
@@ -111,7 +111,7 @@ impl HyperService<Request<Incoming>> for Door {
         let open = OpenRequest::new(&self.activity);
         let is_grpc = grpc::is_grpc(request.headers());
         let version = request.version();
-        let checked = self.desk().guard.check(&request, is_grpc);
+        let checked = self.service().guard.check(&request, is_grpc);
         let (head, body) = request.into_parts();
         let body = Upload::new(body, &head.headers, &self.activity, self.common.limits.linger_timeout);
         match checked {
@@ -127,7 +127,7 @@ impl HyperService<Request<Incoming>> for Door {
     }
 }
 
-impl Door {
+impl HttpHandler {
     /// Admits a request that the guard has let through, or not, and shows it to gRPC or to REST.
     fn answer(&self, request: Request<Upload>, is_grpc: bool, mut open: OpenRequest) -> Answering {
         let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
@@ -148,13 +148,13 @@ impl Door {
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let counted = InFlight::new(&common.desk, admission);
+        let counted = InFlight::new(&common.service, admission);
         if !is_grpc {
             let mut rest = common.rest.clone();
             let request = request.map(axum::body::Body::new);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(rest.call(request))).await?;
-                asked.tell(&counted.desk.handle, response.headers_mut());
+                asked.tell(&counted.service.handle, response.headers_mut());
                 drop(counted);
                 let kind = response.headers().get(header::CONTENT_TYPE);
                 if kind.is_some_and(|kind| kind == "text/event-stream") {
@@ -170,10 +170,10 @@ impl Door {
         }
         if request.uri().path() == grpc::fast::PATH && !grpc::is_compressed(request.headers()) {
             let (head, body) = request.into_parts();
-            let answer = grpc::fast::submit(Arc::clone(&common.desk), head.headers, body, open);
+            let answer = grpc::fast::submit(Arc::clone(&common.service), head.headers, body, open);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(answer)).await;
-                asked.tell(&counted.desk.handle, response.headers_mut());
+                asked.tell(&counted.service.handle, response.headers_mut());
                 drop(counted);
                 Ok(response.map(|body| body.held(hold)))
             });
@@ -187,7 +187,7 @@ impl Door {
             let answer = common.ledger.clone().call(request);
             return Box::pin(async move {
                 let mut response = with_reason(hold.scope(asked.scope(answer)).await?, &path);
-                asked.tell(&counted.desk.handle, response.headers_mut());
+                asked.tell(&counted.service.handle, response.headers_mut());
                 drop(counted);
                 Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
@@ -213,19 +213,19 @@ fn size_in_memory(size: u64) -> usize {
 /// Counts a request while it is being answered.
 #[derive(Debug)]
 struct InFlight {
-    desk: Arc<Desk>,
+    service: Arc<Service>,
     _admission: Arc<Admission>,
 }
 
 impl InFlight {
-    fn new(desk: &Arc<Desk>, admission: Arc<Admission>) -> Self {
-        desk.metrics.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Self { desk: Arc::clone(desk), _admission: admission }
+    fn new(service: &Arc<Service>, admission: Arc<Admission>) -> Self {
+        service.metrics.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self { service: Arc::clone(service), _admission: admission }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.desk.metrics.requests.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.service.metrics.requests.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bezant_consensus::Engine;
-use bezant_node::{Input, NoState, Node, Output, PeerMessage, Refusal, TICK_NANOS, Ticket};
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::{Input, NoState, Output, PeerMessage, Refusal, Replica, TICK_NANOS, Ticket};
 use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
 
@@ -22,7 +22,7 @@ use crate::handle::{
 };
 use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
-use crate::member::{Member, is_needed};
+use crate::membership::{Membership, is_needed};
 use crate::metrics::{gauge, seconds};
 
 pub(crate) use clock_guard::ClockGuard;
@@ -39,7 +39,7 @@ const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A node with whichever engine it has.
-pub(crate) type DrivenNode<M> = Node<M, Box<dyn Engine + Send>>;
+pub(crate) type DrivenReplica<M> = Replica<M, Box<dyn Engine + Send>>;
 
 /// Ways to the other threads.
 #[derive(Debug)]
@@ -79,10 +79,10 @@ impl<Answer> Waiter<Answer> {
 const CLOCK_TICKS: u64 = 10;
 
 /// The node and all it needs.
-pub(crate) struct NodeThread<M: Machine> {
-    node: DrivenNode<M>,
+pub(crate) struct ReplicaThread<M: Machine> {
+    node: DrivenReplica<M>,
     /// What this node is to the others; `None` for one that is alone.
-    member: Option<Member>,
+    member: Option<Membership>,
     shared: Arc<Shared>,
     workers: Workers,
     waiters: HashMap<Ticket, Waiter<M::Answer>>,
@@ -97,10 +97,10 @@ pub(crate) struct NodeThread<M: Machine> {
     stop_by: Option<Instant>,
 }
 
-impl<M: Machine> NodeThread<M> {
+impl<M: Machine> ReplicaThread<M> {
     pub(crate) fn new(
-        node: DrivenNode<M>,
-        member: Option<Member>,
+        node: DrivenReplica<M>,
+        member: Option<Membership>,
         shared: Arc<Shared>,
         workers: Workers,
         clock: ClockGuard,
@@ -216,7 +216,7 @@ impl<M: Machine> NodeThread<M> {
         let now = self.look_at_clock();
         if self.stop_by.is_some() {
             // Somebody else leads when this node is gone: clients need not wait for an election.
-            self.node.handle(now, Input::HandOver);
+            self.node.handle(now, Input::TransferLeadership);
         }
         self.node.handle(now, Input::Tick);
         self.ticks += 1;
@@ -523,24 +523,25 @@ mod tests {
     use crate::metrics::Metrics;
     use bezant_consensus::{Solo, WriteNumber};
     use bezant_ledger::{Event, Ledger, Operation};
-    use bezant_node::{NodeOptions, Restored};
+    use bezant_replica::{ReplicaOptions, Restored};
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{LogIndex, NodeId};
 
     /// A node whose other threads have all ended.
-    fn alone() -> NodeThread<Ledger> {
+    fn alone() -> ReplicaThread<Ledger> {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(NodeId(1), zero));
-        let node = Node::new(Restored::new(Ledger::new(), zero, zero, 0), engine, NodeOptions::default());
+        let node =
+            Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, ReplicaOptions::default());
         let workers = Workers {
             log: mpsc::channel().0,
             fetch: mpsc::channel().0,
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };
-        NodeThread::new(node, None, shared, workers, ClockGuard::new(Clock::system(), false))
+        ReplicaThread::new(node, None, shared, workers, ClockGuard::new(Clock::system(), false))
     }
 
     #[test]

@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use bezant_consensus::Role;
-use bezant_node::{Input, Now};
-use bezant_replica::Machine;
+use bezant_recovery::Machine;
+use bezant_replica::{Input, Now};
 use bezant_types::Nanos;
 
-use super::NodeThread;
+use super::ReplicaThread;
 use crate::clock::{
     AHEAD_MAX, BACK_MAX, Clock, Counting, LATEST, OFF_MAX, counting, is_absurd, moment, passed,
 };
@@ -200,7 +200,7 @@ impl ClockGuard {
     }
 }
 
-impl<M: Machine> NodeThread<M> {
+impl<M: Machine> ReplicaThread<M> {
     /// What the clock shows, once it is known whether it counts.
     pub(super) fn look_at_clock(&mut self) -> Now {
         let (now, was_set) = self.clock.look();
@@ -242,7 +242,7 @@ impl<M: Machine> NodeThread<M> {
         if self.clock.offers(leads, successor.is_some(), now)
             && let Some(successor) = successor
         {
-            self.node.handle(self.clock.now(), Input::HandOverTo(successor));
+            self.node.handle(self.clock.now(), Input::TransferLeadershipTo(successor));
         }
         let pressure = self.clock.pressure(now);
         if pressure.is_some() != self.clock.is_pressed {

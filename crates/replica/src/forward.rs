@@ -26,7 +26,7 @@ pub(crate) struct Forwarded {
 /// All commands on their way.
 #[derive(Debug)]
 pub(crate) struct Forwards {
-    life: u64,
+    incarnation: u64,
     last_number: u64,
     commands: BTreeMap<u64, Forwarded>,
     bytes: usize,
@@ -35,8 +35,8 @@ pub(crate) struct Forwards {
 }
 
 impl Forwards {
-    pub(crate) const fn new(life: u64) -> Self {
-        Self { life, last_number: 0, commands: BTreeMap::new(), bytes: 0, sends_from: 0 }
+    pub(crate) const fn new(incarnation: u64) -> Self {
+        Self { incarnation, last_number: 0, commands: BTreeMap::new(), bytes: 0, sends_from: 0 }
     }
 
     /// True while another command may be sent at tick `now`.
@@ -51,12 +51,12 @@ impl Forwards {
         self.last_number += 1;
         self.bytes += command.body.len();
         self.commands.insert(self.last_number, Forwarded { ticket, command, sent_at: now });
-        ForwardNumber { life: self.life, number: self.last_number }
+        ForwardNumber { incarnation: self.incarnation, number: self.last_number }
     }
 
-    /// The command whose outcome came; `None` for an earlier life's, and for one that nobody waits for any more.
+    /// The command whose outcome came; `None` for an earlier incarnation's, and for one that nobody waits for any more.
     pub(crate) fn take(&mut self, number: ForwardNumber) -> Option<Forwarded> {
-        if number.life != self.life {
+        if number.incarnation != self.incarnation {
             return None;
         }
         let forwarded = self.commands.remove(&number.number)?;

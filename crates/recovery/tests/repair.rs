@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bezant_consensus::{Conflict, EntryKind, LogEntry, Vote};
 use bezant_ledger::{Event, Ledger, Operation};
-use bezant_node::replay;
-use bezant_replica::{Mode, RecoverError, Recovered, Repair, fetch, recover};
+use bezant_recovery::{Mode, RecoverError, Recovered, Repair, fetch, recover};
+use bezant_replica::replay;
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_storage::disk::Disk;
 use bezant_storage::log::LogOptions;

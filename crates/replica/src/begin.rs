@@ -8,20 +8,20 @@ use crate::pipeline::{InFlight, Pipeline};
 
 /// Who a node is, and how it behaves.
 #[derive(Clone, Debug)]
-pub struct NodeOptions {
+pub struct ReplicaOptions {
     /// This node.
     pub node: NodeId,
     /// True for a node that has no group: nobody else can know better.
     pub is_alone: bool,
     /// Drawn anew whenever the node begins: tells answers to this life from those to an earlier one.
-    pub life: u64,
+    pub incarnation: u64,
     /// Bytes of log after which a checkpoint is cut; more where the checkpoint itself is larger.
     pub checkpoint_interval_bytes: usize,
 }
 
-impl Default for NodeOptions {
+impl Default for ReplicaOptions {
     fn default() -> Self {
-        Self { node: NodeId(1), is_alone: true, life: 0, checkpoint_interval_bytes: 64 << 20 }
+        Self { node: NodeId(1), is_alone: true, incarnation: 0, checkpoint_interval_bytes: 64 << 20 }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The way of a command through the node, with a machine that only counts.
 
 use bezant_consensus::{Solo, WriteNumber};
-use bezant_node::{
-    Consistency, Input, Node, NodeOptions, Now, Output, Refusal, ReplayError, Restored, Ticket, replay,
+use bezant_replica::{
+    Consistency, Input, Now, Output, Refusal, ReplayError, Replica, ReplicaOptions, Restored, Ticket, replay,
 };
 use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, StateMachine};
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
@@ -84,23 +84,23 @@ impl StateMachine for Counter {
     }
 }
 
-type CounterNode = Node<Counter, Solo>;
+type CounterReplica = Replica<Counter, Solo>;
 
-fn node(machine: Counter, checkpoint_interval_bytes: usize) -> CounterNode {
-    let options = NodeOptions { checkpoint_interval_bytes, ..NodeOptions::default() };
+fn node(machine: Counter, checkpoint_interval_bytes: usize) -> CounterReplica {
+    let options = ReplicaOptions { checkpoint_interval_bytes, ..ReplicaOptions::default() };
     let restored = Restored::new(machine, LogIndex(0), LogIndex(0), 0);
-    Node::new(restored, Solo::new(NodeId(1), LogIndex(0)), options)
+    Replica::new(restored, Solo::new(NodeId(1), LogIndex(0)), options)
 }
 
 const NOW: Now = Now { wall: Nanos(1_000) };
 
-fn request(node: &mut CounterNode, ticket: u64, operation: u16) {
+fn request(node: &mut CounterReplica, ticket: u64, operation: u16) {
     let command = Command { operation, events: 1, body: Bytes::from_static(b"event") };
     node.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
 }
 
 /// A line for everything that the node wants done.
-fn drain(node: &mut CounterNode) -> Vec<String> {
+fn drain(node: &mut CounterReplica) -> Vec<String> {
     std::iter::from_fn(|| node.poll()).map(|output| describe(&output)).collect()
 }
 
