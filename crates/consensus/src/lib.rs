@@ -206,7 +206,7 @@ pub struct Standing {
     /// The last entry that a leader has said to be agreed, whether this replica has it or not.
     pub announced: LogIndex,
     /// Ticks since the leader was heard of, or since it was known to lead; 0 for the leader itself.
-    pub silent_ticks: u64,
+    pub ticks_since_leader: u64,
     /// Of the leader: how the others do. Empty otherwise.
     pub peers: Vec<PeerStanding>,
 }

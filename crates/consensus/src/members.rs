@@ -108,7 +108,7 @@ pub enum ChangeError {
     /// It votes already.
     Votes,
     /// It lacks so many entries, or has not been heard of: wait until it has caught up.
-    Behind(u64),
+    Lagging(u64),
     /// Too few of the voters that stay are heard of to agree on anything.
     TooFew,
     /// It leads: let another one lead first.
@@ -135,7 +135,7 @@ impl ChangeError {
             Self::Unknown => (3, 0),
             Self::Known => (4, 0),
             Self::Votes => (5, 0),
-            Self::Behind(entries) => (6, entries),
+            Self::Lagging(entries) => (6, entries),
             Self::TooFew => (7, 0),
             Self::Leads => (8, 0),
             Self::NoVote => (9, 0),
@@ -154,7 +154,7 @@ impl ChangeError {
             3 => Self::Unknown,
             4 => Self::Known,
             5 => Self::Votes,
-            6 => Self::Behind(value),
+            6 => Self::Lagging(value),
             7 => Self::TooFew,
             8 => Self::Leads,
             9 => Self::NoVote,

@@ -105,7 +105,7 @@ impl Engine for Solo {
             leader: Some(self.node),
             committed: self.committed,
             announced: self.committed,
-            silent_ticks: 0,
+            ticks_since_leader: 0,
             peers: Vec::new(),
         }
     }

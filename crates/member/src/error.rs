@@ -261,7 +261,7 @@ fn words(reason: ChangeError) -> String {
         ChangeError::Alone => "a node that is alone has no members",
         ChangeError::Known
         | ChangeError::Votes
-        | ChangeError::Behind(_)
+        | ChangeError::Lagging(_)
         | ChangeError::NoVote
         | ChangeError::Full
         | ChangeError::Address

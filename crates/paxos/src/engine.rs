@@ -346,7 +346,7 @@ impl Engine for Paxos {
             leader: self.leader(),
             committed: self.replica.decided(),
             announced: self.announced.max(self.replica.decided()),
-            silent_ticks: if role == Role::Leader { 0 } else { self.replica.silent_ticks() },
+            ticks_since_leader: if role == Role::Leader { 0 } else { self.replica.silent_ticks() },
             peers,
         }
     }

@@ -66,7 +66,7 @@ impl Paxos {
         let last = self.acceptor.values().last().slot;
         let matched = self.matched(node);
         if matched.0 + BEHIND_MAX < last.0 || !self.is_heard(node) {
-            return Err(ChangeError::Behind(last.0.saturating_sub(matched.0)));
+            return Err(ChangeError::Lagging(last.0.saturating_sub(matched.0)));
         }
         Ok(())
     }

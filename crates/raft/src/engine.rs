@@ -525,7 +525,7 @@ impl Engine for Raft {
             leader: self.leader(),
             committed: LogIndex(raft.raft_log.committed),
             announced: LogIndex(self.announced.max(raft.raft_log.committed)),
-            silent_ticks: if role == Role::Leader { 0 } else { self.silent_ticks },
+            ticks_since_leader: if role == Role::Leader { 0 } else { self.silent_ticks },
             peers,
         }
     }

@@ -131,7 +131,7 @@ impl Raft {
         let last = self.raw.raft.raft_log.last_index();
         let matched = self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched);
         if matched + BEHIND_MAX < last || !self.is_heard(node) {
-            return Err(ChangeError::Behind(last.saturating_sub(matched)));
+            return Err(ChangeError::Lagging(last.saturating_sub(matched)));
         }
         Ok(())
     }

@@ -465,7 +465,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// was removed, would wait for it for ever.
     fn known_leader(&self) -> Option<NodeId> {
         let is_heard = |leader: &NodeId| {
-            *leader == self.options.node || self.engine.standing().silent_ticks < SILENT_TICKS
+            *leader == self.options.node || self.engine.standing().ticks_since_leader < SILENT_TICKS
         };
         self.engine.leader().filter(is_heard)
     }

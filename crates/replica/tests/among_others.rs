@@ -193,7 +193,7 @@ impl Engine for Scripted {
             leader: self.leader(),
             committed: LogIndex(self.script.borrow().committed),
             announced: LogIndex(0),
-            silent_ticks: self.script.borrow().silent_ticks,
+            ticks_since_leader: self.script.borrow().silent_ticks,
             peers: Vec::new(),
         }
     }

@@ -256,7 +256,7 @@ impl Membership {
     /// Notes when the state was that of the whole cluster. A process that slept finds the leader's words of before: so the tick
     /// before counts, and not the moment at which they were read.
     fn note_heard(&mut self, standing: &Standing, applied: LogIndex) {
-        let is_led = standing.leader.is_some() && standing.silent_ticks <= 1;
+        let is_led = standing.leader.is_some() && standing.ticks_since_leader <= 1;
         if is_led || standing.role == Role::Leader {
             self.heard_at = Some(self.ticked_at);
         }

@@ -123,11 +123,11 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ChangeError::Unknown => (ErrorCode::MemberNotFound, format!("the cluster has no node {node}")),
         ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} takes part already")),
         ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} votes already")),
-        ChangeError::NotMet | ChangeError::Behind(0) => (
+        ChangeError::NotMet | ChangeError::Lagging(0) => (
             ErrorCode::NodeBehind,
             format!("node {node} is not heard of: is it started, and are its address and token right?"),
         ),
-        ChangeError::Behind(entries) => (
+        ChangeError::Lagging(entries) => (
             ErrorCode::NodeBehind,
             format!("node {node} lacks {entries} log entries: wait until it has caught up"),
         ),

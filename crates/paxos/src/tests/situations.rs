@@ -200,7 +200,7 @@ fn what_would_strand_the_group_is_refused() {
     let made = net.engine(ONE).change(Change::Remove(THREE));
     assert_eq!(made, Err(ChangeError::TooFew));
     let made = net.engine(ONE).change(Change::Lead(TWO));
-    assert_eq!(made, Err(ChangeError::Behind(0)));
+    assert_eq!(made, Err(ChangeError::Lagging(0)));
     assert_eq!(net.engine(THREE).change(Change::Remove(TWO)), Err(ChangeError::NotLeading));
 }
 

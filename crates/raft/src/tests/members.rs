@@ -177,7 +177,7 @@ fn what_would_lose_the_group_is_refused() {
     assert_eq!(net.change(leader, &Change::Lead(itself)), Ok(None));
     net.cut = [3].into();
     net.ticks(15);
-    assert!(matches!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Behind(_))));
+    assert!(matches!(net.change(leader, &Change::Promote(NodeId(4))), Err(ChangeError::Lagging(_))));
     net.cut = [follower].into();
     net.ticks(15);
     let third = NodeId((leader as u64 + 2) % 3 + 1);
