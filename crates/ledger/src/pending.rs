@@ -165,7 +165,7 @@ impl PendingTransfers {
     }
 
     pub(crate) fn begin_cut(&mut self) {
-        assert!(self.cut.is_none(), "one cut at a time");
+        assert!(self.cut.is_none(), "a cut is already in progress");
         let end = self.by_time.last_key_value().map_or(Nanos(0), |(time, _)| *time);
         self.cut = Some(Cut { next: Nanos(0), end, removed: BTreeMap::new() });
     }
