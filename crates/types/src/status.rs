@@ -1,12 +1,13 @@
-//! What became of each event: numbered for good, replicated, `Copy`, never a string.
+//! Statuses: the result of each event, as a number that is replicated and never changes. Statuses are `Copy` and contain
+//! no strings.
 //!
-//! Variants stand in the order in which they are checked: the first that applies is the answer. Numbers up
-//! to 999 are those of the field's common model of accounts and transfers; what Bezant adds begins at 1000.
-//! A number is never reused.
+//! Variants are in the order of the checks: the result is the first status that applies. Numbers up to 999 are those
+//! of TigerBeetle's model of accounts and transfers; the statuses that Bezant adds begin at 1000. A number is never
+//! reused.
 
 use crate::Nanos;
 
-/// A number that is no status.
+/// A number that is not the number of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownStatus(pub u32);
 
@@ -33,12 +34,12 @@ macro_rules! statuses {
             /// Every refusal, in the order of the checks.
             pub const REFUSALS: &'static [Self] = &[$(Self::$status,)+];
 
-            /// Its number, the same for good.
+            /// The number of the status, which never changes.
             pub const fn number(self) -> u32 {
                 self as u32
             }
 
-            /// Its name, in snake case.
+            /// The name in snake case.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$status => $text,)+
@@ -46,7 +47,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// One sentence on what it means.
+            /// One sentence that explains the status.
             pub const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$status => $status_doc.trim_ascii(),)+
@@ -54,7 +55,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// The status with that number.
+            /// The status with that number; an error for an unknown number.
             pub const fn from_number(number: u32) -> Result<Self, UnknownStatus> {
                 Ok(match number {
                     $($number => Self::$status,)+
@@ -73,7 +74,7 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// What became of an account in `create_accounts`.
+    /// Result of an account in `create_accounts`.
     CreateAccountStatus {
         /// Another event of its chain failed.
         LinkedEventFailed = 1 "linked_event_failed",
@@ -129,7 +130,7 @@ statuses! {
         ImportedEventTimestampMustNotRegress = 26 "imported_event_timestamp_must_not_regress",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, holds what cannot be seen or spaces at its ends, or begins with a combining mark.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, contains invisible characters, has spaces at its ends, or begins with a combining mark.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -141,7 +142,7 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a transfer in `create_transfers`.
+    /// Result of a transfer in `create_transfers`.
     CreateTransferStatus {
         /// Another event of its chain failed.
         LinkedEventFailed = 1 "linked_event_failed",
@@ -293,13 +294,13 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a change to an account's name or bounds.
+    /// Result of a change to an account's name or bounds.
     AccountChangeStatus {
         /// The account does not exist.
         AccountNotFound = 1020 "account_not_found",
         /// Another account has this name.
         NameTaken = 1010 "name_taken",
-        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, holds what cannot be seen or spaces at its ends, or begins with a combining mark.
+        /// The name is longer than 64 bytes, not UTF-8, digits only, `.` or `..`, contains invisible characters, has spaces at its ends, or begins with a combining mark.
         NameInvalid = 1011 "name_invalid",
         /// The minimum is above the maximum.
         BoundsInvalid = 1012 "bounds_invalid",
@@ -309,7 +310,7 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a registration of an asset.
+    /// Result of the registration of an asset.
     AssetStatus {
         /// The ledger is 0.
         LedgerMustNotBeZero = 13 "ledger_must_not_be_zero",
@@ -329,7 +330,7 @@ statuses! {
 }
 
 statuses! {
-    /// What became of a change of how pending transfers expire.
+    /// Result of pausing or resuming the expiry of pending transfers.
     ExpiryStatus {
         /// Neither paused nor running: the first byte is not 0 or 1, or one that must be 0 is not.
         ExpiryInvalid = 1040 "expiry_invalid",
@@ -339,7 +340,7 @@ statuses! {
 }
 
 impl CreateTransferStatus {
-    /// True for refusals that depend on state and use up the id: the retry answers `id_already_failed`.
+    /// True for refusals that depend on state and use up the id: a retry is refused as `id_already_failed`.
     pub const fn uses_up_id(self) -> bool {
         matches!(
             self,
@@ -360,13 +361,14 @@ impl CreateTransferStatus {
 
 /// Result of one event: 16 bytes on the wire.
 ///
-/// `timestamp` is the event's own for `created` and `linked_event_failed` (of an imported event: the
-/// client's), the first one for `exists`, and the event's place in its batch otherwise.
+/// For `created` and `linked_event_failed`, `timestamp` is the timestamp of this event (for an imported event: the
+/// client's). For `exists` it is the timestamp of the stored record. Otherwise it is the timestamp that belongs to the
+/// event's position in its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventResult {
     /// Nanoseconds since the epoch.
     pub timestamp: Nanos,
-    /// The number of a status; of which enum follows from the operation.
+    /// The number of a status. The operation determines which enum it belongs to.
     pub status: u32,
 }
 
@@ -375,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_statuses_map_both_ways() {
+    fn every_status_is_found_by_its_number() {
         for status in CreateTransferStatus::REFUSALS {
             assert_eq!(CreateTransferStatus::from_number(status.number()), Ok(*status), "{status}");
         }
@@ -387,8 +389,8 @@ mod tests {
     }
 
     #[test]
-    fn what_uses_up_an_id_is_what_may_pass() {
+    fn eleven_statuses_use_up_the_id() {
         let count = CreateTransferStatus::REFUSALS.iter().filter(|status| status.uses_up_id()).count();
-        assert_eq!(count, 11, "seven of the common model, four of ours");
+        assert_eq!(count, 11, "seven of TigerBeetle's model and four of Bezant");
     }
 }
