@@ -187,7 +187,7 @@ impl<M: Machine> CheckpointThread<M> {
 
 fn write_terms(disk: &dyn Disk, terms: &Terms) -> Result<(), CheckpointError> {
     store_terms(disk, terms).map_err(|error| match error {
-        RecordError::NoRoom(error) | RecordError::Disk(error) => CheckpointError::Disk(error),
+        RecordError::NoSpace(error) | RecordError::Disk(error) => CheckpointError::Disk(error),
         // Writing finds no damage and meets no version.
         other => unreachable!("a record that is written has no other fault: {other}"),
     })

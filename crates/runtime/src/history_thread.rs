@@ -106,7 +106,7 @@ impl<M: Machine> HistoryThread<M> {
     /// Looks whether there is room for what waits.
     fn try_again(&mut self) -> Result<(), HistoryError> {
         let written = self.history.write_waiting().map(drop);
-        self.waiting.has_installed &= matches!(written, Err(HistoryError::NoRoom(_)));
+        self.waiting.has_installed &= matches!(written, Err(HistoryError::NoSpace(_)));
         self.note_written(written, 0)?;
         for reply in std::mem::take(&mut self.waiting.flushes) {
             self.flush(reply)?;
@@ -119,7 +119,7 @@ impl<M: Machine> HistoryThread<M> {
     /// Rows were written, with all that waited before; or they wait, too.
     fn note_written(&mut self, written: Result<(), HistoryError>, count: usize) -> Result<(), HistoryError> {
         let rows = self.waiting.rows + count;
-        let lacks_room = matches!(written, Err(HistoryError::NoRoom(_)));
+        let lacks_room = matches!(written, Err(HistoryError::NoSpace(_)));
         self.waiting.rows = if lacks_room { rows } else { 0 };
         self.shared.set_rows_without_room(self.waiting.rows);
         if lacks_room {
@@ -137,7 +137,7 @@ impl<M: Machine> HistoryThread<M> {
                 }
                 Ok(())
             }
-            Err(HistoryError::NoRoom(_)) => {
+            Err(HistoryError::NoSpace(_)) => {
                 self.waiting.flushes.push(reply);
                 Ok(())
             }
@@ -165,7 +165,7 @@ impl<M: Machine> HistoryThread<M> {
             HistoryWork::Checkpointed(position) => self.history.handle_checkpointed(position)?,
             HistoryWork::Built(finished) => {
                 let finished = finished?;
-                self.waiting.has_job = finished.lacks_room();
+                self.waiting.has_job = finished.lacks_space();
                 self.history.complete(finished)?;
                 metrics.index_jobs.inc();
                 metrics.index_jobs_waiting.dec();
@@ -203,7 +203,7 @@ impl<M: Machine> HistoryThread<M> {
         }
         match self.history.append(chunk.movements, chunk.refusals) {
             // They are written before anything that builds on them is.
-            Err(HistoryError::NoRoom(_)) => self.waiting.has_installed = true,
+            Err(HistoryError::NoSpace(_)) => self.waiting.has_installed = true,
             appended => drop(appended?),
         }
         // Readers are told with the state that these belong to: see the node thread.

@@ -53,7 +53,7 @@ enum WriteError {
 impl WriteError {
     /// True when nothing was written, and the same can be done when there is room.
     const fn lacks_room(&self) -> bool {
-        matches!(self, Self::Log(LogError::NoRoom(_)) | Self::Vote(RecordError::NoRoom(_)))
+        matches!(self, Self::Log(LogError::NoSpace(_)) | Self::Vote(RecordError::NoSpace(_)))
     }
 }
 
@@ -429,7 +429,7 @@ mod tests {
         let (mut thread, _ways) = thread(&disk);
         fill(&disk);
         thread.look_at_room();
-        assert!(matches!(thread.votes.save(vote(1)), Err(RecordError::NoRoom(_))));
+        assert!(matches!(thread.votes.save(vote(1)), Err(RecordError::NoSpace(_))));
         disk.set_faults(FaultPlan::default());
         thread.look_at_room();
         fill(&disk);

@@ -66,7 +66,7 @@ pub enum RecordError {
     },
     /// There is no room. Nothing was changed: it can be tried again when there is.
     #[error(transparent)]
-    NoRoom(DiskError),
+    NoSpace(DiskError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -177,7 +177,7 @@ fn load_from(disk: &dyn Disk, name: &str, kind: RecordKind) -> Result<Option<Vec
     Ok(Some(block[HEAD_SIZE..HEAD_SIZE + size].to_vec()))
 }
 
-/// Replaces a record; it is durable on return. After [`RecordError::NoRoom`] the old one is what it was.
+/// Replaces a record; it is durable on return. After [`RecordError::NoSpace`] the old one is what it was.
 pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<(), RecordError> {
     let block = block_of(kind, content);
     write_file(disk, kind.unfinished_name(), &block)?.sync()?;
@@ -188,7 +188,7 @@ pub(crate) fn store(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result
     disk.rename(kind.unfinished_name(), kind.file_name())?;
     disk.sync_folder()?;
     match write_file(disk, kind.unfinished_name(), &[0; BLOCK_SIZE]) {
-        Err(error) if !matches!(error, RecordError::NoRoom(_)) => Err(error),
+        Err(error) if !matches!(error, RecordError::NoSpace(_)) => Err(error),
         _ => Ok(()),
     }
 }
@@ -214,19 +214,19 @@ fn write_file(
     name: &str,
     block: &[u8; BLOCK_SIZE],
 ) -> Result<Arc<dyn DiskFile>, RecordError> {
-    let no_room = |error| match error {
-        DiskError::Full { .. } => RecordError::NoRoom(error),
+    let no_space = |error| match error {
+        DiskError::Full { .. } => RecordError::NoSpace(error),
         other => RecordError::Disk(other),
     };
     let file = match disk.open(name, OpenMode::Write) {
-        Err(DiskError::NotFound { .. }) => disk.open(name, OpenMode::Create).map_err(no_room)?,
+        Err(DiskError::NotFound { .. }) => disk.open(name, OpenMode::Create).map_err(no_space)?,
         Ok(file) if file.size()? != BLOCK_SIZE as u64 => {
             disk.remove(name)?;
-            disk.open(name, OpenMode::Create).map_err(no_room)?
+            disk.open(name, OpenMode::Create).map_err(no_space)?
         }
         other => other?,
     };
-    file.write_at(0, block).map_err(no_room)?;
+    file.write_at(0, block).map_err(no_space)?;
     Ok(file)
 }
 
@@ -244,7 +244,7 @@ fn keep_room_for(disk: &dyn Disk, kinds: &[RecordKind]) -> Result<bool, RecordEr
         }
         match write_file(disk, kind.unfinished_name(), &[0; BLOCK_SIZE]) {
             Ok(file) => file.sync()?,
-            Err(RecordError::NoRoom(_)) => has_all = false,
+            Err(RecordError::NoSpace(_)) => has_all = false,
             Err(error) => return Err(error),
         }
     }
@@ -301,7 +301,7 @@ impl VoteStore {
         content[..8].copy_from_slice(&vote.term.0.to_le_bytes());
         content[8..].copy_from_slice(&vote.voted_for.0.to_le_bytes());
         store(&*self.disk, RecordKind::Vote, &content).inspect_err(|error| {
-            if !matches!(error, RecordError::NoRoom(_)) {
+            if !matches!(error, RecordError::NoSpace(_)) {
                 self.failed = Some(error.clone());
             }
         })
@@ -541,7 +541,7 @@ mod tests {
         let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();
         // The room for the first of each kind became the record; that for the next is taken when there is some.
         votes.save(vote(1)).unwrap();
-        assert!(matches!(votes.save(vote(2)), Err(RecordError::NoRoom(_))), "nothing was changed");
+        assert!(matches!(votes.save(vote(2)), Err(RecordError::NoSpace(_))), "nothing was changed");
         assert_eq!(saved(&disk), Ok(Some(vote(1))));
         disk.set_faults(FaultPlan::default());
         assert_eq!(keep_room(&disk), Ok(true));

@@ -10,7 +10,7 @@ use bezant_codec::{DecodeError, Reader};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::disk::{Disk, DiskError};
 use crate::history::HistoryError;
-use crate::log::{LogError, forget_log};
+use crate::log::{LogError, void_log};
 use crate::record::{self, RecordError, RecordKind};
 
 /// What the name of a file ends with that was damaged and is kept for a look at it.
@@ -39,7 +39,7 @@ pub fn remove_set_aside(disk: &dyn Disk) -> Result<(), DiskError> {
 ///
 /// The log's note comes first: once the last checkpoint is gone, whatever the log holds is void.
 pub fn forget_all(disk: &dyn Disk, damaged: &str) -> Result<(), LogError> {
-    forget_log(disk)?;
+    void_log(disk)?;
     for file in CheckpointStore::files(disk)? {
         if file == damaged {
             set_aside(disk, &file)?;

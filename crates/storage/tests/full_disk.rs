@@ -32,7 +32,7 @@ fn a_log_without_room_goes_on_where_it_stood() {
         for index in 1..=40 {
             log.append(&entry(index, size)).unwrap();
             while let Err(error) = log.flush() {
-                assert!(matches!(error, LogError::NoRoom(_)), "{error}");
+                assert!(matches!(error, LogError::NoSpace(_)), "{error}");
                 assert_eq!(log.durable_index(), LogIndex(index - 1), "nothing more is promised");
                 for seed in 0..4 {
                     let found = recover(&disk.crash(seed)).unwrap();
@@ -68,7 +68,7 @@ fn a_group_that_waits_for_room_is_written_once() {
         capacity_bytes: Some(disk.used_bytes() + (64 << 10)),
         ..FaultPlan::default()
     });
-    assert!(matches!(log.flush(), Err(LogError::NoRoom(_))));
+    assert!(matches!(log.flush(), Err(LogError::NoSpace(_))));
     make_room(&disk);
     assert_eq!(log.flush(), Ok(LogIndex(4)));
     log.append(&entry(5, 100)).unwrap();
@@ -113,7 +113,7 @@ fn a_mark_that_waits_for_room_is_written_once() {
     let disk = MemoryDisk::new();
     let (mut log, last) = full_segment(&disk);
     fill(&disk);
-    assert!(matches!(log.mark(), Err(LogError::NoRoom(_))));
+    assert!(matches!(log.mark(), Err(LogError::NoSpace(_))));
     make_room(&disk);
     log.mark().unwrap();
     assert_eq!(log.stats().marks, 1);
@@ -137,7 +137,7 @@ fn segments_are_released_while_a_flush_waits_for_room() {
         log.flush().unwrap();
     }
     log.append(&entry(2 * last + 1, 4_000)).unwrap();
-    assert!(matches!(log.flush(), Err(LogError::NoRoom(_))), "two segments are all that there is room for");
+    assert!(matches!(log.flush(), Err(LogError::NoSpace(_))), "two segments are all that there is room for");
     // A checkpoint of the first segment's entries is durable.
     log.release(LogIndex(last)).unwrap();
     assert_eq!(log.size_bytes(), size);
@@ -151,8 +151,8 @@ fn a_log_that_begins_anew_without_room_can_begin_later() {
     log.append(&entry(1, 100)).unwrap();
     log.plan_reset(LogIndex(9), Term(4)).unwrap();
     disk.set_faults(FaultPlan { capacity_bytes: Some(10_000), ..FaultPlan::default() });
-    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoRoom(_))));
-    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoRoom(_))));
+    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoSpace(_))));
+    assert!(matches!(log.reset(LogIndex(9), Term(4)), Err(LogError::NoSpace(_))));
     make_room(&disk);
     log.reset(LogIndex(9), Term(4)).unwrap();
     assert_eq!(log.last_index(), LogIndex(9));
@@ -179,11 +179,11 @@ fn a_history_without_room_shows_its_rows_and_writes_them_later() {
     let mut waits = false;
     for number in 0..40 {
         let appended = history.append(rows(number * 100..(number + 1) * 100), RowBatch::default());
-        waits |= matches!(appended, Err(HistoryError::NoRoom(_)));
+        waits |= matches!(appended, Err(HistoryError::NoSpace(_)));
         assert!(appended.is_ok() || waits, "{appended:?}");
     }
     assert!(waits, "rows take room");
-    assert!(matches!(history.flush(), Err(HistoryError::NoRoom(_))));
+    assert!(matches!(history.flush(), Err(HistoryError::NoSpace(_))));
     let reader = history.reader();
     let wanted = HistoryQuery::Transfers(vec![TransferId(1), TransferId(4000)]);
     assert_eq!(reader.read(&wanted, MovementNumber(u64::MAX)).unwrap().len(), 2, "readers see them");
@@ -201,11 +201,11 @@ fn an_index_without_room_is_built_later() {
     history.append(rows(0..98_304), RowBatch::default()).unwrap();
     fill(&disk);
     let finished = history.next_job().unwrap().run().unwrap();
-    assert!(finished.lacks_room());
+    assert!(finished.lacks_space());
     history.complete(finished).unwrap();
     make_room(&disk);
     let finished = history.next_job().expect("the work comes again").run().unwrap();
-    assert!(!finished.lacks_room());
+    assert!(!finished.lacks_space());
     history.complete(finished).unwrap();
     assert_eq!(history.unindexed_rows().movements, 0);
 }

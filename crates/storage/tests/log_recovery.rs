@@ -217,10 +217,10 @@ fn a_lost_block_in_the_last_group_is_refused_after_a_checkpoint_of_it() {
     let disk = written(&[&[100], &[9000]]);
     blank(&disk, FIRST, 3 * BLOCK, BLOCK);
     let error = open_at(&disk, 2).unwrap_err();
-    assert!(error.to_string().contains("a checkpoint was made of it"), "{error}");
+    assert!(error.to_string().contains("a checkpoint covers it"), "{error}");
     let whole = written(&[&[100]]);
     let error = open_at(&whole, 2).unwrap_err();
-    assert!(error.to_string().contains("a checkpoint was made of it"), "{error}");
+    assert!(error.to_string().contains("a checkpoint covers it"), "{error}");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_misdirected_block_is_refused() {
     let mut content = disk.content(FIRST).unwrap();
     content.copy_within(3 * BLOCK..4 * BLOCK, 2 * BLOCK);
     disk.put(FIRST, content);
-    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header is not what was written");
+    assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header fails its checksum");
 }
 
 #[test]

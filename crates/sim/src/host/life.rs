@@ -86,7 +86,7 @@ impl Life {
                     && let Some(job) = self.history.next_job()
                 {
                     let finished = job.run().map_err(|error| text(&error))?;
-                    let lacks_room = finished.lacks_room();
+                    let lacks_room = finished.lacks_space();
                     self.history.complete(finished).map_err(|error| text(&error))?;
                     if lacks_room {
                         break;

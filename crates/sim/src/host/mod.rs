@@ -369,7 +369,7 @@ impl Host {
         life.log.note_committed(life.node.applied());
         if let Err(error) = life.log.flush() {
             // A write that found no room is none that failed: nothing was written.
-            let is_failed = !matches!(error, LogError::NoRoom(_));
+            let is_failed = !matches!(error, LogError::NoSpace(_));
             let is_ignored = self.bug == Some(Bug::IgnoreFailedFsync) && is_failed && !self.has_no_power();
             if !is_ignored {
                 return self.fail(time, Trouble::Storage(error.to_string()));

@@ -1,8 +1,8 @@
-//! Pages: the 4096 bytes that are written, checked and read as one, in every file of the history.
+//! Pages: the unit of 4096 bytes that is written, checked and read in every file of the history.
 //!
-//! A page knows what it is: its header names the format, the table, what it holds, its file and its number,
-//! and the checksum is seeded with that number. So a page that the disk wrote or read at the wrong place is
-//! found like one with a flipped bit. The layout is in docs/formats/history.md.
+//! A page identifies itself. Its header names the format, the table, the content, the file and the page
+//! number, and the checksum is seeded with that number. So a page that the disk wrote to or read from the
+//! wrong place is detected like a flipped bit. The layout is in docs/formats/history.md.
 
 use bezant_codec::checksum_seeded;
 
@@ -10,9 +10,9 @@ use crate::disk::BLOCK_SIZE;
 
 /// Bytes of the header.
 pub(crate) const HEADER_SIZE: usize = 64;
-/// Bytes behind the header.
+/// Bytes after the header.
 pub(crate) const PAYLOAD_SIZE: usize = BLOCK_SIZE - HEADER_SIZE;
-/// The size of a page as a distance in a file.
+/// The size of a page, for file offsets.
 pub(crate) const PAGE_SIZE: u64 = BLOCK_SIZE as u64;
 /// The format that this program writes and reads.
 const VERSION: u16 = 1;
@@ -20,7 +20,7 @@ const VERSION: u16 = 1;
 /// One page.
 pub(crate) type Page = [u8; BLOCK_SIZE];
 
-/// Which table a page belongs to.
+/// The table to which a page belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Table {
@@ -29,7 +29,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    /// Its part of file names.
+    /// Part of file names.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Movements => "movements",
@@ -37,19 +37,19 @@ impl Table {
         }
     }
 
-    /// True when rows are looked for by time.
+    /// True when rows are searched by time.
     pub(crate) const fn has_timestamps(self) -> bool {
         matches!(self, Self::Movements)
     }
 }
 
-/// What a page holds.
+/// The content of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Content {
-    /// Rows of the table, all of them.
+    /// A full page of rows of the table.
     Rows = 0,
-    /// The rows of the page that a flush found begun.
+    /// The rows of a page that was not full at a flush.
     Tail = 1,
     /// Keys and the rows that carry them.
     Postings = 2,
@@ -59,25 +59,25 @@ pub(crate) enum Content {
     Filter = 4,
     /// The first key and row of every page of postings.
     Directory = 5,
-    /// Where everything is in this run.
+    /// Sizes of the parts of the run.
     Footer = 6,
 }
 
-/// Who a page is.
+/// The identity of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageName {
     pub(crate) table: Table,
     pub(crate) content: Content,
-    /// The run: level in the upper 8 bits, then its number. 0 for rows.
+    /// The run: its level in the upper 8 bits, then its number. 0 for rows.
     pub(crate) run: u64,
-    /// Rows: counted over all files of the table. Else: counted in the file.
+    /// For rows: counted over all files of the table. Otherwise: counted in the file.
     pub(crate) number: u64,
 }
 
-/// Why bytes are not the page that they should be.
+/// Why bytes are not the expected page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PageError {
-    /// Not what was written there.
+    /// A wrong checksum or identity.
     Damaged,
     /// A newer program wrote it.
     Version(u16),
@@ -95,7 +95,7 @@ pub(crate) fn seal(page: &mut Page, name: PageName, count: u32) {
     page[..8].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Checks that the bytes are the page of that name; gives its count.
+/// Checks that the bytes are the page `name`; returns its count.
 pub(crate) fn verify(page: &Page, name: PageName) -> Result<u32, PageError> {
     if u64_at(page, 0) != checksum_seeded(name.number, &page[8..]) {
         return Err(PageError::Damaged);
@@ -104,51 +104,51 @@ pub(crate) fn verify(page: &Page, name: PageName) -> Result<u32, PageError> {
     if version != VERSION {
         return Err(PageError::Version(version));
     }
-    let is_it = page[10] == name.table as u8
+    let is_expected = page[10] == name.table as u8
         && page[11] == name.content as u8
         && u64_at(page, 16) == name.number
         && u64_at(page, 24) == name.run;
-    if !is_it {
+    if !is_expected {
         return Err(PageError::Damaged);
     }
     Ok(u32::from_le_bytes([page[12], page[13], page[14], page[15]]))
 }
 
-/// What is behind the header.
+/// The bytes after the header.
 pub(crate) fn payload(page: &Page) -> &[u8; PAYLOAD_SIZE] {
     page.last_chunk().expect("invariant: a page is longer than its payload")
 }
 
-/// What is behind the header, to be written.
+/// The bytes after the header, for writing.
 pub(crate) fn payload_mut(page: &mut Page) -> &mut [u8; PAYLOAD_SIZE] {
     page.last_chunk_mut().expect("invariant: a page is longer than its payload")
 }
 
-/// The integer at offset `at`, which must lie inside.
+/// The integer at offset `at`, which must be in range.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut value = [0; 8];
     value.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(value)
 }
 
-/// The integer at offset `at`, which must lie inside.
+/// The integer at offset `at`, which must be in range.
 pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
     let mut value = [0; 16];
     value.copy_from_slice(&bytes[at..at + 16]);
     u128::from_le_bytes(value)
 }
 
-/// A count of things that are in memory, as a place among them.
+/// Converts a number of things in memory to an index.
 pub(crate) fn place(number: u64) -> usize {
-    usize::try_from(number).expect("invariant: a place in memory fits in usize")
+    usize::try_from(number).expect("invariant: an index in memory fits in usize")
 }
 
-/// Bytes as pages.
+/// The bytes as pages.
 pub(crate) fn pages(bytes: &[u8]) -> &[Page] {
     bytes.as_chunks().0
 }
 
-/// Bytes as pages, to be written.
+/// The bytes as pages, for writing.
 pub(crate) fn pages_mut(bytes: &mut [u8]) -> &mut [Page] {
     bytes.as_chunks_mut().0
 }
@@ -160,7 +160,7 @@ mod tests {
     const NAME: PageName = PageName { table: Table::Movements, content: Content::Rows, run: 3, number: 7 };
 
     #[test]
-    fn a_page_is_known_by_its_name_alone() {
+    fn a_page_verifies_only_under_its_own_name() {
         let mut page = [9; BLOCK_SIZE];
         seal(&mut page, NAME, 12);
         assert_eq!(verify(&page, NAME), Ok(12));
@@ -179,11 +179,11 @@ mod tests {
             assert_eq!(verify(&page, NAME), Err(PageError::Damaged), "byte {at}");
             page[at] ^= 1;
         }
-        assert_eq!(verify(&[0; BLOCK_SIZE], NAME), Err(PageError::Damaged), "nothing was written");
+        assert_eq!(verify(&[0; BLOCK_SIZE], NAME), Err(PageError::Damaged), "a page that was never written");
     }
 
     #[test]
-    fn a_newer_version_is_told_apart_from_damage() {
+    fn a_newer_version_is_not_reported_as_damage() {
         let mut page = [0; BLOCK_SIZE];
         seal(&mut page, NAME, 0);
         page[8] = 2;

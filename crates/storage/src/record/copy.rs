@@ -35,7 +35,7 @@ fn void_copy(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
         return Ok(());
     }
     match overwrite(disk, kind, &[0; BLOCK_SIZE]) {
-        Err(RecordError::NoRoom(_)) => {
+        Err(RecordError::NoSpace(_)) => {
             disk.remove(copy_name(kind))?;
             Ok(disk.sync_folder()?)
         }
@@ -46,7 +46,7 @@ fn void_copy(disk: &dyn Disk, kind: RecordKind) -> Result<(), RecordError> {
 /// Writes a copy where there is none that can be read. When there is no room for it there is none.
 fn write_copy(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Result<(), RecordError> {
     match overwrite(disk, kind, block) {
-        Err(RecordError::NoRoom(_)) => Ok(()),
+        Err(RecordError::NoSpace(_)) => Ok(()),
         result => result,
     }
 }
@@ -55,7 +55,7 @@ fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Res
     let is_new = !has_room(disk, copy_name(kind))?;
     match write_file(disk, copy_name(kind), block)?.sync() {
         // Some file systems find a place for the bytes only now.
-        Err(error @ DiskError::Full { .. }) => return Err(RecordError::NoRoom(error)),
+        Err(error @ DiskError::Full { .. }) => return Err(RecordError::NoSpace(error)),
         result => result?,
     }
     if is_new {
