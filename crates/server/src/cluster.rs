@@ -1,4 +1,4 @@
-//! Where a node stands among the others, as both protocols show it, and changes of who takes part.
+//! The cluster as this node reports it to both protocols, and changes of its membership.
 
 use bezant_api::{ErrorCode, Failure, Violation, v1};
 use bezant_runtime::{Change, ChangeError, Health, Part, Role};
@@ -9,7 +9,7 @@ use crate::failure;
 use crate::guard::ChangePermit;
 use crate::service::{Deadline, Service};
 
-/// What the node says of itself.
+/// The node's own report of the cluster.
 pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
     let status = service.handle.cluster();
     let role = match status.role {
@@ -61,12 +61,12 @@ pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
     }
 }
 
-/// Whether a request with these headers may change the cluster.
+/// Checks whether a request with these headers may change the cluster.
 pub(crate) fn permit_change(service: &Service, headers: &HeaderMap) -> Result<ChangePermit, Failure> {
     service.guard.permit_change(headers, service.handle.cluster().nodes.is_empty())
 }
 
-/// Makes a change; it is agreed on return.
+/// Makes a change; it is committed on return.
 pub(crate) async fn change_cluster(
     service: &Service,
     _permit: ChangePermit,
@@ -118,14 +118,16 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ),
         ChangeError::Outdated => (
             ErrorCode::ChangeUnderWay,
-            format!("node {node} was removed and added again meanwhile: look at the cluster, and try again"),
+            format!(
+                "node {node} was removed and added again meanwhile: read the cluster's state and try again"
+            ),
         ),
         ChangeError::Unknown => (ErrorCode::MemberNotFound, format!("the cluster has no node {node}")),
-        ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} takes part already")),
-        ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} votes already")),
+        ChangeError::Known => (ErrorCode::MemberExists, format!("node {node} is a member already")),
+        ChangeError::Votes => (ErrorCode::MemberExists, format!("node {node} is a voter already")),
         ChangeError::NotMet | ChangeError::Lagging(0) => (
             ErrorCode::NodeBehind,
-            format!("node {node} is not heard of: is it started, and are its address and token right?"),
+            format!("node {node} does not answer: is it started, and are its address and token right?"),
         ),
         ChangeError::Lagging(entries) => (
             ErrorCode::NodeBehind,
@@ -133,16 +135,14 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ),
         ChangeError::Leads => (
             ErrorCode::NodeLeads,
-            format!("node {node} leads: let another one lead first (`bezant cluster transfer-leader`)"),
+            format!("node {node} leads: transfer the leadership first (`bezant cluster transfer-leader`)"),
         ),
         ChangeError::TooFew => (
             ErrorCode::ChangeRefused,
-            format!(
-                "without node {node}, too few of the voters that are left can be reached to agree on anything"
-            ),
+            format!("without node {node}, fewer voters than a quorum would be within reach"),
         ),
         ChangeError::NoVote => {
-            (ErrorCode::ChangeRefused, format!("node {node} has no vote, and cannot lead: promote it first"))
+            (ErrorCode::ChangeRefused, format!("node {node} is no voter and cannot lead: promote it first"))
         }
         ChangeError::Full => (
             ErrorCode::ChangeRefused,
@@ -153,7 +153,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         }
         ChangeError::Alone => (
             ErrorCode::ChangeRefused,
-            "this node is alone: a cluster is begun with --node and --nodes, on empty folders".into(),
+            "this node is standalone: a cluster is started with --node and --nodes, on empty folders".into(),
         ),
         ChangeError::NotLeading => (ErrorCode::NoLeader, "no node leads: try again".into()),
     };
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_change_is_named() {
+    fn a_request_that_is_no_change_names_its_field() {
         let cases = [
             (request(v1::ClusterChange::Add, 0, "a:1"), "node"),
             (request(v1::ClusterChange::Add, 4, "a"), "address"),

@@ -1,4 +1,5 @@
-//! The door that every request comes through: has it checked by the guard, admits it or not, and shows it to gRPC or to REST.
+//! The HTTP handler of one connection: the guard checks every request, the budgets admit it or refuse it, and
+//! gRPC or REST answers it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -31,10 +32,10 @@ use crate::service::Service;
 use crate::share::Share;
 use crate::upload::Upload;
 
-/// The path of every call of the ledger's service.
+/// The path prefix of the ledger's gRPC service.
 const LEDGER_PATH: &str = "/bezant.v1.Ledger/";
 
-/// Calls of gRPC that answer without an end.
+/// gRPC calls with an endless answer.
 const STREAMS: [&str; 4] = [
     "/bezant.v1.Ledger/WatchEvents",
     "/grpc.health.v1.Health/Watch",
@@ -42,20 +43,20 @@ const STREAMS: [&str; 4] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// The door of one connection.
+/// Handles the requests of one connection.
 #[derive(Debug)]
 pub(crate) struct HttpHandler {
     common: Common,
     pub(crate) activity: Arc<Activity>,
-    /// Of the peer's address.
+    /// The share of the peer's address.
     share: Arc<Share>,
 }
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) service: Arc<Service>,
-    /// Clients that break the rules of HTTP/2 are told of once a second.
+    /// Limits the log lines about clients that violate HTTP/2.
     broken: Arc<LogRate>,
     limits: Arc<Limits>,
     ledger: LedgerServer<GrpcLedger>,
@@ -72,7 +73,7 @@ impl Common {
 }
 
 impl HttpHandler {
-    /// The door of the connection that has this place.
+    /// The handler of the connection that has this place.
     pub(crate) fn new(common: Common, place: &Place) -> Self {
         let activity = Arc::new(Activity::new(Arc::clone(&place.usage)));
         Self { common, activity, share: Arc::clone(&place.share) }
@@ -82,12 +83,12 @@ impl HttpHandler {
         &self.common.service
     }
 
-    /// Tells of clients that break the rules of HTTP/2, once a second.
+    /// Limits the log lines about clients that violate HTTP/2.
     pub(crate) const fn broken(&self) -> &Arc<LogRate> {
         &self.common.broken
     }
 
-    /// Counts and tells a request that is not admitted.
+    /// Counts a request that is not admitted, and makes its answer.
     fn refuse(&self, failure: Failure, is_grpc: bool, open: OpenRequest) -> Response<Outbound> {
         let api = if is_grpc { Api::Grpc } else { Api::Rest };
         self.service().metrics.call(api, Call::Other, Duration::ZERO, Some(&failure));
@@ -99,7 +100,7 @@ impl HttpHandler {
     }
 }
 
-/// The work on an answer.
+/// The future of an answer.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Outbound>, Infallible>> + Send>>;
 
 impl HyperService<Request<Incoming>> for HttpHandler {
@@ -128,7 +129,7 @@ impl HyperService<Request<Incoming>> for HttpHandler {
 }
 
 impl HttpHandler {
-    /// Admits a request that the guard has let through, or not, and shows it to gRPC or to REST.
+    /// Admits or refuses a request that passed the guard, and lets gRPC or REST answer it.
     fn answer(&self, request: Request<Upload>, is_grpc: bool, mut open: OpenRequest) -> Answering {
         let is_stream = is_grpc && STREAMS.contains(&request.uri().path());
         let cost = if is_stream { STREAM_COST } else { ANSWER_COST };
@@ -154,7 +155,7 @@ impl HttpHandler {
             let request = request.map(axum::body::Body::new);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(rest.call(request))).await?;
-                asked.tell(&counted.service.handle, response.headers_mut());
+                asked.write_headers(&counted.service.handle, response.headers_mut());
                 drop(counted);
                 let kind = response.headers().get(header::CONTENT_TYPE);
                 if kind.is_some_and(|kind| kind == "text/event-stream") {
@@ -173,7 +174,7 @@ impl HttpHandler {
             let answer = grpc::fast::submit(Arc::clone(&common.service), head.headers, body, open);
             return Box::pin(async move {
                 let mut response = hold.scope(asked.scope(answer)).await;
-                asked.tell(&counted.service.handle, response.headers_mut());
+                asked.write_headers(&counted.service.handle, response.headers_mut());
                 drop(counted);
                 Ok(response.map(|body| body.held(hold)))
             });
@@ -187,7 +188,7 @@ impl HttpHandler {
             let answer = common.ledger.clone().call(request);
             return Box::pin(async move {
                 let mut response = with_reason(hold.scope(asked.scope(answer)).await?, &path);
-                asked.tell(&counted.service.handle, response.headers_mut());
+                asked.write_headers(&counted.service.handle, response.headers_mut());
                 drop(counted);
                 Ok(response.map(|body| Outbound::grpc(body, open).held(hold)))
             });
@@ -201,11 +202,11 @@ impl HttpHandler {
     }
 }
 
-/// Marks a response whose body is memory that all such answers share: it is held by none of them.
+/// Marks a response whose body is memory that all such answers share: no answer counts it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SharedBody;
 
-/// Bytes of memory behind so many bytes of a body: it was written into a buffer that doubles as it grows.
+/// Bytes of memory that a body of `size` bytes takes: its buffer doubled as it was written.
 fn size_in_memory(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(2)
 }

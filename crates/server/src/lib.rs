@@ -1,12 +1,13 @@
 //! gRPC, REST, metrics and documentation on one port, and TigerBeetle's protocol on another.
 //!
-//! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers until it is told to stop. A connection of the first
-//! speaks HTTP/1.1 or HTTP/2 without encryption; a request is shown to gRPC or to REST by its content type.
-//! The second, where there is one, is for TigerBeetle's clients. All ask the same service, which asks the node.
+//! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers requests until its shutdown future is
+//! ready. A connection of the first listener uses HTTP/1.1 or HTTP/2 without encryption; its content type
+//! decides whether gRPC or REST answers a request. The second listener, which is optional, is for
+//! TigerBeetle's clients. All protocols call the same service, which calls the node.
 //!
-//! Always holds: what a client can make grow or wait has a limit ([`Limits`]), and at it the client is told
-//! so, or held up where its protocol has no word for it. Never: this room does not know how the node keeps money,
-//! and nothing here decides about it.
+//! Always holds: whatever a client can make grow or wait has a limit ([`Limits`]). At the limit the client
+//! gets an error, or the server stops reading from it where its protocol has no such error. Never: this crate
+//! does not know how the node stores money, and decides nothing about it.
 
 mod accept;
 mod answer;
@@ -52,27 +53,28 @@ use crate::place::Places;
 use crate::service::Service;
 use crate::share::{Budget, Shares};
 
-/// The door to a node that keeps a ledger.
+/// The handle of a node whose state machine is a ledger.
 pub type LedgerHandle = bezant_runtime::Handle<Ledger>;
 
-/// How a server behaves.
+/// The settings of a server.
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
-    /// What clients can make grow or wait.
+    /// The limits on everything that clients can make grow or wait.
     pub limits: Limits,
-    /// Hosts that requests may name. A listener on loopback answers for the names and addresses of loopback and for
-    /// these; another one for any host, until there is one here.
+    /// Host names that requests may use. A listener on loopback accepts the names and addresses of loopback
+    /// and these. Any other listener accepts every host while this list is empty.
     pub allowed_hosts: Vec<HostName>,
-    /// What a change of the cluster needs on a listener that other machines reach; `None` on a node that is alone.
+    /// The token that a change of the cluster needs on a listener that other machines reach; `None` on a
+    /// standalone node.
     pub token: Option<ClusterToken>,
 }
 
-/// Where a server listens.
+/// The listening sockets of a server.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For gRPC, REST and metrics.
+    /// The socket for gRPC, REST and metrics.
     pub http: TcpListener,
-    /// For TigerBeetle's clients, and the number of the cluster that they must name.
+    /// The socket for TigerBeetle's clients, and the cluster number that they must send.
     pub tigerbeetle: Option<(TcpListener, u128)>,
 }
 
@@ -82,19 +84,20 @@ impl From<TcpListener> for Listeners {
     }
 }
 
-/// Why a server does not serve.
+/// Why a server cannot start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// The listener's address cannot be read.
     #[error("the listener has no address: {0}")]
     Listener(#[source] io::Error),
-    /// The descriptors of the service are damaged: a fault of the build.
+    /// The built-in descriptors of the gRPC service are damaged: a fault of the build.
     #[error("the descriptors of the service cannot be read: {0}")]
     Descriptors(#[from] tonic_reflection::server::Error),
 }
 
-/// Serves until `shutdown` is ready, then finishes what is in flight, within the limit for it.
+/// Serves until `shutdown` is ready, then finishes the requests in flight, for at most
+/// [`Limits::drain_timeout`].
 pub async fn serve(
     listeners: impl Into<Listeners>,
     handle: LedgerHandle,

@@ -1,22 +1,23 @@
-//! Words that would come too often: what goes wrong with every connection of a client is said once a second.
+//! A limit on log lines: an error that every connection of a client can cause is logged at most once a
+//! second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the log hears of one thing.
+/// At most one line is logged in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One thing that may go wrong very often.
+/// The time of the last line about one kind of error.
 #[derive(Debug, Default)]
 pub(crate) struct LogRate(Mutex<Option<Instant>>);
 
 impl LogRate {
-    /// True when it has not been said for a while; then it counts as said.
+    /// True when the last line is old enough; the caller then logs a line.
     pub(crate) fn allows_line(&self) -> bool {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = said.is_none_or(|said| said.elapsed() >= INTERVAL);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
         if is_due {
-            *said = Some(Instant::now());
+            *last = Some(Instant::now());
         }
         is_due
     }
@@ -27,8 +28,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_just_said_is_not_said_again() {
-        let (seldom, other) = (LogRate::default(), LogRate::default());
-        assert_eq!([seldom.allows_line(), seldom.allows_line(), other.allows_line()], [true, false, true]);
+    fn a_second_line_within_the_interval_is_not_allowed() {
+        let (first, second) = (LogRate::default(), LogRate::default());
+        assert_eq!([first.allows_line(), first.allows_line(), second.allows_line()], [true, false, true]);
     }
 }

@@ -1,7 +1,7 @@
-//! The service between the protocols and the node: both gRPC and REST ask here.
+//! The service that the protocols call; it calls the node. gRPC and REST use it alike.
 //!
-//! It turns names and asset codes into numbers, picks the operation that carries a request, and asks the
-//! node. It remembers what never changes (the id of a name, the asset of a ledger) and nothing else.
+//! It turns names and asset codes into numbers, picks the operation that carries a request, and calls the
+//! node. It caches what never changes (the id of a name, the asset of a ledger) and nothing else.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -29,38 +29,40 @@ use crate::guard::Guard;
 use crate::limits::{Limits, NAMES_MAX};
 use crate::metrics::{Api, Call, Metrics};
 
-/// How old the copy of the assets may be before a ledger without an asset is asked for again.
+/// The maximum age of the copy of the assets for a ledger that has no asset in it: after that it is read
+/// again.
 const ASSETS_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// When a call must be answered.
+/// When a call must be answered at the latest; `None` = no deadline.
 pub(crate) type Deadline = Option<Instant>;
 
-/// See the module.
+/// The service of one server. See the module.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) handle: LedgerHandle,
     pub(crate) limits: Limits,
-    /// What may ask at the listener for gRPC and REST.
+    /// Checks the requests at the listener for gRPC and REST.
     pub(crate) guard: Guard,
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the server stops.
     pub(crate) stopping: tokio::sync::watch::Sender<bool>,
-    /// What reads the history for streams of change events.
+    /// Lets the streams of change events read the history in turn.
     pub(crate) pages: Pages,
     names: RwLock<HashMap<String, AccountId>>,
     assets: RwLock<AssetCopy>,
     ids: Mutex<Generator>,
-    /// Ledgers that the books had when they were last shown.
+    /// Number of ledgers in the books when they were last read: the next read reserves space for so many.
     books_rows: AtomicUsize,
 }
 
-/// What is known of the assets.
+/// A copy of the assets.
 #[derive(Clone, Debug)]
 struct AssetCopy {
     book: Arc<AssetBook>,
-    /// Currencies that may still give way to another asset: what the book says of them may have changed since.
+    /// Ledgers whose built-in currency may still be replaced by another asset: the book may
+    /// be outdated.
     provisional: Arc<BTreeSet<LedgerNumber>>,
-    /// `None` = never asked for: only what is built in is known.
+    /// When the copy was read; `None` = never: it has only the built-in currencies.
     read_at: Option<Instant>,
 }
 
@@ -71,7 +73,7 @@ impl AssetCopy {
         Self { book: Arc::new(book), provisional, read_at: None }
     }
 
-    /// True when the book says for good what that ledger holds.
+    /// True when the book's entry for that ledger can never change.
     fn is_final(&self, ledger: LedgerNumber) -> bool {
         self.book.of(ledger).is_some() && !self.provisional.contains(&ledger)
     }
@@ -93,7 +95,7 @@ impl Service {
         }
     }
 
-    /// Does the work of a call and counts it.
+    /// Runs the work of a call and counts it.
     pub(crate) async fn observe<T>(
         &self,
         api: Api,
@@ -106,7 +108,7 @@ impl Service {
         result
     }
 
-    /// Puts events in the log and waits for what became of them.
+    /// Puts events in the log and waits for their results.
     pub(crate) async fn write(
         &self,
         operation: Operation,
@@ -128,7 +130,7 @@ impl Service {
         command: Command,
         deadline: Deadline,
     ) -> Result<Committed, Failure> {
-        // The node looks at the deadline only once it waits: what is late already is not begun.
+        // The node checks the deadline only of waiting commands: a call that is late already is not started.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(failure::of_write(&ExecuteError::DeadlineExceeded));
         }
@@ -139,7 +141,7 @@ impl Service {
         Ok(committed)
     }
 
-    /// Puts typed events in the log; `name` is the field of the request that holds them.
+    /// Puts typed events in the log.
     pub(crate) async fn write_events<E: Event>(
         &self,
         operation: Operation,
@@ -151,7 +153,7 @@ impl Service {
         self.write(operation, records.freeze(), deadline).await
     }
 
-    /// An id that grows with time, for an event that brings none.
+    /// Generates an id that grows with time, for an event that brings none.
     pub(crate) fn fresh_id(&self) -> u128 {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         match ids.generate() {
@@ -160,7 +162,7 @@ impl Service {
         }
     }
 
-    /// The account of a reference; `account_not_found` when there is none.
+    /// Finds the account of a reference; `account_not_found` when there is none.
     pub(crate) async fn account(
         &self,
         reference: &AccountReference,
@@ -179,7 +181,7 @@ impl Service {
         self.accounts(query, deadline).await?.pop().ok_or_else(|| account_not_found(reference))
     }
 
-    /// The id of a reference, without asking whether an id exists.
+    /// The id of a reference. Does not check that an account with a given id exists.
     pub(crate) async fn account_id(
         &self,
         reference: &AccountReference,
@@ -194,7 +196,7 @@ impl Service {
         }
     }
 
-    /// Accounts that a question finds.
+    /// Reads accounts for an answer.
     pub(crate) async fn accounts(
         &self,
         query: LedgerQuery,
@@ -206,7 +208,7 @@ impl Service {
         Ok(accounts)
     }
 
-    /// Accounts by name in the order of the names, for an answer; unknown ones are left out.
+    /// Reads accounts by name, in the order of the names, for an answer; unknown ones are left out.
     pub(crate) async fn accounts_named(
         &self,
         names: Vec<String>,
@@ -218,7 +220,7 @@ impl Service {
         Ok(found.into_iter().map(|(_, view)| view).collect())
     }
 
-    /// The same for the service itself: they are no part of an answer.
+    /// Reads accounts for the service itself: they take no space of an answer.
     pub(crate) async fn find_accounts(
         &self,
         query: LedgerQuery,
@@ -226,11 +228,11 @@ impl Service {
     ) -> Result<Vec<AccountView>, Failure> {
         match self.ask(query, deadline).await? {
             LedgerAnswer::Accounts(accounts) => Ok(accounts),
-            _ => Err(failure::internal("the ledger answered another question")),
+            _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
     }
 
-    /// The answer to a request with a session, if it needs no work: it was done, or is refused.
+    /// The answer to a request with a session if it needs no work: it was done before, or is refused.
     pub(crate) async fn session(
         &self,
         request: SessionRequest,
@@ -238,22 +240,22 @@ impl Service {
     ) -> Result<Option<Bytes>, Failure> {
         match self.ask(LedgerQuery::Session(request), deadline).await? {
             LedgerAnswer::Session(answer) => Ok(answer),
-            _ => Err(failure::internal("the ledger answered another question")),
+            _ => Err(failure::internal("the ledger's answer is of another kind")),
         }
     }
 
-    /// The whole ledger in a few numbers.
+    /// Reads the books: totals of the whole ledger.
     pub(crate) async fn books(&self, deadline: Deadline) -> Result<Books, Failure> {
         let reserved = answer::reserve(self.books_rows.load(Relaxed).saturating_add(1))?;
         let LedgerAnswer::Books(books) = self.ask(LedgerQuery::Books, deadline).await? else {
-            return Err(failure::internal("the ledger answered another question"));
+            return Err(failure::internal("the ledger's answer is of another kind"));
         };
         self.books_rows.store(books.ledgers.len(), Relaxed);
         reserved.settle(books.ledgers.len());
         Ok(books)
     }
 
-    /// All assets, as of now, for an answer that lists them.
+    /// Reads all assets, for an answer that lists them.
     pub(crate) async fn list_assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
         let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).book.iter().count();
         let reserved = answer::reserve(known)?;
@@ -262,11 +264,11 @@ impl Service {
         Ok(assets)
     }
 
-    /// All assets, as of now.
+    /// Reads all assets, and renews the copy.
     pub(crate) async fn assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
         let LedgerAnswer::Assets { assets, provisional } = self.ask(LedgerQuery::Assets, deadline).await?
         else {
-            return Err(failure::internal("the ledger answered another question"));
+            return Err(failure::internal("the ledger's answer is of another kind"));
         };
         let book: Arc<AssetBook> = Arc::new(assets.into_iter().collect());
         let provisional = Arc::new(provisional.into_iter().collect());
@@ -275,8 +277,8 @@ impl Service {
         Ok(book)
     }
 
-    /// Assets to show amounts with: those of now where a ledger may have got its asset since the copy was made, and
-    /// those of a second ago for a ledger without one.
+    /// The assets that amounts are shown with. Reads them again where a ledger may have got another asset
+    /// since the copy was made. For a ledger without an asset the copy may be a second old.
     pub(crate) async fn assets_for(
         &self,
         mut ledgers: impl Iterator<Item = LedgerNumber>,
@@ -288,13 +290,13 @@ impl Service {
         if ledgers.all(is_known) {
             return copy.book;
         }
-        // Without an answer no amount is shown in a currency that may have given way.
+        // When the read fails, no amount is shown in a currency that may have been replaced.
         self.assets(deadline).await.unwrap_or_else(|_| {
             Arc::new(copy.book.iter().filter(|asset| copy.is_final(asset.ledger)).copied().collect())
         })
     }
 
-    /// The ledger of an asset's code.
+    /// Finds the ledger of an asset's code.
     pub(crate) async fn ledger_of(&self, code: &str, deadline: Deadline) -> Result<LedgerNumber, Failure> {
         let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(asset) = known.book.named(code).filter(|asset| known.is_final(asset.ledger)) {
@@ -312,7 +314,7 @@ impl Service {
         })
     }
 
-    /// Rows of the history.
+    /// Reads rows of the history for an answer.
     pub(crate) async fn history(
         &self,
         query: HistoryQuery,
@@ -326,7 +328,7 @@ impl Service {
         Ok(rows)
     }
 
-    /// Transfers with what has become of those that reserve.
+    /// Reads transfers for an answer, with the state of those that are pending transfers.
     pub(crate) async fn transfers(
         &self,
         query: HistoryQuery,
@@ -340,7 +342,7 @@ impl Service {
         Ok(rows)
     }
 
-    /// Pending transfers that wait.
+    /// Reads the pending transfers that are neither posted, voided nor expired.
     pub(crate) async fn holds(
         &self,
         filter: HoldFilter,
@@ -348,13 +350,13 @@ impl Service {
     ) -> Result<Vec<Transfer>, Failure> {
         let reserved = answer::reserve(filter.limit_capped())?;
         let LedgerAnswer::Holds(rows) = self.ask(LedgerQuery::Holds(filter), deadline).await? else {
-            return Err(failure::internal("the ledger answered another question"));
+            return Err(failure::internal("the ledger's answer is of another kind"));
         };
         reserved.settle(rows.len());
         Ok(rows)
     }
 
-    /// Refuses what this node would answer from its own state, while it has none to show.
+    /// Refuses reads from this node's own state while it has no state to show.
     pub(crate) fn check_state(&self) -> Result<(), Failure> {
         match self.handle.health() {
             Health::NoState { reason } => Err(failure::of_read(&ReadError::NoState { reason })),
@@ -364,8 +366,8 @@ impl Service {
 
     /// Refuses a position that is after the end of the change events.
     ///
-    /// This node may lag behind the one that told the position: its own end says nothing before it has what was
-    /// agreed.
+    /// This node may lag behind the node that returned the position. So its own end counts only once it has
+    /// everything that was committed.
     pub(crate) async fn check_position(
         &self,
         from: MovementNumber,
@@ -389,7 +391,7 @@ impl Service {
         Ok(answer)
     }
 
-    /// The ids of all names among some references.
+    /// Finds the ids of all names among some references.
     pub(crate) async fn ids_of_names<'reference>(
         &self,
         references: impl IntoIterator<Item = &'reference AccountReference>,
@@ -416,7 +418,8 @@ impl Service {
                 if known.len() >= NAMES_MAX {
                     known.clear();
                 }
-                // One found in another form is not remembered: the exact one may be made yet by an old client.
+                // An account that was found under a normalized name is not cached: an old client may still
+                // create the exact name.
                 if name == view.name {
                     known.insert(name.clone(), view.account.id);
                 }
@@ -427,12 +430,12 @@ impl Service {
     }
 }
 
-/// The ledgers of the codes of one request: each is asked for once.
+/// The ledgers of the asset codes of one request; reads each code once.
 #[derive(Debug, Default)]
 pub(crate) struct Ledgers(HashMap<String, LedgerNumber>);
 
 impl Ledgers {
-    /// The ledger of a code.
+    /// Finds the ledger of a code.
     pub(crate) async fn find(
         &mut self,
         service: &Service,
@@ -448,12 +451,12 @@ impl Ledgers {
     }
 }
 
-/// Ids of names.
+/// Ids of accounts by name.
 #[derive(Debug)]
 pub(crate) struct Names(HashMap<String, AccountId>);
 
 impl Names {
-    /// The id of a reference that stands in `field`; 0 where none is given.
+    /// The id of a reference in the request's field `field`; 0 where none is given.
     pub(crate) fn id_of(&self, reference: &AccountReference, field: &str) -> Result<AccountId, Failure> {
         match reference {
             AccountReference::None => Ok(AccountId(0)),
@@ -467,7 +470,8 @@ impl Names {
     }
 }
 
-/// The ids that the events of a request begin with; of assets their ledgers. What changes expiry has none.
+/// The ids at the beginning of the events of a request; of assets their ledger numbers. Changes of expiry
+/// have no ids.
 fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     let id = |event: &[u8]| match operation {
         Operation::SetExpiry => None,
@@ -477,14 +481,14 @@ fn ids_of_records(operation: Operation, records: &[u8]) -> Vec<u128> {
     records.chunks_exact(operation.event_size().max(1)).filter_map(id).collect()
 }
 
-/// A failure of one event, with its place in the request.
+/// A failure of one event, with the event's place in the request.
 pub(crate) fn at_place(mut failure: Failure, at: usize) -> Failure {
     failure.violations =
         failure.violations.into_iter().map(|violation| violation.within(format_args!("[{at}]"))).collect();
     failure
 }
 
-/// Rows that the answer to a question about accounts may have.
+/// The most rows that the answer to a query of accounts can have.
 fn account_rows_max(query: &LedgerQuery) -> usize {
     match query {
         LedgerQuery::Accounts(ids) => ids.len(),
@@ -496,7 +500,7 @@ fn account_rows_max(query: &LedgerQuery) -> usize {
     }
 }
 
-/// Rows that the answer to a question about the history may have.
+/// The most rows that the answer to a query of the history can have.
 fn history_rows_max(query: &HistoryQuery) -> usize {
     match query {
         HistoryQuery::Transfers(ids) => ids.len(),
@@ -506,7 +510,7 @@ fn history_rows_max(query: &HistoryQuery) -> usize {
     }
 }
 
-/// A failure of an event that was sent alone: it has no place.
+/// A failure of an event that was sent alone: its fields are named without a place.
 pub(crate) fn without_place(mut failure: Failure) -> Failure {
     for violation in &mut failure.violations {
         if let Some(field) = violation.field.strip_prefix("[0].") {

@@ -1,4 +1,4 @@
-//! The standard health service: says what the node says, at the moment of the question.
+//! The standard health service: reports the node's health at the time of the request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::failure::to_status;
 use crate::metrics::Api;
 use crate::service::Service;
 
-/// The names that can be asked for: the server as a whole, and its service.
+/// The names of the services that a client may ask about: the server as a whole, and the ledger.
 const SERVICES: [&str; 2] = ["", "bezant.v1.Ledger"];
 
-/// See the module.
+/// The health service. See the module.
 #[derive(Debug)]
 pub(super) struct Health {
     pub(super) service: Arc<Service>,
@@ -65,7 +65,7 @@ impl health_server::Health for Health {
         let stops = WatchStream::from_changes(self.service.stopping.subscribe()).map(|_| None);
         let until_stop = changes.merge(stops).map_while(|health| health);
         let responses = until_stop.map(move |health| {
-            // The place is given back with the stream.
+            // The place is returned when the stream is dropped.
             let _place = &place;
             Ok(response(&health))
         });

@@ -25,16 +25,16 @@ use crate::limits::Limits;
 use crate::metrics::{Api, Call};
 use crate::service::{Deadline, Service};
 
-/// Bytes of an answer: 8189 accounts with long names fit many times over.
+/// The most bytes of an answer: several times the size of 8189 accounts with long names.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
 
-/// The service.
+/// The implementation of `bezant.v1.Ledger`.
 #[derive(Clone, Debug)]
 pub(crate) struct GrpcLedger {
     service: Arc<Service>,
 }
 
-/// The ledger's service, ready to be called.
+/// Makes the ledger's gRPC service.
 pub(crate) fn ledger(service: Arc<Service>) -> LedgerServer<GrpcLedger> {
     let size_max = service.limits.body_size_max.max(REQUEST_SIZE_MAX);
     LedgerServer::new(GrpcLedger { service })
@@ -43,7 +43,7 @@ pub(crate) fn ledger(service: Arc<Service>) -> LedgerServer<GrpcLedger> {
         .max_encoding_message_size(ANSWER_SIZE_MAX)
 }
 
-/// Health and reflection.
+/// Makes the services for health and reflection.
 pub(crate) fn standard(service: Arc<Service>) -> Result<Routes, tonic_reflection::server::Error> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
@@ -57,13 +57,13 @@ pub(crate) fn standard(service: Arc<Service>) -> Result<Routes, tonic_reflection
         .prepare())
 }
 
-/// When the call must be answered: what `grpc-timeout` says, within the limits.
+/// The deadline of a call: its arrival plus `grpc-timeout`, within the limits.
 fn deadline(headers: &HeaderMap, limits: &Limits) -> Deadline {
     let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     Instant::now().checked_add(timeout.unwrap_or(limits.deadline_default).min(limits.deadline_max))
 }
 
-/// Reads `grpc-timeout`: up to 8 digits and a unit. `None` when it is not one.
+/// Parses `grpc-timeout`: up to 8 digits and a unit. `None` when the text is invalid.
 pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -81,20 +81,21 @@ pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// True for a request of gRPC, whichever service it is for.
+/// True for a request of gRPC, to any of its services.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(http::header::CONTENT_TYPE) else { return false };
     let essence = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     [&b"application/grpc"[..], b"application/grpc+proto"].contains(&essence.trim_ascii_end())
 }
 
-/// True when messages may be compressed.
+/// True when the messages of the call may be compressed.
 pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
     headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
 }
 
 impl GrpcLedger {
-    /// Does the work of a call whose reply is encoded in `size` bytes, counts it, and tells a failure as gRPC does.
+    /// Runs the work of a call, reserves the memory of its reply (`size` bytes encoded), counts the call, and
+    /// turns a failure into a gRPC status.
     async fn call<Input, Output, Work>(
         &self,
         call: Call,
@@ -109,7 +110,7 @@ impl GrpcLedger {
         let work = work(request.into_inner(), deadline);
         let work = async {
             let reply = work.await?;
-            // The message, and the buffer that it is encoded into.
+            // The message, and the buffer that it is encoded into, which may be twice as large.
             answer::raise(size(&reply).saturating_mul(3));
             Ok(reply)
         };
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_known_by_its_type_alone() {
+    fn grpc_requests_are_recognized_by_their_content_type() {
         let is = |kind: &'static str| {
             is_grpc(&HeaderMap::from_iter([(
                 http::header::CONTENT_TYPE,
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_read_as_the_protocol_says() {
+    fn timeouts_are_parsed_as_the_protocol_defines() {
         assert_eq!(parse_timeout("100m"), Some(Duration::from_millis(100)));
         assert_eq!(parse_timeout("2H"), Some(Duration::from_hours(2)));
         for wrong in ["", "m", "1", "1x", "-1S", "123456789S", "1µ"] {

@@ -1,4 +1,4 @@
-//! Calls that only ask.
+//! The gRPC calls that only read.
 
 use bezant_api::message::{account_filter, account_reference, hold_filter, number, query_filter};
 use bezant_api::{AccountReference, ErrorCode, Failure, v1};
@@ -204,12 +204,13 @@ async fn filter_of(
     Ok(account_filter(&request, account_id)?)
 }
 
-/// The timestamp of the last row, where there may be more after it; `None` = the answer is not full.
+/// The timestamp of the last row of a full answer, after which more rows may follow; `None` = the answer is
+/// not full.
 fn last_of_full<Row>(rows: &[Row], limit: usize, timestamp: impl Fn(&Row) -> Nanos) -> Option<Nanos> {
     rows.last().filter(|_| rows.len() >= limit).map(timestamp)
 }
 
-/// True when rows of an account exist after `last`, the last one of a full answer.
+/// True when the account has rows after `last`, the last row of a full answer.
 async fn has_more_of_account(
     service: &Service,
     last: Option<Nanos>,
@@ -237,7 +238,7 @@ fn check_count(count: usize) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::TooManyEvents, detail))
 }
 
-/// As many movements as one answer carries; 0 = all of them.
+/// Limits a number of movements to the most that one answer may have; 0 = the most.
 fn capped(limit: u32) -> u32 {
     let most = u32::try_from(limits::MOVEMENTS_MAX).unwrap_or(u32::MAX);
     if limit == 0 { most } else { limit.min(most) }

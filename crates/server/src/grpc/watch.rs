@@ -1,4 +1,4 @@
-//! The stream of change events over gRPC.
+//! The stream of change events in gRPC.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use crate::changes::watch;
 use crate::failure::to_status;
 use crate::service::{Deadline, Service};
 
-/// Change events as the protocol streams them.
+/// The stream of change events that gRPC sends.
 pub(super) type ChangeStream = Pin<Box<dyn Stream<Item = Result<v1::ChangeEvent, Status>> + Send>>;
 
-/// Change events from a position on. The deadline is that of the first answer: the stream has none.
+/// Streams change events from a position on. The deadline applies to the start of the stream, which itself
+/// has none.
 pub(super) async fn watch_events(
     service: &Arc<Service>,
     request: v1::WatchEventsRequest,

@@ -1,4 +1,4 @@
-//! Calls that change something.
+//! The gRPC calls that write.
 
 use bezant_api::message::{account_draft, account_reference, asset, name_bytes, transfer_draft};
 use bezant_api::{ErrorCode, Failure, Violation, status_name, v1};
@@ -9,7 +9,7 @@ use bezant_types::{Bounds, limits};
 use crate::create::Outcomes;
 use crate::service::{Deadline, Service};
 
-/// The fast path: the records go to the log as they came, the results go out as they are.
+/// The fast path: the records go to the log as they came, and the results are returned as the log has them.
 pub(super) async fn submit(
     service: &Service,
     request: v1::SubmitRequest,
@@ -65,7 +65,7 @@ pub(super) async fn set_account_bounds(
             if keeps && bound {
                 return Err(Violation::new(
                     field,
-                    "says that it stays as it is, and bounds has another: send one",
+                    "is true while bounds has a value for that side: send one of the two",
                 ));
             }
         }
@@ -115,7 +115,7 @@ pub(super) async fn register_assets(
     events_reply(Operation::RegisterAssets, &committed)
 }
 
-/// Reads every event of a request; a violation names the field and the place.
+/// Parses every event of a request; a violation names the field and the place.
 fn each<Input, Event>(
     field: &str,
     inputs: Vec<Input>,
@@ -135,7 +135,7 @@ fn each<Input, Event>(
     Ok(events.collect::<Result<_, _>>()?)
 }
 
-/// What became of the events, typed.
+/// The reply with the results of the events.
 fn events_reply(operation: Operation, committed: &Committed) -> Result<v1::EventsReply, Failure> {
     Outcomes::of(operation, committed).map(|outcomes| outcomes_reply(&outcomes))
 }

@@ -1,4 +1,4 @@
-//! `/v1/accounts`.
+//! The handlers of `/v1/accounts`.
 
 use axum::response::Response;
 use bezant_api::idempotency::IdKind;
@@ -23,14 +23,14 @@ type Answer = Result<Response, Refused>;
 
 /// Create accounts
 ///
-/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
-/// each. With an `Idempotency-Key`, accounts without an id get one that follows from the key.
+/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status
+/// for each. With an `Idempotency-Key`, accounts without an id get one that is derived from the key.
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_accounts",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AccountBody>, description = "One account, or an array of up to 8189"),
     responses(
         (status = 201, description = "Created", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
+        (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
@@ -75,7 +75,7 @@ pub(super) async fn show(context: Context, Account(account): Account) -> Answer 
     Ok(service.observe(Api::Rest, Call::LookupAccounts, work).await?)
 }
 
-/// List accounts by what they carry
+/// List accounts by their fields
 #[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts", params(AccountsQuery),
     responses(
         (status = 200, description = "A page", body = Page<AccountReply>),
@@ -95,7 +95,7 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Accoun
     Ok(service.observe(Api::Rest, Call::QueryAccounts, work).await?)
 }
 
-/// One page of an account's rows.
+/// One page of an account's transfers.
 struct AccountPage {
     rows: HistoryAnswer,
     next_cursor: Option<String>,
@@ -138,9 +138,10 @@ pub(super) async fn transfers(
     Ok(service.observe(Api::Rest, Call::GetAccountTransfers, work).await?)
 }
 
-/// List the open holds of an account: pending transfers that wait, on either side
+/// List the open holds of an account: its pending transfers that are neither posted, voided nor expired, on
+/// either side
 ///
-/// The next to expire comes first; those that never do come last.
+/// The next to expire comes first; those that never expire come last.
 #[utoipa::path(get, path = "/v1/accounts/{account}/holds", tag = "Accounts", operation_id = "list_account_holds",
     params(("account" = String, Path, description = "Id or name"), HoldsQuery),
     responses(
@@ -213,7 +214,7 @@ pub(super) async fn history(
 
 /// Replace the least and greatest balance of an account
 ///
-/// A side that is left out or null has no limit afterwards. `PATCH` changes what it names.
+/// A side that is left out or null has no limit afterwards. `PATCH` changes only the sides that it names.
 #[utoipa::path(put, path = "/v1/accounts/{account}/bounds", tag = "Accounts", operation_id = "set_account_bounds",
     params(("account" = String, Path, description = "Id or name")),
     request_body = bezant_api::json::BoundsBody,

@@ -36,7 +36,7 @@ pub(super) async fn assets(context: Context) -> Answer {
     request_body(content = super::openapi::OneOrMany<bezant_api::json::AssetBody>, description = "One asset, or an array of up to 8189"),
     responses(
         (status = 201, description = "Registered", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
+        (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answer {
@@ -55,7 +55,7 @@ pub(super) async fn register(context: Context, JsonBody(body): JsonBody) -> Answ
     Ok(service.observe(Api::Rest, Call::RegisterAssets, work).await?)
 }
 
-/// Show the sums over all accounts, a row a ledger
+/// Show the totals of all accounts, a row for each ledger
 #[utoipa::path(get, path = "/v1/books", tag = "Books", operation_id = "get_books",
     responses(
         (status = 200, description = "The books: debits equal credits", body = BooksReply),
@@ -72,10 +72,10 @@ pub(super) async fn books(context: Context) -> Answer {
     Ok(service.observe(Api::Rest, Call::GetBooks, work).await?)
 }
 
-/// Show where this node stands among the others
+/// Show the state of this node and of its cluster
 #[utoipa::path(get, path = "/v1/cluster", tag = "Cluster", operation_id = "get_cluster",
     responses(
-        (status = 200, description = "The node that was asked, and the others as it sees them", body = ClusterReply),
+        (status = 200, description = "This node, and the others as it knows them", body = ClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn cluster(context: Context) -> Answer {
@@ -84,14 +84,14 @@ pub(super) async fn cluster(context: Context) -> Answer {
     Ok(service.observe(Api::Rest, Call::GetCluster, work).await?)
 }
 
-/// Change who takes part in the cluster, or who leads it
+/// Change the members of the cluster, or its leader
 ///
-/// On a listener that other machines reach, with `Authorization: Bearer TOKEN`, the cluster's token.
+/// On a listener that other machines reach, `Authorization: Bearer TOKEN` must carry the cluster's token.
 #[utoipa::path(post, path = "/v1/cluster", tag = "Cluster", operation_id = "change_cluster",
     params(("Authorization" = Option<String>, Header, description = "`Bearer` and the cluster's token")),
     request_body(content = bezant_api::json::ChangeClusterBody, description = "The change"),
     responses(
-        (status = 200, description = "It is agreed; one of voters has a second step, which follows by itself", body = ChangeClusterReply),
+        (status = 200, description = "It is committed; a change of voters has a second step, which follows by itself", body = ChangeClusterReply),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn change(context: Context, headers: HeaderMap, JsonBody(body): JsonBody) -> Answer {

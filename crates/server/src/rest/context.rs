@@ -1,4 +1,4 @@
-//! What a handler takes from a request: deadline, key, account, id, parameters, body.
+//! What a handler extracts from a request: deadline, key, account, id, parameters, body.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::failure::Refused;
 use crate::limits::Limits;
 use crate::service::{Deadline, Service};
 
-/// The headers that say when a call must be answered; the first that is there counts.
+/// The headers that set the deadline; the first one in this order counts.
 const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 
 /// What every handler needs.
@@ -28,12 +28,12 @@ const TIMEOUT_HEADERS: [&str; 2] = ["request-timeout", "x-request-timeout"];
 pub(super) struct Context {
     pub(super) service: Arc<Service>,
     pub(super) deadline: Deadline,
-    /// The `Idempotency-Key`.
+    /// The value of the header `Idempotency-Key`.
     pub(super) key: Option<String>,
 }
 
 impl Context {
-    /// The id of the event at a place of the request, one of so many, that brings none.
+    /// An id for an event that brings none: the event at `position` of `count` in the request.
     pub(super) fn id(&self, kind: IdKind, position: usize, count: usize) -> u128 {
         match &self.key {
             Some(key) => event_id(kind, key, position, count),
@@ -51,7 +51,7 @@ impl FromRequestParts<Arc<Service>> for Context {
     }
 }
 
-/// When the call must be answered, within the limits.
+/// The deadline of a call: its arrival plus the timeout in its headers, within the limits.
 fn deadline(headers: &HeaderMap, limits: &Limits) -> Result<Deadline, Failure> {
     let Some(value) = TIMEOUT_HEADERS.iter().find_map(|name| headers.get(*name)) else {
         return Ok(Instant::now().checked_add(limits.deadline_default));
@@ -63,7 +63,7 @@ fn deadline(headers: &HeaderMap, limits: &Limits) -> Result<Deadline, Failure> {
     Ok(Instant::now().checked_add(timeout.min(limits.deadline_max)))
 }
 
-/// Reads `5`, `5s` or `250ms`.
+/// Parses `5`, `5s` or `250ms`.
 pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, to_duration): (_, fn(u64) -> Duration) = if let Some(digits) = text.strip_suffix("ms") {
         (digits, Duration::from_millis)
@@ -88,7 +88,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     })
 }
 
-/// The account of a path, by id or by name.
+/// The account in a path, by id or by name.
 #[derive(Debug)]
 pub(super) struct Account(pub(super) AccountReference);
 
@@ -101,7 +101,7 @@ impl FromRequestParts<Arc<Service>> for Account {
     }
 }
 
-/// The transfer of a path.
+/// The transfer in a path.
 #[derive(Debug)]
 pub(super) struct Transfer(pub(super) TransferId);
 
@@ -131,7 +131,7 @@ fn invalid_path(text: &str) -> Failure {
     Failure::new(ErrorCode::InvalidField, detail)
 }
 
-/// The parameters after the question mark.
+/// The parsed query string.
 #[derive(Debug)]
 pub(super) struct Parameters<Query>(pub(super) Query);
 
@@ -143,7 +143,7 @@ impl<Query: DeserializeOwned> FromRequestParts<Arc<Service>> for Parameters<Quer
     }
 }
 
-/// A body of JSON, not read yet; the guard has looked at its type.
+/// A JSON body that is not parsed yet; the guard has checked its content type.
 #[derive(Debug)]
 pub(super) struct JsonBody(pub(super) Bytes);
 
@@ -155,7 +155,7 @@ impl FromRequest<Arc<Service>> for JsonBody {
     }
 }
 
-/// The failure of a body, out of the wrapping that axum puts around it.
+/// The failure of a body, unwrapped from axum's error.
 fn failure_of(error: axum::Error) -> Failure {
     match error.into_inner().downcast::<Failure>() {
         Ok(failure) => *failure,
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_key_is_taken_and_two_are_refused() {
+    fn one_key_is_accepted_and_two_are_refused() {
         let mut headers = HeaderMap::new();
         assert_eq!(key(&headers), Ok(None));
         headers.append("idempotency-key", http::HeaderValue::from_static("a"));

@@ -1,4 +1,4 @@
-//! Paths for operators and readers: health, metrics, documentation.
+//! The paths for operators and readers of the documentation: health, metrics, documentation.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ const WELCOME: &str = "Bezant, a fault-tolerant ledger of accounts and transfers
 /v1            the REST API
 gRPC           bezant.v1.Ledger, with reflection and health
 /metrics       Prometheus
-/livez         200 while the process lives
-/readyz        200 while it takes writes and answers all reads
+/livez         200 while the process runs
+/readyz        200 while it accepts writes and answers all reads
 ";
 
-/// The type of Prometheus's text format.
+/// The content type of the metrics.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The paths of this file.
+/// The routes of this module.
 pub(super) fn router(registry: Registry) -> Router<Arc<Service>> {
     let registry = Arc::new(registry);
     let document = openapi::document();

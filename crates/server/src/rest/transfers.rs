@@ -1,4 +1,4 @@
-//! `/v1/transfers`.
+//! The handlers of `/v1/transfers` and `/v1/holds`.
 
 use axum::response::Response;
 use bezant_api::idempotency::IdKind;
@@ -25,14 +25,14 @@ type Answer = Result<Response, Refused>;
 
 /// Create transfers
 ///
-/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status for
-/// each. With an `Idempotency-Key`, transfers without an id get one that follows from the key.
+/// One object answers 201 (created), 200 (exists), 409 or 422 (refused); an array answers 200 with a status
+/// for each. With an `Idempotency-Key`, transfers without an id get one that is derived from the key.
 #[utoipa::path(post, path = "/v1/transfers", tag = "Transfers", operation_id = "create_transfers",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
     request_body(content = super::openapi::OneOrMany<bezant_api::json::TransferBody>, description = "One transfer, or an array of up to 8189"),
     responses(
         (status = 201, description = "Created", body = bezant_api::json::EventReply),
-        (status = 200, description = "It exists already; of an array: what became of each", body = super::openapi::OneOrBatch),
+        (status = 200, description = "It exists already; for an array: a result for each", body = super::openapi::OneOrBatch),
         (status = "default", description = "Refused", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(context: Context, JsonBody(body): JsonBody) -> Answer {
@@ -83,7 +83,7 @@ pub(super) async fn show(context: Context, Transfer(id): Transfer) -> Answer {
     Ok(service.observe(Api::Rest, Call::LookupTransfers, work).await?)
 }
 
-/// List transfers by what they carry
+/// List transfers by their fields
 #[utoipa::path(get, path = "/v1/transfers", tag = "Transfers", operation_id = "list_transfers", params(TransfersQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
@@ -102,9 +102,9 @@ pub(super) async fn query(context: Context, Parameters(query): Parameters<Transf
     Ok(service.observe(Api::Rest, Call::QueryTransfers, work).await?)
 }
 
-/// List the open holds: pending transfers that wait
+/// List the open holds: pending transfers that are neither posted, voided nor expired
 ///
-/// The next to expire comes first; those that never do come last.
+/// The next to expire comes first; those that never expire come last.
 #[utoipa::path(get, path = "/v1/holds", tag = "Transfers", operation_id = "list_holds", params(HoldsQuery),
     responses(
         (status = 200, description = "A page", body = Page<TransferReply>),
@@ -116,7 +116,7 @@ pub(super) async fn holds(context: Context, Parameters(query): Parameters<HoldsQ
     Ok(service.observe(Api::Rest, Call::ListHolds, work).await?)
 }
 
-/// One page of open holds of an account; 0 = everyone's.
+/// One page of the open holds of an account; 0 = of all accounts.
 pub(super) async fn holds_page(
     context: &Context,
     account_id: AccountId,
@@ -134,8 +134,8 @@ pub(super) async fn holds_page(
 /// Post a pending transfer: move what it reserved
 #[utoipa::path(post, path = "/v1/transfers/{id}/post", tag = "Transfers", operation_id = "post_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
-    request_body(content = ResolutionBody, description = "May be empty: posts all of it"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
+    request_body(content = ResolutionBody, description = "May be empty: posts the whole amount"),
     responses(
         (status = 201, description = "Posted", body = bezant_api::json::EventReply),
         (status = 200, description = "It exists already: a retry", body = bezant_api::json::EventReply),
@@ -148,7 +148,7 @@ pub(super) async fn post(context: Context, Transfer(id): Transfer, JsonBody(body
 /// Void a pending transfer: release what it reserved
 #[utoipa::path(post, path = "/v1/transfers/{id}/void", tag = "Transfers", operation_id = "void_transfer",
     params(("id" = String, Path, description = "Id of the pending transfer"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry find the first outcome")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first outcome")),
     request_body(content = ResolutionBody, description = "May be empty"),
     responses(
         (status = 201, description = "Voided", body = bezant_api::json::EventReply),
@@ -193,16 +193,17 @@ async fn resolve(context: Context, pending_id: TransferId, flags: TransferFlags,
     Ok(service.observe(Api::Rest, Call::CreateTransfers, work).await?)
 }
 
-/// The ledger that a list is about: by number or by asset; 0 = any.
+/// The ledger that a list is limited to, by number or by asset; 0 = all ledgers.
 pub(super) async fn ledger_of(
     service: &Service,
     query: &AccountsQuery,
     deadline: Deadline,
 ) -> Result<LedgerNumber, Failure> {
     match (&query.asset, query.ledger) {
-        (Some(_), Some(_)) => {
-            Err(Failure::new(ErrorCode::InvalidQuery, "asset stands in place of ledger: send one of them"))
-        }
+        (Some(_), Some(_)) => Err(Failure::new(
+            ErrorCode::InvalidQuery,
+            "asset and ledger both name the ledger: send one of them",
+        )),
         (Some(code), None) => service.ledger_of(code, deadline).await,
         (None, ledger) => Ok(LedgerNumber(ledger.unwrap_or(0))),
     }
