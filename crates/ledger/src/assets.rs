@@ -1,6 +1,6 @@
 //! Assets: ISO 4217 is built in, others are registered once and never change.
 //!
-//! An application may have used a ledger number below 1000 for an asset of its own before it moved to Bezant.
+//! An application may have used a ledger number below 1000 for its own asset before it moved to Bezant.
 //! So a registered asset replaces a built-in one whose ledger no account uses. The code of that currency is
 //! then free.
 

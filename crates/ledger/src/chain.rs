@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_the_hash_of_the_record_and_both_heads() {
+    fn a_head_hashes_the_record_and_both_heads() {
         let transfer = Transfer { amount: 5, code: 7, ..Transfer::default() };
         let (spends, receipts) = (Head([3; 32]), Head([4; 32]));
         let hash = Sha256::new()

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_shows_one_moment_whatever_changes_meanwhile() {
+    fn a_cut_is_not_affected_by_later_changes() {
         let mut snapshot = Snapshot::new(alloc::vec![1, 2, 3, 4]);
         snapshot.begin_cut();
         let mut seen = Vec::new();

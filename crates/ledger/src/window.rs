@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn expiries_alone_do_not_grow_the_window_for_ever() {
+    fn expiries_alone_do_not_grow_the_window_forever() {
         let mut window = Window::new(HistoryPosition::default(), TransferId(0));
         let mut timestamp = 0;
         for _ in 0..12 {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_which_little_was_new_keeps_little() {
+    fn an_entry_with_few_rows_keeps_little_memory() {
         let mut window = Window::new(HistoryPosition::default(), TransferId(0));
         window.begin_entry(8189);
         window.push_expiry(&expiry(1));

@@ -40,7 +40,7 @@ fn filled() -> Twin {
 }
 
 #[test]
-fn a_checkpoint_does_not_depend_on_the_size_of_its_pieces() {
+fn a_checkpoint_is_independent_of_the_piece_size() {
     let mut twin = filled();
     let whole = read_checkpoint(&mut twin.ledger, 1 << 20);
     for size in [0, 1, 127, 128, 240, 241, 4096] {
