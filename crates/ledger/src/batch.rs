@@ -59,7 +59,7 @@ pub(crate) trait BatchEvent: Event + Copy {
     /// True for an event that ends a pause of expiry, even when it is refused: see `expiry`.
     fn ends_pause(&self) -> bool;
 
-    /// The timestamp in the request; 0 unless the event is imported.
+    /// The timestamp in the request, not yet checked.
     fn timestamp(&self) -> Nanos;
 
     /// Runs the checks of this event and applies it. `timestamp` is the one it has once it is created.

@@ -170,12 +170,18 @@ pub fn compare_accounts(sent: &ExtendedAccount, is_extended: bool, existing: &Ac
 
 /// `is_unused`: the existing account has never had a transfer. `ignores_missing_import`: a request without
 /// the flag `imported` may match an imported account.
-fn compare_records(account: &Account, existing: &Account, is_unused: bool, ignores_missing_import: bool) -> Status {
+fn compare_records(
+    account: &Account,
+    existing: &Account,
+    is_unused: bool,
+    ignores_missing_import: bool,
+) -> Status {
     // A transfer may have closed the account since it was created, so the flag `closed` is not part of the
     // request. An account that was created closed has never had a transfer.
     let flags = if is_unused { existing.flags } else { existing.flags.without(AccountFlags::CLOSED) };
     // A program that creates its accounts at each start need not know that they were imported.
-    let differs_only_by_import = ignores_missing_import && account.flags.union(AccountFlags::IMPORTED) == flags;
+    let differs_only_by_import =
+        ignores_missing_import && account.flags.union(AccountFlags::IMPORTED) == flags;
     if account.flags != flags && !differs_only_by_import {
         Status::ExistsWithDifferentFlags
     } else if account.user_data_128 != existing.user_data_128 {

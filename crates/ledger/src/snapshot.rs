@@ -45,7 +45,10 @@ impl<T: Clone> Snapshot<T> {
     /// Removes the item of the last `push`, which was made after the cut began.
     pub(crate) fn pop(&mut self) {
         self.items.pop();
-        assert!(self.cut.as_ref().is_none_or(|cut| cut.end <= self.items.len()), "an item of the cut must not be removed");
+        assert!(
+            self.cut.as_ref().is_none_or(|cut| cut.end <= self.items.len()),
+            "an item of the cut must not be removed"
+        );
     }
 
     /// The item, which is about to change.

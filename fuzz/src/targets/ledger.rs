@@ -313,7 +313,10 @@ impl Bench {
         let HistoryRows { movements, refusals } = applied.rows;
         self.movements.extend_from_slice(&movements);
         self.refusals.extend_from_slice(&refusals);
-        assert!(self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp), "timestamps grow strictly");
+        assert!(
+            self.movements.is_sorted_by(|one, next| one.timestamp < next.timestamp),
+            "timestamps grow strictly"
+        );
         self.check_books();
         applied.results
     }

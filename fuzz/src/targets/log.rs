@@ -48,7 +48,10 @@ fn run(input: &[u8]) {
     drop(inspect(&disk, LogIndex(0)));
     let Some(last) = recover(&disk, LogIndex(0)) else { return };
     let written = u64::try_from(SIZES.len()).unwrap_or(0);
-    assert!(!damage::is_one_bit(input) || last.0 == written, "one flipped bit removed the entries after {last}");
+    assert!(
+        !damage::is_one_bit(input) || last.0 == written,
+        "one flipped bit removed the entries after {last}"
+    );
     assert_eq!(recover(&disk, LogIndex(0)), Some(last), "a second recovery has the same result");
     append_after_recovery(&disk, last);
 }
@@ -85,6 +88,11 @@ fn append_after_recovery(disk: &MemoryDisk, last: LogIndex) {
     };
     log.append(&entry).expect("nothing fails on this disk");
     log.flush().expect("nothing fails on this disk");
-    let (_, mut recovered) = Log::open(Arc::new(disk.clone()), OPTIONS, last).expect("the log was opened before");
-    assert_eq!(recovered.entries.next(), Ok(Some(entry)), "an entry that was flushed after recovery is found");
+    let (_, mut recovered) =
+        Log::open(Arc::new(disk.clone()), OPTIONS, last).expect("the log was opened before");
+    assert_eq!(
+        recovered.entries.next(),
+        Ok(Some(entry)),
+        "an entry that was flushed after recovery is found"
+    );
 }

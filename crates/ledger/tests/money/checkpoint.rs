@@ -110,7 +110,11 @@ fn a_pause_of_expiry_is_restored_only_in_version_3() {
     let restored = Ledger::restore(&whole).unwrap();
     compare(&restored, &twin.model);
     let own = twin.model.pending[&TransferId(7)].expires_at();
-    assert_eq!((restored.due_at(), twin.model.pending.len()), (own, 2), "only the transfer that was not imported expires");
+    assert_eq!(
+        (restored.due_at(), twin.model.pending.len()),
+        (own, 2),
+        "only the transfer that was not imported expires"
+    );
     let end = Nanos(u64::MAX >> 1);
     assert_eq!(restored.due(end).map(|it| it.events), Some(1), "the imported transfer does not expire");
     assert_eq!(whole[VERSION], 3);
