@@ -50,7 +50,7 @@ fn put_an_old_copy_back(engine: &'static str) {
     machines.pay(&rest, 2);
     machines.start(witness, false);
     let number = (witness + 1).to_string();
-    machines.wait_for_words(witness, "it knows the log up to entry");
+    machines.wait_for_words(witness, "its log is committed up to entry");
     for node in rest {
         machines.wait_for_words(node, &format!("node {number} has stopped"));
     }
@@ -65,7 +65,7 @@ fn put_an_old_copy_back(engine: &'static str) {
         std::thread::sleep(Duration::from_millis(50));
     };
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
-    assert!(said.contains(&format!("node {number} has stopped: it knows the log up to entry")), "{said}");
+    assert!(said.contains(&format!("node {number} has stopped: its log is committed up to entry")), "{said}");
 
     // It comes back so, and shows what it has: five of six at least, for it was killed the moment after the last.
     machines.kill(witness);

@@ -54,7 +54,7 @@ const NO_CAUSE: &str = "no fault is to blame";
 const IN_SILENCE: &str = "given up in silence";
 const NOBODY_STOPPED: &str = "and nobody stopped";
 /// A replica stops before it gives up what it knows to be committed.
-const FLOOR: &str = "it knows the log up to entry";
+const FLOOR: &str = "its log is committed up to entry";
 
 /// Where replicas have different states: whoever looks first.
 const STATES: &[&str] =

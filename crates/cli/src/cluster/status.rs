@@ -328,10 +328,10 @@ mod tests {
         let stopped = troubles(&ClusterJson::from(ClusterReply {
             node: 2,
             may_vote: Some(false),
-            stopped: "it knows the log up to entry 9".to_owned(),
+            stopped: "its log is committed up to entry 9".to_owned(),
             ..ClusterReply::default()
         }));
-        assert_eq!(stopped, ["node 2 has stopped: it knows the log up to entry 9"]);
+        assert_eq!(stopped, ["node 2 has stopped: its log is committed up to entry 9"]);
         let off =
             ClusterReply { node: 2, clock: "its clock shows 2326".to_owned(), ..ClusterReply::default() };
         assert_eq!(troubles(&ClusterJson::from(off)), ["node 2 has a wrong clock: its clock shows 2326"]);
