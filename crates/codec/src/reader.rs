@@ -18,8 +18,8 @@ pub enum DecodeError {
     /// The checksum does not match.
     #[error("the checksum does not match")]
     Checksum,
-    /// A format version that this program does not know.
-    #[error("a format version that this program does not know")]
+    /// This program does not support the format version.
+    #[error("this program does not support the format version")]
     Version,
 }
 

@@ -1,4 +1,4 @@
-//! The committed floor of a replica: entries that it knows to be committed are never replaced. [`Conflict`]
+//! The committed floor of a replica: an entry that is known to be committed is never replaced. [`Conflict`]
 //! describes a leader or peer that contradicts them. [`Terms`] is what logs are compared by.
 
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use core::fmt;
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// A leader, or the checkpoint of a peer, has other entries in place of entries that this replica knows to be
+/// A leader, or the checkpoint of a peer, has other entries in place of entries that are known here to be
 /// committed. So a disk of the cluster has lost committed entries, for example because an old copy of a
 /// folder was restored. The replica stops and keeps its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Conflict {
     pub first: LogIndex,
     /// True when all entries before `first` are known to be equal.
     pub is_first_exact: bool,
-    /// The last entry that this replica knows to be committed.
+    /// The last entry that is known here to be committed.
     pub committed: LogIndex,
     /// The last entry of this replica's log; entries after `committed` may be committed, too.
     pub last: LogIndex,

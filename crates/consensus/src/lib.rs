@@ -10,7 +10,7 @@
 //! - Persist before send: data that must be on this disk before a peer may learn of it is a [`Write`]. The
 //!   engine holds the messages that depend on a write until [`Input::Persisted`] has its number. So the
 //!   replica may always send an [`Output::Send`] at once.
-//! - An entry that a replica knows to be committed, from its disk or since it started, is never replaced.
+//! - An entry that is known to be committed, from the disk or since the start, is never replaced.
 //!   When a leader has another entry there, the engine returns [`Output::Conflict`] and from then on does
 //!   nothing.
 //! - A confirmed read ([`Output::Readable`]) sees every entry that was committed before the read was
@@ -168,7 +168,7 @@ pub enum Output {
     /// This replica, which may not vote yet, has on its disk every entry that was committed when it began:
     /// note on disk that it may vote, and answer with [`Input::Admit`].
     CaughtUp,
-    /// A leader has other entries in place of entries that this replica knows to be committed. The engine
+    /// A leader has other entries in place of entries that are known here to be committed. The engine
     /// returns no further output.
     Conflict {
         /// The contradiction; its `events` are not counted yet.
@@ -189,7 +189,7 @@ pub enum Role {
     Candidate,
 }
 
-/// State of a peer, as the leader knows it.
+/// State of a peer on the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerStanding {
     /// The peer.

@@ -23,8 +23,8 @@ pub struct Prefetch<Key> {
     /// Keys of the rows; when empty, the entry can be applied at once.
     pub keys: Vec<Key>,
     /// The machine omits the keys of rows that it has in memory, which covers the history from this position
-    /// on. The fetch must see all rows before this position, and its result counts as seen at this position
-    /// at most, even when the history was longer.
+    /// on. The fetch must cover all rows before this position. Its result counts as covering no more, even
+    /// when the history was longer.
     pub position: HistoryPosition,
 }
 
@@ -62,7 +62,7 @@ pub trait StateMachine: Sized + fmt::Debug {
     /// Names a row of the history.
     type Key: fmt::Debug;
     /// The rows that the history has for the keys. Made from a position, it is the empty result of a fetch
-    /// that saw the history up to that position.
+    /// that covered the history up to that position.
     type Found: From<HistoryPosition> + fmt::Debug;
     /// The rows that one entry adds to the history.
     type Rows: fmt::Debug;

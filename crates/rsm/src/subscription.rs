@@ -10,8 +10,8 @@ use crate::{Caller, Event, UnknownCall, UnreadableAnswer, export};
 /// Reads the events of one stream of a service, in the order of the log.
 ///
 /// Its only state is its position. A subscriber may drop it and start a new one later, on any node, after the
-/// last event that it processed. So a subscriber gets each event at least once. It processes each event exactly
-/// once when it stores the position together with the effect of the event.
+/// last event that it processed. So a subscriber gets each event at least once. It processes each event
+/// exactly once when it stores the position together with the effect of the event.
 pub struct Subscription<C, T> {
     caller: C,
     stream: u32,

@@ -45,7 +45,7 @@ mod tests {
     use crate::AssetCode;
 
     #[test]
-    fn rows_are_in_order_and_codes_are_unique_and_well_formed() {
+    fn rows_are_sorted_and_codes_unique_and_valid() {
         assert!(ISO_4217.is_sorted_by_key(|row| row.0), "a binary search needs the order");
         for (at, (number, code, scale)) in ISO_4217.iter().enumerate() {
             assert!(code.parse::<AssetCode>().is_ok(), "{code}");

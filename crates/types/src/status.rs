@@ -272,7 +272,7 @@ statuses! {
         OverflowsDebits = 51 "overflows_debits",
         /// The sum would not fit in 128 bits: `credits`.
         OverflowsCredits = 52 "overflows_credits",
-        /// The expiry lies past the end of time.
+        /// The expiry would be after the largest timestamp.
         OverflowsTimeout = 53 "overflows_timeout",
         /// The debit account would owe more than it was credited. Uses up the id.
         ExceedsCredits = 54 "exceeds_credits",
@@ -318,9 +318,9 @@ statuses! {
         CodeInvalid = 1030 "code_invalid",
         /// The scale is above 38.
         ScaleTooLarge = 1031 "scale_too_large",
-        /// The ledger stands for another asset: registered before, or a currency that an account has.
+        /// The ledger is that of another asset: registered before, or a currency that an account has.
         LedgerTaken = 1032 "ledger_taken",
-        /// The code stands for another ledger, built in or registered before.
+        /// The code is that of another ledger, built in or registered before.
         CodeTaken = 1033 "code_taken",
         /// The limit of registered assets is reached.
         TooManyAssets = 1034 "too_many_assets",
