@@ -58,7 +58,9 @@ fn text(message: &Message) -> String {
         Type::MsgHeartbeat => {
             format!("heartbeat{}, commit {commit}, term {term}", for_read(&message.context))
         }
-        Type::MsgHeartbeatResponse => format!("heartbeat response{}, term {term}", for_read(&message.context)),
+        Type::MsgHeartbeatResponse => {
+            format!("heartbeat response{}, term {term}", for_read(&message.context))
+        }
         Type::MsgRequestPreVote => {
             format!("pre-vote request for term {term}, log ends {index}/{log_term}")
         }
@@ -232,7 +234,11 @@ mod tests {
         let kind = MessageKind::Read;
         let heartbeat = Message { context: read(), ..heartbeat };
         check(&heartbeat, kind, "heartbeat for read 7 of node 2, commit 39, term 3");
-        check(&Message { context: read(), ..response }, kind, "heartbeat response for read 7 of node 2, term 3");
+        check(
+            &Message { context: read(), ..response },
+            kind,
+            "heartbeat response for read 7 of node 2, term 3",
+        );
         let strange = Message { context: Bytes::from_static(b"?"), ..heartbeat };
         check(&strange, kind, "heartbeat for an unknown read, commit 39, term 3");
         let with_read = |kind, index| {

@@ -94,7 +94,9 @@ impl Held {
     pub(crate) fn handle_vote_durable(&mut self, vote: WriteNumber) -> Vec<Message> {
         self.durable_vote = self.durable_vote.max(vote.0);
         let mut free = Vec::new();
-        while let Some((_, message)) = self.without_entries.pop_front_if(|(vote, _)| *vote <= self.durable_vote) {
+        while let Some((_, message)) =
+            self.without_entries.pop_front_if(|(vote, _)| *vote <= self.durable_vote)
+        {
             free.push(message);
         }
         free
@@ -150,7 +152,11 @@ mod tests {
             let again = vec![message(confirms, 6), message(MessageType::MsgHeartbeatResponse, 0)];
             held.push(number, Written::Nothing, again);
             let freed = held.free_unwritten();
-            assert_eq!((freed.step, freed.messages.len()), (None, 1), "a heartbeat response depends on no entry");
+            assert_eq!(
+                (freed.step, freed.messages.len()),
+                (None, 1),
+                "a heartbeat response depends on no entry"
+            );
         }
         let freed = held.free(WriteNumber(1));
         assert_eq!((freed.step, described(&freed.messages)), (Some(999), vec![(confirms, 7)]));

@@ -65,7 +65,10 @@ impl Net {
         assert!(log.iter().any(|entry| entry.payload == "d"), "the stopped replica keeps its entries");
         let others: Vec<_> = (0..3).filter(|other| *other != at).collect();
         for other in others {
-            assert!(self.replicas[other].conflicts.is_empty(), "only the replica with the committed entries stops");
+            assert!(
+                self.replicas[other].conflicts.is_empty(),
+                "only the replica with the committed entries stops"
+            );
             assert!(commands(&self.replicas[other]).contains(&&b"e"[..]), "the other replicas continue");
         }
     }

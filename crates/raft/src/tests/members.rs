@@ -69,7 +69,11 @@ fn an_added_node_catches_up_and_becomes_a_voter() {
     net.ticks(10);
     for at in 0..4 {
         assert_eq!(net.parts(at), FOUR, "replica {at}");
-        assert_eq!(net.replicas[at].members, *net.replicas[at].engine.members(), "the members were emitted for the disk");
+        assert_eq!(
+            net.replicas[at].members,
+            *net.replicas[at].engine.members(),
+            "the members were emitted for the disk"
+        );
     }
     // Three of four are a majority: with two voters cut off nothing is committed, with one cut off it is.
     net.cut = [(leader + 1) % 3, (leader + 2) % 3].into();
@@ -123,7 +127,11 @@ fn a_removed_node_is_harmless_and_its_number_can_return() {
     net.cut.clear();
     net.ticks(200);
     let standing = net.replicas[leader].engine.standing();
-    assert_eq!((net.leader(), standing.term), (Some(leader), term), "the removed node still counts itself as a voter");
+    assert_eq!(
+        (net.leader(), standing.term),
+        (Some(leader), term),
+        "the removed node still counts itself as a voter"
+    );
     // The number is added again with an empty disk.
     let address = "elsewhere:1".to_owned();
     net.change(leader, &Change::Add { node: number, address }).unwrap();
@@ -181,7 +189,11 @@ fn unsafe_changes_are_rejected() {
     net.cut = [follower].into();
     net.ticks(15);
     let third = NodeId((leader as u64 + 2) % 3 + 1);
-    assert_eq!(net.change(leader, &Change::Remove(third)), Err(ChangeError::TooFew), "one of the two voters that stay is cut off");
+    assert_eq!(
+        net.change(leader, &Change::Remove(third)),
+        Err(ChangeError::TooFew),
+        "one of the two voters that stay is cut off"
+    );
     assert!(net.change(leader, &Change::Remove(other)).is_ok(), "the voter that is cut off can be removed");
     net.ticks(5);
     assert_eq!(net.change(leader, &Change::Remove(NodeId(4))).map(|it| it.is_some()), Ok(true));
@@ -209,7 +221,11 @@ fn a_log_restores_all_changes_of_members_but_the_last() {
         "only the last change may be uncommitted"
     );
     net.drain(lagging);
-    assert_eq!(net.replicas[lagging].members, *net.replicas[lagging].engine.members(), "the members were emitted for the disk again");
+    assert_eq!(
+        net.replicas[lagging].members,
+        *net.replicas[lagging].engine.members(),
+        "the members were emitted for the disk again"
+    );
 }
 
 #[test]

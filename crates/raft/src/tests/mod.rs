@@ -282,7 +282,10 @@ fn a_replica_with_a_full_disk_votes_but_never_campaigns() {
     net.cut = [leader].into();
     for _ in 0..100 {
         net.tick();
-        assert!(!net.replicas[full].engine.is_leader(), "a replica whose log is not on its disk does not campaign");
+        assert!(
+            !net.replicas[full].engine.is_leader(),
+            "a replica whose log is not on its disk does not campaign"
+        );
     }
     assert_eq!(net.leader(), Some(other), "a replica whose vote is on its disk votes");
     net.propose(other, b"y");
@@ -437,7 +440,10 @@ fn a_replica_that_lacks_released_entries_installs_a_checkpoint() {
     net.propose(leader, b"after");
     net.tick();
     let after = &net.replicas[away].committed[before..];
-    assert!(after.iter().all(|entry| entry.index > last), "no entry that the checkpoint covers is committed again");
+    assert!(
+        after.iter().all(|entry| entry.index > last),
+        "no entry that the checkpoint covers is committed again"
+    );
     assert_eq!(after.last().map(|entry| &*entry.payload), Some(&b"after"[..]));
 }
 
@@ -473,7 +479,10 @@ fn a_new_disk_votes_after_it_has_all_committed_entries() {
         net.tick();
     }
     assert_eq!(commands(&net.replicas[2]), [b"committed before it came"]);
-    assert!(net.replicas[2].has_caught_up && !net.replicas[2].engine.may_vote(), "admission waits for the driver to record it");
+    assert!(
+        net.replicas[2].has_caught_up && !net.replicas[2].engine.may_vote(),
+        "admission waits for the driver to record it"
+    );
     net.replicas[2].engine.handle(Input::Admit);
     net.cut = [leader].into();
     let new = net.elect();

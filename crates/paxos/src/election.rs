@@ -1,7 +1,8 @@
-//! On the way to lead: the canvass, which binds nobody, and the scout.
+//! The way to leadership: the pre-vote, which commits no acceptor to anything, and the scout.
 //!
-//! A replica asks first whether it would be promised, and an acceptor that hears a leader would not: so one that was cut
-//! off disturbs nobody. Then the promise is asked for in a round that nobody has heard of.
+//! A replica first asks whether a quorum would promise. An acceptor that receives messages of a leader does
+//! not grant this, so a replica that was partitioned does not disturb the group. Then the replica prepares a
+//! ballot in a round that is later than every round in the replies.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,13 +13,13 @@ use bezant_types::{LogIndex, NodeId, Term};
 use crate::ballot::{Ballot, Mark};
 use crate::change::change_of;
 use crate::disk::After;
-use crate::engine::{Canvass, Paxos, Position};
+use crate::engine::{Paxos, Position, PreVote};
 use crate::message::Message;
 use crate::quorum::{acceptors, is_acceptor, is_quorum};
 use crate::scout::{Scout, Step};
 
 impl Paxos {
-    /// Time went on.
+    /// Handles a tick.
     pub(crate) fn handle_tick(&mut self) {
         self.ticks += 1;
         if matches!(self.position, Position::Leading(_)) {
@@ -26,38 +27,39 @@ impl Paxos {
             return;
         }
         if self.replica.handle_tick() {
-            self.stand();
+            self.campaign();
         } else if self.ticks.is_multiple_of(self.timeouts.heartbeat_ticks()) {
             self.ask_acceptors();
         }
     }
 
-    pub(crate) fn may_stand(&self) -> bool {
+    pub(crate) fn may_campaign(&self) -> bool {
         self.bootstrap.is_admitted() && self.installing.is_none() && is_acceptor(&self.members, self.node)
     }
 
-    /// It has waited long enough.
-    fn stand(&mut self) {
-        let waits = self.timeouts.draw();
-        self.replica.wait(waits);
+    /// The election timeout has elapsed: starts a pre-vote.
+    fn campaign(&mut self) {
+        let timeout = self.timeouts.draw();
+        self.replica.reset_timeout(timeout);
         self.follow(None);
         self.learn_members();
-        if !self.may_stand() {
+        if !self.may_campaign() {
             return;
         }
-        let willing = BTreeMap::from([(self.node, self.acceptor.promised().round)]);
-        self.position = Position::Canvassing(Canvass { turn: self.ticks, willing });
+        let granted = BTreeMap::from([(self.node, self.acceptor.promised().round)]);
+        self.position = Position::PreVoting(PreVote { attempt: self.ticks, granted });
         self.ask_acceptors();
-        self.prepare_if_willing();
+        self.prepare_if_granted();
     }
 
-    /// Asks everybody who has not answered.
+    /// Sends the current request to every acceptor that has not answered.
     fn ask_acceptors(&mut self) {
         let last = self.acceptor.values().last().slot;
         let (message, answered): (Message, Vec<NodeId>) = match &self.position {
-            Position::Canvassing(canvass) => {
-                (Message::Canvass { turn: canvass.turn, last }, canvass.willing.keys().copied().collect())
-            }
+            Position::PreVoting(pre_vote) => (
+                Message::PreVote { attempt: pre_vote.attempt, last },
+                pre_vote.granted.keys().copied().collect(),
+            ),
             Position::Scouting(scout) => (
                 Message::Prepare { ballot: scout.ballot() },
                 scout.promises().keys().copied().chain([self.node]).collect(),
@@ -67,54 +69,56 @@ impl Paxos {
         let asked: Vec<NodeId> =
             acceptors(&self.members).filter(|acceptor| !answered.contains(acceptor)).collect();
         for acceptor in asked {
-            self.say(After::Promise, acceptor, message.clone());
+            self.send_after(After::Promise, acceptor, message.clone());
         }
         self.ask_for_values();
     }
 
-    /// Would this acceptor promise? Not while it hears a leader, and not to one that lacks what is gone here.
-    pub(crate) fn handle_canvass(&mut self, from: NodeId, turn: u64, last: LogIndex) {
-        let is_led =
-            self.replica.leader().is_some() && self.replica.silent_ticks() < self.timeouts.election_ticks();
+    /// Grants a pre-vote if this acceptor would promise: not while it follows an active leader, and not for a
+    /// log that ends before the values in memory here.
+    pub(crate) fn handle_pre_vote(&mut self, from: NodeId, attempt: u64, last: LogIndex) {
+        let has_leader = self.replica.leader().is_some()
+            && self.replica.ticks_since_leader() < self.timeouts.election_ticks();
         let is_leading = matches!(self.position, Position::Leading(_));
         let can_lead = last >= self.acceptor.values().before().slot;
-        if self.bootstrap.is_admitted() && !is_led && !is_leading && can_lead {
+        if self.bootstrap.is_admitted() && !has_leader && !is_leading && can_lead {
             let round = self.acceptor.promised().round;
-            self.say(After::Promise, from, Message::Willing { turn, round });
+            self.send_after(After::Promise, from, Message::PreVoteGranted { attempt, round });
         }
     }
 
-    pub(crate) fn handle_willing(&mut self, from: NodeId, turn: u64, round: Term) {
-        if let Position::Canvassing(canvass) = &mut self.position
-            && canvass.turn == turn
+    pub(crate) fn handle_pre_vote_granted(&mut self, from: NodeId, attempt: u64, round: Term) {
+        if let Position::PreVoting(pre_vote) = &mut self.position
+            && pre_vote.attempt == attempt
         {
-            canvass.willing.insert(from, round);
-            self.prepare_if_willing();
+            pre_vote.granted.insert(from, round);
+            self.prepare_if_granted();
         }
     }
 
-    fn prepare_if_willing(&mut self) {
-        if let Position::Canvassing(canvass) = &self.position
-            && is_quorum(&self.members, |node| canvass.willing.contains_key(&node))
+    fn prepare_if_granted(&mut self) {
+        if let Position::PreVoting(pre_vote) = &self.position
+            && is_quorum(&self.members, |node| pre_vote.granted.contains_key(&node))
         {
-            let latest = canvass.willing.values().max().copied().unwrap_or_default();
+            let latest = pre_vote.granted.values().max().copied().unwrap_or_default();
             self.round_seen = self.round_seen.max(latest);
             self.prepare();
         }
     }
 
-    /// Phase 1 begins. The own promise is on the disk before anybody hears of the ballot, so no later life uses it again.
+    /// Starts phase 1. The promise of this replica is durable before the ballot is sent, so no later
+    /// incarnation uses the ballot again.
     pub(crate) fn prepare(&mut self) {
         let round = self.round_seen.max(self.acceptor.promised().round);
         let ballot = Ballot { round: Term(round.0 + 1), node: self.node };
         self.follow(None);
-        let waits = self.timeouts.draw();
-        self.replica.wait(waits);
+        let timeout = self.timeouts.draw();
+        self.replica.reset_timeout(timeout);
         self.learn_members();
         self.position = Position::Scouting(Scout::new(ballot));
         let answer = self.acceptor.handle_prepare(ballot);
         self.write();
-        self.say(After::Everything, self.node, answer);
+        self.send_after(After::Everything, self.node, answer);
         self.ask_acceptors();
     }
 
@@ -128,21 +132,23 @@ impl Paxos {
         if self.acceptor.promised() != before {
             self.step_down();
         }
-        // What was accepted may not be on the disk yet. A scout that adopts it takes more for accepted than it must, which never
-        // is wrong; one that finds it gone after a crash asks again in a later round.
-        self.say(After::Promise, ballot.node, answer);
+        // The accepted values may not be durable yet. A scout that adopts them treats more values as accepted
+        // than it must, which is always safe. A scout that cannot learn them, because a crash lost them,
+        // tries again in a later round.
+        self.send_after(After::Promise, ballot.node, answer);
     }
 
-    /// Somebody else tries to lead, or has to: this replica waits.
+    /// Another replica campaigns, or this one must not lead: this replica waits.
     pub(crate) fn step_down(&mut self) {
         self.position = Position::Waiting;
         self.follow(None);
-        let waits = self.timeouts.draw();
-        self.replica.wait(waits);
+        let timeout = self.timeouts.draw();
+        self.replica.reset_timeout(timeout);
     }
 
-    /// An acceptor has promised another ballot. When it is of a later round, or when too few are left for this one, the attempt
-    /// is over. Whoever tries the same waits for another time; longer each time.
+    /// An acceptor has promised another ballot. The attempt is over when that ballot is of a later round, or
+    /// when too few acceptors are left for this one. The replica then waits for a random timeout, which grows
+    /// with each pre-emption.
     pub(crate) fn handle_refuse(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) {
         if self.ballot() != Some(ballot) || promised.round < ballot.round {
             return;
@@ -156,9 +162,9 @@ impl Paxos {
             self.round_seen = self.round_seen.max(promised.round);
             self.position = Position::Waiting;
             self.follow(None);
-            let waits = self.timeouts.back_off(self.pre_emptions);
+            let timeout = self.timeouts.back_off(self.pre_emptions);
             self.pre_emptions = self.pre_emptions.saturating_add(1);
-            self.replica.wait(waits);
+            self.replica.reset_timeout(timeout);
         }
     }
 
@@ -167,12 +173,12 @@ impl Paxos {
             && scout.ballot() == ballot
         {
             scout.handle_promise(from, accepted);
-            self.scout_on();
+            self.advance_scout();
         }
     }
 
-    /// What the scout knows may be enough, or say what to learn.
-    fn scout_on(&mut self) {
+    /// Takes the next step of the scout.
+    fn advance_scout(&mut self) {
         self.learn_members();
         let Position::Scouting(scout) = &mut self.position else { return };
         match scout.step(self.acceptor.values().last(), &self.members) {
@@ -183,7 +189,7 @@ impl Paxos {
                     self.ask_for_values();
                 }
             }
-            Step::Adopt => self.begin_to_lead(),
+            Step::Adopt => self.start_leading(),
         }
     }
 
@@ -202,23 +208,23 @@ impl Paxos {
             && scout.ballot() == ballot
             && scout.take_answer(from, after.slot)
         {
-            if self.stops_at(from, ballot, after, values) {
+            if self.stop_on_conflict(from, ballot, after, values) {
                 return;
             }
             self.acceptor.adopt(after, values, self.replica.decided());
             self.write();
-            self.scout_on();
+            self.advance_scout();
         }
     }
 
-    /// The acceptor has another value there: its log and this one part earlier.
+    /// The acceptor has another value in that slot: the logs differ from an earlier slot on.
     pub(crate) fn learn_earlier(&mut self, from: NodeId, after: LogIndex, hint: Mark) {
         let decided = self.replica.decided();
         if let Position::Scouting(scout) = &self.position
             && after <= decided
             && scout.asked() == Some((from, after))
         {
-            // Its log is later, and lacks what is decided.
+            // Its log is later, and lacks a value that is decided here.
             let ballot = scout.ballot();
             self.stop(from, ballot, after, false);
             return;
@@ -233,7 +239,7 @@ impl Paxos {
         }
     }
 
-    /// What the log has of changes that are certainly agreed.
+    /// Applies the changes in the log that are certainly decided.
     fn learn_members(&mut self) {
         let values = self.acceptor.values();
         let changes = values.changes_after(self.members.index);
@@ -249,8 +255,8 @@ impl Paxos {
         self.members = members.clone();
         self.outputs.push_back(Output::Members(members));
         if matches!(self.position, Position::Scouting(_)) && has_other_disks {
-            // What its number has promised, or will have in messages on their way, the disk before has promised. The next
-            // ballot is asked of the members' own disks.
+            // A promise under that number, received or in flight, may have come from the previous disk. The
+            // next ballot asks the current disks of the members.
             self.step_down();
         }
         self.ask_acceptors();
