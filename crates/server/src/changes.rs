@@ -114,7 +114,7 @@ where
         let failure = tokio::select! {
             failure = self.follow() => failure,
             _ = stopping.wait_for(|stopping| *stopping) => {
-                let detail = "the server is stopping: go on after the last position";
+                let detail = "the server is stopping: continue after the last position";
                 Some(Failure::new(ErrorCode::Stopping, detail))
             }
         };
@@ -185,7 +185,7 @@ where
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(None),
             Err(_) => {
-                let what = "the client takes no change events: go on after the last position";
+                let what = "the client takes no change events: continue after the last position";
                 Err(Some(Failure::overloaded(Scarce::Streams, what, self.service.limits.retry_after)))
             }
         }
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_leave_three_parts_of_the_time_while_the_log_grows() {
+    fn pages_take_a_quarter_of_the_time_while_payments_run() {
         let mut pace = Pace::default();
         let millis = Duration::from_millis;
         assert_eq!(pace.pause_after(millis(5), LogIndex(0)), None, "the log does not grow");

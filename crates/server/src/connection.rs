@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_is_cut_with_its_requests_open() {
+    fn a_peer_that_reads_nothing_is_cut_despite_open_requests() {
         let (activity, start) = (Arc::new(Activity::default()), Instant::now());
         let mut clocks = Clocks::new(start);
         let mut open = OpenRequest::new(&activity);

@@ -234,7 +234,7 @@ fn foreign() -> Failure {
 
 fn misdirected(authority: &str) -> Failure {
     let text = format!(
-        "this listener does not answer for '{authority}': use its address, or start it with --allowed-hosts"
+        "this listener does not accept '{authority}': use its address, or start it with --allowed-hosts"
     );
     Failure::new(ErrorCode::MisdirectedRequest, text)
 }

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_whole_preface_makes_a_connection_one_of_http_2() {
+    async fn only_the_whole_preface_ends_the_filter() {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         let cases =
             [(&preface[..], true), (&preface[..23], false), (b"PRI / HTTP/1.1\r\nhost: a\r\n\r\n", false)];

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_address_gets_the_place_of_the_one_that_has_the_most() {
+    async fn a_new_address_gets_a_place_of_the_largest_holder() {
         let mut queue = queue(2);
         let (first, second) = (queue.used_place(address(1)), queue.used_place(address(2)));
         assert!(queue.admit(3, address(3)).is_none(), "the third waits");
@@ -369,7 +369,7 @@ mod tests {
         assert!(is_lost(&second).await && !is_lost(&first).await);
         let shares = Arc::clone(&queue.places.shares);
         drop((first, second, third));
-        assert_eq!(shares.of(address(2)).held(Budget::Connections), 0, "a place is given back once");
+        assert_eq!(shares.of(address(2)).held(Budget::Connections), 0, "a place is returned once");
     }
 
     #[tokio::test]

@@ -309,7 +309,7 @@ impl Drop for Share {
     }
 }
 
-/// A part of a budget; given back when dropped.
+/// A part of a budget; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Taken {
     share: Arc<Share>,
@@ -357,7 +357,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address_and_mapped_ipv4_is_ipv4() {
+    fn an_ipv6_network_counts_as_one_address() {
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
         assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
@@ -365,7 +365,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_networks_of_a_site_share_what_one_address_may_hold() {
+    fn the_networks_of_a_site_share_one_limit() {
         let shares = Shares::new(&Limits { requests_max: 96, ..Limits::default() });
         let network = |at| shares.of(address(&format!("2001:db8:7:{at:x}::1")));
         let networks: Vec<_> = (0..64).map(network).collect();
@@ -406,7 +406,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_network_that_does_not_read_is_refused_before_its_site() {
+    fn an_unreading_network_is_refused_before_its_site() {
         let shares = Shares::new(&Limits { answer_bytes_max: 96, ..Limits::default() });
         let of = |text: &str| shares.of(address(text));
         let (greedy, neighbour) = (of("2001:db8:7:1::1"), of("2001:db8:7:2::1"));

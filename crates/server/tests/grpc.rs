@@ -173,7 +173,7 @@ async fn requests_that_tonic_refuses_have_a_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_stream_starts_at_a_position_and_ends_with_the_server() {
+async fn an_event_stream_starts_at_its_position() {
     let mut server = Server::start().await;
     server.two_accounts().await;
     let mut client = server.grpc().await;

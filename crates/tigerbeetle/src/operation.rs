@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_request_is_accepted_and_a_larger_one_is_not() {
+    fn the_largest_request_is_a_full_one() {
         for (operation, size) in [(Operation::CreateTransfers, 128), (Operation::LookupAccounts, 16)] {
             let event = vec![0; size];
             assert_eq!(operation.batches(&body(&event, &[8189], size)).unwrap().records(), 8189);

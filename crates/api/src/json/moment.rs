@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::parse_moment;
 
-/// A moment as people write it; never 0.
+/// A moment as text, see [`parse_moment`]; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(pub Nanos);
 

@@ -18,7 +18,9 @@ enum Kind {
 
 /// A text that is neither a host name nor an address.
 #[derive(Debug, Error)]
-#[error("'{0}' is no host: write a name or an address, without a port, such as ledger.example or 10.0.0.7")]
+#[error(
+    "'{0}' is not a host: write a name or an address, without a port, such as ledger.example or 10.0.0.7"
+)]
 pub struct HostNameError(String);
 
 impl FromStr for HostName {

@@ -85,7 +85,7 @@ fn another_listener_accepts_any_host_until_it_has_a_list() {
 }
 
 #[test]
-fn a_page_writes_only_to_the_host_that_it_came_from() {
+fn a_page_may_write_only_to_its_own_host() {
     let own = guard("127.0.0.1:7070", &["ledger.example"]);
     let with = |host: &str, more: &str| code(&own, "POST", &format!("host: {host}\n{JSON}\n{more}"));
     for (host, origin) in [
@@ -121,7 +121,7 @@ fn a_page_writes_only_to_the_host_that_it_came_from() {
 }
 
 #[test]
-fn a_page_of_a_name_that_points_here_does_not_write() {
+fn a_page_of_a_rebound_name_may_not_write() {
     let any = guard("0.0.0.0:7070", &[]);
     let page = |host: &str| code(&any, "POST", &format!("host: {host}\norigin: http://{host}\n{JSON}"));
     assert_eq!(page("rebound.example:7070"), Some(ErrorCode::MisdirectedRequest));
@@ -192,7 +192,7 @@ fn a_head_that_is_not_of_http_is_refused() {
 }
 
 #[test]
-fn a_change_needs_the_token_where_other_machines_reach_the_listener() {
+fn a_change_through_an_open_listener_needs_the_token() {
     let (own, open) = (guard("127.0.0.1:7070", &[]), guard("0.0.0.0:7070", &[]));
     let with = |value: &'static str| {
         HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_the_routes_of_the_router_and_no_others() {
+    fn the_document_has_exactly_the_routes_of_the_router() {
         let routes = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
         let of_router: BTreeSet<String> = routes
             .flat_map(|route| {

@@ -200,10 +200,9 @@ pub(super) async fn ledger_of(
     deadline: Deadline,
 ) -> Result<LedgerNumber, Failure> {
     match (&query.asset, query.ledger) {
-        (Some(_), Some(_)) => Err(Failure::new(
-            ErrorCode::InvalidQuery,
-            "asset and ledger both name the ledger: send one of them",
-        )),
+        (Some(_), Some(_)) => {
+            Err(Failure::new(ErrorCode::InvalidQuery, "asset replaces ledger: send one of them"))
+        }
         (Some(code), None) => service.ledger_of(code, deadline).await,
         (None, ledger) => Ok(LedgerNumber(ledger.unwrap_or(0))),
     }

@@ -50,7 +50,7 @@ async fn the_reply_to_a_read_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_sent_on_many_connections_at_once_is_done_once() {
+async fn concurrent_copies_of_a_request_are_done_once() {
     let server = Server::start().await;
     let mut peer = Peer::open(&server, 1).await;
     peer.two_accounts().await;
