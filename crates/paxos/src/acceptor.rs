@@ -93,8 +93,8 @@ impl Acceptor {
         ballot.round == self.promised.round
     }
 
-    /// Phase 2: the reply to an Accept of that ballot. `decided` is the last slot that this replica knows to
-    /// be decided.
+    /// Phase 2: the reply to an Accept of that ballot. `decided` is the last slot that is known to be decided
+    /// here.
     pub(crate) fn handle_accept(
         &mut self,
         ballot: Ballot,

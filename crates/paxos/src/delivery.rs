@@ -85,8 +85,8 @@ impl Delivery {
     /// counts even if the replica had more before, because its disk may have lost data.
     pub(crate) fn handle_missing(&mut self, after: LogIndex, guess: LogIndex) {
         let is_answer = self.is_probing && after.next() == self.next;
-        let is_late = (after <= self.matched && !is_answer) || after >= self.next || guess >= after;
-        if !is_late {
+        let is_stale = (after <= self.matched && !is_answer) || after >= self.next || guess >= after;
+        if !is_stale {
             self.is_unanswered = false;
             self.next = if is_answer { guess } else { guess.max(self.matched) }.next();
             self.is_probing = true;

@@ -57,7 +57,7 @@ pub struct Paxos {
     pub(crate) position: Position,
     pub(crate) disk: Disk,
     pub(crate) timeouts: Timeouts,
-    /// The slot of the checkpoint that is being fetched, or a later one; `None` when no checkpoint is being
+    /// The first slot that the checkpoint being fetched must cover; `None` when no checkpoint is being
     /// fetched.
     pub(crate) installing: Option<LogIndex>,
     /// Ticks since this engine started.
@@ -66,7 +66,7 @@ pub struct Paxos {
     pub(crate) received_at: BTreeMap<NodeId, u64>,
     /// The last slot that a leader has announced as decided.
     pub(crate) announced: LogIndex,
-    /// The latest round in a message of a peer.
+    /// The latest round in a granted pre-vote or a refusal.
     pub(crate) round_seen: Term,
     /// Consecutive ballots of this replica that were pre-empted; reset when it leads or follows a leader.
     pub(crate) pre_emptions: u32,
@@ -97,7 +97,7 @@ impl Paxos {
     /// # Panics
     /// When the options contradict themselves.
     pub fn new(options: &EngineOptions, state: EngineState) -> Option<Self> {
-        assert!(options.node.0 != 0, "node number 0 stands for no node");
+        assert!(options.node.0 != 0, "the number of a node is not 0");
         assert!(options.members.voters().next().is_some(), "at least one member is a voter");
         let mut timeouts = Timeouts::new(options.seed, options.election_ticks, options.heartbeat_ticks);
         let (checkpoint, floor) = (state.checkpoint.0, state.floor());

@@ -1,4 +1,4 @@
-//! The values that this replica knows to be decided, from its disk or since it started, and the check for a
+//! The values that are known to be decided, from the disk or since this engine started, and the check for a
 //! leader or an acceptor that contradicts them.
 //!
 //! The leader of a round has every value that was decided before it, with the same marks, and no replica

@@ -75,9 +75,9 @@ impl Leader {
         promises: &BTreeMap<NodeId, Mark>,
     ) {
         let is_member = |node: &NodeId, since| members.get(*node).is_some_and(|it| it.since == since);
-        let gone = self.deliveries.iter().filter(|(node, delivery)| !is_member(node, delivery.since));
-        let gone: alloc::vec::Vec<NodeId> = gone.map(|(node, _)| *node).collect();
-        for node in gone {
+        let removed = self.deliveries.iter().filter(|(node, delivery)| !is_member(node, delivery.since));
+        let removed: alloc::vec::Vec<NodeId> = removed.map(|(node, _)| *node).collect();
+        for node in removed {
             self.deliveries.remove(&node);
             self.reads.remove(node);
             self.commanders.iter_mut().for_each(|commander| commander.remove(node));

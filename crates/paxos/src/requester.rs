@@ -40,8 +40,8 @@ impl Requester {
     /// Handles a tick, and returns the requests to send again.
     pub(crate) fn handle_tick(&mut self) -> Vec<Message> {
         self.waiting.values_mut().for_each(|ticks| *ticks += 1);
-        let late = self.waiting.iter().filter(|(_, ticks)| ticks.is_multiple_of(RETRY_TICKS));
-        late.map(|(read, _)| self.request(*read)).collect()
+        let due = self.waiting.iter().filter(|(_, ticks)| ticks.is_multiple_of(RETRY_TICKS));
+        due.map(|(read, _)| self.request(*read)).collect()
     }
 
     /// The requests to send again after the leader changed: the old leader may never answer.

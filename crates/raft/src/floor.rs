@@ -1,4 +1,4 @@
-//! The entries that this replica knows to be committed, from its disk or since it started, and the check for
+//! The entries that are known to be committed, from the disk or since this engine started, and the check for
 //! a leader that contradicts them.
 //!
 //! A leader has every entry that was committed before its term, and no replica follows a leader of an earlier

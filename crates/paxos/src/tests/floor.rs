@@ -1,5 +1,5 @@
-//! An old copy of a disk is restored: the values that another replica knows to be decided are never dropped
-//! without a report.
+//! An old copy of a disk is restored: values that are decided on another replica are never dropped without a
+//! report.
 
 use std::vec::Vec;
 

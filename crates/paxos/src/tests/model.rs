@@ -80,7 +80,7 @@ impl Hash for Node {
     }
 }
 
-/// A message. It is hashed by its bytes, which are the key beside it.
+/// A message. Its hash is empty, because its bytes are its key in the map.
 #[derive(Clone, Debug, PartialEq)]
 struct Sent(Message);
 

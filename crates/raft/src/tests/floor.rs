@@ -1,5 +1,5 @@
-//! An old copy of a disk is restored: the entries that another replica knows to be committed are never
-//! dropped without a report.
+//! An old copy of a disk is restored: entries that are committed on another replica are never dropped without
+//! a report.
 
 use super::*;
 

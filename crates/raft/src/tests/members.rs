@@ -117,9 +117,9 @@ fn the_next_leader_completes_a_joint_change() {
 fn a_removed_node_is_harmless_and_its_number_can_return() {
     let mut net = Net::new(3);
     let leader = net.elect();
-    let gone = (leader + 1) % 3;
-    let number = NodeId(gone as u64 + 1);
-    net.cut = [gone].into();
+    let removed = (leader + 1) % 3;
+    let number = NodeId(removed as u64 + 1);
+    net.cut = [removed].into();
     net.change(leader, &Change::Remove(number)).unwrap();
     net.ticks(10);
     assert_eq!(net.parts(leader).len(), 2);
@@ -136,15 +136,15 @@ fn a_removed_node_is_harmless_and_its_number_can_return() {
     let address = "elsewhere:1".to_owned();
     net.change(leader, &Change::Add { node: number, address }).unwrap();
     let members = net.replicas[leader].engine.members().clone();
-    let options = EngineOptions { may_vote: false, members, ..options(gone, 3, 50) };
-    net.replicas[gone] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
+    let options = EngineOptions { may_vote: false, members, ..options(removed, 3, 50) };
+    net.replicas[removed] = Replica::new(Raft::new(&options, EngineState::default()).unwrap());
     net.propose(leader, b"all of it");
     net.ticks(20);
-    assert_eq!(commands(&net.replicas[gone]), [b"all of it"]);
+    assert_eq!(commands(&net.replicas[removed]), [b"all of it"]);
     net.change(leader, &meet(number.0)).unwrap();
     net.change(leader, &Change::Promote(number)).unwrap();
     net.ticks(20);
-    let voters: Vec<NodeId> = net.replicas[gone].engine.members().voters().collect();
+    let voters: Vec<NodeId> = net.replicas[removed].engine.members().voters().collect();
     assert_eq!(voters, [NodeId(1), NodeId(2), NodeId(3)]);
     net.cut = [leader].into();
     net.ticks(60);
@@ -203,10 +203,10 @@ fn unsafe_changes_are_rejected() {
 fn a_log_restores_all_changes_of_members_but_the_last() {
     let (mut net, leader) = Net::with_learner();
     let lagging = (leader + 1) % 3;
-    let gone = NodeId((leader as u64 + 2) % 3 + 1);
+    let removed = NodeId((leader as u64 + 2) % 3 + 1);
     let before = net.replicas[lagging].members.clone();
     net.change(leader, &Change::Promote(NodeId(4))).unwrap();
-    net.change(leader, &Change::Remove(gone)).unwrap();
+    net.change(leader, &Change::Remove(removed)).unwrap();
     net.ticks(3);
     let now = net.replicas[leader].engine.members().clone();
     assert_eq!(net.replicas[lagging].engine.members(), &now);
@@ -216,7 +216,7 @@ fn a_log_restores_all_changes_of_members_but_the_last() {
     let begun = net.replicas[lagging].engine.members();
     assert!(begun.index < now.index && begun.get(NodeId(4)).is_some_and(|it| it.part == Part::Voter));
     assert_eq!(
-        begun.get(gone).map(|it| it.part),
+        begun.get(removed).map(|it| it.part),
         Some(Part::Leaving),
         "only the last change may be uncommitted"
     );
