@@ -5,7 +5,7 @@
 //! waits only for the votes in these writes: entries may wait for disk space while elections go on.
 //!
 //! Held messages do not accumulate while a write takes long: of several confirmations of entries to the same
-//! leader, only the one with the highest index is durable_vote.
+//! leader, only the one with the highest index is kept.
 
 use std::collections::VecDeque;
 

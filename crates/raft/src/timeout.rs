@@ -8,9 +8,9 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Timeouts {
     state: u64,
-    /// The shortest timeout in ticks. `spread` is the number of different timeouts, so the longest is `first
-    /// + spread - 1`.
+    /// The shortest timeout, in ticks.
     first: u64,
+    /// The number of different timeouts: the longest one is `first + spread - 1`.
     spread: u64,
 }
 

@@ -182,8 +182,8 @@ impl Net {
         index
     }
 
-    /// While one replica is cut off, the others drop the entries that it lacks. When it returns, it is offered a
-    /// checkpoint.
+    /// While one replica is cut off, the others drop the entries that it lacks. When it returns, it is
+    /// offered a checkpoint.
     fn outrun(&mut self, leader: usize, away: usize) -> (LogIndex, Term) {
         self.cut = [away].into();
         let payload: &'static [u8] = vec![7; 4 << 20].leak();
