@@ -186,9 +186,14 @@ mod tests {
         assert_eq!(Conflict::decode(&conflict.encode()), Some(conflict));
         assert_eq!(Conflict::decode(&conflict.encode()[1..]), None);
         let text = format!("{conflict}");
-        for word in
-            ["up to entry 100", "node 3", "from entry 51 on", "50 committed entries", "4000 events", "up to 103"]
-        {
+        for word in [
+            "up to entry 100",
+            "node 3",
+            "from entry 51 on",
+            "50 committed entries",
+            "4000 events",
+            "up to 103",
+        ] {
             assert!(text.contains(word), "{text}");
         }
     }

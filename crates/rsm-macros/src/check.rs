@@ -124,7 +124,9 @@ fn word_advice(word: &str, of: Kind) -> Option<&'static str> {
         "usize" => "write `u64` or `u32`: `usize` is not the same on every machine",
         "isize" => "write `i64` or `i32`: `isize` is not the same on every machine",
         "dyn" | "impl" | "fn" => "write a type with a single format of its bytes, such as an enum",
-        "Self" => "write the type itself: the bytes of a call do not depend on the type that implements the trait",
+        "Self" => {
+            "write the type itself: the bytes of a call do not depend on the type that implements the trait"
+        }
         "_" => "write the type",
         _ => return None,
     })
@@ -154,7 +156,8 @@ fn check_names(calls: &[Call], errors: &mut Errors) {
         }
         let variant = variant(&call.name).to_string();
         if variant == "Self" || variant == "_" {
-            errors.report(call.name.span(), "choose another name: an enum cannot have a variant of this name");
+            errors
+                .report(call.name.span(), "choose another name: an enum cannot have a variant of this name");
         }
         if let Some(first) = names.insert(variant, &call.name) {
             errors.report(

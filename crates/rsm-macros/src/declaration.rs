@@ -160,7 +160,9 @@ fn parse_kind(input: ParseStream<'_>) -> syn::Result<Kind> {
 }
 
 fn parse_name(input: ParseStream<'_>) -> syn::Result<Ident> {
-    input.parse().map_err(|error: Error| Error::new(error.span(), "write the call's name, which is not a keyword"))
+    input
+        .parse()
+        .map_err(|error: Error| Error::new(error.span(), "write the call's name, which is not a keyword"))
 }
 
 fn parse_arguments(input: ParseStream<'_>) -> syn::Result<Vec<Argument>> {

@@ -154,13 +154,21 @@ fn types_of_calls_are_owned_and_equal_on_every_replica() {
             "1:19 write an integer of the smallest unit, such as cents: the sum of floats depends on their order, so replicas may differ",
         ],
     );
-    check("cmd a(x: Box<dyn Any>);", &["1:14 write a type with a single format of its bytes, such as an enum"]);
-    check("cmd a(x: impl Into<u32>);", &["1:10 write a type with a single format of its bytes, such as an enum"]);
+    check(
+        "cmd a(x: Box<dyn Any>);",
+        &["1:14 write a type with a single format of its bytes, such as an enum"],
+    );
+    check(
+        "cmd a(x: impl Into<u32>);",
+        &["1:10 write a type with a single format of its bytes, such as an enum"],
+    );
     check("cmd a(x: fn());", &["1:10 write a type with a single format of its bytes, such as an enum"]);
     check("cmd a(x: Vec<_>);", &["1:14 write the type"]);
     check(
         "qry a() -> Self;",
-        &["1:12 write the type itself: the bytes of a call do not depend on the type that implements the trait"],
+        &[
+            "1:12 write the type itself: the bytes of a call do not depend on the type that implements the trait",
+        ],
     );
     check("qry a() -> !;", &["1:12 write a plain type"]);
     check("qry a(x: f32) -> f64;", &[]);
@@ -170,7 +178,10 @@ fn types_of_calls_are_owned_and_equal_on_every_replica() {
 fn names_of_calls_are_unambiguous() {
     check(
         "cmd a();\nqry a();",
-        &["2:5 choose another name: it is the name of `a`, apart from underscores", "1:5 the other one is here"],
+        &[
+            "2:5 choose another name: it is the name of `a`, apart from underscores",
+            "1:5 the other one is here",
+        ],
     );
     check(
         "cmd sell_all();\nsub sell__all -> u32;",

@@ -123,7 +123,8 @@ pub fn checkpoint<T: Serialize + DeserializeOwned>(version: u32, state: &T, read
 
 fn check<T: Serialize + DeserializeOwned>(state: &T, body: &[u8]) {
     // The depth of a state is not limited; the program is responsible for it.
-    let written = shape(state, usize::MAX).unwrap_or_else(|_| unwritable(&"a field is skipped, or cannot be serialized"));
+    let written = shape(state, usize::MAX)
+        .unwrap_or_else(|_| unwritable(&"a field is skipped, or cannot be serialized"));
     let again = postcard::take_from_bytes::<T>(body).unwrap_or_else(|error| unwritable(&error));
     let (state, rest) = again;
     let is_same = rest.is_empty() && shape(&state, usize::MAX) == Ok(written);

@@ -205,8 +205,10 @@ impl Sessions {
 /// Replies above this size are large: pages of queries.
 const LARGE_REPLY_SIZE: usize = 64 << 10;
 
-const _: () =
-    assert!(SESSIONS_MAX * LARGE_REPLY_SIZE < SESSION_BYTES_MAX, "small replies alone never reach the limit of bytes");
+const _: () = assert!(
+    SESSIONS_MAX * LARGE_REPLY_SIZE < SESSION_BYTES_MAX,
+    "small replies alone never reach the limit of bytes"
+);
 
 #[cfg(test)]
 mod tests {
@@ -256,7 +258,11 @@ mod tests {
         let blind = SessionRequest { parent: Context(50), ..next };
         assert_eq!(sessions.admit(&blind), Admission::Ignore, "the client did not receive the last reply");
         let later = SessionRequest { number: 9, ..next };
-        assert_eq!(sessions.admit(&later), Admission::Execute, "reads without the log took the numbers between");
+        assert_eq!(
+            sessions.admit(&later),
+            Admission::Execute,
+            "reads without the log took the numbers between"
+        );
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(super) fn context(parts: &Parts<'_>) -> TokenStream {
 pub(super) fn declared_trait(parts: &Parts<'_>) -> TokenStream {
     let Parts { rsm, attributes, visibility, name, context, .. } = parts;
     let doc = docs(attributes).next().is_none().then(|| {
-        let text = format!("The state of the replicated state machine `{name}`, with a method for each call.");
+        let text =
+            format!("The state of the replicated state machine `{name}`, with a method for each call.");
         quote!(#[doc = #text])
     });
     let methods = parts.calls.iter().map(|(call, _)| method(call, context));
