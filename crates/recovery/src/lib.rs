@@ -1,12 +1,12 @@
-//! A replica of a state machine on its disk: how its state comes back after a restart ([`recover`]), and how one
-//! that is far behind gets the state of another ([`Supplier`], [`verify`]).
+//! Recovery: how a replica's state comes back from its disk after a restart ([`recover`]), and how a replica
+//! that lags too far gets the state of another ([`Supplier`], [`verify`]).
 //!
-//! Runtime and simulator share this room, so that the simulator tries what runs in production. It reads and
-//! writes through `storage`, and knows neither threads nor clocks nor peers.
+//! The runtime and the simulator share this crate, so that the simulator tests what runs in production. It
+//! reads and writes through `storage`, and has no threads, clocks or connections.
 //!
-//! Always holds: the order newest checkpoint, history cut back to it, log behind it. Damage in any of them is
-//! an error that names file and place, or, for one of several replicas, a [`Repair`] that does; nothing is cut in
-//! silence.
+//! Always holds: the newest checkpoint is read first, then the history is cut back to it, then the log after
+//! it is read. Damage in any of them is an error that names file and place or, for one of several replicas, a
+//! [`Repair`] that names them. Nothing is cut without a report.
 #![deny(clippy::float_arithmetic)]
 
 mod machine;

@@ -1,9 +1,10 @@
-//! What a state machine must be to be kept by a replica: its rows and what it asks of them are those of the history.
+//! What a state machine must be for recovery: its rows and its fetches are those of the history.
 
 use bezant_rsm::StateMachine;
 use bezant_types::{FetchKey, Fetched, HistoryRows};
 
-/// A state machine whose rows the history keeps, or that has none. Its default is the state before the first entry.
+/// A state machine whose rows the history stores, or that has none. Its default is the state before the first
+/// entry.
 pub trait Machine:
     StateMachine<
         Key = FetchKey,

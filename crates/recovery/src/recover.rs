@@ -1,4 +1,4 @@
-//! What the disk holds becomes the state again.
+//! Reads a replica's state back from its disk.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use thiserror::Error;
 use crate::machine::Machine;
 use crate::repair::{Repair, repair};
 
-/// Why a replica does not come back. Nothing that was acknowledged was changed but what the others have; it can be
-/// tried again.
+/// Why recovery failed. Acknowledged data is unchanged, except where the other replicas have it; the start
+/// can be repeated.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// The folder cannot be used: another process holds it, or the system refused.
+    /// The folder cannot be used: another process has locked it, or the system refused access.
     #[error("the data folder cannot be used: {0}")]
     Disk(#[from] DiskError),
     /// The checkpoint cannot be read.
     #[error("the checkpoint cannot be read: {0}")]
     Checkpoint(#[from] CheckpointError),
-    /// The checkpoint's bytes are sound, but not this machine's.
+    /// The checkpoint's bytes are intact, but they are not a state of this machine.
     #[error("the checkpoint cannot be used: {0}")]
     Restore(#[from] RestoreError),
     /// The history cannot be read.
@@ -45,63 +45,65 @@ pub enum RecoverError {
     Record(#[from] RecordError),
 }
 
-/// Whose word makes an entry of the log agreed.
+/// Who commits the entries of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// This replica's alone: the whole log is applied at once.
+    /// This replica alone: every entry of the log is committed, and is applied at once.
     Alone,
-    /// The group's: what lies behind the checkpoint waits for its word.
+    /// The group: entries after the checkpoint are applied when the engine reports that they are committed.
     Grouped,
 }
 
-/// What the disk held.
+/// The recovered state of a replica.
 #[derive(Debug)]
 pub struct Recovered<M> {
-    /// Where checkpoints go.
+    /// Stores later checkpoints.
     pub store: CheckpointStore,
     /// The state after `applied`.
     pub machine: M,
-    /// Its rows.
+    /// The machine's rows.
     pub history: History,
-    /// Ready for the next entry.
+    /// The log, ready to append the next entry.
     pub log: Log,
-    /// Where votes go.
+    /// Stores later votes.
     pub votes: VoteStore,
-    /// The last vote.
+    /// The last vote; `None` when none was ever stored.
     pub vote: Option<Vote>,
-    /// The checkpoint that the state began with, and the term of its last entry; zeros for none.
+    /// The checkpoint from which the state was restored, and the term of its last entry; zeros for none.
     pub checkpoint: (LogIndex, Term),
-    /// The last entry that the state shows.
+    /// The last entry that `machine` has applied.
     pub applied: LogIndex,
-    /// What lies in the log behind it.
+    /// With [`Mode::Grouped`], the entries of the log after the checkpoint; empty with [`Mode::Alone`].
     pub entries: Vec<LogEntry>,
-    /// The last entry that the disk says to be committed, of those that are here.
+    /// The last entry in the log that this disk records as committed.
     pub committed: LogIndex,
     /// The terms of the log, up to `checkpoint` or further.
     pub terms: Terms,
-    /// Why this replica has stopped, when it has: it comes back so, with all applied that it knows to be committed.
+    /// The conflict for which this replica stopped earlier; `None` when it did not. It is recovered stopped,
+    /// with every entry applied that it knows to be committed.
     pub conflict: Option<Conflict>,
     /// Bytes of the entries between the checkpoint and `applied`.
     pub log_bytes: usize,
-    /// How many those are.
+    /// The number of those entries.
     pub entries_replayed: u64,
-    /// The end of the log that a crash had torn, and that nobody was told of.
+    /// The end of the log that a crash left half written; no entry in it was acknowledged.
     pub cut: Option<CutTail>,
-    /// What was damaged and is to come from the other replicas, in the order in which it was found.
+    /// The damage that was dropped and must come from the other replicas, in the order in which it was found.
     pub repairs: Vec<Repair>,
 }
 
-/// What the history holds, no fresher than the machine was when it chose the keys.
+/// Reads the rows of a prefetch. Their position is at most the machine's when it chose the keys.
 pub fn fetch(reader: &HistoryReader, prefetch: &Prefetch<FetchKey>) -> Result<Fetched, HistoryError> {
     let mut found = reader.fetch(&prefetch.keys)?;
     found.seen = found.seen.earlier(prefetch.position);
     Ok(found)
 }
 
-/// Repairs of one start: each keeps less than the one before, and a disk that goes on to be damaged is no disk.
+/// Repairs in one start. Each keeps less than the one before it; more of them mean that the disk is not
+/// usable.
 const REPAIRS_MAX: usize = 8;
 
-/// Reads everything back. One of several replicas forgets what is damaged, to get it from the others.
+/// Reads everything back. One of several replicas drops what is damaged, to fetch it from the others.
 pub fn recover<M: Machine>(
     disk: &Arc<dyn Disk>,
     options: LogOptions,
@@ -114,7 +116,7 @@ pub fn recover<M: Machine>(
             Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
             Err(error) => error,
         };
-        // One that has stopped may be the only one that has what is left: nothing of it is forgotten.
+        // A stopped replica may be the only one with its entries: nothing of it is dropped.
         if mode == Mode::Alone || repairs.len() == REPAIRS_MAX || load_conflict(&**disk)?.is_some() {
             return Err(error);
         }
@@ -125,7 +127,7 @@ pub fn recover<M: Machine>(
     }
 }
 
-/// Reads everything back, or finds the first damage; `checkpoint` is the one that was read until then.
+/// Reads everything back, or returns the first damage; `checkpoint` is then the one that was read before it.
 fn read_back<M: Machine>(
     disk: &Arc<dyn Disk>,
     options: LogOptions,
@@ -172,7 +174,7 @@ fn read_back<M: Machine>(
     }
     let cut = recovered.cut;
     let committed = recovered.committed.max(recovered.entries.committed()).min(log.last_index()).max(applied);
-    // Without them less is compared; what they say of a log that is here is still so.
+    // Without these terms fewer are compared; the remaining ones are still true for the log that is here.
     let mut terms = match load_terms(&**disk) {
         Err(RecordError::Damaged { .. }) => Terms::new(),
         terms => terms?,

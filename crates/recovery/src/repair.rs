@@ -1,16 +1,17 @@
-//! One of several replicas whose disk is damaged forgets what is damaged: the others have it.
+//! Repair of damage: one of several replicas drops its damaged data and fetches it from the others.
 //!
-//! What it forgets may be what it has confirmed before. So three things happen, in this order, each durable before
-//! the next:
+//! The replica may have acknowledged what it drops. Therefore three steps happen in this order, and each is
+//! durable before the next:
 //!
-//! 1. The identity notes that this disk is not admitted: the replica neither votes nor stands until it has on disk
-//!    what a leader has agreed that was elected without it.
-//! 2. The vote moves on to a term of its own. So no leader of an earlier term is followed any more, and whatever
-//!    this replica has confirmed in one counts for nothing from then on: not even a message that is on its way still.
-//! 3. What is damaged is forgotten: the log from the damage on; or all of it, when checkpoint or history are.
+//! 1. The identity records that this disk is not admitted. The replica neither votes nor stands for election
+//!    until it has on disk what a leader had committed that was elected without it.
+//! 2. The vote moves on to a new term. The replica then follows no leader of an earlier term, so its
+//!    acknowledgements of those terms no longer count, not even one that is still on its way.
+//! 3. The damaged data is dropped: the log from the damage on, or state, history and log when the checkpoint
+//!    or the history is damaged.
 //!
-//! A crash between two of them leaves the damage where it was, and the next start begins here again. Damage of
-//! identity or vote is not repaired: a forgotten vote could elect two leaders.
+//! After a crash between two steps the damage is still there, and the next start begins with step 1. Damage
+//! of the identity or of the vote is not repaired: a lost vote could elect two leaders.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,31 +22,31 @@ use bezant_storage::checkpoint::CheckpointError;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{self, LogError};
 use bezant_storage::record::{Identity, RecordError, VoteStore};
-use bezant_storage::repair::{forget_all, remove_set_aside};
+use bezant_storage::repair::{remove_state, remove_set_aside};
 use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::recover::RecoverError;
 
-/// What was damaged, and what stayed.
+/// What was damaged, and what was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
-    /// What was found, with file and place.
+    /// The damage, with file and place.
     pub damage: String,
-    /// The last entry of the log that stayed; `None` when nothing did, not the state either.
+    /// The last entry of the log that was kept; `None` when state, history and log were dropped.
     pub kept: Option<LogIndex>,
 }
 
 impl fmt::Display for Repair {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kept {
-            Some(kept) => write!(formatter, "entries behind {kept} are fetched from the other nodes")?,
+            Some(kept) => write!(formatter, "entries after {kept} are fetched from the other nodes")?,
             None => write!(formatter, "state, history and log are fetched from the other nodes")?,
         }
         write!(formatter, "; until then this node does not vote. Found: {}", self.damage)
     }
 }
 
-/// Repairs what this error tells of; `None`, and nothing is changed, when it is nothing that a repair helps.
+/// Repairs the damage that `error` reports; `None`, with nothing changed, when a repair does not help.
 pub(crate) fn repair(
     disk: &Arc<dyn Disk>,
     checkpoint: (LogIndex, Term),
@@ -68,13 +69,13 @@ pub(crate) fn repair(
     let kept = if let RecoverError::Log(damage) = error {
         Some(log::repair(&**disk, checkpoint, damage)?)
     } else {
-        forget_all(&**disk, damaged_file)?;
+        remove_state(&**disk, damaged_file)?;
         None
     };
     Ok(Some(Repair { damage: describe(error), kept }))
 }
 
-/// The damage alone, without the advice for a node that is alone.
+/// The damage alone, without the advice of the error, which is for a node without others.
 fn describe(error: &RecoverError) -> String {
     match error {
         RecoverError::Checkpoint(CheckpointError::Damaged { file, offset, reason, .. })
@@ -94,7 +95,7 @@ fn describe(error: &RecoverError) -> String {
     }
 }
 
-/// From now on this replica is in a term in which it has confirmed nothing, and voted for nobody.
+/// Moves to a term in which this replica has acknowledged nothing and has not voted.
 fn leave_term(disk: &Arc<dyn Disk>) -> Result<(), RecoverError> {
     let (mut votes, vote) = VoteStore::open(Arc::clone(disk))?;
     let term = Term(vote.unwrap_or_default().term.0 + 1);

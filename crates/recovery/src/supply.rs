@@ -1,7 +1,8 @@
-//! A replica that is far behind is supplied from another's newest checkpoint and history, a piece at a time.
+//! Supplies a replica that lags too far with this replica's newest checkpoint and history, one piece at a
+//! time.
 //!
-//! The asker decides the pace and keeps the place; here lies only an open file for each of them, so that a
-//! checkpoint which is replaced meanwhile can be read to its end.
+//! The replica that asks decides the pace and keeps the position. Here is only one open file for each such
+//! replica, so that a checkpoint that is replaced meanwhile can be read to its end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use thiserror::Error;
 /// Bytes of a piece.
 const PIECE_SIZE: usize = 1 << 20;
 
-/// Why a piece cannot be had. The asker asks again.
+/// Why a piece cannot be supplied. The replica that asked repeats its request.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SupplyError {
@@ -44,13 +45,13 @@ pub struct Supplier {
 }
 
 impl Supplier {
-    /// From these checkpoints and this history; the members are those on the disk, which are never older than a
-    /// checkpoint on it.
+    /// Supplies from these checkpoints and this history. The members are those of the record on `disk`, which
+    /// is never older than a checkpoint on it.
     pub const fn new(disk: Arc<dyn Disk>, store: CheckpointStore, history: HistoryReader) -> Self {
         Self { disk, store, history, readers: BTreeMap::new() }
     }
 
-    /// The piece that `to` asks for; `None` while there is no checkpoint that is of use to it.
+    /// The piece that `to` asks for; `None` while this replica has no checkpoint that `to` can use.
     pub fn supply(&mut self, to: NodeId, pull: Pull) -> Result<Option<Chunk>, SupplyError> {
         let holds_it = self.readers.get(&to).is_some_and(|reader| reader.index() == pull.index);
         if !holds_it {
@@ -67,7 +68,7 @@ impl Supplier {
             digest: reader.digest(),
         };
         if !head.position.reaches(pull.position) {
-            // The asker has rows of a newer one already.
+            // The replica that asks already has rows of a newer checkpoint.
             self.readers.remove(&to);
             return Ok(None);
         }
@@ -78,7 +79,7 @@ impl Supplier {
                 self.readers.remove(&to);
             }
             let members = load_members(&*self.disk)?.unwrap_or_default();
-            // They are never older than a checkpoint on this disk; damaged ones are none.
+            // The record is never older than a checkpoint on this disk. A damaged record counts as empty.
             let terms = load_terms(&*self.disk).unwrap_or_default();
             ChunkPart::State { offset, members, terms, bytes }
         } else {
@@ -92,13 +93,13 @@ impl Supplier {
         Ok(Some(Chunk { head, part }))
     }
 
-    /// Lets go of what was kept for this peer: it begins anew.
+    /// Closes the checkpoint that was open for this peer; its next pull begins with the newest one.
     pub fn forget(&mut self, peer: NodeId) {
         self.readers.remove(&peer);
     }
 }
 
-/// True when the bytes that came are those that the supplier's checkpoint was made of.
+/// True when the fetched bytes have the SHA-256 digest that the supplier's checkpoint names.
 pub fn verify(installable: &Installable) -> bool {
     installable.index != LogIndex(0)
         && <[u8; 32]>::from(Sha256::digest(&installable.bytes)) == installable.digest

@@ -1,6 +1,6 @@
-//! Damage of each kind, on the disk of one of several replicas and on that of one that is alone, and a loss of power
-//! at every operation of a repair.
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+//! Damage of each kind on the disk of one of several replicas and of a replica alone, and a loss of power at
+//! every operation of a repair.
+#![allow(clippy::unwrap_used, reason = "a test fails with the first error")]
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use bezant_storage::repair::DamageNote;
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Term, Transfer, TransferId};
 
-/// A peer that the replica knows.
+/// A peer whose disk the identity records.
 const PEER: KnownDisk = KnownDisk { node: NodeId(1), since: LogIndex(0), disk: 9 };
 
 const LOG: LogOptions = LogOptions { segment_size: 32 << 10, reserve_size: 0 };
-/// An entry takes a block, and a segment holds six.
+/// An entry takes one block, and a segment has space for six.
 const CHECKPOINT: LogIndex = LogIndex(3);
 const LAST: LogIndex = LogIndex(60);
 const TERM: Term = Term(3);
@@ -56,7 +56,7 @@ fn open(disk: &MemoryDisk, mode: Mode) -> Result<Recovered<Ledger>, RecoverError
     recover(&disk, LOG, mode)
 }
 
-/// The disk of a replica with a checkpoint, and more log than one segment behind it.
+/// The disk of a replica with a checkpoint, and more than one segment of log after it.
 fn folder() -> MemoryDisk {
     let disk = MemoryDisk::new();
     let identity = Identity {
@@ -94,7 +94,7 @@ fn folder() -> MemoryDisk {
     disk
 }
 
-/// A file of the disk by the beginning of its name, the `number`th.
+/// The `number`th file of the disk whose name begins with `start`.
 fn file(disk: &MemoryDisk, start: &str, number: usize) -> String {
     let mut files = disk.list().unwrap().into_iter().filter(|file| file.starts_with(start));
     files.nth(number).unwrap_or_else(|| panic!("there is a file {start}"))
@@ -104,7 +104,7 @@ fn flip(disk: &MemoryDisk, file: &str, offset: u64) {
     disk.flip_bit(file, offset, 3).unwrap();
 }
 
-/// What is damaged, and the last entry of the log that stays then; `None` when nothing does.
+/// Name of the damage, the damage, and the last entry of the log that is kept; `None` when nothing is kept.
 type Damage = (&'static str, fn(&MemoryDisk), Option<u64>);
 
 const DAMAGE: [Damage; 13] = [
@@ -112,16 +112,16 @@ const DAMAGE: [Damage; 13] = [
     ("the state in the checkpoint", |disk| flip(disk, &file(disk, "checkpoint-", 0), 4096 + 99), None),
     ("the size of the checkpoint", |disk| disk.put(&file(disk, "checkpoint-", 0), vec![0; 4096]), None),
     ("rows of the history", |disk| flip(disk, &file(disk, "history-movements-0", 0), 200), None),
-    ("the begun rows", |disk| flip(disk, &file(disk, "history-tail-", 0), 200), None),
-    ("rows that are gone", |disk| disk.remove(&file(disk, "history-movements-0", 0)).unwrap(), None),
+    ("the unfinished rows", |disk| flip(disk, &file(disk, "history-tail-", 0), 200), None),
+    ("missing rows", |disk| disk.remove(&file(disk, "history-movements-0", 0)).unwrap(), None),
     ("the first header", |disk| flip(disk, &file(disk, "log-0", 0), 9), Some(3)),
     ("an entry that the checkpoint holds", |disk| flip(disk, &file(disk, "log-0", 0), 4096 + 80), Some(3)),
-    ("an entry behind it", |disk| flip(disk, &file(disk, "log-0", 0), 5 * 4096 + 80), Some(4)),
-    ("a later one", |disk| flip(disk, &file(disk, "log-0", 1), 4096 + 90), Some(6)),
+    ("an entry after it", |disk| flip(disk, &file(disk, "log-0", 0), 5 * 4096 + 80), Some(4)),
+    ("a later entry", |disk| flip(disk, &file(disk, "log-0", 1), 4096 + 90), Some(6)),
     ("the header of a later segment", |disk| flip(disk, &file(disk, "log-0", 2), 9), Some(12)),
-    ("a segment that is gone", |disk| disk.remove(&file(disk, "log-0", 3)).unwrap(), Some(18)),
+    ("a missing segment", |disk| disk.remove(&file(disk, "log-0", 3)).unwrap(), Some(18)),
     (
-        "the seal of the last",
+        "the seal of the last segment",
         |disk| {
             let last = disk.list().unwrap().into_iter().rfind(|file| file.starts_with("log-0")).unwrap();
             flip(disk, &last, (32 << 10) - 4090);
@@ -137,7 +137,7 @@ fn rot(damage: fn(&MemoryDisk)) -> MemoryDisk {
     disk
 }
 
-/// What must hold of a replica that was repaired.
+/// Checks a replica that was repaired.
 fn check(name: &str, disk: &MemoryDisk, replica: &Recovered<Ledger>, kept: Option<u64>) {
     let identity = Identity::load(disk).unwrap().unwrap();
     assert!(!identity.is_admitted, "{name}");
@@ -153,11 +153,11 @@ fn check(name: &str, disk: &MemoryDisk, replica: &Recovered<Ledger>, kept: Optio
         assert_eq!(replica.history.position(), bezant_types::HistoryPosition::default(), "{name}");
     }
     let expected: Vec<LogEntry> = (replica.checkpoint.0.0 + 1..=last.0).map(entry).collect();
-    assert_eq!(replica.entries, expected, "{name}: what stays is what was written");
+    assert_eq!(replica.entries, expected, "{name}: the kept entries are those that were written");
 }
 
 #[test]
-fn every_damage_is_found_and_repaired_and_the_log_goes_on() {
+fn every_damage_is_found_and_repaired_and_the_log_continues() {
     for (name, damage, kept) in DAMAGE {
         let disk = rot(damage);
         let mut replica = open(&disk, Mode::Grouped).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -170,13 +170,13 @@ fn every_damage_is_found_and_repaired_and_the_log_goes_on() {
         replica.log.flush().unwrap();
         drop(replica);
         let again = open(&disk.crash(1), Mode::Grouped).unwrap();
-        assert_eq!((again.log.last_index(), again.repairs.len()), (next, 0), "{name}: it is whole");
-        assert!(again.vote.is_some(), "{name}: nobody takes its disk for a new one");
+        assert_eq!((again.log.last_index(), again.repairs.len()), (next, 0), "{name}: nothing is damaged");
+        assert!(again.vote.is_some(), "{name}: the disk does not count as a new one");
     }
 }
 
 #[test]
-fn a_replica_that_is_alone_has_nobody_to_get_it_from() {
+fn a_replica_alone_repairs_nothing() {
     for (name, damage, _) in DAMAGE {
         let disk = rot(damage);
         let before = disk.list().unwrap();
@@ -198,12 +198,12 @@ fn votes_and_identity_are_not_repaired() {
         flip(&disk, record, 30);
         let error = open(&disk, Mode::Grouped).unwrap_err();
         assert!(matches!(error, RecoverError::Record(_)), "{record}: {error}");
-        assert!(disk.content(&file(&disk, "checkpoint-", 0)).is_ok(), "{record}: nothing is forgotten");
+        assert!(disk.content(&file(&disk, "checkpoint-", 0)).is_ok(), "{record}: nothing is dropped");
     }
 }
 
 #[test]
-fn a_loss_of_power_at_any_step_of_a_repair_leaves_it_to_the_next_start() {
+fn after_a_loss_of_power_the_next_start_repairs() {
     for (name, damage, kept) in DAMAGE {
         let rotten = rot(damage);
         for step in 1.. {
@@ -225,11 +225,11 @@ fn a_loss_of_power_at_any_step_of_a_repair_leaves_it_to_the_next_start() {
 }
 
 #[test]
-fn damage_that_was_found_while_the_node_ran_is_repaired_at_the_next_start() {
+fn damage_found_while_running_is_repaired_at_the_next_start() {
     let disk = folder();
     let note = DamageNote { file: "history-movements-00000000".to_owned(), offset: 4096 };
     note.store(&disk).unwrap();
-    assert_eq!(open(&disk, Mode::Alone).unwrap().applied, LAST, "alone there is nothing to be done about it");
+    assert_eq!(open(&disk, Mode::Alone).unwrap().applied, LAST, "alone, the note has no effect");
     let replica = open(&disk, Mode::Grouped).unwrap();
     assert!(replica.repairs[0].damage.contains("history-movements-00000000 is damaged at offset 4096"));
     check("noted", &disk, &replica, None);
@@ -237,7 +237,7 @@ fn damage_that_was_found_while_the_node_ran_is_repaired_at_the_next_start() {
 }
 
 #[test]
-fn what_is_put_aside_does_not_grow() {
+fn files_that_are_set_aside_do_not_accumulate() {
     let disk = rot(|disk| flip(disk, &file(disk, "checkpoint-", 0), 40));
     drop(open(&disk, Mode::Grouped).unwrap());
     let aside = |disk: &MemoryDisk| disk.list().unwrap().iter().filter(|it| it.ends_with(".damaged")).count();
@@ -246,15 +246,15 @@ fn what_is_put_aside_does_not_grow() {
     drop(open(&disk, Mode::Grouped).unwrap());
     assert_eq!(aside(&disk), 1);
     let (_, vote) = VoteStore::open(Arc::new(disk)).unwrap();
-    assert_eq!(vote.unwrap().term, Term(TERM.0 + 2), "each repair leaves a term");
+    assert_eq!(vote.unwrap().term, Term(TERM.0 + 2), "each repair leaves its term");
 }
 
-/// One that has stopped, for it knows more than the others, may be the only one that has what is left.
+/// A replica that stopped for a conflict may be the only one with its entries.
 #[test]
-fn one_that_has_stopped_shows_what_is_committed_and_forgets_nothing() {
+fn a_stopped_replica_applies_committed_entries_and_drops_nothing() {
     let disk = folder();
     let mut replica = open(&disk, Mode::Grouped).unwrap();
-    assert_eq!(replica.applied, CHECKPOINT, "what is behind waits for the group's word");
+    assert_eq!(replica.applied, CHECKPOINT, "later entries are not known to be committed");
     replica.log.note_committed(LogIndex(50));
     replica.log.mark().unwrap();
     drop(replica);
@@ -273,9 +273,9 @@ fn one_that_has_stopped_shows_what_is_committed_and_forgets_nothing() {
     store_conflict(&disk, &conflict).unwrap();
     let replica = open(&disk, Mode::Grouped).unwrap();
     assert_eq!((replica.applied, replica.conflict), (LogIndex(50), Some(conflict)));
-    assert_eq!(replica.entries.last().map(|entry| entry.index), Some(LAST), "all of it stays in the log");
+    assert_eq!(replica.entries.last().map(|entry| entry.index), Some(LAST), "the log keeps all of them");
     drop(replica);
-    // Damage is not repaired with what the others have.
+    // Damage of a stopped replica is not repaired from the others.
     let file = disk.list().unwrap().into_iter().rfind(|file| file.starts_with("log-0")).unwrap();
     disk.flip_bit(&file, 4096 + 100, 3).unwrap();
     assert!(matches!(open(&disk, Mode::Grouped), Err(RecoverError::Log(_))));

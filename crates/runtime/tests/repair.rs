@@ -223,9 +223,9 @@ async fn come_back(engine: EngineKind) {
     cluster.create_accounts().await;
     cluster.pay_until_all_agree().await;
     for (start, place, words) in [
-        ("log-0", 98, "entries behind"),
+        ("log-0", 98, "entries after"),
         ("checkpoint-", 50, "state, history and log"),
-        ("log-0", 0, "entries behind"),
+        ("log-0", 0, "entries after"),
         ("history-movements-0", 50, "state, history and log"),
     ] {
         for _ in 0..3 {
