@@ -10,7 +10,8 @@ use tonic::Code;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $code:ident = $text:literal $http:literal $grpc:ident,)+) => {
-        /// The stable code of an error; its name is `code` in problem+json and `reason` in gRPC's `ErrorInfo`.
+        /// The stable code of an error; its name is `code` in problem+json and `reason` in gRPC's
+        /// `ErrorInfo`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode {
@@ -69,7 +70,8 @@ codes! {
     InvalidCursor = "invalid_cursor" 400 InvalidArgument,
     /// The cursor belongs to another query: keep every parameter but the limit.
     CursorOfAnotherQuery = "cursor_of_another_query" 400 InvalidArgument,
-    /// The position is after the end of the change events: the ledger was restored, or the position belongs to another ledger.
+    /// The position is after the end of the change events: the ledger was restored, or the position belongs
+    /// to another ledger.
     PositionAfterEnd = "position_after_end" 400 OutOfRange,
     /// The records are not a whole number of events of the operation, or the operation is unknown.
     InvalidRecords = "invalid_records" 400 InvalidArgument,
@@ -113,15 +115,19 @@ codes! {
     Overloaded = "overloaded" 429 ResourceExhausted,
     /// The deadline passed before the outcome was known; retry a write with the same ids.
     DeadlineExceeded = "deadline_exceeded" 504 DeadlineExceeded,
-    /// The node accepts no writes, because its disk failed or is full, or its clock is wrong; it still answers reads.
+    /// The node accepts no writes, because its disk failed or is full, or its clock is wrong; it still
+    /// answers reads.
     ReadOnly = "read_only" 503 Unavailable,
     /// The node is being stopped; retry a write with the same ids.
     Stopping = "stopping" 503 Unavailable,
-    /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another node.
+    /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another
+    /// node.
     NoLeader = "no_leader" 503 Unavailable,
-    /// The node has no state to show yet: it fetches or repairs its state from other nodes. Ask another node, or this one later.
+    /// The node has no state to show yet: it fetches or repairs its state from other nodes. Ask another node,
+    /// or this one later.
     NoState = "no_state" 503 Unavailable,
-    /// The leader changed, or did not answer in time, before the outcome was known; retry a write with the same ids.
+    /// The leader changed, or did not answer in time, before the outcome was known; retry a write with the
+    /// same ids.
     Interrupted = "interrupted" 503 Unavailable,
     /// The cluster has no such node.
     MemberNotFound = "member_not_found" 404 NotFound,

@@ -389,7 +389,7 @@ fn results_limit(limit: u32) -> u32 {
 /// The violation of a filter that is not valid.
 pub(crate) fn timestamps(min: Nanos, max: Nanos) -> Violation {
     if max.0 != 0 && max <= Nanos::MAX && min > max && min <= Nanos::MAX {
-        Violation::new("timestamp_min", "is above timestamp_max: nothing lies between them")
+        Violation::new("timestamp_min", "is above timestamp_max: no timestamp is between them")
     } else if min > Nanos::MAX || max > Nanos::MAX {
         let field = if min > Nanos::MAX { "timestamp_min" } else { "timestamp_max" };
         Violation::new(field, "is at most 2^63 - 1: nanoseconds since the Unix epoch")

@@ -139,7 +139,7 @@ fn refusal(error: ChangeError, node: u64) -> Failure {
         ),
         ChangeError::TooFew => (
             ErrorCode::ChangeRefused,
-            format!("without node {node}, fewer voters than a quorum would be within reach"),
+            format!("without node {node}, no quorum of the voters would be reachable"),
         ),
         ChangeError::NoVote => {
             (ErrorCode::ChangeRefused, format!("node {node} is no voter and cannot lead: promote it first"))

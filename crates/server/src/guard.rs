@@ -6,7 +6,7 @@
 //! anything is read. A write needs a content type that no page can send to another origin without a
 //! preflight. A foreign `Origin` or `Sec-Fetch-Site` is refused. A listener on loopback, or one with a list
 //! of hosts, accepts its own host names only; so a name that an attacker points at this machine (DNS
-//! rebinding) does not help him. No answer carries a header of CORS. The guard also checks the head: it must
+//! rebinding) does not help. No answer carries a header of CORS. The guard also checks the head: it must
 //! name one host, and `Expect` nothing that the server does not do.
 //!
 //! A listener that other machines reach accepts a change of the cluster only with the cluster's token.
@@ -126,8 +126,8 @@ impl Guard {
         if sites.any(|site| site != "same-origin" && site != "none") && !(is_read && is_navigation(headers)) {
             return Err(foreign());
         }
-        // A listener without a list of hosts accepts any name. If an attacker's name points here, his page
-        // has the same origin. So a page may write only where the host is known or is an address.
+        // A listener without a list of hosts accepts any name. If an attacker's name points here, the attacker's
+        // page has the same origin. So a page may write only where the host is known or is an address.
         let is_known = |host: Host<'_>| matches!(host, Host::Address(_)) || self.is_own(&host);
         match authority {
             Some(authority) if has_origin && !is_read && !host_of(authority).is_some_and(is_known) => {
@@ -228,7 +228,7 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 fn foreign() -> Failure {
-    let text = "a web page of another origin sent this: the server accepts requests of its own pages only";
+    let text = "a web page of another origin sent this: only pages of this server may send requests to it";
     Failure::new(ErrorCode::ForbiddenOrigin, text)
 }
 

@@ -46,7 +46,7 @@ enum State {
     Request,
     /// The lines of a head.
     Headers,
-    /// Content with so many bytes still to come; `is_chunked` decides what follows.
+    /// Bytes of a body or chunk, with this many still to come; then `is_chunked` decides what follows.
     Data(u64),
     /// The line before a chunk.
     ChunkSize,

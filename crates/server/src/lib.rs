@@ -1,8 +1,8 @@
 //! gRPC, REST, metrics and documentation on one port, and TigerBeetle's protocol on another.
 //!
 //! [`serve`] takes listeners and a node's [`LedgerHandle`] and answers requests until its shutdown future is
-//! ready. A connection of the first listener uses HTTP/1.1 or HTTP/2 without encryption; its content type
-//! decides whether gRPC or REST answers a request. The second listener, which is optional, is for
+//! ready. A connection of the first listener uses HTTP/1.1 or HTTP/2 without encryption; the content type of
+//! a request decides whether gRPC or REST answers it. The second listener, which is optional, is for
 //! TigerBeetle's clients. All protocols call the same service, which calls the node.
 //!
 //! Always holds: whatever a client can make grow or wait has a limit ([`Limits`]). At the limit the client

@@ -59,8 +59,7 @@ pub(crate) struct Service {
 #[derive(Clone, Debug)]
 struct AssetCopy {
     book: Arc<AssetBook>,
-    /// Ledgers whose built-in currency may still be replaced by another asset: the book may
-    /// be outdated.
+    /// Ledgers whose built-in currency may still be replaced by another asset: the book may be outdated.
     provisional: Arc<BTreeSet<LedgerNumber>>,
     /// When the copy was read; `None` = never: it has only the built-in currencies.
     read_at: Option<Instant>,
@@ -366,8 +365,8 @@ impl Service {
 
     /// Refuses a position that is after the end of the change events.
     ///
-    /// This node may lag behind the node that returned the position. So its own end counts only once it has
-    /// everything that was committed.
+    /// This node may lag, and another node may have returned the position. So this node's end counts only
+    /// once it has everything that was committed.
     pub(crate) async fn check_position(
         &self,
         from: MovementNumber,

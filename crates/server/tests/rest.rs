@@ -95,10 +95,10 @@ async fn a_retry_with_a_key_returns_the_first_outcome() {
     for later in [&poor, &body.to_owned()] {
         let refused = send("poor", later).await;
         assert_eq!((refused.status, refused.code().as_str()), (409, "id_already_failed"));
-        for words in
+        for text in
             ["The key 'poor' is used up", "first refused with exceeds_credits", "a new Idempotency-Key"]
         {
-            assert!(refused.body.contains(words), "{words}: {}", refused.body);
+            assert!(refused.body.contains(text), "{text}: {}", refused.body);
         }
     }
     let other = send("order-2", body).await;
@@ -478,8 +478,8 @@ async fn a_refusal_names_its_case() {
         answer.json()["detail"].as_str().unwrap().to_owned()
     };
     let refused = detail("/v1/transfers", &pay(2, 9900), 422).await;
-    for words in ["alice (1)", "minimum of -5.00 EUR", "99.00 EUR was asked for", "4.00 EUR is available"] {
-        assert!(refused.contains(words), "{refused}");
+    for text in ["alice (1)", "minimum of -5.00 EUR", "99.00 EUR was asked for", "4.00 EUR is available"] {
+        assert!(refused.contains(text), "{refused}");
     }
     let again = detail("/v1/transfers", &pay(2, 1), 409).await;
     assert!(again.contains("refused first with balance_out_of_bounds"), "{again}");

@@ -93,7 +93,8 @@ pub struct HistoryQuery {
     pub timestamp_min: Text64,
     /// Only rows up to this time, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_max: Text64,
-    /// From this moment on: a date (its midnight in UTC) or a time with an offset, `2026-11-01T09:30:00+01:00`.
+    /// From this moment on: a date (its midnight in UTC) or a time with an offset,
+    /// `2026-11-01T09:30:00+01:00`.
     pub since: Option<Moment>,
     /// Before this moment, exclusive; in the form of `since`.
     pub until: Option<Moment>,
@@ -123,8 +124,8 @@ pub struct HoldsQuery {
 pub struct EventsQuery {
     /// The first position of the answer. Left out: a page begins at 0, a stream with the next new event.
     pub from: Option<u64>,
-    /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time with an
-    /// offset.
+    /// The first event at or after this moment, instead of `from`: a date (its midnight in UTC) or a time
+    /// with an offset.
     pub since: Option<Moment>,
     /// Rows of a page, 1 to 1000; the default is 100.
     pub limit: Option<u32>,

@@ -355,7 +355,8 @@ impl From<&Asset> for AssetReply {
 pub struct EventReply {
     /// The event's id; for an asset, its ledger's number.
     pub id: Amount,
-    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not known.
+    /// The status: `created`, `exists`, `exceeds_credits`, ...; `unknown` where the outcome of a write is not
+    /// known.
     pub status: &'static str,
     /// The number of the status; 4294967295 = created, 0 = unknown.
     pub status_code: u32,
