@@ -1,7 +1,7 @@
 //! Tasks of the repository: `cargo run -p xtask -- tidy`.
 //!
-//! Tidy holds what no compiler checks: which room may depend on which, which outside crates stay out of
-//! the deterministic rooms, and how a file begins and how long it grows. Its rules are data in `rooms`, its
+//! Tidy holds what no compiler checks: which crate may depend on which, which outside crates stay out of
+//! the deterministic crates, and how a file begins and how long it grows. Its rules are data in `rules`, its
 //! checks are functions from text to findings, so every rule has a test with a seeded violation.
 //! It never changes a file.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for the terminal")]
@@ -9,7 +9,8 @@
 mod edges;
 mod files;
 mod graph;
-mod rooms;
+mod rules;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
-//! The rules of the house as data: the order of the rooms, the edges that may never be, and what stays
-//! out of the rooms that must be deterministic.
+//! The rules as data: the order of the crates, the edges that may never be, and what stays
+//! out of the crates that must be deterministic.
 
-/// The rooms from the ground up: a room may depend only on rooms before it.
+/// The crates from the ground up: a crate may depend only on crates before it.
 pub(crate) const ORDER: &[&str] = &[
     "types",
     "codec",
@@ -25,56 +25,49 @@ pub(crate) const ORDER: &[&str] = &[
     "cli",
 ];
 
-/// Edges that the order would allow and the design does not: the room, what it may not see, why.
-pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
+/// Crates that a crate may not reach, directly or through others: the crate, what it may not reach, why.
+pub(crate) const NEVER_REACHES: &[(&str, &[&str], &str)] = &[
     ("consensus", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     ("raft", &["codec", "rsm", "ledger"], "the log's payloads are opaque bytes to an engine"),
     (
         "paxos",
         &["codec", "rsm", "ledger", "raft"],
-        "the log's payloads are opaque bytes, and engines do not know each other",
+        "the log's payloads are opaque bytes, and engines are independent of each other",
     ),
     ("engines", &["codec", "rsm", "ledger"], "it makes engines, and decides nothing"),
     (
         "storage",
         &["rsm", "ledger", "raft", "paxos", "engines"],
-        "rows and entries are stored without knowing the rules behind them",
+        "rows and entries are stored without the rules that made them",
     ),
     (
         "tigerbeetle",
         &["rsm", "ledger", "consensus", "storage", "replica", "recovery", "runtime"],
-        "a protocol is bytes: what a request does is the server's to say",
+        "a protocol is bytes: the server decides what a request does",
     ),
     (
         "api",
-        &["consensus", "storage", "replica", "recovery", "runtime"],
-        "shapes on the wire are the same whatever runs behind",
+        &["rsm", "ledger", "consensus", "storage", "replica", "recovery", "runtime"],
+        "shapes on the wire are independent of the machine and of the process that serves them",
     ),
-    ("replica", &["raft", "paxos", "engines"], "a node knows the seam, and no engine behind it"),
+    (
+        "replica",
+        &["ledger", "raft", "paxos", "engines"],
+        "a replica knows the interface of an engine, and any machine",
+    ),
     (
         "recovery",
         &["ledger", "raft", "paxos", "engines"],
-        "what a disk holds is kept the same whichever machine and engine wrote it",
+        "the files of a replica are the same for every machine and engine",
     ),
-    (
-        "runtime",
-        &["ledger", "raft", "paxos", "sim"],
-        "it drives a node with any machine, and knows nothing of the simulation",
-    ),
-    (
-        "member",
-        &["ledger", "consensus", "raft", "replica", "recovery", "sim"],
-        "an embedded member reaches its node through the runtime's handle, and hosts any service",
-    ),
-    (
-        "server",
-        &["consensus", "raft", "paxos", "engines", "replica", "recovery", "sim"],
-        "a server reaches a node through the runtime's handle",
-    ),
+    ("runtime", &["ledger", "sim"], "it drives a replica of any machine"),
+    ("member", &["ledger", "sim"], "it hosts any service"),
+    ("server", &["sim"], "a server runs real nodes"),
     (
         "client",
         &[
             "rsm",
+            "ledger",
             "consensus",
             "raft",
             "paxos",
@@ -86,7 +79,22 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
             "runtime",
             "server",
         ],
-        "a client sees the wire and nothing behind it",
+        "a client knows the wire and nothing else",
+    ),
+];
+
+/// Crates that a crate may not name itself, though it reaches them through others: the crate, those, why.
+pub(crate) const NEVER_NAMES: &[(&str, &[&str], &str)] = &[
+    ("runtime", &["raft", "paxos"], "engines are made by `engines`"),
+    (
+        "member",
+        &["consensus", "raft", "replica", "recovery"],
+        "an embedded member reaches its replica through the runtime's handle",
+    ),
+    (
+        "server",
+        &["consensus", "raft", "paxos", "engines", "replica", "recovery"],
+        "a server reaches a replica through the runtime's handle",
     ),
     (
         "cli",
@@ -106,7 +114,7 @@ pub(crate) const NO_STD: &[&str] = &["types", "rsm", "ledger", "consensus", "pax
 pub(crate) const NO_FLOAT: &[&str] =
     &["types", "codec", "rsm", "ledger", "consensus", "paxos", "storage", "replica", "recovery"];
 
-/// What a core room's source never names outside its tests.
+/// What a core crate's source never names outside its tests.
 pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
     "std::time",
     "std::thread",
@@ -124,7 +132,7 @@ pub(crate) const CORE_NEVER_NAMES: &[&str] = &[
 pub(crate) const STORAGE_NEVER_NAMES: &[&str] =
     &["std::time", "std::thread", "std::net", "std::fs", "std::env", "std::process", "std::os"];
 
-/// Outside crates that bring clocks, threads, sockets, files or randomness: neither a core room nor storage
+/// Outside crates that bring clocks, threads, sockets, files or randomness: neither a core crate nor storage
 /// depends on them, nor on anything that does.
 pub(crate) const CORE_NEVER_CRATES: &[&str] = &[
     "async-std",
