@@ -309,7 +309,7 @@ impl ClusterStatus {
 mod tests {
     use super::*;
     use bezant_storage::disk::OpenMode;
-    use bezant_storage::record::mend;
+    use bezant_storage::record::restore_records;
     use bezant_storage::{FaultPlan, MemoryDisk};
 
     fn options(node: u64, token: &str) -> ClusterOptions {
@@ -349,7 +349,7 @@ mod tests {
     fn begin(disk: &MemoryDisk, join: &[String]) -> Result<(), StartError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = ClusterOptions { join: join.to_vec(), ..options(1, "token") };
-        mend(&*disk)?;
+        restore_records(&*disk)?;
         let identity = identify(&disk, Some(&options))?.expect("invariant: of a cluster");
         if first_members(&disk, &options, &identity)?.is_none() {
             // Whom a node that joins asks has answered.

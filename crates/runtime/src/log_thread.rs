@@ -216,7 +216,7 @@ impl<M: Machine> LogThread<M> {
     /// being elected; what a checkpoint holds is released, which may be all the room that is needed.
     fn wait_for_room(&mut self) -> Result<(), WriteError> {
         let until = Instant::now() + ROOM_RETRY;
-        self.tell(Input::RoomAwaited);
+        self.tell(Input::SpaceAwaited);
         loop {
             match self.keep_votes() {
                 Err(error) if error.lacks_room() => {}
@@ -358,7 +358,7 @@ impl<M: Machine> LogThread<M> {
         tracing::warn!("room on the disk: {}", reason.as_deref().unwrap_or("enough again"));
         if reason.is_none() && self.is_member {
             // The room that was kept may be used up, or was not there when the node started.
-            match self.votes.keep_room() {
+            match self.votes.reserve_space() {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!("no room can be kept for the next vote"),
                 // Writing the vote itself tells whether the disk failed.
@@ -470,7 +470,7 @@ mod tests {
             let left = deadline.saturating_duration_since(Instant::now());
             match told.recv_timeout(left).expect("the node is told in time") {
                 Message::Event(input) if is_it(&input) => return,
-                Message::Event(Input::Pressure(_) | Input::RoomAwaited) => {}
+                Message::Event(Input::Pressure(_) | Input::SpaceAwaited) => {}
                 other => panic!("the node was told {other:?}"),
             }
         }
@@ -481,7 +481,7 @@ mod tests {
         let disk = MemoryDisk::new();
         let (mut thread, ways) = thread(&disk);
         thread.votes.save(vote(1)).unwrap();
-        thread.votes.keep_room().unwrap();
+        thread.votes.reserve_space().unwrap();
         let capacity_bytes = Some(disk.used_bytes() + SEGMENT_SIZE);
         disk.set_faults(FaultPlan { capacity_bytes, ..FaultPlan::default() });
         let shared = Arc::clone(&thread.shared);
@@ -491,7 +491,7 @@ mod tests {
             hear(&ways.1, |it| matches!(it, Input::Persisted(written) if *written == WriteNumber(number)));
         }
         ways.0.send(entries(3)).unwrap();
-        hear(&ways.1, |it| matches!(it, Input::RoomAwaited));
+        hear(&ways.1, |it| matches!(it, Input::SpaceAwaited));
         (disk, shared, running, ways)
     }
 

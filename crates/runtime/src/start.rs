@@ -10,7 +10,7 @@ use bezant_recovery::{Machine, Mode, Recovered, Repair, Supplier, recover};
 use bezant_replica::{Input, NoState, PeerMessage, Replica, ReplicaOptions, Restored};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, LogOptions};
-use bezant_storage::record::{keep_room, mend};
+use bezant_storage::record::{reserve_space, restore_records};
 use bezant_types::{HistoryPosition, LogIndex, Term};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
@@ -199,7 +199,7 @@ fn start_with<M: Machine>(
 ) -> Result<Running<M>, StartError> {
     let begin = Instant::now();
     if cluster.is_some() {
-        for file in mend(&*disk)? {
+        for file in restore_records(&*disk)? {
             tracing::warn!("the disk of this node was damaged: {file} is written again from its copy");
         }
     }
@@ -209,7 +209,7 @@ fn start_with<M: Machine>(
         _ => None,
     };
     let mode = if cluster.is_some() { Mode::Grouped } else { Mode::Alone };
-    if cluster.is_some() && !keep_room(&*disk)? {
+    if cluster.is_some() && !reserve_space(&*disk)? {
         tracing::warn!("the disk is full: no room can be kept for votes and lists of members");
     }
     let recovered: Recovered<M> = recover(&disk, options.log, mode)?;

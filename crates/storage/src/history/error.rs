@@ -41,7 +41,8 @@ pub enum HistoryError {
     },
     /// An earlier write failed. The contents of the disk are unknown, so nothing more is written.
     #[error(
-        "the history accepts no more rows because a write failed ({reason}): repair the disk, then start again"
+        "the history accepts no more rows because a write failed ({reason}): \
+         repair the disk, then start again"
     )]
     Poisoned {
         /// Message of the first failure.

@@ -4,7 +4,7 @@
 //! row's number is its address. Indexes are built later: sorted, immutable *runs* over fixed ranges of rows.
 //! Eight runs are merged into one of the next level. A run contains only what follows from the rows. Rows
 //! that are not yet in a run are in memory (the *tail*). docs/formats/history.md describes every byte;
-//! docs/decisions/0002-history-index.md says why the index is not a tree.
+//! docs/decisions/0002-history-index.md explains why the index is not a tree.
 //!
 //! There is one writer ([`History`]), which appends in log order, and any number of readers
 //! ([`HistoryReader`]).
@@ -125,7 +125,7 @@ impl History {
         })
     }
 
-    /// A reader, which sees all rows that are appended.
+    /// A reader of all rows that are and will be appended.
     pub fn reader(&self) -> HistoryReader {
         HistoryReader::new(Arc::clone(&self.shared))
     }

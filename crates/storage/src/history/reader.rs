@@ -24,7 +24,7 @@ use crate::{HistoryAnswer, HistoryQuery};
 /// Ids that are looked up at once: their indexes share an integer with the keys.
 const LOOKUPS_MAX: usize = 1 << (u64::BITS - KEY_BITS);
 
-/// Reads the history. Cheap to clone. Every call sees all rows that were appended before it.
+/// Reads the history. Cheap to clone. Every call covers all rows that were appended before it.
 #[derive(Clone, Debug)]
 pub struct HistoryReader {
     shared: Arc<Shared>,
@@ -62,7 +62,7 @@ impl HistoryReader {
         Ok(fetched)
     }
 
-    /// The rows before movement `end` that match a query. A reader at a position of the log sees no later
+    /// The rows before movement `end` that match a query. A reader at a position of the log gets no later
     /// rows.
     pub fn read(&self, query: &HistoryQuery, end: MovementNumber) -> Result<HistoryAnswer, HistoryError> {
         match query {

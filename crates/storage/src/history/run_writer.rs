@@ -105,7 +105,11 @@ impl RunWriter {
             directory.extend_from_slice(&start.key.to_le_bytes());
             directory.extend_from_slice(&start.row.to_le_bytes());
         }
-        assert_eq!(directory.len() as u64, self.page * DIRECTORY_ENTRY_SIZE as u64, "the directory has one entry per page");
+        assert_eq!(
+            directory.len() as u64,
+            self.page * DIRECTORY_ENTRY_SIZE as u64,
+            "the directory has one entry per page"
+        );
         self.stream(Content::Timestamps, &timestamps)?;
         self.stream(Content::Filter, &filter)?;
         self.stream(Content::Directory, &directory)?;

@@ -95,7 +95,8 @@ fn missing_before(
     let mut walk = Walk::new(disk.open(&previous.name(), mode)?, *previous);
     while let Step::Frame(..) = walk.step()? {}
     let reason = format!(
-        "{} is segment {} and says that segment {} came before it, but before it lies {}, which is segment {}",
+        "{} is segment {} and names segment {} as its predecessor, but the file before it is {}, \
+         which is segment {}",
         header.name(),
         header.sequence,
         header.previous_sequence,

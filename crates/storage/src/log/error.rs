@@ -13,7 +13,8 @@ use crate::record::RecordError;
 pub enum LogError {
     /// A durable place on the disk does not hold what was written to it.
     #[error(
-        "{file} is damaged at offset {offset}, where entry {expected_index} was expected: {reason}; nothing was changed: {advice}"
+        "{file} is damaged at offset {offset}, where entry {expected_index} was expected: {reason}; \
+         nothing was changed: {advice}"
     )]
     Damaged {
         /// Name of the segment.
@@ -39,7 +40,8 @@ pub enum LogError {
     },
     /// Another version of this program wrote the segment.
     #[error(
-        "{file} has format version {found}, and this program reads only version {known}: use the program that wrote it"
+        "{file} has format version {found}, and this program reads only version {known}: \
+         use the program that wrote it"
     )]
     UnknownVersion {
         /// Name of the segment.

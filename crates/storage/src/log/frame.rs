@@ -43,7 +43,7 @@ pub enum FrameKind {
     Mark = 2,
     /// Fills a group up to the end of its last block. The payload is zeros.
     Padding = 3,
-    /// Occupies the last block of a segment and says that the next segment exists. No payload.
+    /// Occupies the last block of a segment and records that the next segment exists. No payload.
     Seal = 4,
     /// An entry of the consensus engine, such as a leader's first.
     EngineEntry = 5,

@@ -53,7 +53,7 @@ pub struct SegmentSummary {
     pub marks: u64,
     /// Offset at which the frames end, in bytes.
     pub end_offset: u64,
-    /// True when its seal says that another segment follows.
+    /// True when it is sealed: another segment follows.
     pub sealed: bool,
 }
 

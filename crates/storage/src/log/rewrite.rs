@@ -2,7 +2,7 @@
 //!
 //! A new leader may replace entries that were never committed, though they are durable here. A checkpoint of
 //! another replica makes the whole log void. Both changes are recorded before anything is touched. So a crash
-//! in the middle can be told from damage, and the next opening repeats the change to its end.
+//! in the middle is not reported as damage, and the next opening repeats the change to its end.
 
 use std::sync::Arc;
 
@@ -162,7 +162,7 @@ pub(super) fn settle(
     tail::write_again(file, walk)?;
     let mut is_recorded = matches!(under_way, Some(Rewrite::Truncate(..)));
     if tail.cut.is_some() && !is_recorded {
-        // What stays must be durable before the record says that it stays.
+        // The entries that stay must be durable before the record is.
         file.sync()?;
         Rewrite::Truncate(tail.last_index, None).store(disk)?;
         is_recorded = true;

@@ -144,7 +144,7 @@ mod tests {
     fn names_sort_like_their_indexes_and_other_names_are_ignored() {
         assert_eq!(first_index_of("log-000000000000004d.bzl"), Some(LogIndex(77)));
         assert!(segment_name(LogIndex(9)) < segment_name(LogIndex(1 << 40)));
-        for foreign in [
+        for other in [
             PREPARED_NAME,
             "log-4d.bzl",
             "log-000000000000004D.bzl",
@@ -152,7 +152,7 @@ mod tests {
             "log-.bzl",
             "log-0000000000000000.bzl",
         ] {
-            assert_eq!(first_index_of(foreign), None, "{foreign}");
+            assert_eq!(first_index_of(other), None, "{other}");
         }
     }
 }

@@ -103,7 +103,7 @@ pub(super) struct Fault {
     pub(super) version: Option<u16>,
 }
 
-/// A position in a segment, and what the frames before it said.
+/// A position in a segment, and the values that the frames before it recorded.
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) window: Window,
@@ -234,18 +234,22 @@ impl Walk {
             return Some("the frame belongs to another group");
         }
         match frame.kind {
-            kind if kind.is_entry() && frame.index != self.next_index => Some("the frame holds another entry"),
+            kind if kind.is_entry() && frame.index != self.next_index => {
+                Some("the frame holds another entry")
+            }
             kind if kind.is_entry() && frame.term < self.term => {
                 Some("the entry's term is less than its predecessor's")
             }
             kind if kind.is_entry() && frame.durable_index >= frame.index => {
-                Some("the entry says that it was durable before it was written")
+                Some("the durable index of the entry covers the entry itself")
             }
-            FrameKind::Mark if frame.index.next() != self.next_index => Some("the mark belongs to another entry"),
+            FrameKind::Mark if frame.index.next() != self.next_index => {
+                Some("the mark belongs to another entry")
+            }
             FrameKind::Padding if self.at_block() || !end.is_multiple_of(BLOCK) => {
                 Some("the padding does not end its block")
             }
-            FrameKind::Seal => Some("a seal lies among the frames"),
+            FrameKind::Seal => Some("a seal is among the frames"),
             FrameKind::Entry | FrameKind::EngineEntry | FrameKind::Mark | FrameKind::Padding => None,
         }
     }

@@ -1,9 +1,10 @@
-//! A disk in memory that loses power, fails, fills up and rots on demand; the same seed does the same.
+//! A disk in memory that loses power, fails, fills up and corrupts data on demand. Equal seeds give equal
+//! results.
 //!
-//! It keeps what a reader sees apart from what survives a loss of power: bytes from the last sync of their
-//! file, names from the last sync of the folder. [`MemoryDisk::crash`] builds a disk that such a loss may
-//! leave: of what was not synced, any sectors of 512 bytes and any changes of names. After a sync that
-//! failed, what should have been synced is lost even if a later sync succeeds, as on real systems.
+//! It separates what is visible from what survives a power failure: bytes as of the last sync of their
+//! file, names as of the last sync of the folder. [`MemoryDisk::crash`] builds a disk that a power failure
+//! may leave: of unsynced changes, any sectors of 512 bytes and any changes of names. After a failed sync,
+//! the data of that sync is lost even if a later sync succeeds, as on real systems.
 //!
 //! It never uses a clock, the operating system or its randomness.
 
@@ -19,21 +20,21 @@ use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
 
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
-/// What is to go wrong. Operations that change something are counted from 1 on.
+/// The faults to inject. Operations that change something are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FaultPlan {
-    /// The power fails during this operation; nothing answers after it.
+    /// The power fails during this operation; later operations fail.
     pub crash_at: Option<u64>,
-    /// This operation fails. A write that fails may have been done in part; a sync that fails loses what
-    /// it should have made durable.
+    /// This operation fails. A failed write may be partly done. A failed sync loses what it should have made
+    /// durable.
     pub fail_at: Option<u64>,
-    /// Of what a sync that fails should have made durable, this seed chooses sectors that are; `None` for none.
-    pub landed: Option<u64>,
-    /// Bytes that all files together may have; `None` for no limit.
+    /// Seed that chooses the sectors which a failed sync makes durable all the same; `None` for no sectors.
+    pub durable_sectors_seed: Option<u64>,
+    /// Maximal bytes of all files together; `None` for no limit.
     pub capacity_bytes: Option<u64>,
 }
 
-/// How many operations that change something were begun.
+/// Numbers of operations that change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OperationCounts {
     /// Writes.
@@ -42,12 +43,12 @@ pub struct OperationCounts {
     pub syncs: u64,
     /// Syncs of the folder.
     pub folder_syncs: u64,
-    /// Files created, removed, renamed, allocated and truncated.
+    /// Files created, removed, renamed, exchanged, allocated and truncated.
     pub others: u64,
 }
 
 impl OperationCounts {
-    /// All of them.
+    /// The number of all operations.
     pub const fn total(&self) -> u64 {
         self.writes + self.syncs + self.folder_syncs + self.others
     }
@@ -69,17 +70,17 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// An empty disk on which nothing goes wrong.
+    /// An empty disk without faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says what is to go wrong from now on.
+    /// Sets the faults for the operations from now on.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.lock().plan = plan;
     }
 
-    /// What is to go wrong from now on.
+    /// The current faults.
     pub fn faults(&self) -> FaultPlan {
         self.lock().plan
     }
@@ -89,38 +90,38 @@ impl MemoryDisk {
         self.lock().used_bytes() as u64
     }
 
-    /// What was done so far.
+    /// The operations so far.
     pub fn counts(&self) -> OperationCounts {
         self.lock().counts
     }
 
-    /// A new disk as a loss of power at this moment may leave it; nothing more goes wrong on it.
+    /// A new disk as a power failure at this moment may leave it, without faults.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let state = self.lock().after_crash(seed);
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// A new disk as the death of the process alone leaves it: all that was written is seen, and what was
-    /// not synced can still be lost. Nothing more goes wrong on it.
+    /// A new disk as the death of the process leaves it, without faults: everything that was written is
+    /// visible, and what was not synced can still be lost.
     #[must_use]
     pub fn restart(&self) -> Self {
         let state = self.lock().restarted();
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The content of a file, as a reader sees it.
+    /// The visible content of a file.
     pub fn content(&self, name: &str) -> Result<Vec<u8>, DiskError> {
         let state = self.lock();
         Ok(state.files[state.find(name)?].live.clone())
     }
 
-    /// Puts a file there, durable, in place of what had its name.
+    /// Stores a durable file, replacing any file of that name.
     pub fn put(&self, name: &str, content: Vec<u8>) {
         self.lock().put_durable(name, content);
     }
 
-    /// Turns one bit over, durable: what a disk does to old data.
+    /// Flips one bit, durably, like a disk that corrupts old data.
     pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> Result<(), DiskError> {
         let mut content = self.content(name)?;
         let end = DiskError::EndOfFile { file: name.to_owned(), offset: content.len() as u64 };
@@ -134,7 +135,7 @@ impl MemoryDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an operation on the folder, does it unless the plan is against it.
+    /// Performs an operation on the folder unless the plan makes it fail.
     fn change(
         &self,
         name: &str,
@@ -260,7 +261,7 @@ impl std::fmt::Debug for MemoryFile {
 }
 
 impl MemoryFile {
-    /// What the kernel says of a direct access at a crooked place.
+    /// The kernel's error for a direct access that is not aligned.
     fn check_aligned(&self, operation: &'static str, offset: u64, memory: &[u8]) -> Result<(), DiskError> {
         let is_aligned = offset.is_multiple_of(BLOCK_SIZE as u64)
             && memory.len().is_multiple_of(BLOCK_SIZE)
@@ -275,7 +276,7 @@ impl MemoryFile {
         DiskError::EndOfFile { file: self.name.clone(), offset }
     }
 
-    /// An error when the file cannot grow to `size` bytes.
+    /// Returns an error when the file cannot grow to `size` bytes.
     fn check_space(&self, state: &State, size: usize) -> Result<(), DiskError> {
         let growth = size.saturating_sub(state.files[self.number].live.len());
         let full = state
@@ -291,7 +292,7 @@ impl MemoryFile {
         change: impl FnOnce(&mut State) -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
         if !self.writes {
-            return Err(failure(operation, &self.name, "opened for reading alone"));
+            return Err(failure(operation, &self.name, "opened only for reading"));
         }
         self.disk.change(&self.name, operation, change)
     }
@@ -325,7 +326,7 @@ impl DiskFile for MemoryFile {
         self.check_aligned("write", offset, bytes)?;
         let from = usize::try_from(offset).map_err(|_| self.end_of_file(offset))?;
         if !self.writes {
-            return Err(failure("write", &self.name, "opened for reading alone"));
+            return Err(failure("write", &self.name, "opened only for reading"));
         }
         let mut state = self.disk.lock();
         let fate = state.begin(&self.name, "write")?;
@@ -370,7 +371,7 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> Result<(), DiskError> {
         let mut state = self.disk.lock();
         let fate = state.begin(&self.name, "sync")?;
-        let landed = state.plan.landed.map(Random::new);
+        let durable_sectors_seed = state.plan.durable_sectors_seed.map(Random::new);
         let file = &mut state.files[self.number];
         match fate {
             Fate::Done => {
@@ -378,7 +379,7 @@ impl DiskFile for MemoryFile {
                 Ok(())
             }
             Fate::Failed => {
-                file.lose(landed);
+                file.lose(durable_sectors_seed);
                 Err(failure("sync", &self.name, "input/output error"))
             }
             Fate::Cut => Err(failure("sync", &self.name, "the power failed")),
