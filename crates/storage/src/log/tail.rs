@@ -125,7 +125,7 @@ fn judge(walk: &mut Walk, fault: &Fault, checkpoint: LogIndex) -> Result<Option<
             "it is not what was written, and a mark proves that it was durable",
         ));
     }
-    // A group ends at a block's end. One that stops inside a block is closed even if nothing of its rest is
+    // A group ends at a block's end. A group that stops inside a block is closed even if nothing of its rest is
     // left: otherwise a frame written after it would prove that something was lost there.
     let group_end = walk.offset.next_multiple_of(BLOCK);
     let written_end = survey(walk, fault)?.max(group_end);
