@@ -94,7 +94,7 @@ impl Supplier {
     }
 
     /// Closes the checkpoint that was open for this peer; its next pull begins with the newest one.
-    pub fn forget(&mut self, peer: NodeId) {
+    pub fn close(&mut self, peer: NodeId) {
         self.readers.remove(&peer);
     }
 }

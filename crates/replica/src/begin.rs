@@ -1,4 +1,4 @@
-//! What a node begins with: who it is, its machine, and the log behind it.
+//! What a replica starts with: its options, its machine, and the log after it.
 
 use bezant_consensus::{LogEntry, Terms};
 use bezant_rsm::StateMachine;
@@ -6,16 +6,16 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::pipeline::{InFlight, Pipeline};
 
-/// Who a node is, and how it behaves.
+/// The identity of a replica, and its settings.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
-    /// This node.
+    /// The node of this replica.
     pub node: NodeId,
-    /// True for a node that has no group: nobody else can know better.
+    /// True for a replica without a group: no other replica can have a newer state.
     pub is_alone: bool,
-    /// Drawn anew whenever the node begins: tells answers to this life from those to an earlier one.
+    /// Random number of this start: distinguishes answers to this incarnation from those to an earlier one.
     pub incarnation: u64,
-    /// Bytes of log after which a checkpoint is cut; more where the checkpoint itself is larger.
+    /// Bytes of log after which a checkpoint is cut; more when the checkpoint itself is larger.
     pub checkpoint_interval_bytes: usize,
 }
 
@@ -25,7 +25,7 @@ impl Default for ReplicaOptions {
     }
 }
 
-/// What a node begins with: a machine, and the log behind it.
+/// The state that a replica starts with: a machine, and the log after it.
 #[derive(Debug)]
 pub struct Restored<M, Found> {
     pub(crate) machine: M,
@@ -38,14 +38,14 @@ pub struct Restored<M, Found> {
 }
 
 impl<M: StateMachine> Restored<M, M::Found> {
-    /// A machine that has applied everything up to `applied`, of which the checkpoint on disk holds everything
-    /// up to `checkpoint`; `log_bytes` lie in the log between the two.
+    /// A machine that has applied everything up to `applied`; the checkpoint on disk holds everything up to
+    /// `checkpoint`, and the log has `log_bytes` between the two.
     pub const fn new(machine: M, applied: LogIndex, checkpoint: LogIndex, log_bytes: usize) -> Self {
         let pipeline = Pipeline::new(applied);
         Self { machine, applied, checkpoint, log_bytes, pipeline, floor: applied, terms: Terms::new() }
     }
 
-    /// What the disk says to be committed, and the terms of the log up to `applied` or further.
+    /// Adds what the disk records as committed, and the terms of the log up to `applied` or further.
     #[must_use]
     pub fn with_floor(mut self, floor: LogIndex, terms: Terms) -> Self {
         self.floor = floor;
@@ -53,8 +53,8 @@ impl<M: StateMachine> Restored<M, M::Found> {
         self
     }
 
-    /// The entries of the log behind `applied`, which may not be agreed yet; those up to it are passed over. `Err` names one
-    /// that is none.
+    /// Adds the entries of the log after `applied`, which may not be committed; entries up to it are skipped.
+    /// `Err` names an entry that cannot be decoded.
     pub fn with_entries(mut self, entries: &[LogEntry]) -> Result<Self, LogIndex> {
         for entry in entries.iter().filter(|entry| entry.index > self.applied) {
             self.pipeline.push(InFlight::new(entry, None, M::RULES).map_err(|_| entry.index)?);

@@ -1,9 +1,9 @@
-//! Changes of who takes part: asked for at any node, made by the leader, answered when they are agreed.
+//! Changes of the membership: requested at any node, made by the leader, answered when they are committed.
 //!
-//! A change travels as a command with an operation of its own, so that it is forwarded, refused and answered like
-//! any other; but it never enters an entry of the machine's: the engine makes an entry of it. Like any other it may
-//! be late, and asked for twice: so it names which member is meant by the entry that added it, and one that comes
-//! after that member was removed does nothing to the next one of its number.
+//! A change travels as a command with its own operation, so that it is forwarded, refused and answered like
+//! any other. But it never enters an entry of the machine: the engine makes an entry of it. Like any command
+//! it may arrive late, and twice. So it names the member by the entry that added it: a change that arrives
+//! after that member was removed has no effect on the next member with the same number.
 
 use alloc::vec::Vec;
 
@@ -20,15 +20,15 @@ use crate::replica::Replica;
 /// The operation of a change; no machine may use it.
 pub(crate) const CHANGE_OPERATION: u16 = u16::MAX;
 
-/// The command that asks for a change, to a member that was added by the entry `since`. Its result is read by
-/// [`bezant_consensus::decode_outcome`].
+/// The command that requests a change of the member that was added by the entry `since`. Its result is read
+/// by [`bezant_consensus::decode_outcome`].
 pub fn change_command(change: &Change, since: LogIndex) -> Command {
     let mut body = BytesMut::from(&since.0.to_le_bytes()[..]);
     body.extend_from_slice(&change.encode());
     Command { operation: CHANGE_OPERATION, events: 0, body: body.freeze() }
 }
 
-/// Reads its body; `None` when it is none that may be asked for.
+/// Reads the body of a change; `None` when it is none that may be requested.
 fn decode(body: &[u8]) -> Option<(LogIndex, Change)> {
     let (since, change) = body.split_first_chunk()?;
     let change = Change::decode(change).filter(|change| *change != Change::Complete)?;
@@ -42,7 +42,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         others.map(|member| member.node).collect()
     }
 
-    /// This node leads, and somebody wants the members changed.
+    /// Makes a change that a client requested, on the leader.
     pub(crate) fn handle_change(&mut self, origin: Origin, body: &Bytes) {
         let made = match decode(body) {
             None => Err(ChangeError::Unknown),
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_says_which_member_is_meant() {
+    fn a_command_names_the_member_by_its_entry() {
         let change = Change::Remove(NodeId(3));
         let command = change_command(&change, LogIndex(60));
         assert_eq!(decode(&command.body), Some((LogIndex(60), change)));

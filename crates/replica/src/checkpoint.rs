@@ -1,43 +1,44 @@
-//! When a checkpoint is cut, and how its pieces leave the node without stopping service.
+//! When a checkpoint is cut, and how its pieces are output while service continues.
 
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 
-/// Bytes of a piece: small enough that cutting one holds no payment up.
+/// Bytes of a piece: small enough that cutting one does not delay a payment noticeably.
 pub(crate) const PIECE_SIZE: usize = 256 << 10;
-/// Pieces handed out and not yet taken.
+/// Pieces that were output and that the driver has not yet taken.
 const PIECES_IN_FLIGHT_MAX: usize = 4;
 
-/// A replica cuts a checkpoint by itself after so many times the log that a leader waits for.
+/// A replica cuts a checkpoint alone after this many times the log after which a leader asks for one.
 const OVERDUE_FACTOR: usize = 3;
 
-/// Where the checkpoint under way stands.
+/// The progress of a checkpoint.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// None is under way.
+    /// No checkpoint is under way.
     Idle,
-    /// Pieces are being read out.
+    /// Pieces are being output.
     Cutting {
-        /// Handed out and not yet taken.
+        /// Pieces that were output and that the driver has not yet taken.
         pieces_in_flight: usize,
     },
-    /// All pieces are out; it is being made durable.
+    /// All pieces were output; the checkpoint is being made durable.
     Writing,
 }
 
-/// Decides when to cut.
+/// Decides when a checkpoint is cut.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     pub(crate) stage: Stage,
-    /// What the checkpoint under way, or else the last one, holds.
+    /// The last entry in the checkpoint under way, or else in the last one; the next three fields belong to
+    /// it.
     pub(crate) index: LogIndex,
     pub(crate) term: Term,
     pub(crate) time: Nanos,
     pub(crate) position: HistoryPosition,
-    /// Bytes applied since the last one began.
+    /// Bytes of log applied since the last checkpoint began.
     pub(crate) log_bytes: usize,
-    /// Bytes of the last one: writing it again costs as much as so much log.
+    /// Bytes of the last checkpoint: writing it again costs as much as that amount of log.
     pub(crate) size: usize,
-    /// Bytes of log after which another is cut, at least.
+    /// The least number of bytes of log between two checkpoints.
     pub(crate) interval_bytes: usize,
 }
 
@@ -55,22 +56,22 @@ impl Checkpoints {
         }
     }
 
-    /// True when none is under way.
+    /// True when no checkpoint is under way.
     pub(crate) const fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
     }
 
-    /// True when it is time for a leader to let all replicas cut another.
+    /// True when a leader should let all replicas cut a checkpoint.
     pub(crate) fn is_due(&self) -> bool {
         self.is_idle() && self.log_bytes >= self.interval_bytes.max(self.size)
     }
 
-    /// True when this replica was busy at every place where the others cut theirs, and must cut one of its own.
+    /// True when this replica was busy at every entry where the others cut theirs, and must cut one alone.
     pub(crate) fn is_overdue(&self) -> bool {
         self.is_idle() && self.log_bytes / OVERDUE_FACTOR >= self.interval_bytes.max(self.size)
     }
 
-    /// True when another piece may be read out.
+    /// True when another piece may be output.
     pub(crate) fn wants_piece(&self) -> bool {
         matches!(self.stage, Stage::Cutting { pieces_in_flight } if pieces_in_flight < PIECES_IN_FLIGHT_MAX)
     }

@@ -9,11 +9,11 @@ use crate::change::CHANGE_OPERATION;
 use crate::message::{ChunkPart, ForwardNumber, Outcome, PeerMessage, Pull};
 
 impl PeerMessage {
-    /// What this message says, on one line; `engine` knows the messages of the engine that is in use.
+    /// The message on one line; `engine` describes the engine's messages.
     pub fn describe(&self, engine: Describe) -> Description {
         match self {
             Self::Engine(bytes) => engine(bytes).unwrap_or_else(|| {
-                Description::new(MessageKind::Unknown, format!("{} bytes that nobody reads", bytes.len()))
+                Description::new(MessageKind::Unknown, format!("{} bytes of no known message", bytes.len()))
             }),
             Self::Forward(number, command) if command.operation == CHANGE_OPERATION => {
                 command_text(*number, "a change of the members")
@@ -31,14 +31,14 @@ impl PeerMessage {
             }
             Self::Digest { index, digest } => {
                 let [first, second, third, ..] = digest;
-                let text = format!("state behind {index} is {first:02x}{second:02x}{third:02x}..");
+                let text = format!("state after {index} is {first:02x}{second:02x}{third:02x}..");
                 Description::new(MessageKind::Digest, text)
             }
             Self::Stopped(conflict) => {
-                Description::new(MessageKind::Digest, format!("I have stopped: {conflict}"))
+                Description::new(MessageKind::Digest, format!("stopped: {conflict}"))
             }
             Self::Clock(wall) => {
-                Description::new(MessageKind::Heartbeat, format!("my clock shows {} ns", wall.0))
+                Description::new(MessageKind::Heartbeat, format!("clock shows {} ns", wall.0))
             }
         }
     }
@@ -51,14 +51,14 @@ fn command_text(number: ForwardNumber, what: &str) -> Description {
 fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { index, .. } => format!("done in entry {index}"),
-        Outcome::Overloaded => String::from("refused, too much waits"),
+        Outcome::Overloaded => String::from("refused, overloaded"),
         Outcome::ReadOnly(reason) => {
-            format!("refused, no writes here: {}", reason.lines().next().unwrap_or_default())
+            format!("refused, read-only: {}", reason.lines().next().unwrap_or_default())
         }
         Outcome::NotTaken(reason) => {
             format!("refused, nothing was done: {}", reason.lines().next().unwrap_or_default())
         }
-        Outcome::NotDone => String::from("not done, I do not lead"),
+        Outcome::NotDone => String::from("not done: no leader"),
         Outcome::Unknown => String::from("not known whether it is done"),
     }
 }
@@ -66,11 +66,11 @@ fn outcome_text(outcome: &Outcome) -> String {
 fn pull_text(pull: &Pull) -> String {
     let (rows, refusals) = (pull.position.movements, pull.position.refusals);
     let which = if pull.index.0 == 0 {
-        String::from("your newest checkpoint")
+        String::from("the newest checkpoint")
     } else {
         format!("checkpoint {} from byte {}", pull.index, pull.offset)
     };
-    format!("give me {which}; I have {rows} + {refusals} rows")
+    format!("request for {which}; has {rows} + {refusals} rows")
 }
 
 fn part_text(part: &ChunkPart) -> String {
@@ -105,10 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_messages_are_the_engines() {
+    fn the_engine_describes_its_messages() {
         check(&PeerMessage::Engine(Bytes::from_static(b"1")), MessageKind::Entries, "an append");
-        let strange = PeerMessage::Engine(Bytes::from_static(b"12"));
-        check(&strange, MessageKind::Unknown, "2 bytes that nobody reads");
+        let unknown = PeerMessage::Engine(Bytes::from_static(b"12"));
+        check(&unknown, MessageKind::Unknown, "2 bytes of no known message");
     }
 
     #[test]
@@ -122,10 +122,10 @@ mod tests {
         let done = Outcome::Done { index: LogIndex(41), time: Nanos(0), results: Bytes::new() };
         for (outcome, text) in [
             (done, "done in entry 41"),
-            (Outcome::Overloaded, "refused, too much waits"),
-            (Outcome::ReadOnly(String::from("disk\nfull")), "refused, no writes here: disk"),
+            (Outcome::Overloaded, "refused, overloaded"),
+            (Outcome::ReadOnly(String::from("disk\nfull")), "refused, read-only: disk"),
             (Outcome::NotTaken(String::from("clock")), "refused, nothing was done: clock"),
-            (Outcome::NotDone, "not done, I do not lead"),
+            (Outcome::NotDone, "not done: no leader"),
             (Outcome::Unknown, "not known whether it is done"),
         ] {
             check(&PeerMessage::Outcome(number, outcome), kind, &format!("command 17: {text}"));
@@ -137,10 +137,10 @@ mod tests {
         let kind = MessageKind::CatchUp;
         let position = HistoryPosition { movements: 5, refusals: 1 };
         let pull = Pull { index: LogIndex(0), offset: 0, position };
-        let asked = "give me your newest checkpoint; I have 5 + 1 rows";
+        let asked = "request for the newest checkpoint; has 5 + 1 rows";
         check(&PeerMessage::Pull(pull), kind, asked);
         let pull = Pull { index: LogIndex(60), offset: 4096, position };
-        let asked = "give me checkpoint 60 from byte 4096; I have 5 + 1 rows";
+        let asked = "request for checkpoint 60 from byte 4096; has 5 + 1 rows";
         check(&PeerMessage::Pull(pull), kind, asked);
         let head = ChunkHead {
             index: LogIndex(60),
@@ -162,6 +162,6 @@ mod tests {
         };
         check(&PeerMessage::Chunk(Chunk { head, part }), kind, "checkpoint 60: 2 bytes from 4096 on");
         let digest = PeerMessage::Digest { index: LogIndex(60), digest: [0xab; 32] };
-        check(&digest, MessageKind::Digest, "state behind 60 is ababab..");
+        check(&digest, MessageKind::Digest, "state after 60 is ababab..");
     }
 }

@@ -1,44 +1,45 @@
-//! What the replicas' states were at the same places: whether this one is like the others.
+//! The digests of the replicas' states at the same indexes: whether this one agrees with the others.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bezant_types::{LogIndex, NodeId};
 
-/// Places that are remembered: a replica may be late with its checkpoint.
+/// Indexes for which digests are kept: a replica may finish its checkpoint late.
 const PLACES_MAX: usize = 16;
 
-/// Digests by place and node.
+/// Digests by index and node.
 #[derive(Debug)]
 pub(crate) struct Digests {
     node: NodeId,
     places: BTreeMap<LogIndex, BTreeMap<NodeId, [u8; 32]>>,
-    /// The last place at which all digests that are known were equal, and how many nodes said so.
+    /// The last index at which all known digests agreed, and the number of nodes that had sent one.
     pub(crate) agreed: (LogIndex, usize),
-    /// The last place at which it was told that they differ.
-    told: LogIndex,
+    /// The last index at which a difference was reported.
+    reported: LogIndex,
 }
 
-/// What a comparison says of this replica.
+/// The result of a comparison for this replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing new.
+    /// No new difference.
     Fine,
-    /// These have another state than this one, and who is right is not known yet; told once a place.
+    /// These have another state than this one, and it is not known yet which is right; reported once for each
+    /// index.
     Differs(Vec<NodeId>),
-    /// A majority of the voters has the same state, and this replica another one.
+    /// A majority of the voters has the same state, and this replica has another.
     Outvoted,
-    /// All voters are known, and no majority of them has the same state.
+    /// The digests of all voters are known, and no majority of them has the same state.
     Split,
 }
 
 impl Digests {
-    /// For that node.
+    /// No digests yet; `node` is this replica's.
     pub(crate) const fn new(node: NodeId) -> Self {
-        Self { node, places: BTreeMap::new(), agreed: (LogIndex(0), 0), told: LogIndex(0) }
+        Self { node, places: BTreeMap::new(), agreed: (LogIndex(0), 0), reported: LogIndex(0) }
     }
 
-    /// Takes a digest.
+    /// Records a digest, and compares those of its index.
     pub(crate) fn push(
         &mut self,
         node: NodeId,
@@ -77,10 +78,10 @@ impl Digests {
     }
 
     fn differs(&mut self, index: LogIndex, others: Vec<NodeId>) -> Verdict {
-        if self.told >= index {
+        if self.reported >= index {
             return Verdict::Fine;
         }
-        self.told = index;
+        self.reported = index;
         Verdict::Differs(others)
     }
 }
@@ -93,7 +94,7 @@ mod tests {
     const AT: LogIndex = LogIndex(8);
 
     #[test]
-    fn the_one_that_differs_from_a_majority_knows_it() {
+    fn a_replica_that_differs_from_a_majority_is_outvoted() {
         let mut digests = Digests::new(NodeId(3));
         assert_eq!(digests.push(NodeId(3), AT, [1; 32], &THREE), Verdict::Fine);
         let verdict = digests.push(NodeId(1), AT, [2; 32], &THREE);
@@ -103,17 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_is_one_of_the_voters() {
-        // Two learners are down: that does not make the wrong one right.
+    fn only_voters_count_for_a_majority() {
+        // Nodes 4 and 5 are learners: two of the three voters outvote node 5.
         let mut digests = Digests::new(NodeId(5));
         assert_eq!(digests.push(NodeId(5), AT, [1; 32], &THREE), Verdict::Fine);
         assert_eq!(digests.push(NodeId(4), AT, [2; 32], &THREE), Verdict::Differs([NodeId(4)].into()));
-        assert_eq!(digests.push(NodeId(1), AT, [2; 32], &THREE), Verdict::Fine, "a learner is no majority");
+        assert_eq!(digests.push(NodeId(1), AT, [2; 32], &THREE), Verdict::Fine, "a learner does not count");
         assert_eq!(digests.push(NodeId(2), AT, [2; 32], &THREE), Verdict::Outvoted);
     }
 
     #[test]
-    fn without_a_majority_nobody_is_right() {
+    fn without_a_majority_no_state_is_right() {
         let mut digests = Digests::new(NodeId(1));
         assert_eq!(digests.push(NodeId(1), AT, [1; 32], &THREE[..2]), Verdict::Fine);
         assert_eq!(digests.push(NodeId(2), AT, [2; 32], &THREE[..2]), Verdict::Split);
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_ones_are_counted_and_late_ones_too() {
+    fn agreeing_digests_are_counted_in_any_order() {
         let mut digests = Digests::new(NodeId(1));
         assert_eq!(digests.push(NodeId(2), AT, [1; 32], &THREE), Verdict::Fine);
         assert_eq!(digests.push(NodeId(3), AT, [2; 32], &THREE), Verdict::Fine);

@@ -1,4 +1,4 @@
-//! What happens to a node, and what it wants done.
+//! The inputs of a replica, and its outputs.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 use crate::message::{PeerMessage, Pull};
 
-/// Names a request that waits for its answer; chosen by the driver, never reused by it.
+/// Identifies a request that waits for its answer; chosen by the driver, which never reuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// What the driver's clocks show.
+/// The time on the driver's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Now {
     /// Wall clock; may jump either way.
@@ -29,41 +29,41 @@ pub enum Consistency {
     Linearizable,
     /// Everything up to this entry: what the client has seen before.
     AtLeast(LogIndex),
-    /// Whatever this replica has.
+    /// Whatever this replica has applied.
     Stale,
 }
 
-/// What happened.
+/// An event that the driver passes in.
 #[derive(Debug)]
 pub enum Input<M: StateMachine> {
-    /// A client wants this in the log.
+    /// A client's command for the log.
     Request {
-        /// For the answer.
+        /// Named by the answer.
         ticket: Ticket,
-        /// What.
+        /// The command.
         command: Command,
     },
-    /// A client asks memory.
+    /// A client's query of the state in memory.
     Query {
-        /// For the answer.
+        /// Named by the answer.
         ticket: Ticket,
-        /// What.
+        /// The query.
         query: M::Query,
-        /// How fresh.
+        /// What it must see.
         consistency: Consistency,
     },
-    /// A client wants to read the history.
+    /// A client's request to read the history.
     Barrier {
-        /// For the answer.
+        /// Named by the answer.
         ticket: Ticket,
-        /// How fresh.
+        /// What it must see.
         consistency: Consistency,
     },
-    /// A peer's message.
+    /// A message of a peer.
     Message {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
-        /// What.
+        /// The message.
         message: PeerMessage,
     },
     /// The connection to this peer ended.
@@ -72,18 +72,18 @@ pub enum Input<M: StateMachine> {
     Persisted(WriteNumber),
     /// The votes of every write up to this one are durable; their entries may not be.
     VoteKept(WriteNumber),
-    /// What is to be written found no room again: the disk is full, and does not hang.
-    RoomAwaited,
+    /// A write still waits for space: the disk is full, but does not hang.
+    SpaceAwaited,
     /// The rows that an entry needs.
     Fetched {
-        /// Which entry.
+        /// The entry.
         index: LogIndex,
-        /// Its term, as it was asked for.
+        /// The term of [`Output::Fetch`].
         term: Term,
-        /// What was found.
+        /// The rows.
         found: M::Found,
     },
-    /// A piece of the checkpoint was taken: another may follow.
+    /// The driver has taken a piece of the checkpoint: another may follow.
     CheckpointPieceTaken,
     /// The checkpoint of that index is durable.
     CheckpointWritten {
@@ -92,46 +92,47 @@ pub enum Input<M: StateMachine> {
         /// SHA-256 of the state: equal on all replicas.
         digest: [u8; 32],
     },
-    /// The checkpoint of that index could not be written for want of room, and left nothing behind. The log
-    /// is kept, and another checkpoint is cut after as much log again.
+    /// The checkpoint of that index could not be written for lack of space, and no part of it is left. The
+    /// log is kept, and another checkpoint is cut after the same amount of log.
     CheckpointAbandoned(LogIndex),
     /// The rows of [`Output::InstallRows`] are in the history.
     RowsInstalled,
-    /// What [`Output::InstallCheckpoint`] asked for is done.
+    /// [`Output::InstallCheckpoint`] is done.
     Installed,
     /// What was fetched from a peer cannot be used; it is fetched anew.
     InstallFailed,
-    /// The disk failed. From now on the node answers reads only, for good, and a replica among others takes no
-    /// part in anything.
+    /// The disk failed. For the rest of this incarnation the replica only answers reads, and if it has a
+    /// group it takes part in nothing.
     Failed {
-        /// What happened, and what helps.
+        /// What happened, with advice.
         reason: String,
     },
-    /// This replica had stopped before it began, and the disk says why: see [`Output::Stopped`].
+    /// The disk records that this replica had stopped before this start: see [`Output::Stopped`].
     Stopped(Conflict),
-    /// The disk is nearly full (a reason), or has room again (none).
+    /// The disk is nearly full (the reason), or has space again (`None`).
     Pressure(Option<String>),
-    /// This node's clock must stamp no entries (a reason), or may do so (none). While it leads it refuses clients, and offers
-    /// the lead to no one by itself: see [`Input::TransferLeadershipTo`].
+    /// This node's clock must stamp no entries (the reason), or may again (`None`). While it leads it refuses
+    /// clients, and does not offer leadership by itself: see [`Input::TransferLeadershipTo`].
     Hold(Option<String>),
-    /// It is on disk that this replica may vote.
+    /// The disk records that this replica may vote.
     Admit,
-    /// The node will be stopped: another one should lead.
+    /// The node is about to stop: another should lead.
     TransferLeadership,
-    /// That one should lead. Nothing comes of it while this node does not lead, or that one lags; ask again then.
+    /// This node should lead. It has no effect while this replica does not lead, or while that node lags;
+    /// repeat it then.
     TransferLeadershipTo(NodeId),
-    /// Time went on by [`TICK_NANOS`](crate::TICK_NANOS).
+    /// [`TICK_NANOS`](crate::TICK_NANOS) have passed.
     Tick,
 }
 
-/// Why a replica shows its state to nobody yet: it would deny what clients were told.
+/// Why a replica does not serve its state yet: the state may lack what was acknowledged to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoState {
-    /// Its disk is empty, and it has heard of no leader: the cluster may be new, or have what it lacks.
+    /// Its disk is empty, and no leader has sent a message: the cluster may be new, or have what it lacks.
     Meeting,
-    /// Its disk is new, or was damaged: others have what it lacks.
+    /// Its disk is new, or was damaged: the other replicas have what it lacks.
     Filling,
-    /// It has not applied yet what its own disk says to be committed.
+    /// It has not applied yet what its own disk records as committed.
     Replaying,
 }
 
@@ -147,21 +148,21 @@ impl fmt::Display for NoState {
     }
 }
 
-/// Why a command was not taken or has no outcome, or a read no answer.
+/// Why a command was refused or has no outcome, or why a read has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too much waits; nothing was done.
+    /// A queue is full; nothing was done.
     Overloaded,
-    /// The node takes no writes; the reason. Whether the command was done is not known.
+    /// The replica takes no writes, for this reason. Whether the command was done is not known.
     ReadOnly(String),
-    /// The leader takes no writes for now; the reason. Nothing was done.
+    /// The leader takes no writes for now, for this reason. Nothing was done.
     NotTaken(String),
     /// No replica leads: a majority of them cannot be reached. Nothing was done.
     NoLeader,
-    /// The leader changed while the command was on its way, or its outcome did not come in time. Whether it was done is
-    /// not known here: try again with the same ids.
+    /// The leader changed while the command was on its way, or its outcome did not arrive in time. Whether it
+    /// was done is not known here: the client repeats it with the same ids.
     Interrupted,
-    /// The replica has no state to show yet, and the read does not ask for more than this replica has. Another one may
+    /// The replica has no state to serve yet, and the read asks for this replica's state. Another replica may
     /// answer it.
     NoState(NoState),
 }
@@ -175,27 +176,27 @@ pub struct Installable {
     pub term: Term,
     /// Cluster time of that entry.
     pub time: Nanos,
-    /// How much of the history belongs to it; all of that is there.
+    /// The end of the history that belongs to the checkpoint; all those rows are there.
     pub position: HistoryPosition,
-    /// What SHA-256 of the bytes must be.
+    /// The expected SHA-256 of `bytes`.
     pub digest: [u8; 32],
-    /// The state.
+    /// The encoded state.
     pub bytes: Bytes,
 }
 
-/// What must be done, in the order in which it comes out.
+/// An effect that the driver must carry out, in the order in which `poll` returns them.
 #[derive(Debug)]
 pub enum Output<M: StateMachine> {
-    /// Put this on the disk; answer with [`Input::Persisted`] when it is durable.
+    /// Write this to the disk; answer with [`Input::Persisted`] when it is durable.
     Persist(Write),
     /// Send this to a peer.
     Send {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The message.
         message: PeerMessage,
     },
-    /// These take part from now on: on disk before anything that comes out later is done.
+    /// The members from now on: the list must be on disk before any later output is carried out.
     Members(Members),
     /// Read these rows of the history; answer with [`Input::Fetched`].
     Fetch {
@@ -203,62 +204,62 @@ pub enum Output<M: StateMachine> {
         index: LogIndex,
         /// Its term, to be named in the answer.
         term: Term,
-        /// Which, and how fresh.
+        /// The rows, and how recent they must be.
         prefetch: Prefetch<M::Key>,
     },
-    /// Rows for the history, before anything that comes out later is done.
+    /// Rows for the history; append them before any later output is carried out.
     Rows(M::Rows),
     /// The command is durable and applied.
     Answer {
-        /// Whose.
+        /// The ticket of the request.
         ticket: Ticket,
         /// The entry that carried it.
         index: LogIndex,
-        /// Timestamp of its last event.
+        /// Timestamp of the command's last event.
         time: Nanos,
-        /// How many events the command had.
+        /// The number of events of the command.
         events: u32,
         /// The machine's answer.
         results: Bytes,
     },
-    /// The command was not taken or has no outcome, or the read has no answer.
+    /// The command was refused or has no outcome, or the read has no answer.
     Refuse {
-        /// Whose.
+        /// The ticket of the request.
         ticket: Ticket,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
-    /// What memory holds.
+    /// The result of a query of the state in memory.
     QueryAnswer {
-        /// Whose.
+        /// The ticket of the query.
         ticket: Ticket,
-        /// The last entry that shows in it.
+        /// The last entry that the answer includes.
         index: LogIndex,
-        /// What.
+        /// The result.
         answer: M::Answer,
     },
-    /// The history may be read once it has reached this position.
+    /// The client may read the history once it has reached this position.
     BarrierPassed {
-        /// Whose.
+        /// The ticket of the barrier.
         ticket: Ticket,
-        /// The last entry that shows in it.
+        /// The last entry that the position includes.
         index: LogIndex,
-        /// All that the read must see lies before it.
+        /// Everything that the read must see lies before it.
         position: HistoryPosition,
     },
     /// A checkpoint begins.
     CheckpointBegin {
         /// It holds everything up to this entry.
         index: LogIndex,
-        /// Of that entry.
+        /// The term of that entry.
         term: Term,
     },
     /// The next bytes of the checkpoint; answer with [`Input::CheckpointPieceTaken`].
     CheckpointPiece(Vec<u8>),
-    /// The checkpoint is whole. Make the history durable up to `position`, then the checkpoint, then answer
-    /// with [`Input::CheckpointWritten`].
+    /// The checkpoint is complete. Make the history durable up to `position`, then the checkpoint, then
+    /// answer with [`Input::CheckpointWritten`].
     CheckpointEnd {
-        /// As in the beginning.
+        /// The index of [`Output::CheckpointBegin`].
         index: LogIndex,
         /// Cluster time of that entry.
         time: Nanos,
@@ -267,67 +268,70 @@ pub enum Output<M: StateMachine> {
     },
     /// The log up to this entry is not needed any more.
     Release(LogIndex),
-    /// A peer that is far behind asks for a part of this node's newest checkpoint, or for rows of its history.
-    /// Read it, and send it as [`PeerMessage::Chunk`]; when that cannot be done, say nothing.
+    /// A lagging peer asks for a part of this replica's newest checkpoint, or for rows of its history. Read
+    /// it, and send it as [`PeerMessage::Chunk`]; if that is not possible, send nothing.
     Serve {
-        /// Who asks.
+        /// The peer that asks.
         to: NodeId,
-        /// For what.
+        /// The part that it asks for.
         pull: Pull,
     },
-    /// Put these rows, from a peer, at the end of the history; answer with [`Input::RowsInstalled`], or with
-    /// [`Input::InstallFailed`] when they are none.
+    /// Append these rows of a peer to the history; answer with [`Input::RowsInstalled`], or with
+    /// [`Input::InstallFailed`] when they cannot be decoded.
     InstallRows {
-        /// Where they begin: the end of the history as it is.
+        /// Their start: the present end of the history.
         from: HistoryPosition,
-        /// Where they end.
+        /// Their end.
         until: HistoryPosition,
         /// In the history's own format.
         bytes: Bytes,
     },
-    /// Make this the newest checkpoint, and let the log begin anew behind it, in an order that survives a
+    /// Make this the newest checkpoint, and let the log begin anew after it, in an order that survives a
     /// crash at any point; answer with [`Input::Installed`].
     InstallCheckpoint(Installable),
-    /// This replica may not vote yet, and has caught up: note on disk that it may, and answer with
+    /// This replica has caught up, and may vote from now on: record that on disk, and answer with
     /// [`Input::Admit`].
     CaughtUp,
-    /// The terms of the committed log, up to here: on disk before a checkpoint that begins or is installed later.
+    /// The terms of the committed log so far: they must be on disk before a checkpoint that begins or is
+    /// installed later.
     Terms(Terms),
-    /// Others go on without entries that this replica knows to be committed. It takes part in nothing from now on, answers
-    /// stale reads alone, and changes nothing of what it has: note on disk that it comes back so.
+    /// The other replicas continue without entries that this one knows to be committed. From now on it takes
+    /// part in nothing, answers only stale reads, and changes nothing on its disk: record there that it
+    /// starts in this state.
     Stopped(Conflict),
-    /// A peer says that it has stopped for that.
+    /// A peer reports that it has stopped for this conflict.
     PeerStopped {
-        /// Which.
+        /// The peer.
         from: NodeId,
-        /// Why.
+        /// Its conflict.
         conflict: Conflict,
     },
-    /// The state that a peer sent cannot be read. It is asked for again, after a while, until it can: the peer's disk may be
-    /// damaged, or its program a later one.
+    /// The state that a peer sent cannot be read. It is requested again after a while until it can: the
+    /// peer's disk may be damaged, or its program newer.
     Unreadable {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
-        /// Its checkpoint.
+        /// The index of its checkpoint.
         index: LogIndex,
-        /// For people: what cannot be read.
+        /// What cannot be read, for the operator.
         reason: String,
     },
-    /// These replicas' states are not this one's. Which is wrong is not known yet, or it is theirs.
+    /// The states of these replicas differ from this one's. It is not known yet which is wrong, or theirs
+    /// are.
     Differs {
-        /// At which entry.
+        /// The entry after which the states were compared.
         index: LogIndex,
-        /// Whose.
+        /// The replicas that differ.
         others: Vec<NodeId>,
     },
-    /// This replica's state is not that of the others. It takes part in nothing from now on.
+    /// This replica's state differs from that of the others. It takes part in nothing from now on.
     Diverged {
-        /// At which entry.
+        /// The entry after which the states were compared.
         index: LogIndex,
-        /// True when a majority of the voters has the same state: the next start must fetch it from them. False when
-        /// there is no such majority, and nobody knows who is right.
+        /// True when a majority of the voters has the same state: the next start must fetch it from them.
+        /// False when there is no such majority, so that it is not known which state is right.
         is_outvoted: bool,
-        /// For people: what was compared, and what helps.
+        /// What was compared, with advice, for the operator.
         reason: String,
     },
 }

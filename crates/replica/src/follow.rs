@@ -1,5 +1,5 @@
-//! What a node does that does not lead: it forwards its clients' commands, and catches up with a checkpoint
-//! when it is too far behind; and what every replica does besides payments: cut checkpoints and compare them.
+//! What a follower does: it forwards its clients' commands, and installs a checkpoint when it lags too far.
+//! And what every replica does besides payments: it cuts checkpoints and compares their digests.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -18,9 +18,9 @@ use crate::queue::Origin;
 use crate::replica::Replica;
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// Sends what waits to the leader.
+    /// Forwards what waits to the leader.
     pub(crate) fn forward(&mut self, leader: NodeId) {
-        while self.forwards.has_room(self.ticks)
+        while self.forwards.has_capacity(self.ticks)
             && let Some((origin, command)) = self.queue.pop()
         {
             match origin {
@@ -57,7 +57,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// From here on nothing is applied until the checkpoint is there.
+    /// Begins to fetch a checkpoint; from here on nothing is applied until it is installed.
     pub(crate) fn begin_install(&mut self, from: NodeId, index: LogIndex) {
         let position = self.machine.position();
         let (install, pull) = Install::begin(from, index, position, self.ticks);
@@ -105,7 +105,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// A checkpoint of this replica's own that is under way ends first.
+    /// Installs a complete checkpoint; a checkpoint that this replica is cutting is finished first.
     fn install_if_complete(&mut self) {
         if !self.checkpoints.is_idle() || self.failed.is_some() {
             return;
@@ -122,12 +122,12 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                 let is_newer = members.index > known.index;
                 let since = |members: &Members| members.get(self.options.node).map(|member| member.since);
                 if is_newer && since(&members) != since(known) {
-                    // This node was removed: what it has fits the members that it knows, and no others.
+                    // This node was removed: its state fits the members that it knows, and no others.
                     self.refuse_install();
                     return;
                 }
                 if is_newer {
-                    // Before the checkpoint: a crash in between must not leave one whose members are not known.
+                    // Before the checkpoint: a crash in between must not leave one without its members.
                     self.outputs.push_back(Output::Members(members.clone()));
                 }
                 self.outputs.push_back(Output::Terms(terms.clone()));
@@ -154,10 +154,10 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// What came was no checkpoint, or not the one that was promised.
+    /// What was fetched was no checkpoint, or not the one that its head describes.
     pub(crate) fn handle_install_failed(&mut self) {
         self.installing = None;
-        // Those of the checkpoint may be on disk: they are not those of this node's log.
+        // The checkpoint's terms may be on disk: they are not those of this replica's log.
         self.has_new_terms = true;
         self.refuse_install();
     }
@@ -169,7 +169,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// The state goes on behind the checkpoint.
+    /// The checkpoint is durable: the state continues after it.
     pub(crate) fn handle_installed(&mut self) {
         let Some((machine, head, members, terms)) = self.installing.take() else { return };
         self.install = None;
@@ -195,7 +195,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         if !(is_wanted && self.checkpoints.is_idle() || self.checkpoints.is_overdue()) {
             return;
         }
-        // The engine still needs what it has not handed out: this entry was applied on the word of the disk.
+        // The engine still needs entries that it has not output: this one was applied because the disk
+        // records it as committed.
         if self.engine.standing().committed < done.index {
             return;
         }
@@ -207,7 +208,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.checkpoints.position = self.machine.position();
         self.checkpoints.log_bytes = 0;
         self.checkpoints.size = 0;
-        self.hand_out_terms();
+        self.output_terms();
         self.outputs.push_back(Output::CheckpointBegin { index: self.applied, term: done.term });
         self.cut_pieces();
     }
@@ -271,19 +272,19 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             Verdict::Split => (
                 false,
                 "is that of no majority: all voters were compared",
-                "So do the others. Keep copies of all folders: which of them is right is for people to find out. Commands \
-                 that look at more than the state and themselves (a clock, a hash map's order) lead to this",
+                "So do the others. Keep copies of all folders: the operator must find out which of them is right. Commands \
+                that depend on more than the state and themselves (a clock, a hash map's order) lead to this",
             ),
         };
         let reason = alloc::format!(
-            "this replica's state behind entry {index} {what}. It takes part in nothing from now on. {advice}"
+            "this replica's state after entry {index} {what}. It takes part in nothing from now on. {advice}"
         );
         self.has_diverged = true;
         self.outputs.push_back(Output::Diverged { index, is_outvoted, reason: reason.clone() });
         self.handle_failed(reason);
     }
 
-    /// True when that is the checkpoint under way: another may follow then.
+    /// Ends the checkpoint under way, so that another may follow; false when `index` is not that checkpoint.
     pub(crate) fn end_checkpoint(&mut self, index: LogIndex) -> bool {
         let is_under_way = index == self.checkpoints.index && !self.checkpoints.is_idle();
         if is_under_way {

@@ -1,12 +1,12 @@
-//! How a replica that is too far behind gets a checkpoint: it asks a peer for one piece after the other.
+//! How a replica that lags too far gets a checkpoint: it requests one piece after the other from a peer.
 //!
-//! The history is the same on all replicas, so what this one has of it is the beginning of what the peer has:
-//! first the missing rows come and go to the history as they are, then the bytes of the state. The asker
-//! decides the pace; the peer keeps nothing in mind, and goes on serving. A lost message is asked for again,
-//! and when the peer's checkpoint was replaced by a newer one, or another peer leads, only the state begins
-//! anew. A crash in the middle leaves the old state: rows behind its checkpoint are cut at the next start.
+//! The history is the same on all replicas, so this replica's rows are the beginning of the peer's. First the
+//! missing rows arrive, and go to the history unchanged; then the bytes of the state arrive. The replica that
+//! asks decides the pace; the peer keeps no state for it, and continues to serve. A lost message is requested
+//! again. When a newer checkpoint replaced the peer's, or another peer leads, only the state is fetched anew.
+//! A crash in the middle leaves the old state: rows after its checkpoint are cut at the next start.
 //!
-//! While this goes on nothing is applied: rows of entries and rows from the peer would mix.
+//! Meanwhile nothing is applied: rows of entries and rows of the peer would mix.
 
 use bezant_consensus::{Members, Terms};
 use bezant_types::{HistoryPosition, LogIndex, NodeId};
@@ -14,66 +14,68 @@ use bytes::{Bytes, BytesMut};
 
 use crate::message::{Chunk, ChunkHead, ChunkPart, Pull};
 
-/// Ticks after which a piece is asked for again.
+/// Ticks after which a piece is requested again.
 const RETRY_TICKS: u64 = 30;
-/// Tries after which somebody else is asked than the leader: its checkpoint or its history may be damaged.
+/// Requests after which another peer is asked instead of the leader: its checkpoint or its history may be
+/// damaged.
 const LEADER_TRIES: u32 = 3;
-/// Ticks to wait after a checkpoint was of no use: the next one may be of none either, and costs the peer as much.
-const ANEW_TICKS: u64 = 100;
-/// Bytes of a state that is fetched; a peer that speaks of more is not believed.
+/// Ticks to wait after a checkpoint that could not be used: the next one may be as useless, and costs the
+/// peer as much.
+const REFETCH_TICKS: u64 = 100;
+/// Bytes of a state that is fetched; chunks that name a larger size are ignored.
 const STATE_SIZE_MAX: u64 = 64 << 30;
 
-/// Where the fetch stands.
+/// The progress of the fetch.
 #[derive(Debug)]
 enum Stage {
-    /// A piece was asked for at that tick.
+    /// A piece was requested at that tick.
     Asked(u64),
-    /// Rows are on their way to the history, which ends there then.
+    /// Rows are on their way to the history, which then ends there.
     Taking(HistoryPosition),
-    /// All is there.
+    /// All pieces have arrived.
     Complete,
-    /// It is being made durable.
+    /// The checkpoint is being made durable.
     Installing,
-    /// What came was of no use, at that tick.
+    /// What arrived could not be used, at that tick.
     Refused(u64),
 }
 
 /// A fetch under way.
 #[derive(Debug)]
 pub(crate) struct Install {
-    /// Who is asked.
+    /// The peer that is asked.
     pub(crate) from: NodeId,
-    /// The least that is needed.
+    /// The checkpoint must be of this index or a later one.
     index: LogIndex,
-    /// How much of the history this replica has.
+    /// The end of this replica's history.
     position: HistoryPosition,
-    /// The checkpoint whose state was begun.
+    /// The checkpoint whose state was begun; `None` before its first bytes.
     head: Option<ChunkHead>,
-    /// The newest list of members that came with it.
+    /// The newest membership that arrived with it.
     members: Members,
-    /// The terms of the log that the checkpoint was made of.
+    /// The terms of the log of which the checkpoint was made.
     terms: Terms,
     state: BytesMut,
     stage: Stage,
-    /// Times that the piece was asked for in vain.
+    /// Requests without an answer since the last piece.
     retries: u32,
 }
 
-/// What to do with a chunk.
+/// What to do after a chunk or a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing: it is not what was asked for.
+    /// Nothing: the chunk is not the requested one, or nothing is due.
     Ignore,
-    /// Ask for the next piece.
+    /// Request the next piece.
     Ask(Pull),
-    /// Put these rows in the history.
+    /// Append these rows to the history.
     TakeRows { from: HistoryPosition, until: HistoryPosition, bytes: Bytes },
-    /// Everything is there.
+    /// All pieces have arrived.
     Complete,
 }
 
 impl Install {
-    /// Begins at tick `now`; what to ask for.
+    /// Begins at tick `now`; returns the first request.
     pub(crate) fn begin(from: NodeId, index: LogIndex, position: HistoryPosition, now: u64) -> (Self, Pull) {
         let (members, state, stage) = (Members::default(), BytesMut::new(), Stage::Asked(now));
         let terms = Terms::new();
@@ -87,7 +89,7 @@ impl Install {
         Pull { index, offset: self.state.len() as u64, position: self.position }
     }
 
-    /// Takes a chunk that came at tick `now`.
+    /// Takes a chunk that arrived at tick `now`.
     pub(crate) fn take(&mut self, from: NodeId, chunk: Chunk, now: u64) -> Step {
         let head = chunk.head;
         let is_expected = matches!(self.stage, Stage::Asked(_)) && from == self.from;
@@ -135,15 +137,15 @@ impl Install {
         Step::Ask(self.pull())
     }
 
-    /// The rows are in the history.
+    /// The rows are in the history: requests the next piece.
     pub(crate) fn handle_rows_installed(&mut self, now: u64) -> Step {
         let Stage::Taking(position) = self.stage else { return Step::Ignore };
         self.position = position;
         self.ask(now)
     }
 
-    /// Time went on: asks again where an answer is missing, and whoever leads now; after a few tries in vain one of
-    /// `peers` after the other.
+    /// Handles a tick: repeats a request without an answer, to the present leader, and after a few of them to
+    /// one of `peers` after the other.
     pub(crate) fn handle_tick(&mut self, leader: Option<NodeId>, peers: &[NodeId], now: u64) -> Step {
         match self.stage {
             Stage::Asked(at) if at + RETRY_TICKS <= now => {
@@ -151,24 +153,24 @@ impl Install {
                 if self.retries < LEADER_TRIES {
                     self.from = leader.unwrap_or(self.from);
                 } else {
-                    self.turn_to_next(peers);
+                    self.switch_to_next(peers);
                 }
                 self.ask(now)
             }
-            Stage::Refused(at) if at + ANEW_TICKS <= now => {
-                self.turn_to_next(peers);
+            Stage::Refused(at) if at + REFETCH_TICKS <= now => {
+                self.switch_to_next(peers);
                 self.ask(now)
             }
             _ => Step::Ignore,
         }
     }
 
-    fn turn_to_next(&mut self, peers: &[NodeId]) {
+    fn switch_to_next(&mut self, peers: &[NodeId]) {
         let after = peers.iter().position(|peer| *peer == self.from).map_or(0, |at| at + 1);
         self.from = peers.get(after).or_else(|| peers.first()).copied().unwrap_or(self.from);
     }
 
-    /// The checkpoint, once, when all of it is there.
+    /// The checkpoint, once, when all of it has arrived.
     pub(crate) fn take_complete(&mut self) -> Option<(ChunkHead, Members, Terms, Bytes)> {
         if !matches!(self.stage, Stage::Complete) {
             return None;
@@ -178,14 +180,14 @@ impl Install {
         self.head.map(|head| (head, self.members.clone(), self.terms.clone(), state))
     }
 
-    /// What came is of no use: after a while it is fetched anew, from another peer if there is one.
+    /// The checkpoint cannot be used: after a while one is fetched anew, from another peer if there is one.
     pub(crate) fn refuse(&mut self, now: u64) {
         self.head = None;
         self.state.clear();
         self.stage = Stage::Refused(now);
     }
 
-    /// How much is there, for people: bytes of the state, and of how many.
+    /// Bytes of the state that have arrived, and its size; for operators.
     pub(crate) fn progress(&self) -> (u64, u64) {
         (self.state.len() as u64, self.head.map_or(0, |head| head.size))
     }
@@ -236,18 +238,18 @@ mod tests {
         assert_eq!(pull, Pull { index: LogIndex(0), offset: 0, position: position(3) });
         let taken = install.take(PEER, rows(head(6, 9), 3, 9), 1);
         assert!(matches!(taken, Step::TakeRows { .. }));
-        assert_eq!(install.take(PEER, rows(head(6, 9), 3, 9), 1), Step::Ignore, "a double");
+        assert_eq!(install.take(PEER, rows(head(6, 9), 3, 9), 1), Step::Ignore, "a duplicate");
         assert!(asks(&install.handle_rows_installed(2), 0, 0, 9));
         assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
         assert_eq!(install.take(PEER, state(head(6, 9), 4, b"more"), 4), Step::Complete);
         let (head_of, members, _, bytes) = install.take_complete().unwrap();
         assert_eq!((head_of, &*bytes), (head(6, 9), &b"halfmore"[..]));
-        assert_eq!(members.index, LogIndex(4), "the newest that came");
+        assert_eq!(members.index, LogIndex(4), "the newest that arrived");
         assert_eq!(install.take_complete(), None, "once");
     }
 
     #[test]
-    fn a_newer_checkpoint_begins_the_state_anew() {
+    fn with_a_newer_checkpoint_the_state_is_fetched_anew() {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
         assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
         let taken = install.take(PEER, rows(head(7, 12), 9, 12), 4);
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_asked_for_again_of_whoever_leads() {
+    fn a_lost_piece_is_requested_again_from_the_leader() {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
         assert_eq!(install.handle_tick(Some(NodeId(3)), &[], RETRY_TICKS - 1), Step::Ignore);
         assert!(asks(&install.handle_tick(Some(NodeId(3)), &[], RETRY_TICKS), 0, 0, 9));
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_cannot_supply_is_not_asked_for_ever() {
+    fn another_peer_is_asked_when_the_leader_does_not_answer() {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
         let peers = [PEER, NodeId(3)];
         for (number, asked) in (1..).zip([2, 2, 3, 2, 3, 2]) {
@@ -277,11 +279,11 @@ mod tests {
         install.handle_tick(Some(PEER), &peers, 7 * RETRY_TICKS);
         let taken = install.take(NodeId(3), state(head(6, 9), 0, b"half"), 220);
         assert!(asks(&taken, 6, 4, 9));
-        assert_eq!(install.from, NodeId(3), "who answers goes on being asked");
+        assert_eq!(install.from, NodeId(3), "the peer that answers is asked again");
     }
 
     #[test]
-    fn what_is_of_no_use_is_fetched_anew_from_another_after_a_while() {
+    fn a_useless_checkpoint_is_fetched_anew_from_another_peer() {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
         assert!(asks(&install.take(PEER, state(head(6, 9), 0, b"half"), 3), 6, 4, 9));
         assert_eq!(install.take(PEER, state(head(6, 9), 4, b"more"), 4), Step::Complete);
@@ -289,8 +291,8 @@ mod tests {
         install.refuse(4);
         assert_eq!(install.take(PEER, state(head(6, 9), 0, b"half"), 5), Step::Ignore, "late");
         let peers = [PEER, NodeId(3)];
-        assert_eq!(install.handle_tick(Some(PEER), &peers, 3 + ANEW_TICKS), Step::Ignore);
-        assert!(asks(&install.handle_tick(Some(PEER), &peers, 4 + ANEW_TICKS), 0, 0, 9));
+        assert_eq!(install.handle_tick(Some(PEER), &peers, 3 + REFETCH_TICKS), Step::Ignore);
+        assert!(asks(&install.handle_tick(Some(PEER), &peers, 4 + REFETCH_TICKS), 0, 0, 9));
         assert_eq!(install.from, NodeId(3));
     }
 
@@ -299,7 +301,7 @@ mod tests {
         let (mut install, _) = Install::begin(PEER, LogIndex(5), position(9), 0);
         assert_eq!(install.take(PEER, state(head(4, 9), 0, b"old!"), 1), Step::Ignore);
         assert_eq!(install.take(PEER, rows(head(6, 12), 8, 12), 1), Step::Ignore);
-        assert_eq!(install.take(PEER, rows(head(6, 12), 9, 13), 1), Step::Ignore, "past the checkpoint");
+        assert_eq!(install.take(PEER, rows(head(6, 12), 9, 13), 1), Step::Ignore, "after the checkpoint");
         assert_eq!(install.take(PEER, state(head(6, 12), 0, b"rows"), 1), Step::Ignore, "rows are missing");
     }
 }

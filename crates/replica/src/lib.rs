@@ -1,22 +1,23 @@
-//! One node as a value: engine and state machine, driven by events.
+//! A replica as a value: engine, state machine and log position of one group on one node, driven by events.
 //!
-//! [`Replica::handle`] takes what happened, [`Replica::poll`] gives what must be done, nothing else: no clock, no
-//! thread, no socket, no file. The real runtime and the simulator run the same node, so that a failure found
-//! by one is replayed by the other.
+//! [`Replica::handle`] takes inputs, and [`Replica::poll`] returns outputs. Nothing else goes in or out: no
+//! clock, no thread, no socket, no file. The real runtime and the simulator run the same code, so that the
+//! simulator can replay a failure of production.
 //!
-//! The way of a command: it waits (`queue`), is merged with others into an entry that is stamped with
-//! cluster time and proposed (`node`), or sent to the node that leads (`forward`). The entry is written by
-//! [`Output::Persist`] on every replica, fetched for at the same time ([`Output::Fetch`]), committed by the
-//! engine once a majority has it on disk, applied in order (`pipeline`), its rows handed to the history
-//! ([`Output::Rows`]) and only then answered ([`Output::Answer`]) by the node that its client asked.
+//! A command takes this way. It waits (`queue`), is merged with others into an entry that is stamped with
+//! cluster time and proposed (`replica`), or it is sent to the leader (`forward`). Every replica writes the
+//! entry ([`Output::Persist`]) and at the same time fetches the rows that it needs ([`Output::Fetch`]). The
+//! engine commits it when a majority has it on disk. It is applied in order (`pipeline`), its rows go to the
+//! history ([`Output::Rows`]), and only then the node that the client asked answers it ([`Output::Answer`]).
 //!
-//! Reads wait for a majority's word (`reads`). A replica that is too far behind fetches a checkpoint
-//! (`install`). A change of who takes part is asked for like a command and becomes an entry of the engine's own
-//! (`change`). Checkpoints are cut at the same entries on all replicas, and compared (`digests`).
+//! A linearizable read waits until a majority confirms the leader (`reads`). A replica that lags too far
+//! fetches a checkpoint (`install`). A change of the membership is requested like a command and becomes an
+//! entry of the engine (`change`). Checkpoints are cut at the same entries on all replicas, and their digests
+//! are compared (`digests`).
 //!
 //! Always holds: an answer comes out after its entry is durable and applied, and after its rows; entries are
-//! applied in order of the log without gaps; cluster time only grows; a replica whose disk failed or hangs is
-//! not heard of by the others.
+//! applied in the order of the log without gaps; cluster time only grows; a replica whose disk failed or
+//! hangs sends no messages of its engine.
 #![no_std]
 #![deny(clippy::float_arithmetic)]
 

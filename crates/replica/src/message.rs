@@ -1,13 +1,13 @@
-//! What nodes say to each other, besides what their engines do.
+//! The messages between replicas, beside those of their engines.
 //!
-//! A message's last byte says which kind it is, so that the engine's messages, which carry the entries, go on
-//! without being copied. Integers are little-endian. Bytes from a peer are parsed, never trusted.
+//! The last byte of a message is its kind, so that the engine's messages, which carry the entries, are passed
+//! on without a copy. Integers are little-endian. Bytes from a peer are parsed, never trusted.
 //!
 //! | kind | content |
 //! |---|---|
 //! | 1 engine | the engine's own format |
-//! | 2 forward | life u64, number u64, operation u16, events u32, body |
-//! | 3 outcome | life u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown, 6 not taken); done: index u64, time u64, results; read-only and not taken: the reason in UTF-8 |
+//! | 2 forward | incarnation u64, number u64, operation u16, events u32, body |
+//! | 3 outcome | incarnation u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown, 6 not taken); done: index u64, time u64, results; read-only and not taken: the reason in UTF-8 |
 //! | 4 pull | checkpoint u64 (0 = the newest), offset u64, movements u64, refusals u64 |
 //! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state, 3 state with terms); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), in part 3 terms (see [`Terms::encode`]), bytes. Part 2 is what 0.1 sends |
 //! | 6 digest | index u64, SHA-256 |
@@ -22,53 +22,53 @@ use bezant_rsm::Command;
 use bezant_types::{HistoryPosition, LogIndex, Nanos, Term};
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Names a command that one node forwarded to another: the forwarder's life and a number in it, so that an
-/// answer to an earlier life is never taken for one to this.
+/// Identifies a command that one node forwarded to another: the sender's incarnation and a number in it, so
+/// that an answer to an earlier incarnation is never taken for one to this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForwardNumber {
-    /// Drawn when the forwarder began.
+    /// Random number of the sender's incarnation.
     pub incarnation: u64,
-    /// Counts up.
+    /// Counts up from 1 in an incarnation.
     pub number: u64,
 }
 
-/// What became of a forwarded command.
+/// The outcome of a forwarded command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is durable and applied.
     Done {
         /// The entry that carried it.
         index: LogIndex,
-        /// Timestamp of its last event.
+        /// Timestamp of the command's last event.
         time: Nanos,
         /// The machine's answer.
         results: Bytes,
     },
-    /// The leader has too much to do; nothing was done.
+    /// A queue of the leader is full; nothing was done.
     Overloaded,
-    /// The leader takes no writes; the reason.
+    /// The leader takes no writes, for this reason.
     ReadOnly(String),
-    /// The leader takes no writes for now; the reason. Nothing was done.
+    /// The leader takes no writes for now, for this reason. Nothing was done.
     NotTaken(String),
-    /// It was not done, and will not be: it may be forwarded to whoever leads now.
+    /// It was not done, and will not be: it may be forwarded to the present leader.
     NotDone,
     /// Whether it was done is not known.
     Unknown,
 }
 
-/// What a replica that is far behind asks for: the next rows, or when it has them all, the next bytes of state.
+/// A lagging replica's request: for the next rows, or when it has them all, for the next bytes of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pull {
-    /// The checkpoint whose state was begun; 0 for whichever is the newest.
+    /// The checkpoint whose state the replica has begun to fetch; 0 for the newest.
     pub index: LogIndex,
-    /// Where in its state to go on.
+    /// Bytes of that state that the replica has.
     pub offset: u64,
-    /// How much of the history the asker has.
+    /// The end of the replica's history.
     pub position: HistoryPosition,
 }
 
 /// The checkpoint that a chunk belongs to. On the wire: index, term, time, movements, refusals, size as u64,
-/// digest of 32 bytes, and 40 bytes of zeros for what may come.
+/// digest of 32 bytes, and 40 reserved bytes of zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkHead {
     /// The last entry that it holds.
@@ -77,7 +77,7 @@ pub struct ChunkHead {
     pub term: Term,
     /// Cluster time of that entry.
     pub time: Nanos,
-    /// How much of the history belongs to it.
+    /// The end of the history that belongs to it.
     pub position: HistoryPosition,
     /// Bytes of its state.
     pub size: u64,
@@ -88,60 +88,61 @@ pub struct ChunkHead {
 /// A part of a checkpoint, or of the history that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Of which checkpoint.
+    /// The checkpoint.
     pub head: ChunkHead,
-    /// What.
+    /// The part.
     pub part: ChunkPart,
 }
 
-/// What a chunk carries.
+/// The content of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChunkPart {
     /// Rows of the history.
     Rows {
-        /// Where they begin.
+        /// Their start.
         from: HistoryPosition,
-        /// Where they end.
+        /// Their end.
         until: HistoryPosition,
         /// In the history's own format.
         bytes: Bytes,
     },
     /// Bytes of the state.
     State {
-        /// Where they begin.
+        /// Where in the state `bytes` begin.
         offset: u64,
-        /// Who takes part, at the checkpoint's entry or a later one.
+        /// The membership at the checkpoint's entry or at a later one.
         members: Members,
-        /// The terms of the sender's committed log, at least up to the checkpoint's entry; none where it knows none.
+        /// The terms of the sender's committed log, at least up to the checkpoint's entry; empty if it has
+        /// none.
         terms: Terms,
-        /// What.
+        /// The bytes of the state.
         bytes: Bytes,
     },
 }
 
-/// What one node says to another.
+/// A message from one replica to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerMessage {
-    /// The engine's.
+    /// A message of the engine.
     Engine(Bytes),
     /// A client's command, for the leader.
     Forward(ForwardNumber, Command),
-    /// What became of one.
+    /// The outcome of a forwarded command.
     Outcome(ForwardNumber, Outcome),
-    /// A replica asks for a part of a checkpoint.
+    /// A request for a part of a checkpoint.
     Pull(Pull),
     /// A part of a checkpoint.
     Chunk(Chunk),
-    /// What the sender's state was at an index.
+    /// The digest of the sender's state.
     Digest {
-        /// Behind this entry.
+        /// The state is the one after this entry.
         index: LogIndex,
-        /// SHA-256.
+        /// SHA-256 of the state.
         digest: [u8; 32],
     },
-    /// What the sender's clock shows. The driver's: a node has no clock, and takes none from others.
+    /// The sender's wall clock. It is for the driver; a replica has no clock and ignores it.
     Clock(Nanos),
-    /// The sender has stopped: it knows more than those that go on.
+    /// The sender has stopped for this conflict: it knows entries to be committed that the others lack.
     Stopped(Conflict),
 }
 
@@ -169,7 +170,7 @@ const STATE: u8 = 3;
 const CHUNK_HEAD_SPARE: usize = 40;
 
 impl PeerMessage {
-    /// Bytes for the wire.
+    /// Encodes the message for the wire.
     pub fn encode(self) -> Bytes {
         let (mut bytes, kind) = match self {
             Self::Engine(bytes) => {
@@ -202,7 +203,7 @@ impl PeerMessage {
         bytes.freeze()
     }
 
-    /// Reads bytes from the wire; `None` when they are no message of this version.
+    /// Decodes bytes from the wire; `None` when they are no message of this version.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
         let kind = *bytes.last()?;
         bytes.truncate(bytes.len() - 1);
@@ -340,7 +341,7 @@ fn decode_chunk(reader: &mut Reader) -> Option<Chunk> {
     Some(Chunk { head, part })
 }
 
-/// What is left of a message.
+/// The rest of a message.
 struct Reader(Bytes);
 
 impl Reader {
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_back_as_they_went() {
+    fn decoding_returns_what_was_encoded() {
         for message in messages() {
             assert_eq!(PeerMessage::decode(message.clone().encode()), Some(message));
         }
@@ -477,13 +478,13 @@ mod tests {
     }
 
     #[test]
-    fn no_cut_of_a_message_breaks_the_reader() {
+    fn no_truncated_message_panics() {
         for message in messages() {
             let kind = message.clone().encode();
             for size in 0..kind.len() - 1 {
                 let mut cut = BytesMut::from(&kind[..size]);
                 cut.put_u8(kind[kind.len() - 1]);
-                // Some cuts are messages, with less in them; none panics.
+                // Some truncated messages are valid messages with less content.
                 drop(PeerMessage::decode(cut.freeze()));
             }
         }

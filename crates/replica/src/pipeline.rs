@@ -1,7 +1,8 @@
-//! The log's entries that are not applied yet, in order and without gaps: the next to be applied comes first.
+//! The entries of the log that are not applied yet, in order and without gaps; the next to be applied is
+//! first.
 //!
-//! An entry enters when it is handed to the disk, is fetched for when its turn is near, is committed by the
-//! engine, and leaves when it is applied, or when the leader overwrites it because it was never agreed.
+//! An entry is added when its write is output. Its rows are fetched when its turn is near, and the engine
+//! commits it. It is removed when it is applied, or when a leader replaces it because it was never committed.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -13,7 +14,8 @@ use bezant_types::{LogIndex, Nanos, Term};
 
 use crate::queue::Origin;
 
-/// What this node has proposed, and who waits for it; no entry for a change of members.
+/// An entry that this replica proposed, and the origins of its commands; no entry for a change of the
+/// membership.
 pub(crate) type Proposed = (Option<Entry>, Vec<Origin>);
 
 /// An entry between log and machine.
@@ -21,20 +23,21 @@ pub(crate) type Proposed = (Option<Entry>, Vec<Origin>);
 pub(crate) struct InFlight<Found> {
     pub(crate) index: LogIndex,
     pub(crate) term: Term,
-    /// `None` for an entry of the engine's own, which the machine never sees.
+    /// `None` for the engine's own entry, which does not reach the machine.
     pub(crate) entry: Option<Entry>,
-    /// One a command, or one for a change of members, where this node proposed it; empty otherwise.
+    /// One for each command, or one for a change of the membership, if this replica proposed the entry;
+    /// otherwise empty.
     pub(crate) origins: Vec<Origin>,
-    /// There when what it needs was fetched.
+    /// The rows that the entry needs; `None` until they were fetched.
     pub(crate) found: Option<Found>,
     pub(crate) is_committed: bool,
-    /// Bytes of its payload.
+    /// Bytes of the payload.
     pub(crate) size: usize,
 }
 
 impl<Found> InFlight<Found> {
-    /// An entry of the log; `None` in place of the origins where this node did not propose it. `rules` are the newest
-    /// that the machine knows.
+    /// An entry of the log; `proposed` is `None` if this replica did not propose it. `rules` are the newest
+    /// rules that the machine supports.
     pub(crate) fn new(log: &LogEntry, proposed: Option<Proposed>, rules: u8) -> Result<Self, EntryError> {
         let (entry, origins) = match (log.kind, proposed) {
             (_, Some(proposed)) => proposed,
@@ -46,16 +49,16 @@ impl<Found> InFlight<Found> {
     }
 }
 
-/// The entries.
+/// The entries in flight.
 #[derive(Debug)]
 pub(crate) struct Pipeline<Found> {
     entries: VecDeque<InFlight<Found>>,
-    /// The next entry for which nobody has asked yet what it needs.
+    /// The next entry whose rows have not been asked for.
     fetch_next: LogIndex,
 }
 
 impl<Found> Pipeline<Found> {
-    /// Nothing behind `applied`.
+    /// No entries after `applied`.
     pub(crate) const fn new(applied: LogIndex) -> Self {
         Self { entries: VecDeque::new(), fetch_next: applied.next() }
     }
@@ -72,7 +75,7 @@ impl<Found> Pipeline<Found> {
         self.entries.front_mut()
     }
 
-    /// Takes out the entry that was applied.
+    /// Removes the first entry, which was applied.
     pub(crate) fn pop(&mut self) -> Option<InFlight<Found>> {
         let first = self.entries.pop_front()?;
         self.fetch_next = self.fetch_next.max(first.index.next());
@@ -85,19 +88,19 @@ impl<Found> Pipeline<Found> {
         self.entries.get_mut(at)
     }
 
-    /// Everything up to `index` is known to be committed.
+    /// Marks everything up to `index` as committed.
     pub(crate) fn commit_until(&mut self, index: LogIndex) {
         for entry in self.entries.iter_mut().take_while(|entry| entry.index <= index) {
             entry.is_committed = true;
         }
     }
 
-    /// The last entry that is known to be committed, of those that wait.
+    /// The last of the waiting entries that is known to be committed.
     pub(crate) fn last_committed(&self) -> Option<LogIndex> {
         self.entries.iter().take_while(|entry| entry.is_committed).last().map(|entry| entry.index)
     }
 
-    /// Puts an entry at the end.
+    /// Adds an entry at the end.
     pub(crate) fn push(&mut self, entry: InFlight<Found>) {
         if let Some(last) = self.entries.back() {
             assert!(entry.index == last.index.next(), "entries have no gaps");
@@ -105,24 +108,25 @@ impl<Found> Pipeline<Found> {
         self.entries.push_back(entry);
     }
 
-    /// Takes out everything from `index` on, the last first: it was never agreed.
+    /// Removes everything from `index` on, the last first: it was never committed.
     pub(crate) fn truncate(&mut self, index: LogIndex) -> Vec<InFlight<Found>> {
         let mut removed = Vec::new();
         while let Some(last) = self.entries.pop_back_if(|entry| entry.index >= index) {
-            assert!(!last.is_committed, "what was agreed never changes");
+            assert!(!last.is_committed, "a committed entry is never replaced");
             removed.push(last);
         }
         self.fetch_next = self.fetch_next.min(index);
         removed
     }
 
-    /// Takes out everything: the state begins anew behind `applied`.
+    /// Removes everything: the state starts again after `applied`.
     pub(crate) fn restart(&mut self, applied: LogIndex) -> VecDeque<InFlight<Found>> {
         self.fetch_next = applied.next();
         core::mem::take(&mut self.entries)
     }
 
-    /// The next entry to be fetched for, when its turn is near: what is fetched long before is stale.
+    /// The next entry whose rows are to be fetched, when its turn is near: rows that are fetched long before
+    /// become stale.
     pub(crate) fn next_to_fetch(&mut self) -> Option<LogIndex> {
         let first = self.entries.front()?.index;
         self.fetch_next = self.fetch_next.max(first);
@@ -140,7 +144,7 @@ impl<Found> Pipeline<Found> {
         self.entries.iter().filter_map(|entry| entry.entry.as_ref()).map(|entry| entry.time).max()
     }
 
-    /// Takes away everybody who waits for an entry, but not the entries.
+    /// Removes the origins of all entries, but not the entries.
     pub(crate) fn take_origins(&mut self) -> Vec<Origin> {
         self.entries.iter_mut().flat_map(|entry| core::mem::take(&mut entry.origins)).collect()
     }

@@ -1,5 +1,5 @@
-//! Commands that wait for a place in an entry, in the order in which they came, within limits; and changes of
-//! members, which wait beside them, for they have no place in an entry.
+//! Commands that wait for a place in an entry, in order of arrival, within limits. Changes of the membership
+//! wait in a separate list, because they are not part of an entry's commands.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,32 +14,32 @@ use crate::Ticket;
 use crate::change::CHANGE_OPERATION;
 use crate::message::ForwardNumber;
 
-/// Ticks after which a command that found no place in an entry has waited too long. A command from another node must be
-/// refused before that node gives it up, or its client would not hear that nothing was done.
+/// Ticks after which a command that found no place in an entry is refused. A forwarded command must be
+/// refused before its sender gives it up, or the client would not learn that nothing was done.
 const WAIT_TICKS_MAX: u64 = 300;
 
-const _: () = assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader refuses first");
+const _: () = assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader must refuse before the sender gives up");
 
-/// Who waits for what becomes of a command.
+/// Where a command came from, and where its outcome goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A client of this node.
     Client(Ticket),
-    /// Another node, for a client of its own.
+    /// A client of another node.
     Peer(NodeId, ForwardNumber),
-    /// The node itself.
+    /// The replica itself.
     Own,
 }
 
-/// A command, who waits for it, and since which tick.
+/// A command, its origin, and the tick of its arrival.
 type Waiting = (Origin, Command, u64);
 
-/// Commands and who waits for them.
+/// The waiting commands and changes.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     commands: VecDeque<Waiting>,
     changes: VecDeque<Waiting>,
-    /// Of all of them.
+    /// Bytes of the bodies of both lists.
     bytes: usize,
 }
 
@@ -49,7 +49,7 @@ impl Queue {
         self.commands.is_empty()
     }
 
-    /// Takes a command at tick `now`. False, and nothing changes, when too much waits already.
+    /// Adds a command at tick `now`. False, with nothing changed, when too much waits already.
     #[must_use]
     pub(crate) fn push(&mut self, origin: Origin, command: Command, now: u64) -> bool {
         let size = command.body.len();
@@ -62,23 +62,23 @@ impl Queue {
         true
     }
 
-    /// Where such a command waits.
+    /// The list in which such a command waits.
     fn of(&mut self, command: &Command) -> &mut VecDeque<Waiting> {
         if command.operation == CHANGE_OPERATION { &mut self.changes } else { &mut self.commands }
     }
 
-    /// A command that goes first: the node's own, or one that waited before and must wait again.
+    /// Adds a command in front: the replica's own, or one that must wait again.
     pub(crate) fn push_first(&mut self, origin: Origin, command: Command, now: u64) {
         self.bytes += command.body.len();
         self.of(&command).push_front((origin, command, now));
     }
 
-    /// The first change or else the first command, for another node.
+    /// Removes the first change, or else the first command, to forward it.
     pub(crate) fn pop(&mut self) -> Option<(Origin, Command)> {
         self.pop_change().or_else(|| self.pop_command())
     }
 
-    /// The first change of members.
+    /// Removes the first change of the membership.
     pub(crate) fn pop_change(&mut self) -> Option<(Origin, Command)> {
         let (origin, command, _) = self.changes.pop_front()?;
         self.bytes -= command.body.len();
@@ -91,7 +91,7 @@ impl Queue {
         Some((origin, command))
     }
 
-    /// As many commands as an entry may merge.
+    /// Removes as many commands as an entry may merge.
     pub(crate) fn take_entry(&mut self) -> (Vec<Origin>, Vec<Command>) {
         let mut origins = Vec::new();
         let mut commands = Vec::new();
@@ -113,13 +113,13 @@ impl Queue {
         (origins, commands)
     }
 
-    /// Takes out everybody of whom that is true; the others stay in their order.
+    /// Removes the commands with such an origin; the others stay in order.
     pub(crate) fn take(&mut self, is_taken: impl Fn(Origin) -> bool) -> Vec<Origin> {
         self.take_some(|origin, _| is_taken(origin))
     }
 
-    /// Takes out everybody who has waited too long at tick `now`, except the node itself.
-    pub(crate) fn take_late(&mut self, now: u64) -> Vec<Origin> {
+    /// Removes the commands that have waited too long at tick `now`, except the replica's own.
+    pub(crate) fn take_expired(&mut self, now: u64) -> Vec<Origin> {
         self.take_some(|origin, since| origin != Origin::Own && since + WAIT_TICKS_MAX <= now)
     }
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_members_wait_beside_the_commands_and_count_with_them() {
+    fn changes_wait_apart_and_count_towards_the_limits() {
         let mut queue = Queue::default();
         let change =
             || Command { operation: CHANGE_OPERATION, events: 0, body: Bytes::from_static(b"change") };
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(
             queue.pop().map(|(origin, _)| origin),
             Some(Origin::Client(Ticket(4))),
-            "for another node"
+            "a forwarded change"
         );
         assert_eq!((queue.pop(), queue.bytes), (None, 0));
     }
@@ -195,13 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_too_long_is_taken_out_and_the_nodes_own_stays() {
+    fn commands_that_wait_too_long_are_removed_except_the_replicas_own() {
         let mut queue = Queue::default();
         queue.push_first(Origin::Own, command(1), 0);
         assert!(queue.push(Origin::Client(Ticket(1)), command(1), 0));
         assert!(queue.push(Origin::Client(Ticket(2)), command(1), 1));
-        assert_eq!(queue.take_late(WAIT_TICKS_MAX - 1), []);
-        assert_eq!(queue.take_late(WAIT_TICKS_MAX), [Origin::Client(Ticket(1))]);
+        assert_eq!(queue.take_expired(WAIT_TICKS_MAX - 1), []);
+        assert_eq!(queue.take_expired(WAIT_TICKS_MAX), [Origin::Client(Ticket(1))]);
         assert_eq!(queue.take_entry().0, [Origin::Own, Origin::Client(Ticket(2))]);
         assert_eq!(queue.bytes, 0);
     }

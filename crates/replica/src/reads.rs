@@ -1,7 +1,8 @@
-//! Reads that wait: for a majority's word on what they must see, then until this replica has applied it.
+//! Reads that wait: first until a majority confirms which entry they must see, then until this replica has
+//! applied it.
 //!
-//! Those that come while a question is on its way wait for the next one together, so that a thousand readers
-//! cost one question.
+//! Reads that arrive while a request is on its way share the next one, so that a thousand readers cost one
+//! request.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -11,38 +12,38 @@ use bezant_types::LogIndex;
 
 use crate::{Consistency, Ticket};
 
-/// Questions on their way at the same time.
+/// Requests to the engine that may be on their way at the same time.
 const ASKED_MAX: usize = 4;
 
-/// Ticks that a read waits for entries that this replica has not applied; longer than any client does.
+/// Ticks that a read waits for entries that this replica has not applied; longer than any client waits.
 const TICKS_MAX: u64 = 6_000;
 
 /// What a client wants to read.
 #[derive(Debug)]
 pub(crate) enum Wanted<Query> {
-    /// From memory.
+    /// The state in memory.
     Query(Query),
-    /// From the history.
+    /// The history.
     Barrier,
 }
 
-/// A read and who waits for it.
+/// A read and the ticket of its client.
 #[derive(Debug)]
 pub(crate) struct Read<Query> {
     pub(crate) ticket: Ticket,
     pub(crate) wanted: Wanted<Query>,
-    /// The tick at which it came.
+    /// The tick at which it arrived.
     pub(crate) since: u64,
 }
 
 /// All reads that cannot be answered yet.
 #[derive(Debug)]
 pub(crate) struct Reads<Query> {
-    /// Came since the last question.
+    /// Reads that arrived since the last request.
     arrived: Vec<Read<Query>>,
     asked: VecDeque<(ReadNumber, Vec<Read<Query>>)>,
     last_number: ReadNumber,
-    /// By what must have been applied.
+    /// Reads by the entry that must be applied before they are answered.
     waiting: BTreeMap<LogIndex, Vec<Read<Query>>>,
 }
 
@@ -66,7 +67,8 @@ impl<Query> Reads<Query> {
         }
     }
 
-    /// The number of a question for all that came; `None` when nobody did, or enough questions are on their way.
+    /// The number of a request for all reads that arrived; `None` without any, or when enough requests are on
+    /// their way.
     pub(crate) fn ask(&mut self) -> Option<ReadNumber> {
         if self.arrived.is_empty() || self.asked.len() >= ASKED_MAX {
             return None;
@@ -76,7 +78,7 @@ impl<Query> Reads<Query> {
         Some(self.last_number)
     }
 
-    /// A question was answered.
+    /// The engine answered a request: its reads wait for `index`.
     pub(crate) fn confirm(&mut self, number: ReadNumber, index: LogIndex) {
         if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == number)
             && let Some((_, reads)) = self.asked.remove(at)
@@ -85,25 +87,25 @@ impl<Query> Reads<Query> {
         }
     }
 
-    /// A batch of reads that may be answered by a replica that has applied so much.
+    /// A batch of reads that a replica may answer that has applied `applied`.
     pub(crate) fn take_ready(&mut self, applied: LogIndex) -> Option<Vec<Read<Query>>> {
         let first = self.waiting.first_entry()?;
         (*first.key() <= applied).then(|| first.remove())
     }
 
-    /// The reads that have waited too long at tick `now` for what they must see.
-    pub(crate) fn take_late(&mut self, now: u64) -> Vec<Read<Query>> {
-        let mut late = Vec::new();
+    /// Removes the reads that have waited too long at tick `now` for their entry.
+    pub(crate) fn take_expired(&mut self, now: u64) -> Vec<Read<Query>> {
+        let mut expired = Vec::new();
         if now.is_multiple_of(TICKS_MAX / 60) {
             for reads in self.waiting.values_mut() {
-                late.extend(reads.extract_if(.., |read| read.since + TICKS_MAX <= now));
+                expired.extend(reads.extract_if(.., |read| read.since + TICKS_MAX <= now));
             }
             self.waiting.retain(|_, reads| !reads.is_empty());
         }
-        late
+        expired
     }
 
-    /// Lets go of all others.
+    /// Drops all other reads.
     pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(&Read<Query>) -> bool) {
         self.arrived.retain(&mut is_wanted);
         self.asked.iter_mut().for_each(|(_, reads)| reads.retain(&mut is_wanted));
@@ -111,7 +113,7 @@ impl<Query> Reads<Query> {
         self.waiting.retain(|_, reads| !reads.is_empty());
     }
 
-    /// Everybody who waits.
+    /// Removes all reads.
     pub(crate) fn take_all(&mut self) -> Vec<Read<Query>> {
         let mut all = core::mem::take(&mut self.arrived);
         all.extend(core::mem::take(&mut self.asked).into_iter().flat_map(|(_, reads)| reads));

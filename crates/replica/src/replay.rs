@@ -1,4 +1,4 @@
-//! Applying the log again after a restart, entry by entry, before the node takes requests.
+//! Applies the log again after a restart, entry by entry, before the replica takes requests.
 
 use bezant_consensus::{EntryKind, LogEntry};
 use bezant_rsm::{Entry, Prefetch, StateMachine};
@@ -9,7 +9,7 @@ use core::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayError<E> {
-    /// Its checksum held, but it is no entry: written by another version, or by a defect.
+    /// Its checksum is right, but it cannot be decoded: another version wrote it, or a defect did.
     Entry(LogIndex),
     /// The history could not be read.
     Fetch(E),
@@ -26,8 +26,8 @@ impl<E: fmt::Display> fmt::Display for ReplayError<E> {
 
 impl<E: core::error::Error> core::error::Error for ReplayError<E> {}
 
-/// Applies one entry; `fetch` reads the history as it is after all entries before. Its rows; `None` for an
-/// entry of the engine's own.
+/// Applies one entry; `fetch` reads the history as it is after all entries before this one. Returns its rows;
+/// `None` for the engine's own entry.
 pub fn replay<M: StateMachine, E>(
     machine: &mut M,
     entry: &LogEntry,

@@ -1,4 +1,4 @@
-//! The node itself: what comes in, and in which order it is worked on.
+//! The replica itself: its inputs, and the order in which they are handled.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -21,29 +21,30 @@ use crate::pipeline::{InFlight, Pipeline};
 use crate::queue::{Origin, Queue};
 use crate::reads::{Read, Reads, Wanted};
 
-/// How much time one [`Input::Tick`] stands for: 10 ms.
+/// The time between two [`Input::Tick`]s: 10 ms.
 pub const TICK_NANOS: u64 = 10_000_000;
-/// Ticks without a leader after which whoever waits hears that there is none.
+/// Ticks without a leader after which everything that waits is refused.
 const LEADERLESS_TICKS: u64 = 100;
-/// Ticks without a word of the leader after which there is none; a voter has stood for election long before.
-const SILENT_TICKS: u64 = 100;
-/// Ticks between two looks at who has waited too long for a place in an entry.
+/// Ticks without a message from the leader after which it no longer counts as leader. A voter has stood for
+/// election long before.
+const LEADER_TIMEOUT_TICKS: u64 = 100;
+/// Ticks between two searches for commands that have waited too long for a place in an entry.
 const QUEUE_TICKS: u64 = 25;
-/// Ticks that a write may take before this replica falls silent: a leader whose disk hangs must not keep the
-/// others from electing another.
+/// Ticks that a write may take before this replica is stalled: a leader whose disk hangs must not prevent the
+/// election of another.
 const WRITE_TICKS_MAX: u64 = 150;
 
 /// Engine and state machine of one replica. Call [`poll`](Self::poll) until `None` after every
 /// [`handle`](Self::handle) or group of them.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says one thing, and none excludes another")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent of each other")]
 pub struct Replica<M: StateMachine, E> {
     pub(crate) options: ReplicaOptions,
     pub(crate) machine: M,
     pub(crate) engine: E,
     pub(crate) queue: Queue,
     pub(crate) pipeline: Pipeline<M::Found>,
-    /// An entry that was proposed and has not come back from the engine yet.
+    /// The entry that was proposed and that the engine has not yet returned in a write.
     pub(crate) proposed: Option<(LogIndex, Option<Entry>, Vec<Origin>)>,
     pub(crate) forwards: Forwards,
     reads: Reads<M::Query>,
@@ -53,35 +54,35 @@ pub struct Replica<M: StateMachine, E> {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) digests: Digests,
     pub(crate) install: Option<Install>,
-    /// What is being made durable, and becomes the state then.
+    /// The restored checkpoint of a peer: it becomes the state when it is durable.
     pub(crate) installing: Option<(M, ChunkHead, Members, Terms)>,
-    /// A command of the node's own is in the queue or in flight.
+    /// A command of the replica itself ([`Origin::Own`]) is in the queue or in flight.
     pub(crate) own_command_waits: bool,
-    /// Why no writes are taken, for good.
+    /// Why no writes are taken, for the rest of this incarnation.
     pub(crate) failed: Option<String>,
-    /// What the others contradict: it has stopped.
+    /// The conflict for which this replica has stopped; `None` while it has not.
     pub(crate) conflict: Option<Conflict>,
-    /// The last entry that the disk said to be committed when the node began.
+    /// The last entry that the disk recorded as committed when the replica started.
     pub(crate) floor: LogIndex,
-    /// The terms of what is applied.
+    /// The terms of the applied entries.
     pub(crate) terms: Terms,
-    /// They changed since they were handed out last.
+    /// `terms` changed since the last [`Output::Terms`].
     pub(crate) has_new_terms: bool,
-    /// Its state is wrong: nothing of it is shown to anybody.
+    /// The state differs from that of the other replicas: it is not served to clients or peers.
     pub(crate) has_diverged: bool,
-    /// Why no writes are taken, for now, and another node should lead.
+    /// Why no writes are taken for now, so that another node should lead; the disk is nearly full.
     pub(crate) pressure: Option<String>,
-    /// Why no writes are taken, for now; the driver says who else should lead.
+    /// Why no writes are taken for now; the driver chooses the next leader.
     pub(crate) hold: Option<String>,
-    /// What must be applied before anything is shown; `None` while that is not known.
+    /// The entry that must be applied before the state is served; `None` while it is not known.
     pub(crate) shows_from: Option<LogIndex>,
-    /// The engine has said that this replica has caught up, and it is not passed on yet.
+    /// The engine has reported that this replica has caught up, and [`Output::CaughtUp`] is still due.
     pub(crate) has_caught_up: bool,
-    /// Queries that take long, on their way.
+    /// Queries that need more steps, in turn.
     queries: VecDeque<(Ticket, M::Query)>,
-    /// Ticks since the node began.
+    /// Ticks since the replica started.
     pub(crate) ticks: u64,
-    /// Writes that are not durable yet, and when they were handed out.
+    /// Writes that are not durable yet, with the tick at which each was output.
     writes: VecDeque<(WriteNumber, u64)>,
     leader: Option<NodeId>,
     was_leader: bool,
@@ -90,12 +91,12 @@ pub struct Replica<M: StateMachine, E> {
 }
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// A node that goes on from there; the engine was made from the same log.
+    /// A replica that continues from `restored`; the engine was made from the same log.
     pub fn new(restored: Restored<M, M::Found>, engine: E, options: ReplicaOptions) -> Self {
         let Restored { machine, applied, checkpoint, log_bytes, pipeline, floor, terms } = restored;
         let mut checkpoints = Checkpoints::new(checkpoint, options.checkpoint_interval_bytes);
         checkpoints.log_bytes = log_bytes;
-        let mut node = Self {
+        let mut replica = Self {
             time: machine.time().max(pipeline.time().unwrap_or_default()),
             forwards: Forwards::new(options.incarnation),
             digests: Digests::new(options.node),
@@ -129,9 +130,9 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             leader_since: 0,
             outputs: VecDeque::new(),
         };
-        node.begin_to_show();
-        node.drain_engine();
-        node
+        replica.begin_to_show();
+        replica.drain_engine();
+        replica
     }
 
     /// The state machine.
@@ -139,12 +140,12 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         &self.machine
     }
 
-    /// The state machine, when nothing else of the node is needed any more.
+    /// The state machine, when nothing else of the replica is needed any more.
     pub fn into_machine(self) -> M {
         self.machine
     }
 
-    /// Cluster time of the newest entry of the log; 0 where there is none.
+    /// Cluster time of the newest entry of the log; 0 for an empty log.
     pub const fn time(&self) -> Nanos {
         self.time
     }
@@ -154,52 +155,53 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.applied
     }
 
-    /// True while this node leads.
+    /// True while this replica leads and is not stalled.
     pub fn is_leader(&self) -> bool {
-        self.engine.is_leader() && !self.is_silent()
+        self.engine.is_leader() && !self.is_stalled()
     }
 
-    /// False while this replica takes no part in elections: its disk is new, and may have been lost before.
+    /// False while this replica takes no part in elections: its disk is new or was damaged, and is not
+    /// admitted.
     pub fn may_vote(&self) -> bool {
         self.engine.may_vote()
     }
 
-    /// Where the replica stands.
+    /// Role, term and indexes of the engine.
     pub fn standing(&self) -> Standing {
         self.engine.standing()
     }
 
-    /// Who takes part; nobody where the node is alone.
+    /// The members of the group; empty for a replica alone.
     pub fn members(&self) -> &Members {
         self.engine.members()
     }
 
-    /// The last place at which this replica's state was found equal to others', and how many nodes that were,
+    /// The last index at which this replica's digest agreed with others, and how many replicas that were,
     /// this one included; zeros before the first.
     pub const fn agreed(&self) -> (LogIndex, usize) {
         self.digests.agreed
     }
 
-    /// How much of a checkpoint from a peer has come, of how many bytes; `None` when none is fetched.
+    /// Bytes of a peer's checkpoint that have arrived, and its size; `None` when none is being fetched.
     pub fn install_progress(&self) -> Option<(u64, u64)> {
         self.install.as_ref().map(Install::progress)
     }
 
-    /// Why no writes are taken; `None` while they are. A failure is for good, whatever comes after it.
+    /// Why no writes are taken; `None` while they are. A failure hides later reasons.
     pub fn read_only_reason(&self) -> Option<&str> {
         self.failed.as_deref().or(self.pressure.as_deref()).or(self.hold.as_deref())
     }
 
-    /// What must be done next; `None` when nothing is left to do.
+    /// The next output; `None` when nothing is left to do.
     pub fn poll(&mut self) -> Option<Output<M>> {
-        // Reads that came together are asked for together.
+        // Reads that arrived together share one request.
         if self.outputs.is_empty()
             && let Some(read) = self.reads.ask()
         {
             self.engine.read(read);
             self.drain_engine();
         }
-        // What an entry needs is found out once its write has been handed out: the disk takes longer.
+        // An entry's rows are fetched after its write was output: the disk takes longer.
         while self.outputs.is_empty()
             && self.install.is_none()
             && let Some(index) = self.pipeline.next_to_fetch()
@@ -210,7 +212,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.outputs.pop_front()
     }
 
-    /// Takes what happened.
+    /// Handles one input.
     pub fn handle(&mut self, now: Now, input: Input<M>) {
         match input {
             Input::Request { ticket, command } => self.handle_request(Origin::Client(ticket), command),
@@ -219,13 +221,13 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             }
             Input::Barrier { ticket, consistency } => self.handle_read(ticket, Wanted::Barrier, consistency),
             Input::Message { from, message } => self.handle_message(from, message),
-            Input::Lost(peer) => self.tell_engine(EngineInput::Lost(peer)),
+            Input::Lost(peer) => self.pass_to_engine(EngineInput::Lost(peer)),
             Input::Persisted(number) => {
                 while self.writes.pop_front_if(|(write, _)| *write <= number).is_some() {}
-                self.tell_engine(EngineInput::Persisted(number));
+                self.pass_to_engine(EngineInput::Persisted(number));
             }
-            Input::VoteKept(number) => self.tell_engine(EngineInput::VoteKept(number)),
-            Input::RoomAwaited => self.writes.iter_mut().for_each(|(_, since)| *since = self.ticks),
+            Input::VoteKept(number) => self.pass_to_engine(EngineInput::VoteKept(number)),
+            Input::SpaceAwaited => self.writes.iter_mut().for_each(|(_, since)| *since = self.ticks),
             Input::Fetched { index, term, found } => self.handle_fetched(index, term, found),
             Input::CheckpointPieceTaken => self.handle_piece_taken(),
             Input::CheckpointWritten { index, digest } => self.handle_checkpoint_written(index, digest),
@@ -248,7 +250,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     fn handle_message(&mut self, from: NodeId, message: PeerMessage) {
         match message {
-            PeerMessage::Engine(bytes) => self.tell_engine(EngineInput::Message { from, bytes }),
+            PeerMessage::Engine(bytes) => self.pass_to_engine(EngineInput::Message { from, bytes }),
             PeerMessage::Forward(number, command) if self.engine.is_leader() => {
                 self.handle_request(Origin::Peer(from, number), command);
             }
@@ -263,27 +265,28 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// A replica that failed takes part in nothing.
-    pub(crate) fn tell_engine(&mut self, input: EngineInput) {
+    /// Passes an input to the engine, unless this replica failed and has a group.
+    pub(crate) fn pass_to_engine(&mut self, input: EngineInput) {
         if self.failed.is_none() || self.options.is_alone {
             self.engine.handle(input);
             self.drain_engine();
         }
     }
 
-    /// True when the others must not hear of this replica: its disk failed, or hangs.
-    pub(crate) fn is_silent(&self) -> bool {
+    /// True when this replica must send nothing: a write failed, or takes too long.
+    pub(crate) fn is_stalled(&self) -> bool {
         let is_hanging = self.writes.front().is_some_and(|(_, since)| since + WRITE_TICKS_MAX < self.ticks);
         !self.options.is_alone && (self.failed.is_some() || is_hanging)
     }
 
-    /// Lets go of the reads for which nobody waits any more.
-    pub fn forget_reads(&mut self, is_waited_for: impl Fn(Ticket) -> bool) {
+    /// Drops the reads whose client does not wait any more.
+    pub fn retain_reads(&mut self, is_waited_for: impl Fn(Ticket) -> bool) {
         self.reads.retain(|read| is_waited_for(read.ticket));
         self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
     }
 
-    /// Works on one of the queries that take long; true while there are any. Payments go on in between.
+    /// Does one step of a query that needs several; true while there are any. Commands are handled in
+    /// between.
     pub fn step_queries(&mut self) -> bool {
         if self.has_diverged {
             for (ticket, _) in self.queries.drain(..) {
@@ -317,12 +320,12 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Answers the reads whose turn has come.
+    /// Answers the reads that this replica has applied enough for.
     pub(crate) fn answer_reads(&mut self) {
         if self.has_diverged {
             return;
         }
-        // Alone, nobody can have acknowledged what this node failed to apply.
+        // Alone, no other replica can have acknowledged what this one failed to apply.
         let is_alone_and_failed = self.failed.is_some() && self.options.is_alone;
         let applied = if is_alone_and_failed { LogIndex(u64::MAX) } else { self.applied };
         while let Some(reads) = self.reads.take_ready(applied) {
@@ -338,7 +341,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// True when there is nobody to confirm a read, and has not been for long.
+    /// True when no leader can confirm a read, and none could for long.
     fn is_cut_off(&self) -> bool {
         let has_failed = self.failed.is_some() && !self.options.is_alone;
         has_failed || (self.leader.is_none() && self.leader_since + LEADERLESS_TICKS <= self.ticks)
@@ -355,8 +358,9 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Merges what waits into entries, or sends it to whoever leads. Apart from [`handle`](Self::handle), so
-    /// that a driver can hand over everything that has come before the merging begins.
+    /// Merges what waits into entries, or forwards it to the leader. It is separate from
+    /// [`handle`](Self::handle), so that a driver can pass in everything that has arrived before the merging
+    /// begins.
     pub fn propose(&mut self, now: Now) {
         if self.engine.is_leader() {
             while let Some((origin, change)) = self.queue.pop_change() {
@@ -371,7 +375,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     }
 
     fn propose_entries(&mut self, now: Now) {
-        while !self.queue.is_empty() && self.has_room() && self.refusal().is_none() && self.engine.is_leader()
+        while !self.queue.is_empty() && self.has_capacity() && self.refusal().is_none() && self.engine.is_leader()
         {
             let (origins, commands) = self.queue.take_entry();
             let events: u64 = commands.iter().map(|command| u64::from(command.events)).sum();
@@ -391,7 +395,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    fn has_room(&self) -> bool {
+    fn has_capacity(&self) -> bool {
         self.pipeline.len() < bezant_types::limits::ENTRIES_IN_FLIGHT_MAX
     }
 
@@ -414,7 +418,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                         waiting.is_committed = true;
                     }
                 }
-                EngineOutput::Send { to, bytes } if !self.is_silent() => {
+                EngineOutput::Send { to, bytes } if !self.is_stalled() => {
                     self.outputs.push_back(Output::Send { to, message: PeerMessage::Engine(bytes) });
                 }
                 EngineOutput::Send { .. } => {}
@@ -429,7 +433,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.apply_and_answer();
     }
 
-    /// Hands a write to the disk, and its entries to the pipeline.
+    /// Outputs a write, and puts its entries in the pipeline.
     fn handle_write(&mut self, write: bezant_consensus::Write) {
         self.writes.push_back((write.number, self.ticks));
         if let Some(first) = write.entries.first() {
@@ -453,24 +457,25 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.outputs.push_back(Output::Persist(write));
     }
 
-    /// An entry gives way to another leader's. Of five voters one may hold it still, lead next, and have it agreed (Raft,
-    /// figure 8): what it carried may be done, or not. Whoever waits tries again, and its ids say what became of it.
+    /// Another leader's entry replaces this one. One of five voters may still hold it, lead next, and have it
+    /// committed (Raft, figure 8): what it carried may be done or not. The client repeats the command, and
+    /// its ids show the outcome.
     fn take_back(&mut self, removed: InFlight<M::Found>) {
         for origin in removed.origins {
             self.refuse(origin, Refusal::Interrupted);
         }
     }
 
-    /// Who leads. One that was not heard of for long leads nobody; a replica that may not stand for election, such as one that
-    /// was removed, would wait for it for ever.
+    /// The leader, unless it has not sent anything for long. A replica that may not stand for election, such
+    /// as a removed one, would otherwise wait for it for ever.
     fn known_leader(&self) -> Option<NodeId> {
-        let is_heard = |leader: &NodeId| {
-            *leader == self.options.node || self.engine.standing().ticks_since_leader < SILENT_TICKS
+        let is_alive = |leader: &NodeId| {
+            *leader == self.options.node || self.engine.standing().ticks_since_leader < LEADER_TIMEOUT_TICKS
         };
-        self.engine.leader().filter(is_heard)
+        self.engine.leader().filter(is_alive)
     }
 
-    /// What follows from a change of leaders.
+    /// Refuses what a change of leader interrupts.
     fn note_leader(&mut self) {
         let (leader, is_leader) = (self.known_leader(), self.engine.is_leader());
         if leader != self.leader {
@@ -490,24 +495,24 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
 
     fn handle_tick(&mut self, now: Now) {
         self.ticks += 1;
-        if !self.is_silent() {
-            self.tell_engine(EngineInput::Tick);
+        if !self.is_stalled() {
+            self.pass_to_engine(EngineInput::Tick);
         }
         self.tick_install();
         self.tick_conflict();
         self.tick_pressure();
-        let late = self.reads.take_late(self.ticks);
-        self.refuse_some(late);
+        let expired = self.reads.take_expired(self.ticks);
+        self.refuse_some(expired);
         if self.ticks.is_multiple_of(QUEUE_TICKS) {
-            for origin in self.queue.take_late(self.ticks) {
+            for origin in self.queue.take_expired(self.ticks) {
                 self.refuse(origin, Refusal::Overloaded);
             }
         }
-        for ticket in self.forwards.take_late(self.ticks) {
+        for ticket in self.forwards.take_expired(self.ticks) {
             self.outputs.push_back(Output::Refuse { ticket, refusal: Refusal::Interrupted });
         }
         if self.leader.is_none() && self.leader_since + LEADERLESS_TICKS == self.ticks {
-            self.give_up_waiting();
+            self.refuse_waiting();
         }
         let cluster_now = self.time.max(now.wall);
         let is_due = self.machine.due_at().is_some_and(|moment| moment <= cluster_now);
@@ -522,7 +527,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Asks for the rows that an entry needs, if it needs any.
+    /// Outputs the fetch of the rows that an entry needs, if it needs any.
     fn fetch(&mut self, index: LogIndex) {
         let Some(waiting) = self.pipeline.get_mut(index) else { return };
         let Some(entry) = &waiting.entry else { return };
@@ -544,14 +549,14 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.apply_and_answer();
     }
 
-    /// Applies, in order, every entry that is committed and has what it needs.
+    /// Applies, in order, every entry that is committed and has its rows.
     pub(crate) fn apply_ready(&mut self) {
         while self.failed.is_none()
             && self.install.is_none()
             && let Some(first) = self.pipeline.front_mut()
             && first.is_committed
         {
-            assert!(first.index == self.applied.next(), "entries are applied in order of the log");
+            assert!(first.index == self.applied.next(), "entries are applied in the order of the log");
             let Some(entry) = &first.entry else {
                 let Some(done) = self.pipeline.pop() else { return };
                 self.applied = done.index;
@@ -563,7 +568,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             };
             let Some(found) = first.found.take() else { return };
             let Some(applied) = self.machine.apply(first.index, entry, found) else {
-                // What was found is too old: ask again, now that everything before is applied.
+                // The rows were read too early: fetch them again, now that everything before is applied.
                 let index = first.index;
                 self.fetch(index);
                 continue;

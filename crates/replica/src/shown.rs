@@ -1,15 +1,16 @@
-//! When a replica has a state to show, and what it says before.
+//! When a replica serves its state, and what it answers before.
 //!
-//! Stale reads and those of a session are answered from what this replica has: nobody else is asked. A replica that
-//! lacks what it has acknowledged itself, or what the cluster had agreed on before, would deny what clients were told.
-//! So it shows nothing before it has applied
+//! Stale reads and those of a session are answered from this replica's state alone. A replica may lack what
+//! it acknowledged itself, or what the cluster had committed before; its answer would contradict what clients
+//! were told. So it serves nothing before it has applied
 //!
-//! - what its disk says to be committed, when the disk has lost nothing. That needs no leader: what is committed
-//!   once never changes;
-//! - what was agreed when it heard of a leader first, when its disk is new or was damaged. What is left on such a
-//!   disk may be much less than what this replica knew before. Where all disks are new there is nothing to wait for.
+//! - what its disk records as committed, when the disk has lost nothing. That needs no leader: a committed
+//!   entry never changes;
+//! - what was committed when a leader's message first arrived, when its disk is new or was damaged. Such a
+//!   disk may hold much less than this replica had before. Where all disks are new there is nothing to wait
+//!   for.
 //!
-//! Only then it is noted that such a disk has everything again ([`Output::CaughtUp`]): the next start may rely on it.
+//! Only then the disk is recorded as complete again ([`Output::CaughtUp`]): the next start may rely on it.
 
 use bezant_consensus::{Engine, Input as EngineInput};
 use bezant_rsm::StateMachine;
@@ -19,12 +20,12 @@ use crate::event::{NoState, Output};
 use crate::replica::Replica;
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// Why it answers neither stale reads nor those of a session; `None` when it does, from then on for good.
+    /// Why this replica answers neither stale reads nor those of a session; `None` once it does.
     pub fn no_state(&self) -> Option<NoState> {
         if self.shows_from.is_some_and(|index| index <= self.applied) {
             return None;
         }
-        // A disk that was repaired has a vote, in a term that is not 0.
+        // A repaired disk has a vote, in a term that is not 0.
         Some(match self.engine.standing().term {
             _ if self.engine.may_vote() => NoState::Replaying,
             Term(0) => NoState::Meeting,
@@ -32,7 +33,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         })
     }
 
-    /// What the disk says to be committed is applied without anybody's word.
+    /// Applies what the disk records as committed without waiting for a leader.
     pub(crate) fn begin_to_show(&mut self) {
         self.pipeline.commit_until(self.floor);
         if self.options.is_alone || self.engine.may_vote() {
@@ -40,33 +41,33 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// The disk of a replica that has stopped is all that there is of what it knows: it is shown as it is.
+    /// Serves the state of a stopped replica as it is: its disk is the only copy.
     pub(crate) fn show_as_it_is(&mut self) {
         self.shows_from = Some(LogIndex(0));
     }
 
-    /// It may vote. When it had to catch up with nobody, all disks are new.
+    /// The disk records that this replica may vote. If it never caught up with a leader, all disks are new.
     pub(crate) fn handle_admit(&mut self) {
-        self.tell_engine(EngineInput::Admit);
+        self.pass_to_engine(EngineInput::Admit);
         self.shows_from.get_or_insert(self.floor);
     }
 
-    /// The engine has handed out all that was agreed when it heard of a leader first.
+    /// The engine has output everything that was committed when a leader's message first arrived.
     pub(crate) fn note_caught_up(&mut self) {
-        let handed_out = self.pipeline.last_committed().unwrap_or(self.applied);
-        self.shows_from = Some(handed_out.max(self.applied).max(self.floor));
+        let last_output = self.pipeline.last_committed().unwrap_or(self.applied);
+        self.shows_from = Some(last_output.max(self.applied).max(self.floor));
         self.has_caught_up = true;
     }
 
-    /// Applies what can be applied, and says what follows from it.
+    /// Applies what can be applied, and answers what waited for it.
     pub(crate) fn apply_and_answer(&mut self) {
         self.apply_ready();
-        self.tell_caught_up();
+        self.report_caught_up();
         self.answer_reads();
     }
 
-    /// Passed on when all of it is applied.
-    fn tell_caught_up(&mut self) {
+    /// Outputs [`Output::CaughtUp`] when all of it is applied.
+    fn report_caught_up(&mut self) {
         if self.has_caught_up && self.shows_from.is_some_and(|index| index <= self.applied) {
             self.has_caught_up = false;
             self.outputs.push_back(Output::CaughtUp);

@@ -1,4 +1,5 @@
-//! What whoever waits hears when something is wrong: the disk failed or is full, nobody leads, too much waits.
+//! Refuses what waits when the replica cannot serve it: the disk failed or is full, there is no leader, a
+//! queue is full.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,11 +13,12 @@ use crate::message::Outcome;
 use crate::queue::Origin;
 use crate::replica::Replica;
 
-/// Ticks between two offers of a leader whose disk is nearly full to let another one lead.
+/// Ticks between two attempts of a leader whose disk is nearly full to transfer leadership.
 const PRESSURE_TICKS: u64 = 500;
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
-    /// Why this node takes no command now. One that does not lead needs no room for it: it hands it on.
+    /// Why this replica takes no command now. A follower with a nearly full disk takes it: it only forwards
+    /// it.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let leads = self.engine.is_leader();
         let pressure = self.pressure.as_ref().filter(|_| leads);
@@ -41,8 +43,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// Nobody has led for long: whoever waits hears it, and can turn to another node.
-    pub(crate) fn give_up_waiting(&mut self) {
+    /// Refuses everything that waits, after a long time without a leader: the clients can ask another node.
+    pub(crate) fn refuse_waiting(&mut self) {
         for origin in self.queue.take(|_| true) {
             self.refuse(origin, Refusal::NoLeader);
         }
@@ -52,8 +54,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.refuse_reads();
     }
 
-    /// Who waits for a place in an entry hears at once that there is none: nothing was done for them. A leader lets
-    /// another one lead, whose disk may have room.
+    /// Refuses at once the commands that wait for a place in an entry: nothing of them was done. A leader
+    /// transfers leadership to a node whose disk may have space.
     pub(crate) fn handle_pressure(&mut self, reason: Option<String>) {
         self.pressure = reason;
         self.refuse_under_pressure();
@@ -62,7 +64,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    /// The same, of a node whose driver looks for another leader itself.
+    /// Like [`Self::handle_pressure`], but the driver looks for another leader.
     pub(crate) fn handle_hold(&mut self, reason: Option<String>) {
         self.hold = reason;
         self.refuse_under_pressure();
@@ -71,15 +73,15 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     pub(crate) fn tick_pressure(&mut self) {
         self.refuse_under_pressure();
         if self.pressure.is_some() && self.ticks.is_multiple_of(PRESSURE_TICKS) {
-            // Nobody could take the lead when it was offered first, or it has come back.
+            // No node could lead when leadership was offered first, or this node was elected again.
             self.transfer_leadership(None);
         }
     }
 
-    /// Lets that node lead, or whoever is best prepared for it.
+    /// Transfers leadership to that node, or to the best prepared one.
     pub(crate) fn transfer_leadership(&mut self, to: Option<NodeId>) {
         if let Some(node) = to {
-            // Why it cannot is of no use: the driver asks again.
+            // The reason of a refusal is not needed: the driver repeats its request.
             self.engine.change(Change::Lead(node)).unwrap_or_default();
         } else {
             self.engine.transfer_leadership();

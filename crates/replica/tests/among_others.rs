@@ -1,4 +1,4 @@
-//! A node among others, with an engine that does what the test says.
+//! A replica in a group, with an engine that returns what the test's script says.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -89,21 +89,21 @@ impl StateMachine for Counter {
     }
 }
 
-/// What the engine is told to say.
+/// What the engine returns, and what was requested of it.
 #[derive(Debug, Default)]
 struct Script {
     leads: bool,
     is_new: bool,
-    has_met_nobody: bool,
-    silent_ticks: u64,
+    has_no_term: bool,
+    ticks_since_leader: u64,
     committed: u64,
     last: u64,
     writes: u64,
     outputs: VecDeque<EngineOutput>,
-    /// What was asked of the engine.
+    /// The changes that were requested.
     changes: Vec<Change>,
-    /// How often another one was to lead.
-    offers: u64,
+    /// How often leadership was to be transferred.
+    transfers: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ impl Engine for Scripted {
     }
 
     fn transfer_leadership(&mut self) {
-        self.script.borrow_mut().offers += 1;
+        self.script.borrow_mut().transfers += 1;
     }
 
     fn handle(&mut self, input: EngineInput) {
@@ -189,11 +189,11 @@ impl Engine for Scripted {
     fn standing(&self) -> Standing {
         Standing {
             role: if self.is_leader() { Role::Leader } else { Role::Follower },
-            term: Term(u64::from(!self.script.borrow().has_met_nobody)),
+            term: Term(u64::from(!self.script.borrow().has_no_term)),
             leader: self.leader(),
             committed: LogIndex(self.script.borrow().committed),
             announced: LogIndex(0),
-            ticks_since_leader: self.script.borrow().silent_ticks,
+            ticks_since_leader: self.script.borrow().ticks_since_leader,
             peers: Vec::new(),
         }
     }
@@ -201,23 +201,23 @@ impl Engine for Scripted {
 
 type CounterReplica = Replica<Counter, Scripted>;
 
-fn node(engine: &Scripted) -> CounterReplica {
+fn replica(engine: &Scripted) -> CounterReplica {
     let options = ReplicaOptions { node: OWN, is_alone: false, ..ReplicaOptions::default() };
     Replica::new(Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0), engine.clone(), options)
 }
 
-fn request(node: &mut CounterReplica, ticket: u64) {
+fn request(replica: &mut CounterReplica, ticket: u64) {
     let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"event") };
-    node.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
-    node.propose(NOW);
+    replica.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
+    replica.propose(NOW);
 }
 
-fn read(node: &mut CounterReplica, ticket: u64, consistency: Consistency) {
-    node.handle(NOW, Input::Query { ticket: Ticket(ticket), query: (), consistency });
+fn read(replica: &mut CounterReplica, ticket: u64, consistency: Consistency) {
+    replica.handle(NOW, Input::Query { ticket: Ticket(ticket), query: (), consistency });
 }
 
-fn drain(node: &mut CounterReplica) -> Vec<Output<Counter>> {
-    std::iter::from_fn(|| node.poll()).collect()
+fn drain(replica: &mut CounterReplica) -> Vec<Output<Counter>> {
+    std::iter::from_fn(|| replica.poll()).collect()
 }
 
 fn refusals(outputs: &[Output<Counter>]) -> Vec<(u64, &Refusal)> {
@@ -229,187 +229,187 @@ fn refusals(outputs: &[Output<Counter>]) -> Vec<(u64, &Refusal)> {
 }
 
 #[test]
-fn what_gives_way_to_another_leaders_entry_may_be_done_all_the_same() {
+fn the_outcome_of_a_replaced_entry_is_unknown() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
-    let mut node = node(&engine);
-    request(&mut node, 7);
-    drain(&mut node);
+    let mut replica = replica(&engine);
+    request(&mut replica, 7);
+    drain(&mut replica);
     engine.script.borrow_mut().leads = false;
     let other = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: false, rules: 0 };
     engine.write(1, 2, other.encode());
-    node.handle(NOW, Input::Tick);
-    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Interrupted)]);
+    replica.handle(NOW, Input::Tick);
+    assert_eq!(refusals(&drain(&mut replica)), [(7, &Refusal::Interrupted)]);
 }
 
 #[test]
-fn a_held_leader_refuses_clients_and_offers_nothing_by_itself() {
+fn a_held_leader_refuses_clients_and_transfers_nothing_by_itself() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
-    let mut node = node(&engine);
-    node.handle(NOW, Input::Hold(Some("clock".into())));
-    request(&mut node, 8);
-    (0..2_000).for_each(|_| node.handle(NOW, Input::Tick));
+    let mut replica = replica(&engine);
+    replica.handle(NOW, Input::Hold(Some("clock".into())));
+    request(&mut replica, 8);
+    (0..2_000).for_each(|_| replica.handle(NOW, Input::Tick));
     let not_taken = Refusal::NotTaken("clock".into());
-    assert_eq!(refusals(&drain(&mut node)), [(8, &not_taken)]);
-    assert_eq!(engine.script.borrow().offers, 0);
-    assert_eq!(node.read_only_reason(), Some("clock"));
-    // A command of another node was not begun either, and that node hears it.
+    assert_eq!(refusals(&drain(&mut replica)), [(8, &not_taken)]);
+    assert_eq!(engine.script.borrow().transfers, 0);
+    assert_eq!(replica.read_only_reason(), Some("clock"));
+    // A forwarded command was not begun either, and its sender receives that outcome.
     let command = Command { operation: 1, events: 1, body: Bytes::new() };
     let number = ForwardNumber { incarnation: 1, number: 1 };
-    node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
-    let outputs = drain(&mut node);
+    replica.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Forward(number, command) });
+    let outputs = drain(&mut replica);
     let outcome = outputs.iter().find_map(|output| match output {
         Output::Send { to: TWO, message: PeerMessage::Outcome(_, Outcome::NotTaken(reason)) } => Some(reason),
         _ => None,
     });
     assert_eq!(outcome.map(String::as_str), Some("clock"));
-    node.handle(NOW, Input::Hold(None));
-    assert_eq!(node.read_only_reason(), None);
-    node.handle(NOW, Input::Pressure(Some("full".into())));
-    assert_eq!(engine.script.borrow().offers, 1, "a full disk is another matter");
+    replica.handle(NOW, Input::Hold(None));
+    assert_eq!(replica.read_only_reason(), None);
+    replica.handle(NOW, Input::Pressure(Some("full".into())));
+    assert_eq!(engine.script.borrow().transfers, 1, "a full disk transfers leadership");
 }
 
 #[test]
-fn a_follower_with_a_full_disk_hands_commands_on() {
+fn a_follower_with_a_full_disk_forwards_commands() {
     let engine = Scripted::new();
-    let mut node = node(&engine);
-    node.handle(NOW, Input::Pressure(Some("full".into())));
-    request(&mut node, 7);
-    let outputs = drain(&mut node);
+    let mut replica = replica(&engine);
+    replica.handle(NOW, Input::Pressure(Some("full".into())));
+    request(&mut replica, 7);
+    let outputs = drain(&mut replica);
     assert_eq!(refusals(&outputs), []);
     let is_forward = |output: &Output<Counter>| {
         matches!(output, Output::Send { to: TWO, message: PeerMessage::Forward(..) })
     };
     assert!(outputs.iter().any(is_forward), "{outputs:?}");
-    // When it comes to lead all the same, whoever waits hears why nothing is done.
+    // If it becomes leader nevertheless, its clients get the reason.
     engine.script.borrow_mut().leads = true;
-    node.handle(NOW, Input::Tick);
-    request(&mut node, 8);
+    replica.handle(NOW, Input::Tick);
+    request(&mut replica, 8);
     let full = Refusal::ReadOnly("full".into());
-    let outputs = drain(&mut node);
+    let outputs = drain(&mut replica);
     assert!(refusals(&outputs).contains(&(8, &full)), "{outputs:?}");
 }
 
 #[test]
-fn the_driver_says_who_is_to_lead() {
+fn the_driver_chooses_the_next_leader() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
-    let mut node = node(&engine);
-    node.handle(NOW, Input::TransferLeadershipTo(TWO));
+    let mut replica = replica(&engine);
+    replica.handle(NOW, Input::TransferLeadershipTo(TWO));
     assert_eq!(engine.script.borrow().changes, [Change::Lead(TWO)]);
-    assert_eq!(node.time(), Nanos(0), "there is no entry");
-    request(&mut node, 7);
-    assert!(node.time() > Nanos(0), "that of the newest entry");
+    assert_eq!(replica.time(), Nanos(0), "there is no entry");
+    request(&mut replica, 7);
+    assert!(replica.time() > Nanos(0), "the time of the newest entry");
 }
 
 #[test]
-fn one_that_waits_for_room_is_not_silent_and_one_that_hangs_is() {
+fn a_replica_that_waits_for_space_is_not_stalled() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
-    let mut node = node(&engine);
-    request(&mut node, 7);
-    drain(&mut node);
-    let speaks = |node: &mut CounterReplica| {
+    let mut replica = replica(&engine);
+    request(&mut replica, 7);
+    drain(&mut replica);
+    let sends = |replica: &mut CounterReplica| {
         let send = EngineOutput::Send { to: TWO, bytes: Bytes::from_static(b"heartbeat") };
         engine.script.borrow_mut().outputs.push_back(send);
-        node.handle(NOW, Input::Persisted(WriteNumber(0)));
-        let outputs = drain(node);
-        let is_said = outputs.iter().any(|it| matches!(it, Output::Send { to: TWO, .. }));
-        assert_eq!(is_said, node.is_leader());
-        is_said
+        replica.handle(NOW, Input::Persisted(WriteNumber(0)));
+        let outputs = drain(replica);
+        let is_sent = outputs.iter().any(|it| matches!(it, Output::Send { to: TWO, .. }));
+        assert_eq!(is_sent, replica.is_leader());
+        is_sent
     };
     for _ in 0..50 {
-        (0..10).for_each(|_| node.handle(NOW, Input::Tick));
-        node.handle(NOW, Input::RoomAwaited);
-        assert!(speaks(&mut node), "its disk is full, and answers");
+        (0..10).for_each(|_| replica.handle(NOW, Input::Tick));
+        replica.handle(NOW, Input::SpaceAwaited);
+        assert!(sends(&mut replica), "its disk is full, and answers");
     }
-    (0..200).for_each(|_| node.handle(NOW, Input::Tick));
-    assert!(!speaks(&mut node), "its disk hangs");
+    (0..200).for_each(|_| replica.handle(NOW, Input::Tick));
+    assert!(!sends(&mut replica), "its disk hangs");
 }
 
 #[test]
-fn reads_for_which_nobody_waits_are_forgotten() {
+fn reads_without_a_waiting_client_are_dropped() {
     let engine = Scripted::new();
-    let mut node = node(&engine);
-    read(&mut node, 1, Consistency::AtLeast(LogIndex(100)));
-    read(&mut node, 2, Consistency::AtLeast(LogIndex(100)));
-    node.forget_reads(|ticket| ticket == Ticket(2));
-    (0..7_000).for_each(|_| node.handle(NOW, Input::Tick));
-    assert_eq!(refusals(&drain(&mut node)), [(2, &Refusal::NoLeader)]);
+    let mut replica = replica(&engine);
+    read(&mut replica, 1, Consistency::AtLeast(LogIndex(100)));
+    read(&mut replica, 2, Consistency::AtLeast(LogIndex(100)));
+    replica.retain_reads(|ticket| ticket == Ticket(2));
+    (0..7_000).for_each(|_| replica.handle(NOW, Input::Tick));
+    assert_eq!(refusals(&drain(&mut replica)), [(2, &Refusal::NoLeader)]);
 }
 
-/// A node whose checkpoint behind entry 1 has the digest 1.
+/// A replica whose checkpoint after entry 1 has the digest 1.
 fn with_checkpoint(engine: &Scripted) -> CounterReplica {
-    let mut node = node(engine);
+    let mut replica = replica(engine);
     let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
     engine.write(1, 1, payload.clone());
     engine.commit(1, 1, payload);
-    node.handle(NOW, Input::Tick);
-    drain(&mut node);
-    node.handle(NOW, Input::CheckpointPieceTaken);
-    drain(&mut node);
-    node.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [1; 32] });
-    let outputs = drain(&mut node);
+    replica.handle(NOW, Input::Tick);
+    drain(&mut replica);
+    replica.handle(NOW, Input::CheckpointPieceTaken);
+    drain(&mut replica);
+    replica.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [1; 32] });
+    let outputs = drain(&mut replica);
     assert!(outputs.iter().any(|output| matches!(output, Output::Release(LogIndex(1)))), "{outputs:?}");
-    node
+    replica
 }
 
 #[test]
-fn after_an_install_that_failed_the_terms_of_this_nodes_log_are_written_again() {
+fn after_a_failed_install_the_terms_are_written_again() {
     let engine = Scripted::new();
-    let mut node = with_checkpoint(&engine);
+    let mut replica = with_checkpoint(&engine);
     let mut writes_terms = |index: u64| {
         let payload = Entry { time: Nanos(5), commands: Vec::new(), checkpoint: true, rules: 0 }.encode();
         engine.write(index, 1, payload.clone());
         engine.commit(index, 1, payload);
-        node.handle(NOW, Input::Tick);
-        let outputs = drain(&mut node);
-        node.handle(NOW, Input::CheckpointPieceTaken);
-        drain(&mut node);
-        node.handle(NOW, Input::CheckpointWritten { index: LogIndex(index), digest: [1; 32] });
-        drain(&mut node);
-        node.handle(NOW, Input::InstallFailed);
+        replica.handle(NOW, Input::Tick);
+        let outputs = drain(&mut replica);
+        replica.handle(NOW, Input::CheckpointPieceTaken);
+        drain(&mut replica);
+        replica.handle(NOW, Input::CheckpointWritten { index: LogIndex(index), digest: [1; 32] });
+        drain(&mut replica);
+        replica.handle(NOW, Input::InstallFailed);
         outputs.iter().any(|output| matches!(output, Output::Terms(_)))
     };
-    assert!(!writes_terms(2), "they are those on disk");
-    assert!(writes_terms(3), "those on disk may be a peer's");
+    assert!(!writes_terms(2), "the disk has them");
+    assert!(writes_terms(3), "the disk may have a peer's");
 }
 
-fn tell_digest(node: &mut CounterReplica, from: NodeId, digest: u8) -> Vec<Output<Counter>> {
+fn receive_digest(replica: &mut CounterReplica, from: NodeId, digest: u8) -> Vec<Output<Counter>> {
     let message = PeerMessage::Digest { index: LogIndex(1), digest: [digest; 32] };
-    node.handle(NOW, Input::Message { from, message });
-    drain(node)
+    replica.handle(NOW, Input::Message { from, message });
+    drain(replica)
 }
 
 #[test]
-fn one_that_is_outvoted_shows_its_state_to_nobody() {
+fn an_outvoted_replica_serves_its_state_to_no_one() {
     let engine = Scripted::new();
-    let mut node = with_checkpoint(&engine);
+    let mut replica = with_checkpoint(&engine);
     let pull = Pull { index: LogIndex(0), offset: 0, position: HistoryPosition::default() };
-    node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Pull(pull) });
-    assert!(matches!(drain(&mut node)[..], [Output::Serve { to: TWO, .. }]));
-    let told = tell_digest(&mut node, TWO, 2);
-    assert!(matches!(&told[..], [Output::Differs { others, .. }] if others == &[TWO]), "{told:?}");
-    let told = tell_digest(&mut node, THREE, 2);
-    assert!(matches!(told[0], Output::Diverged { is_outvoted: true, .. }), "{told:?}");
+    replica.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Pull(pull) });
+    assert!(matches!(drain(&mut replica)[..], [Output::Serve { to: TWO, .. }]));
+    let outputs = receive_digest(&mut replica, TWO, 2);
+    assert!(matches!(&outputs[..], [Output::Differs { others, .. }] if others == &[TWO]), "{outputs:?}");
+    let outputs = receive_digest(&mut replica, THREE, 2);
+    assert!(matches!(outputs[0], Output::Diverged { is_outvoted: true, .. }), "{outputs:?}");
     for (ticket, consistency) in [(1, Consistency::Stale), (2, Consistency::AtLeast(LogIndex(1)))] {
-        read(&mut node, ticket, consistency);
-        assert_eq!(refusals(&drain(&mut node)), [(ticket, &Refusal::NoLeader)]);
+        read(&mut replica, ticket, consistency);
+        assert_eq!(refusals(&drain(&mut replica)), [(ticket, &Refusal::NoLeader)]);
     }
-    node.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Pull(pull) });
-    assert!(drain(&mut node).is_empty(), "a wrong checkpoint is given to nobody");
+    replica.handle(NOW, Input::Message { from: TWO, message: PeerMessage::Pull(pull) });
+    assert!(drain(&mut replica).is_empty(), "a wrong checkpoint is never supplied");
 }
 
 #[test]
 fn where_all_differ_all_stop() {
     let engine = Scripted::new();
-    let mut node = with_checkpoint(&engine);
-    tell_digest(&mut node, TWO, 2);
-    let told = tell_digest(&mut node, THREE, 3);
-    assert!(matches!(told[0], Output::Diverged { is_outvoted: false, .. }), "{told:?}");
-    request(&mut node, 1);
-    assert!(matches!(refusals(&drain(&mut node))[..], [(1, Refusal::ReadOnly(_))]));
+    let mut replica = with_checkpoint(&engine);
+    receive_digest(&mut replica, TWO, 2);
+    let outputs = receive_digest(&mut replica, THREE, 3);
+    assert!(matches!(outputs[0], Output::Diverged { is_outvoted: false, .. }), "{outputs:?}");
+    request(&mut replica, 1);
+    assert!(matches!(refusals(&drain(&mut replica))[..], [(1, Refusal::ReadOnly(_))]));
 }
 
 fn forwards(outputs: &[Output<Counter>]) -> Vec<ForwardNumber> {
@@ -421,40 +421,40 @@ fn forwards(outputs: &[Output<Counter>]) -> Vec<ForwardNumber> {
 }
 
 #[test]
-fn a_leader_that_does_not_lead_is_not_asked_in_a_circle() {
+fn a_node_that_does_not_lead_is_not_asked_in_a_tight_loop() {
     let engine = Scripted::new();
-    let mut node = node(&engine);
-    request(&mut node, 7);
-    let number = forwards(&drain(&mut node))[0];
+    let mut replica = replica(&engine);
+    request(&mut replica, 7);
+    let number = forwards(&drain(&mut replica))[0];
     let message = PeerMessage::Outcome(number, Outcome::NotDone);
-    node.handle(NOW, Input::Message { from: TWO, message });
-    node.propose(NOW);
-    assert_eq!(forwards(&drain(&mut node)), [], "not at once");
+    replica.handle(NOW, Input::Message { from: TWO, message });
+    replica.propose(NOW);
+    assert_eq!(forwards(&drain(&mut replica)), [], "not at once");
     let mut ticks = 0;
-    while forwards(&drain(&mut node)).is_empty() {
-        node.handle(NOW, Input::Tick);
-        node.propose(NOW);
+    while forwards(&drain(&mut replica)).is_empty() {
+        replica.handle(NOW, Input::Tick);
+        replica.propose(NOW);
         ticks += 1;
         assert!(ticks < 10, "it is asked again");
     }
 }
 
 #[test]
-fn a_follower_passes_on_that_the_leader_is_overloaded() {
+fn a_follower_reports_that_the_leader_is_overloaded() {
     let engine = Scripted::new();
-    let mut node = node(&engine);
-    request(&mut node, 7);
-    let number = forwards(&drain(&mut node))[0];
+    let mut replica = replica(&engine);
+    request(&mut replica, 7);
+    let number = forwards(&drain(&mut replica))[0];
     let message = PeerMessage::Outcome(number, Outcome::Overloaded);
-    node.handle(NOW, Input::Message { from: TWO, message });
-    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Overloaded)]);
+    replica.handle(NOW, Input::Message { from: TWO, message });
+    assert_eq!(refusals(&drain(&mut replica)), [(7, &Refusal::Overloaded)]);
 }
 
 #[test]
-fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
+fn a_leader_refuses_forwarded_commands_before_the_sender_gives_up() {
     let engine = Scripted::new();
     engine.script.borrow_mut().leads = true;
-    let mut node = node(&engine);
+    let mut replica = replica(&engine);
     let forward = |number| {
         let number = ForwardNumber { incarnation: 9, number };
         let command = Command { operation: 1, events: 1, body: Bytes::from_static(b"x") };
@@ -469,35 +469,35 @@ fn a_leader_tells_other_nodes_that_it_is_overloaded_before_they_give_up() {
         };
         outputs.iter().filter_map(outcome).collect::<Vec<_>>()
     };
-    // Nothing is persisted: entries are in flight, each with a command, until there is no room for another.
+    // Nothing is persisted: entries are in flight, each with a command, up to the limit.
     for number in 1..=10 {
-        node.handle(NOW, forward(number));
-        node.propose(NOW);
+        replica.handle(NOW, forward(number));
+        replica.propose(NOW);
     }
-    let mut told = outcomes(&drain(&mut node));
-    assert_eq!(told, [], "the disk may be slow for a moment");
+    let mut sent = outcomes(&drain(&mut replica));
+    assert_eq!(sent, [], "the disk may be slow for a moment");
     for _ in 0..325 {
-        node.handle(NOW, Input::Tick);
-        node.propose(NOW);
-        told.extend(outcomes(&drain(&mut node)));
+        replica.handle(NOW, Input::Tick);
+        replica.propose(NOW);
+        sent.extend(outcomes(&drain(&mut replica)));
     }
-    assert!(!told.is_empty() && told.len() < 10, "those in flight may be done: {told:?}");
-    assert!(told.iter().all(|(_, outcome)| *outcome == Outcome::Overloaded), "{told:?}");
+    assert!(!sent.is_empty() && sent.len() < 10, "those in flight may be done: {sent:?}");
+    assert!(sent.iter().all(|(_, outcome)| *outcome == Outcome::Overloaded), "{sent:?}");
 }
 
 #[test]
-fn a_leader_that_is_silent_for_long_is_none() {
+fn a_leader_without_heartbeats_no_longer_counts() {
     let engine = Scripted::new();
-    let mut node = node(&engine);
-    request(&mut node, 7);
-    assert_eq!(forwards(&drain(&mut node)).len(), 1);
-    engine.script.borrow_mut().silent_ticks = 100;
-    node.handle(NOW, Input::Tick);
-    assert_eq!(refusals(&drain(&mut node)), [(7, &Refusal::Interrupted)], "what is on its way may be done");
-    (0..100).for_each(|_| node.handle(NOW, Input::Tick));
-    request(&mut node, 8);
-    read(&mut node, 9, Consistency::Linearizable);
-    let outputs = drain(&mut node);
+    let mut replica = replica(&engine);
+    request(&mut replica, 7);
+    assert_eq!(forwards(&drain(&mut replica)).len(), 1);
+    engine.script.borrow_mut().ticks_since_leader = 100;
+    replica.handle(NOW, Input::Tick);
+    assert_eq!(refusals(&drain(&mut replica)), [(7, &Refusal::Interrupted)], "the forwarded command may be done");
+    (0..100).for_each(|_| replica.handle(NOW, Input::Tick));
+    request(&mut replica, 8);
+    read(&mut replica, 9, Consistency::Linearizable);
+    let outputs = drain(&mut replica);
     assert_eq!(refusals(&outputs), [(8, &Refusal::NoLeader), (9, &Refusal::NoLeader)]);
 }
 
@@ -505,59 +505,60 @@ fn payload(checkpoint: bool) -> Bytes {
     Entry { time: Nanos(1_000), commands: Vec::new(), checkpoint, rules: Counter::RULES }.encode()
 }
 
-/// What reads that ask nobody else hear: an entry that is shown, or why there is none.
-fn shown(node: &mut CounterReplica) -> Result<LogIndex, NoState> {
-    let of = |node: &mut CounterReplica, consistency| {
-        read(node, 1, consistency);
-        let outputs = drain(node);
+/// The result of reads from this replica's state alone: the entry that they include, or why there is no
+/// state.
+fn shown(replica: &mut CounterReplica) -> Result<LogIndex, NoState> {
+    let of = |replica: &mut CounterReplica, consistency| {
+        read(replica, 1, consistency);
+        let outputs = drain(replica);
         let answer = outputs.iter().find_map(|output| match output {
             Output::QueryAnswer { index, .. } => Some(Ok(*index)),
             Output::Refuse { refusal: Refusal::NoState(why), .. } => Some(Err(*why)),
             _ => None,
         });
-        answer.expect("it hears something at once")
+        answer.expect("the read is answered at once")
     };
-    let stale = of(node, Consistency::Stale);
-    assert_eq!(of(node, Consistency::AtLeast(LogIndex(0))), stale, "one that has seen nothing");
+    let stale = of(replica, Consistency::Stale);
+    assert_eq!(of(replica, Consistency::AtLeast(LogIndex(0))), stale, "a session that has seen nothing");
     stale
 }
 
 #[test]
-fn a_replica_that_lacks_what_was_agreed_shows_nothing() {
+fn a_replica_that_lacks_committed_entries_serves_nothing() {
     let engine = Scripted::new();
     engine.script.borrow_mut().is_new = true;
-    let mut node = node(&engine);
-    assert_eq!(shown(&mut node), Err(NoState::Filling));
+    let mut replica = replica(&engine);
+    assert_eq!(shown(&mut replica), Err(NoState::Filling));
     engine.write(1, 1, payload(false));
     engine.commit(1, 1, payload(false));
-    node.handle(NOW, Input::Tick);
-    drain(&mut node);
-    assert_eq!((node.applied(), shown(&mut node)), (LogIndex(1), Err(NoState::Filling)), "there is more");
+    replica.handle(NOW, Input::Tick);
+    drain(&mut replica);
+    assert_eq!((replica.applied(), shown(&mut replica)), (LogIndex(1), Err(NoState::Filling)), "there is more");
     engine.write(2, 1, payload(false));
     engine.commit(2, 1, payload(false));
     engine.script.borrow_mut().outputs.push_back(EngineOutput::CaughtUp);
-    node.handle(NOW, Input::Tick);
-    assert_eq!((node.applied(), node.no_state()), (LogIndex(1), Some(NoState::Filling)), "not applied yet");
-    let outputs = drain(&mut node);
+    replica.handle(NOW, Input::Tick);
+    assert_eq!((replica.applied(), replica.no_state()), (LogIndex(1), Some(NoState::Filling)), "not applied yet");
+    let outputs = drain(&mut replica);
     assert!(outputs.iter().any(|output| matches!(output, Output::CaughtUp)), "{outputs:?}");
-    assert_eq!(shown(&mut node), Ok(LogIndex(2)));
+    assert_eq!(shown(&mut replica), Ok(LogIndex(2)));
 }
 
 #[test]
-fn where_all_disks_are_new_there_is_nothing_to_wait_for() {
+fn where_all_disks_are_new_state_is_served_after_admission() {
     let engine = Scripted::new();
     engine.script.borrow_mut().is_new = true;
-    engine.script.borrow_mut().has_met_nobody = true;
-    let mut node = node(&engine);
-    assert_eq!(shown(&mut node), Err(NoState::Meeting), "nothing was damaged");
-    engine.script.borrow_mut().has_met_nobody = false;
-    assert_eq!(shown(&mut node), Err(NoState::Filling));
-    node.handle(NOW, Input::Admit);
-    assert_eq!(shown(&mut node), Ok(LogIndex(0)));
+    engine.script.borrow_mut().has_no_term = true;
+    let mut replica = replica(&engine);
+    assert_eq!(shown(&mut replica), Err(NoState::Meeting), "nothing was damaged");
+    engine.script.borrow_mut().has_no_term = false;
+    assert_eq!(shown(&mut replica), Err(NoState::Filling));
+    replica.handle(NOW, Input::Admit);
+    assert_eq!(shown(&mut replica), Ok(LogIndex(0)));
 }
 
 #[test]
-fn what_the_disk_says_to_be_committed_is_shown_without_a_leader() {
+fn what_the_disk_records_as_committed_is_served_without_a_leader() {
     let engine = Scripted::new();
     let options = ReplicaOptions { node: OWN, is_alone: false, ..ReplicaOptions::default() };
     let kind = EntryKind::Command;
@@ -566,30 +567,30 @@ fn what_the_disk_says_to_be_committed_is_shown_without_a_leader() {
     let entries: Vec<LogEntry> = (1..=3).map(entry).collect();
     let restored = Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0);
     let restored = restored.with_floor(LogIndex(2), Terms::new()).with_entries(&entries).expect("entries");
-    let mut node = Replica::new(restored, engine.clone(), options);
-    assert_eq!(node.no_state(), Some(NoState::Replaying));
-    read(&mut node, 1, Consistency::Stale);
-    let outputs = drain(&mut node);
+    let mut replica = Replica::new(restored, engine.clone(), options);
+    assert_eq!(replica.no_state(), Some(NoState::Replaying));
+    read(&mut replica, 1, Consistency::Stale);
+    let outputs = drain(&mut replica);
     assert_eq!(refusals(&outputs), [(1, &Refusal::NoState(NoState::Replaying))]);
-    assert_eq!(shown(&mut node), Ok(LogIndex(2)), "the third may give way");
+    assert_eq!(shown(&mut replica), Ok(LogIndex(2)), "the third may be replaced");
     let begins = |output: &Output<Counter>| matches!(output, Output::CheckpointBegin { .. });
-    assert!(!outputs.iter().any(begins), "the engine may still need what lies before");
-    // What the engine says later changes nothing.
+    assert!(!outputs.iter().any(begins), "the engine may still need the entries before it");
+    // The engine's later outputs change nothing.
     (1..=3).for_each(|index| engine.commit(index, 1, payload(false)));
-    node.handle(NOW, Input::Tick);
-    drain(&mut node);
-    assert_eq!(shown(&mut node), Ok(LogIndex(3)));
+    replica.handle(NOW, Input::Tick);
+    drain(&mut replica);
+    assert_eq!(shown(&mut replica), Ok(LogIndex(3)));
 }
 
 #[test]
-fn a_replica_that_has_stopped_shows_what_it_has() {
+fn a_stopped_replica_serves_its_state() {
     let engine = Scripted::new();
     engine.script.borrow_mut().is_new = true;
-    let mut node = node(&engine);
+    let mut replica = replica(&engine);
     let (from, term, index) = (TWO, Term(2), LogIndex(9));
     let (first, committed, last) = (index, index, index);
     let conflict = Conflict { from, term, first, is_first_exact: true, committed, last, events: 1 };
-    node.handle(NOW, Input::Stopped(conflict));
-    drain(&mut node);
-    assert_eq!(node.no_state(), None);
+    replica.handle(NOW, Input::Stopped(conflict));
+    drain(&mut replica);
+    assert_eq!(replica.no_state(), None);
 }

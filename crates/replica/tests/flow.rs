@@ -1,4 +1,4 @@
-//! The way of a command through the node, with a machine that only counts.
+//! The way of a command through a replica whose machine only counts.
 
 use bezant_consensus::{Solo, WriteNumber};
 use bezant_replica::{
@@ -8,7 +8,7 @@ use bezant_rsm::{Applied, Command, Entry, Prefetch, Progress, RestoreError, Stat
 use bezant_types::{HistoryPosition, LogIndex, Nanos, NodeId, Term};
 use bytes::Bytes;
 
-/// Counts events; operation 2 needs a row, operation 3 comes from time itself.
+/// Counts events; operation 2 needs a row, operation 3 comes from the machine's own deadline.
 #[derive(Debug, Default)]
 struct Counter {
     time: Nanos,
@@ -86,7 +86,7 @@ impl StateMachine for Counter {
 
 type CounterReplica = Replica<Counter, Solo>;
 
-fn node(machine: Counter, checkpoint_interval_bytes: usize) -> CounterReplica {
+fn replica(machine: Counter, checkpoint_interval_bytes: usize) -> CounterReplica {
     let options = ReplicaOptions { checkpoint_interval_bytes, ..ReplicaOptions::default() };
     let restored = Restored::new(machine, LogIndex(0), LogIndex(0), 0);
     Replica::new(restored, Solo::new(NodeId(1), LogIndex(0)), options)
@@ -94,14 +94,14 @@ fn node(machine: Counter, checkpoint_interval_bytes: usize) -> CounterReplica {
 
 const NOW: Now = Now { wall: Nanos(1_000) };
 
-fn request(node: &mut CounterReplica, ticket: u64, operation: u16) {
+fn request(replica: &mut CounterReplica, ticket: u64, operation: u16) {
     let command = Command { operation, events: 1, body: Bytes::from_static(b"event") };
-    node.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
+    replica.handle(NOW, Input::Request { ticket: Ticket(ticket), command });
 }
 
-/// A line for everything that the node wants done.
-fn drain(node: &mut CounterReplica) -> Vec<String> {
-    std::iter::from_fn(|| node.poll()).map(|output| describe(&output)).collect()
+/// One line for each output.
+fn drain(replica: &mut CounterReplica) -> Vec<String> {
+    std::iter::from_fn(|| replica.poll()).map(|output| describe(&output)).collect()
 }
 
 fn describe(output: &Output<Counter>) -> String {
@@ -129,27 +129,27 @@ fn describe(output: &Output<Counter>) -> String {
 }
 
 #[test]
-fn what_waits_is_merged_and_answered_only_when_durable() {
-    let mut node = node(Counter::default(), usize::MAX);
-    request(&mut node, 1, 1);
-    request(&mut node, 2, 1);
-    node.propose(NOW);
-    assert_eq!(drain(&mut node), ["append 1"]);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    assert_eq!(drain(&mut node), ["rows 2", "answer 1 at 1 time 1001", "answer 2 at 1 time 1002"]);
+fn commands_are_merged_and_answered_only_when_durable() {
+    let mut replica = replica(Counter::default(), usize::MAX);
+    request(&mut replica, 1, 1);
+    request(&mut replica, 2, 1);
+    replica.propose(NOW);
+    assert_eq!(drain(&mut replica), ["append 1"]);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    assert_eq!(drain(&mut replica), ["rows 2", "answer 1 at 1 time 1001", "answer 2 at 1 time 1002"]);
 }
 
 #[test]
-fn an_entry_has_the_rules_of_the_machine_and_later_ones_are_refused() {
-    let mut node = node(Counter::default(), usize::MAX);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    let write = std::iter::from_fn(|| node.poll()).find_map(|output| match output {
+fn an_entry_has_the_machines_rules_and_later_rules_are_refused() {
+    let mut replica = replica(Counter::default(), usize::MAX);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    let write = std::iter::from_fn(|| replica.poll()).find_map(|output| match output {
         Output::Persist(write) => Some(write),
         _ => None,
     });
     let mut log = write.expect("the entry goes to the disk").entries.remove(0);
-    let mut entry = Entry::decode(&log.payload).expect("the node wrote it");
+    let mut entry = Entry::decode(&log.payload).expect("the replica encoded it");
     assert_eq!(entry.rules, Counter::RULES);
 
     let fetch = |_: &Prefetch<u64>| Ok::<_, std::convert::Infallible>(Found);
@@ -162,135 +162,135 @@ fn an_entry_has_the_rules_of_the_machine_and_later_ones_are_refused() {
     log.payload = entry.encode();
     assert_eq!(replay(&mut Counter::default(), &log, fetch), Err(ReplayError::Entry(log.index)));
     let restored = Restored::new(Counter::default(), LogIndex(0), LogIndex(0), 0);
-    assert_eq!(restored.with_entries(&[log]).err(), Some(LogIndex(1)), "nor one that is not agreed yet");
+    assert_eq!(restored.with_entries(&[log]).err(), Some(LogIndex(1)), "nor an entry that is not committed");
 }
 
 #[test]
-fn an_entry_waits_for_the_rows_that_it_needs_and_holds_up_those_behind_it() {
-    let mut node = node(Counter::default(), usize::MAX);
-    request(&mut node, 1, 2);
-    node.propose(NOW);
-    request(&mut node, 2, 1);
-    node.propose(NOW);
-    assert_eq!(drain(&mut node), ["append 1", "append 2", "fetch 1 [7]"], "writes go out first");
-    node.handle(NOW, Input::Persisted(WriteNumber(2)));
-    assert_eq!(drain(&mut node), Vec::<String>::new());
-    node.handle(NOW, Input::Fetched { index: LogIndex(1), term: Term(1), found: Found });
-    assert_eq!(drain(&mut node), ["rows 1", "answer 1 at 1 time 1001", "rows 2", "answer 2 at 2 time 1002"]);
+fn an_entry_waits_for_its_rows_and_delays_those_after_it() {
+    let mut replica = replica(Counter::default(), usize::MAX);
+    request(&mut replica, 1, 2);
+    replica.propose(NOW);
+    request(&mut replica, 2, 1);
+    replica.propose(NOW);
+    assert_eq!(drain(&mut replica), ["append 1", "append 2", "fetch 1 [7]"], "writes go out first");
+    replica.handle(NOW, Input::Persisted(WriteNumber(2)));
+    assert_eq!(drain(&mut replica), Vec::<String>::new());
+    replica.handle(NOW, Input::Fetched { index: LogIndex(1), term: Term(1), found: Found });
+    assert_eq!(drain(&mut replica), ["rows 1", "answer 1 at 1 time 1001", "rows 2", "answer 2 at 2 time 1002"]);
 }
 
 #[test]
-fn time_does_not_go_back_with_the_clock() {
-    let mut node = node(Counter::default(), usize::MAX);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    request(&mut node, 2, 1);
-    node.propose(Now { wall: Nanos(5) });
-    node.handle(NOW, Input::Persisted(WriteNumber(2)));
-    let outputs = drain(&mut node);
+fn cluster_time_does_not_go_back_with_the_clock() {
+    let mut replica = replica(Counter::default(), usize::MAX);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    request(&mut replica, 2, 1);
+    replica.propose(Now { wall: Nanos(5) });
+    replica.handle(NOW, Input::Persisted(WriteNumber(2)));
+    let outputs = drain(&mut replica);
     assert!(outputs.contains(&"answer 2 at 2 time 1002".into()), "{outputs:?}");
 }
 
 #[test]
 fn a_failed_disk_refuses_everything_and_still_answers_reads() {
-    let mut node = node(Counter::default(), usize::MAX);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    request(&mut node, 2, 1);
-    node.handle(NOW, Input::Failed { reason: "broken".into() });
-    request(&mut node, 3, 1);
-    node.propose(NOW);
-    // A late confirmation must not bring the entry back: whoever sent it has heard that it is unknown.
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    node.handle(NOW, Input::Query { ticket: Ticket(4), query: (), consistency: Consistency::Linearizable });
+    let mut replica = replica(Counter::default(), usize::MAX);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    request(&mut replica, 2, 1);
+    replica.handle(NOW, Input::Failed { reason: "broken".into() });
+    request(&mut replica, 3, 1);
+    replica.propose(NOW);
+    // A late confirmation must not bring the entry back: its client was told that the outcome is unknown.
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    replica.handle(NOW, Input::Query { ticket: Ticket(4), query: (), consistency: Consistency::Linearizable });
     assert_eq!(
-        drain(&mut node),
+        drain(&mut replica),
         ["append 1", "refuse 1 broken", "refuse 2 broken", "refuse 3 broken", "found 4 0"]
     );
 }
 
 #[test]
 fn a_full_disk_refuses_for_now() {
-    let mut node = node(Counter::default(), usize::MAX);
-    node.handle(NOW, Input::Pressure(Some("full".into())));
-    request(&mut node, 1, 1);
-    node.handle(NOW, Input::Pressure(None));
-    request(&mut node, 2, 1);
-    node.propose(NOW);
-    assert_eq!(drain(&mut node), ["refuse 1 full", "append 1"]);
+    let mut replica = replica(Counter::default(), usize::MAX);
+    replica.handle(NOW, Input::Pressure(Some("full".into())));
+    request(&mut replica, 1, 1);
+    replica.handle(NOW, Input::Pressure(None));
+    request(&mut replica, 2, 1);
+    replica.propose(NOW);
+    assert_eq!(drain(&mut replica), ["refuse 1 full", "append 1"]);
 }
 
 #[test]
-fn who_waits_when_the_disk_fills_up_hears_of_it_at_once() {
-    let mut node = node(Counter { due_at: Some(Nanos(900)), ..Counter::default() }, usize::MAX);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    node.handle(NOW, Input::Tick);
-    request(&mut node, 2, 1);
-    node.handle(NOW, Input::Pressure(Some("full".into())));
-    assert_eq!(drain(&mut node), ["append 1", "refuse 2 full"]);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    assert_eq!(drain(&mut node), ["rows 1", "answer 1 at 1 time 1001"]);
-    // What time demands was not lost.
-    node.handle(NOW, Input::Pressure(None));
-    node.propose(NOW);
-    assert_eq!(drain(&mut node), ["append 2"]);
+fn a_disk_that_fills_up_refuses_waiting_commands_at_once() {
+    let mut replica = replica(Counter { due_at: Some(Nanos(900)), ..Counter::default() }, usize::MAX);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    replica.handle(NOW, Input::Tick);
+    request(&mut replica, 2, 1);
+    replica.handle(NOW, Input::Pressure(Some("full".into())));
+    assert_eq!(drain(&mut replica), ["append 1", "refuse 2 full"]);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    assert_eq!(drain(&mut replica), ["rows 1", "answer 1 at 1 time 1001"]);
+    // The machine's own command was not lost.
+    replica.handle(NOW, Input::Pressure(None));
+    replica.propose(NOW);
+    assert_eq!(drain(&mut replica), ["append 2"]);
 }
 
 #[test]
 fn a_checkpoint_is_cut_in_pieces_and_frees_the_log() {
-    let mut node = node(Counter::default(), 1);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    let outputs = drain(&mut node);
+    let mut replica = replica(Counter::default(), 1);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    let outputs = drain(&mut replica);
     assert_eq!(
         outputs[3..],
         ["checkpoint begins 1", "piece [1, 0, 0, 0, 0, 0, 0, 0]", "checkpoint ends 1 1"],
         "{outputs:?}"
     );
-    node.handle(NOW, Input::CheckpointPieceTaken);
-    node.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [0; 32] });
-    assert_eq!(drain(&mut node), ["release 1"]);
+    replica.handle(NOW, Input::CheckpointPieceTaken);
+    replica.handle(NOW, Input::CheckpointWritten { index: LogIndex(1), digest: [0; 32] });
+    assert_eq!(drain(&mut replica), ["release 1"]);
 }
 
 #[test]
-fn what_time_demands_goes_through_the_log_once() {
-    let mut node = node(Counter { due_at: Some(Nanos(900)), ..Counter::default() }, usize::MAX);
+fn a_deadline_of_the_machine_becomes_one_entry() {
+    let mut replica = replica(Counter { due_at: Some(Nanos(900)), ..Counter::default() }, usize::MAX);
     for _ in 0..3 {
-        node.handle(NOW, Input::Tick);
-        node.propose(NOW);
+        replica.handle(NOW, Input::Tick);
+        replica.propose(NOW);
     }
-    assert_eq!(drain(&mut node), ["append 1"]);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    assert_eq!(drain(&mut node), ["rows 1"]);
+    assert_eq!(drain(&mut replica), ["append 1"]);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    assert_eq!(drain(&mut replica), ["rows 1"]);
 }
 
 #[test]
-fn a_barrier_names_all_that_was_answered() {
-    let mut node = node(Counter::default(), usize::MAX);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    drain(&mut node);
-    node.handle(NOW, Input::Barrier { ticket: Ticket(2), consistency: Consistency::Linearizable });
-    assert_eq!(drain(&mut node), ["barrier 2 1"]);
+fn a_barrier_includes_everything_that_was_answered() {
+    let mut replica = replica(Counter::default(), usize::MAX);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    drain(&mut replica);
+    replica.handle(NOW, Input::Barrier { ticket: Ticket(2), consistency: Consistency::Linearizable });
+    assert_eq!(drain(&mut replica), ["barrier 2 1"]);
 }
 
 #[test]
-fn a_checkpoint_without_room_keeps_the_log_and_another_follows() {
-    let mut node = node(Counter::default(), 1);
-    request(&mut node, 1, 1);
-    node.propose(NOW);
-    node.handle(NOW, Input::Persisted(WriteNumber(1)));
-    node.handle(NOW, Input::CheckpointPieceTaken);
-    drain(&mut node);
-    node.handle(NOW, Input::CheckpointAbandoned(LogIndex(1)));
-    assert_eq!(drain(&mut node), Vec::<String>::new(), "no log is released");
-    request(&mut node, 2, 1);
-    node.propose(NOW);
-    node.handle(NOW, Input::Persisted(WriteNumber(2)));
-    let outputs = drain(&mut node);
+fn an_abandoned_checkpoint_keeps_the_log_and_another_follows() {
+    let mut replica = replica(Counter::default(), 1);
+    request(&mut replica, 1, 1);
+    replica.propose(NOW);
+    replica.handle(NOW, Input::Persisted(WriteNumber(1)));
+    replica.handle(NOW, Input::CheckpointPieceTaken);
+    drain(&mut replica);
+    replica.handle(NOW, Input::CheckpointAbandoned(LogIndex(1)));
+    assert_eq!(drain(&mut replica), Vec::<String>::new(), "no log is released");
+    request(&mut replica, 2, 1);
+    replica.propose(NOW);
+    replica.handle(NOW, Input::Persisted(WriteNumber(2)));
+    let outputs = drain(&mut replica);
     assert!(outputs.contains(&"checkpoint begins 2".into()), "{outputs:?}");
 }

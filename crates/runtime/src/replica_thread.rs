@@ -239,7 +239,7 @@ impl<M: Machine> ReplicaThread<M> {
         self.waiters.retain(|_, waiter| !waiter.is_gone());
         if self.waiters.len() < count {
             let waiters = &self.waiters;
-            self.node.forget_reads(|ticket| waiters.contains_key(&ticket));
+            self.node.retain_reads(|ticket| waiters.contains_key(&ticket));
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn run(
                     shared.note_damage(error);
                 }
                 tracing::warn!(node = to.0, "a node that is behind cannot be supplied: {error}");
-                supplier.forget(to);
+                supplier.close(to);
             }
         }
     }
