@@ -126,8 +126,9 @@ impl Guard {
         if sites.any(|site| site != "same-origin" && site != "none") && !(is_read && is_navigation(headers)) {
             return Err(foreign());
         }
-        // A listener without a list of hosts accepts any name. If an attacker's name points here, the attacker's
-        // page has the same origin. So a page may write only where the host is known or is an address.
+        // A listener without a list of hosts accepts any name. If an attacker's name points here, the
+        // attacker's page has the same origin. So a page may write only where the host is known or is an
+        // address.
         let is_known = |host: Host<'_>| matches!(host, Host::Address(_)) || self.is_own(&host);
         match authority {
             Some(authority) if has_origin && !is_read && !host_of(authority).is_some_and(is_known) => {
