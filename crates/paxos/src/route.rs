@@ -57,10 +57,10 @@ impl Paxos {
                 }
             }
             Message::ReadIndex { incarnation, read } => {
-                self.handle_read_index(ReadRequest { node: from, incarnation, read })
+                self.handle_read_index(ReadRequest { node: from, incarnation, read });
             }
             Message::ReadIndexReply { incarnation, read, index } => {
-                self.handle_read_index_reply(incarnation, read, index)
+                self.handle_read_index_reply(incarnation, read, index);
             }
             Message::Prepare { .. }
             | Message::Learn { .. }

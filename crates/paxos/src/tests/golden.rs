@@ -204,7 +204,7 @@ impl Runner {
                 self.net.handle(arguments.node()?, Input::Admit);
             }
             "add" => {
-                self.change(arguments, Change::Add { node: member, address: format!("host{member}:1") })?
+                self.change(arguments, Change::Add { node: member, address: format!("host{member}:1") })?;
             }
             "meet" => self.change(arguments, Change::Meet { node: member, disk: 7 })?,
             "promote" => self.change(arguments, Change::Promote(member))?,
