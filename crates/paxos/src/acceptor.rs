@@ -114,8 +114,8 @@ impl Acceptor {
         Message::Accepted { ballot, last: self.matched }
     }
 
-    /// Takes values of a log that is later than this one, in place of its own: see `scout`. Values that do
-    /// not fit change nothing.
+    /// Takes values of a log that is later than this one; they replace the values here: see `scout`. Values
+    /// that do not fit change nothing.
     pub(crate) fn adopt(&mut self, after: Mark, values: &[LogEntry], decided: LogIndex) {
         if after.slot <= decided || self.values.holds(after) {
             self.put(values, decided);
