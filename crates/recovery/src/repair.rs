@@ -22,7 +22,7 @@ use bezant_storage::checkpoint::CheckpointError;
 use bezant_storage::disk::Disk;
 use bezant_storage::log::{self, LogError};
 use bezant_storage::record::{Identity, RecordError, VoteStore};
-use bezant_storage::repair::{remove_state, remove_set_aside};
+use bezant_storage::repair::{remove_set_aside, remove_state};
 use bezant_types::{LogIndex, NodeId, Term};
 
 use crate::recover::RecoverError;

@@ -34,9 +34,7 @@ impl PeerMessage {
                 let text = format!("state after {index} is {first:02x}{second:02x}{third:02x}..");
                 Description::new(MessageKind::Digest, text)
             }
-            Self::Stopped(conflict) => {
-                Description::new(MessageKind::Digest, format!("stopped: {conflict}"))
-            }
+            Self::Stopped(conflict) => Description::new(MessageKind::Digest, format!("stopped: {conflict}")),
             Self::Clock(wall) => {
                 Description::new(MessageKind::Heartbeat, format!("clock shows {} ns", wall.0))
             }

@@ -18,7 +18,8 @@ use crate::message::ForwardNumber;
 /// refused before its sender gives it up, or the client would not learn that nothing was done.
 const WAIT_TICKS_MAX: u64 = 300;
 
-const _: () = assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader must refuse before the sender gives up");
+const _: () =
+    assert!(WAIT_TICKS_MAX < crate::forward::TICKS_MAX, "the leader must refuse before the sender gives up");
 
 /// Where a command came from, and where its outcome goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -375,7 +375,10 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     }
 
     fn propose_entries(&mut self, now: Now) {
-        while !self.queue.is_empty() && self.has_capacity() && self.refusal().is_none() && self.engine.is_leader()
+        while !self.queue.is_empty()
+            && self.has_capacity()
+            && self.refusal().is_none()
+            && self.engine.is_leader()
         {
             let (origins, commands) = self.queue.take_entry();
             let events: u64 = commands.iter().map(|command| u64::from(command.events)).sum();

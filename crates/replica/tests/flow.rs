@@ -176,7 +176,10 @@ fn an_entry_waits_for_its_rows_and_delays_those_after_it() {
     replica.handle(NOW, Input::Persisted(WriteNumber(2)));
     assert_eq!(drain(&mut replica), Vec::<String>::new());
     replica.handle(NOW, Input::Fetched { index: LogIndex(1), term: Term(1), found: Found });
-    assert_eq!(drain(&mut replica), ["rows 1", "answer 1 at 1 time 1001", "rows 2", "answer 2 at 2 time 1002"]);
+    assert_eq!(
+        drain(&mut replica),
+        ["rows 1", "answer 1 at 1 time 1001", "rows 2", "answer 2 at 2 time 1002"]
+    );
 }
 
 #[test]
@@ -203,7 +206,8 @@ fn a_failed_disk_refuses_everything_and_still_answers_reads() {
     replica.propose(NOW);
     // A late confirmation must not bring the entry back: its client was told that the outcome is unknown.
     replica.handle(NOW, Input::Persisted(WriteNumber(1)));
-    replica.handle(NOW, Input::Query { ticket: Ticket(4), query: (), consistency: Consistency::Linearizable });
+    replica
+        .handle(NOW, Input::Query { ticket: Ticket(4), query: (), consistency: Consistency::Linearizable });
     assert_eq!(
         drain(&mut replica),
         ["append 1", "refuse 1 broken", "refuse 2 broken", "refuse 3 broken", "found 4 0"]

@@ -1,4 +1,4 @@
-//! What happened, as far as anybody outside a node can know it: the checkers look at nothing else.
+//! What happened, as far as it is visible outside a node: the checkers use nothing else.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use bytes::Bytes;
 /// A write that was acknowledged.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
-    /// When the client wished it first.
+    /// When the client first sent it, in ns.
     pub(crate) since: u64,
-    /// When it was told.
+    /// When the client received the answer, in ns.
     pub(crate) at: u64,
     pub(crate) command: Command,
-    /// What it was told.
+    /// The entry, time and results of the answer.
     pub(crate) index: LogIndex,
     pub(crate) time: Nanos,
     pub(crate) results: Bytes,
@@ -39,20 +39,20 @@ pub(crate) struct Shown {
     pub(crate) since: u64,
     pub(crate) at: u64,
     pub(crate) consistency: Consistency,
-    /// All up to this entry shows; what came later may.
+    /// The answer includes everything up to this entry, and may include later entries.
     pub(crate) index: LogIndex,
-    /// What was asked for.
+    /// The transfers that the client asked for.
     pub(crate) ids: Vec<TransferId>,
     pub(crate) rows: HistoryAnswer,
 }
 
-/// The whole run.
+/// The record of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) shown: Vec<Shown>,
-    /// What was applied anywhere, by index.
+    /// The entries that any replica applied, by index.
     pub(crate) log: BTreeMap<LogIndex, LogEntry>,
     pub(crate) leaders: BTreeMap<Term, NodeId>,
 }

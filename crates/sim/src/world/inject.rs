@@ -1,4 +1,4 @@
-//! What goes wrong, and how it ends.
+//! Injects faults, and ends them.
 
 use bezant_replica::Input;
 use bezant_types::NodeId;
@@ -8,18 +8,18 @@ use crate::faults::{Fault, kind};
 use crate::host::Host;
 use crate::net::Weather;
 use crate::random::Random;
-use crate::trace::{MarkKind, fault_words};
+use crate::trace::{MarkKind, fault_mark};
 
 impl World {
     pub(super) fn power_loss(&mut self, node: NodeId, away: u64) {
         let seed = self.random.next();
         self.host(node).crash(seed);
-        self.tell_lost(node);
+        self.notify_lost(node);
         self.at(self.time + away, Event::Restart(node));
     }
 
-    /// The others notice that connections ended, sooner or later.
-    pub(super) fn tell_lost(&mut self, peer: NodeId) {
+    /// The other nodes notice, sooner or later, that connections ended.
+    pub(super) fn notify_lost(&mut self, peer: NodeId) {
         for node in self.nodes.clone() {
             if node != peer && self.random.per_mille(700) {
                 let at = self.time + self.random.between(100_000, 20 * MILLI);
@@ -28,10 +28,11 @@ impl World {
         }
     }
 
-    /// Disks may be damaged as long as a majority of the voters does without: one counts until it may vote again. While
-    /// members change nobody knows for certain who votes: then one disk at a time, too.
+    /// True when the disk may be damaged: a majority of the voters must have whole disks without it. A
+    /// damaged disk counts as damaged until its replica may vote again. While the membership changes the
+    /// voters are not certain; then only one disk at a time may be damaged.
     pub(super) fn may_damage(&self, node: NodeId) -> bool {
-        // A spare machine has no disk to be missed yet; one whose disk was lost has.
+        // A spare machine has no disk that could be missing yet; a machine whose disk was lost has.
         let is_missed = |host: &&Host| host.id != node && (host.is_placed() || host.disks > 0);
         if self.operator.step().is_some() && !self.hosts.values().filter(is_missed).all(Host::is_whole) {
             return false;
@@ -42,14 +43,14 @@ impl World {
         !members.is_changing() && others * 2 > members.voters().count()
     }
 
-    /// The machine stops, if it runs, and its disk changes before it starts again.
+    /// Stops the machine, if it runs, and damages its disk before it starts again.
     fn rot(&mut self, node: NodeId, away: u64) {
         if self.host(node).is_up() {
             if self.random.per_mille(500) {
                 self.power_loss(node, away);
             } else {
                 self.host(node).kill();
-                self.tell_lost(node);
+                self.notify_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
         }
@@ -60,7 +61,7 @@ impl World {
         }
     }
 
-    /// A machine that gave its vote loses its power, if it still has it.
+    /// Takes the power from a machine that gave its vote, if it is still up.
     pub(super) fn lose_power_after_vote(&mut self, node: NodeId, away: u64) {
         if self.host(node).is_up() {
             self.count(kind::POWER_LOSS_AFTER_VOTE);
@@ -69,9 +70,9 @@ impl World {
         }
     }
 
-    /// True for a fault that has an effect now. One that has none counts for nothing; one that has it later counts then:
-    /// a cut at the first message that it stops, a disk at the operation that it refuses.
-    fn strikes_at_once(&self, fault: Fault) -> bool {
+    /// True for a fault that has an effect now. A fault without an effect does not count. One with a later
+    /// effect counts then: a cut at the first message that it stops, a disk at the operation that it fails.
+    fn takes_effect_at_once(&self, fault: Fault) -> bool {
         let is_up = |node: NodeId| self.hosts.get(&node).is_some_and(Host::is_up);
         match fault {
             Fault::PowerLoss(node, _)
@@ -98,16 +99,16 @@ impl World {
         }
     }
 
-    pub(super) fn strike(&mut self, fault: Fault) -> Result<(), String> {
+    pub(super) fn inject(&mut self, fault: Fault) -> Result<(), String> {
         if let Fault::BitRot(node, _) = fault
             && !self.may_damage(node)
         {
             return Ok(());
         }
-        if self.strikes_at_once(fault) {
+        if self.takes_effect_at_once(fault) {
             self.count(fault.kind());
         }
-        let (mark, nodes, text) = fault_words(fault);
+        let (mark, nodes, text) = fault_mark(fault);
         self.recorder.mark(mark, nodes, || text);
         match fault {
             Fault::PowerLoss(node, away) => self.power_loss(node, away),
@@ -119,10 +120,10 @@ impl World {
             }
             Fault::Kill(node, away) => {
                 self.host(node).kill();
-                self.tell_lost(node);
+                self.notify_lost(node);
                 self.at(self.time + away, Event::Restart(node));
             }
-            // A disk that nobody uses waits for nothing.
+            // A disk that is not in use would only fail later.
             Fault::PowerLossInWrite(node, _) | Fault::DiskFailure(node, _) if !self.host(node).is_up() => {}
             Fault::PowerLossInWrite(node, after) => self.host(node).fail_power(after),
             Fault::DiskFailure(node, after) => self.host(node).fail_disk(after),
@@ -130,9 +131,9 @@ impl World {
                 let until = self.time + long;
                 self.host(node).paused_until = until;
             }
-            Fault::FullDisk(node, room, away) => {
-                self.host(node).set_room(Some(room));
-                self.at(self.time + away, Event::MakeRoom(node));
+            Fault::FullDisk(node, space, away) => {
+                self.host(node).set_space(Some(space));
+                self.at(self.time + away, Event::FreeSpace(node));
             }
             Fault::SlowDisk(node, more) => {
                 self.slow.insert(node, more);
@@ -186,7 +187,7 @@ impl World {
         }
     }
 
-    /// Everything works again.
+    /// Ends all faults.
     pub(super) fn end_faults(&mut self) -> Result<(), String> {
         self.note(|| "the faults end".to_owned());
         self.net.heal();

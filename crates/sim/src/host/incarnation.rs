@@ -1,4 +1,5 @@
-//! A process, and how it carries out what its node wants: on the real storage, over a disk in memory.
+//! A running process, and how it carries out its replica's outputs: on the real storage, over a disk in
+//! memory.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +16,14 @@ use bezant_storage::record::{
 use bezant_storage::{History, HistoryQuery, MemoryDisk, RowChunk};
 use bezant_types::{FetchKey, HistoryPosition, LogIndex, MovementNumber, Nanos, NodeId, Term, TransferId};
 
-use super::{SimInput, SimOutput, SimReplica, Wish};
+use super::{Effect, SimInput, SimOutput, SimReplica};
 use crate::bug::Bug;
 
-/// Why an effect was not carried out.
+/// Why an output was not carried out.
 pub(super) enum Trouble {
-    /// Its disk refused.
+    /// The disk failed.
     Storage(String),
-    /// No disk explains it: the state of this replica is not that of the others.
+    /// No disk explains it: the replica's state differs from the others'.
     Diverged(String),
 }
 
@@ -32,63 +33,63 @@ impl From<String> for Trouble {
     }
 }
 
-/// A client that waits for the history to reach what it must see.
+/// A client that waits until the history reaches its position.
 pub(super) struct Reader {
     pub(super) ticket: Ticket,
     pub(super) index: LogIndex,
     pub(super) position: HistoryPosition,
 }
 
-/// A process: node and open files.
-pub(super) struct Life {
+/// A process: replica and open files.
+pub(super) struct Incarnation {
     pub(super) disk: MemoryDisk,
-    pub(super) node: SimReplica,
+    pub(super) replica: SimReplica,
     pub(super) log: Log,
     pub(super) votes: VoteStore,
     pub(super) history: History,
     pub(super) store: CheckpointStore,
     pub(super) supplier: Supplier,
     pub(super) writer: Option<CheckpointWriter>,
-    /// The last write that was handed to the log and not confirmed.
+    /// The last write that was appended to the log and is not yet durable.
     pub(super) unconfirmed: Option<WriteNumber>,
-    /// Entries handed to the log and not yet known to be applied, by index.
+    /// Entries that were appended to the log and are not yet known to be applied, by index.
     pub(super) entries: BTreeMap<LogIndex, LogEntry>,
     pub(super) applied: LogIndex,
     pub(super) readers: Vec<Reader>,
-    /// What clients of this process want to see of the history.
-    pub(super) questions: BTreeMap<Ticket, Vec<TransferId>>,
-    /// It is noted on its disk that it may vote.
+    /// The transfers that clients want to read from the history.
+    pub(super) history_requests: BTreeMap<Ticket, Vec<TransferId>>,
+    /// The disk's identity records that the replica may vote.
     pub(super) is_admitted: bool,
-    /// The node was told that its disk is nearly full.
-    pub(super) is_pressed: bool,
-    /// A disk of the cluster may have gone back in time: a replica that stops for it has a cause.
+    /// The replica was told that its disk is nearly full.
+    pub(super) is_nearly_full: bool,
+    /// Disks may go back in time in this run: that explains a replica that stops for a conflict.
     pub(super) may_stop: bool,
 }
 
-impl Life {
+impl Incarnation {
     pub(super) fn perform(
         &mut self,
         output: SimOutput,
         bug: Option<Bug>,
-        wishes: &mut Vec<Wish>,
+        effects: &mut Vec<Effect>,
     ) -> Result<(), Trouble> {
         let text = |error: &dyn std::error::Error| error.to_string();
         match output {
-            Output::Persist(write) => self.persist(&write, bug, wishes)?,
-            Output::Send { to, message } => wishes.push(Wish::Send(to, message)),
+            Output::Persist(write) => self.persist(&write, bug, effects)?,
+            Output::Send { to, message } => effects.push(Effect::Send(to, message)),
             Output::Fetch { index, term, prefetch } => {
                 let found = self.fetch(index, term, &prefetch)?;
-                wishes.push(Wish::Later(found));
+                effects.push(Effect::Later(found));
             }
             Output::Rows(rows) => {
                 self.history.append(rows.movements, rows.refusals).map_err(|error| text(&error))?;
-                while !self.is_pressed
+                while !self.is_nearly_full
                     && let Some(job) = self.history.next_job()
                 {
                     let finished = job.run().map_err(|error| text(&error))?;
-                    let lacks_room = finished.lacks_space();
+                    let lacks_space = finished.lacks_space();
                     self.history.complete(finished).map_err(|error| text(&error))?;
-                    if lacks_room {
+                    if lacks_space {
                         break;
                     }
                 }
@@ -101,23 +102,23 @@ impl Life {
                     let written = self.unless_full(writer.write(&piece))?;
                     self.writer = written.map(|()| writer);
                 }
-                wishes.push(Wish::Later(Input::CheckpointPieceTaken));
+                effects.push(Effect::Later(Input::CheckpointPieceTaken));
             }
             Output::CheckpointEnd { index, time, position } => {
                 let written = self.end_checkpoint(time, position)?;
                 let written = written.map(|digest| Input::CheckpointWritten { index, digest });
-                wishes.push(Wish::Later(written.unwrap_or(Input::CheckpointAbandoned(index))));
+                effects.push(Effect::Later(written.unwrap_or(Input::CheckpointAbandoned(index))));
             }
             Output::Release(index) => self.log.release(index).map_err(|error| text(&error))?,
-            Output::Serve { to, pull } => self.serve(to, pull, wishes),
+            Output::Serve { to, pull } => self.serve(to, pull, effects),
             Output::InstallRows { from, until, bytes } => {
-                wishes.push(Wish::Later(self.install_rows(from, until, &bytes)?));
+                effects.push(Effect::Later(self.install_rows(from, until, &bytes)?));
             }
             Output::InstallCheckpoint(installable) => {
-                wishes.push(Wish::Later(self.install(&installable)?));
+                effects.push(Effect::Later(self.install(&installable)?));
             }
             Output::Answer { .. } | Output::Refuse { .. } | Output::QueryAnswer { .. } => {
-                wishes.push(Wish::Reply(output));
+                effects.push(Effect::Reply(output));
             }
             Output::BarrierPassed { ticket, index, position } => {
                 self.readers.push(Reader { ticket, index, position });
@@ -130,28 +131,28 @@ impl Life {
             Output::Stopped(conflict) => return Err(Trouble::Diverged(conflict.to_string())),
             Output::CaughtUp => {
                 self.admit().map_err(|error| text(&error))?;
-                wishes.push(Wish::Later(Input::Admit));
+                effects.push(Effect::Later(Input::Admit));
             }
-            Output::Unreadable { from, reason, .. } => wishes.push(Wish::Doubt { from, reason }),
-            // One of them is wrong: it hears of a majority, or that there is none.
+            Output::Unreadable { from, reason, .. } => effects.push(Effect::Unreadable { from, reason }),
+            // One of them is wrong: a later digest shows a majority, or that there is none.
             Output::Differs { .. } | Output::PeerStopped { .. } => {}
             Output::Diverged { reason, .. } => return Err(Trouble::Diverged(reason)),
         }
         Ok(())
     }
 
-    /// Answers those whose rows have come.
-    pub(super) fn show(&mut self, wishes: &mut Vec<Wish>) -> Result<(), Trouble> {
+    /// Answers the clients whose position the history has reached.
+    pub(super) fn show(&mut self, effects: &mut Vec<Effect>) -> Result<(), Trouble> {
         if self.readers.is_empty() {
             return Ok(());
         }
         let history = self.history.reader();
         let reached = history.position();
         for reader in self.readers.extract_if(.., |reader| reached.reaches(reader.position)) {
-            let Some(ids) = self.questions.remove(&reader.ticket) else { continue };
+            let Some(ids) = self.history_requests.remove(&reader.ticket) else { continue };
             let end = MovementNumber(reader.position.movements);
             let rows = history.read(&HistoryQuery::Transfers(ids), end).map_err(|error| error.to_string())?;
-            wishes.push(Wish::Show { ticket: reader.ticket, index: reader.index, rows });
+            effects.push(Effect::Show { ticket: reader.ticket, index: reader.index, rows });
         }
         Ok(())
     }
@@ -172,14 +173,14 @@ impl Life {
         Ok(())
     }
 
-    fn persist(&mut self, write: &Write, bug: Option<Bug>, wishes: &mut Vec<Wish>) -> Result<(), String> {
+    fn persist(&mut self, write: &Write, bug: Option<Bug>, effects: &mut Vec<Effect>) -> Result<(), String> {
         if let Some(vote) = write.vote
             && bug != Some(Bug::ForgetVote)
         {
             self.votes.save(vote).map_err(|error| error.to_string())?;
         }
         if write.vote.is_some() {
-            wishes.push(Wish::Later(Input::VoteKept(write.number)));
+            effects.push(Effect::Later(Input::VoteKept(write.number)));
         }
         if let Some(first) = write.entries.first()
             && first.index <= self.log.last_index()
@@ -193,10 +194,10 @@ impl Life {
             self.entries.insert(entry.index, entry.clone());
         }
         if bug == Some(Bug::AcknowledgeBeforeFsync) {
-            wishes.push(Wish::Later(Input::Persisted(write.number)));
+            effects.push(Effect::Later(Input::Persisted(write.number)));
         }
         self.unconfirmed = Some(write.number);
-        wishes.push(Wish::Flush);
+        effects.push(Effect::Flush);
         Ok(())
     }
 
@@ -205,17 +206,17 @@ impl Life {
         Ok(Input::Fetched { index, term, found })
     }
 
-    /// The digest; `None` when there was no room for the checkpoint.
+    /// The digest; `None` when there was no space for the checkpoint.
     fn end_checkpoint(&mut self, time: Nanos, position: HistoryPosition) -> Result<Option<[u8; 32]>, String> {
         let durable = self.history.flush().map_err(|error| error.to_string())?;
-        assert!(durable.reaches(position), "rows before the cut were handed over before it");
+        assert!(durable.reaches(position), "rows before the cut were output before it");
         let Some(writer) = self.writer.take() else { return Ok(None) };
         let Some(written) = self.unless_full(writer.finish(position, time))? else { return Ok(None) };
         self.history.handle_checkpointed(position).map_err(|error| error.to_string())?;
         Ok(Some(written.digest))
     }
 
-    /// What was written of a checkpoint; `None` when there is no room for it: then what there is of it is removed.
+    /// The result of writing a checkpoint; `None`, with its files removed, when there is no space.
     fn unless_full<T>(&self, written: Result<T, CheckpointError>) -> Result<Option<T>, String> {
         match written {
             Ok(written) => Ok(Some(written)),
@@ -227,11 +228,11 @@ impl Life {
         }
     }
 
-    fn serve(&mut self, to: NodeId, pull: Pull, wishes: &mut Vec<Wish>) {
+    fn serve(&mut self, to: NodeId, pull: Pull, effects: &mut Vec<Effect>) {
         match self.supplier.supply(to, pull) {
-            Ok(Some(chunk)) => wishes.push(Wish::Send(to, PeerMessage::Chunk(chunk))),
+            Ok(Some(chunk)) => effects.push(Effect::Send(to, PeerMessage::Chunk(chunk))),
             Ok(None) => {}
-            Err(_) => self.supplier.forget(to),
+            Err(_) => self.supplier.close(to),
         }
     }
 
@@ -246,7 +247,7 @@ impl Life {
             return Ok(Input::InstallFailed);
         }
         self.history.append(chunk.movements, chunk.refusals).map_err(|error| error.to_string())?;
-        assert!(self.history.position() == until, "a chunk ends where it says");
+        assert!(self.history.position() == until, "a chunk ends at its named position");
         Ok(Input::RowsInstalled)
     }
 
@@ -257,7 +258,7 @@ impl Life {
             return Ok(Input::InstallFailed);
         }
         let durable = self.history.flush().map_err(|error| text(&error))?;
-        assert!(durable.reaches(position), "all rows came first");
+        assert!(durable.reaches(position), "all rows arrived first");
         self.log.plan_reset(index, term).map_err(|error| text(&error))?;
         let written = self.store.begin(index, term).and_then(|mut writer| {
             writer.write(&installable.bytes)?;
