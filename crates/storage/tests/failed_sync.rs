@@ -218,7 +218,7 @@ fn what_a_start_finds_after_a_failed_operation_is_durable() {
 }
 
 #[test]
-fn a_failed_start_after_a_failed_operation_confirms_only_durable_entries() {
+fn a_failed_start_after_a_failure_confirms_only_durable_entries() {
     for (number, steps) in CASES.iter().enumerate() {
         for operation in 1.. {
             let (disk, mut known) = (MemoryDisk::new(), Known::default());
@@ -236,7 +236,7 @@ fn a_failed_start_after_a_failed_operation_confirms_only_durable_entries() {
 }
 
 #[test]
-fn a_failed_start_on_a_torn_write_confirms_only_durable_entries() {
+fn a_failed_start_on_torn_writes_confirms_only_durable_entries() {
     let before: &[Step] = &[Group(&[100, 9000]), Group(&[30])];
     let torn: [&[Step]; 4] = [
         &[Group(&[100, 448, 12_000, 64, 5000])],

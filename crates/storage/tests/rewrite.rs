@@ -341,7 +341,7 @@ fn a_truncation_between_plan_and_reset_keeps_the_plan() {
 }
 
 #[test]
-fn a_tear_with_nothing_after_it_is_closed_before_later_writes() {
+fn a_tear_before_zeros_is_closed_before_later_writes() {
     let disk = written(&[&[100], &[448, 1000]]);
     blank(&disk, FIRST, 2 * BLOCK + 512, 3 * BLOCK);
     assert_eq!(recover(&disk).unwrap().len(), 2);

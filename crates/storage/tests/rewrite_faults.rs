@@ -423,12 +423,12 @@ fn check_closed(disk: &MemoryDisk, log: &mut Log, error: &LogError, context: &st
 }
 
 #[test]
-fn a_crash_in_a_truncation_keeps_all_or_the_wanted_entries() {
+fn a_crash_in_a_truncation_keeps_all_or_wanted_entries() {
     TRUNCATIONS.iter().for_each(crash_at_every_operation);
 }
 
 #[test]
-fn a_failure_in_a_truncation_keeps_all_or_the_wanted_entries() {
+fn a_failure_in_a_truncation_keeps_all_or_wanted_entries() {
     TRUNCATIONS.iter().for_each(fail_at_every_operation);
 }
 
@@ -482,7 +482,7 @@ fn a_torn_flush_after_a_truncation_is_not_damage() {
 }
 
 #[test]
-fn a_mark_of_a_removed_entry_proves_nothing_about_its_successor() {
+fn an_old_mark_does_not_cover_a_replaced_entry() {
     let case = Case { is_marked: true, ..case("marked", &[&[100], &[200], &[300]], &[Step::Truncate(1)]) };
     let (disk, mut log) = case.process(&case.disk());
     case.run(&disk, &mut log).unwrap();

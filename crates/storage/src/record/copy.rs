@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_list_that_may_be_old_takes_the_vote_away() {
+    fn a_restored_list_that_may_be_old_costs_the_vote() {
         let list = |index: u64| Members { index: LogIndex(index), ..members(3) };
         for changes in 0..3 {
             let disk = MemoryDisk::new();

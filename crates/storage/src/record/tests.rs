@@ -12,7 +12,7 @@ fn saved(disk: &MemoryDisk) -> Result<Option<Vote>, RecordError> {
 }
 
 #[test]
-fn a_vote_survives_and_a_crash_leaves_the_old_or_the_new() {
+fn a_crash_leaves_the_old_vote_or_the_new() {
     for crash_at in 1..12 {
         let disk = MemoryDisk::new();
         let (mut votes, none) = VoteStore::open(Arc::new(disk.clone())).unwrap();
@@ -57,7 +57,7 @@ fn a_flipped_bit_in_a_vote_is_damage() {
 }
 
 #[test]
-fn a_vote_that_was_read_is_durable_after_its_writer_died() {
+fn a_vote_that_was_read_is_durable() {
     for crash_at in 1..=5 {
         let disk = MemoryDisk::new();
         let (mut votes, _) = VoteStore::open(Arc::new(disk.clone())).unwrap();

@@ -64,7 +64,7 @@ fn rows_of_a_checkpoint_survive_every_crash() {
 }
 
 #[test]
-fn rows_of_a_checkpoint_survive_a_failed_operation_and_a_crash() {
+fn rows_of_a_checkpoint_survive_a_failure_and_a_crash() {
     let mut generator = Generator::new(7);
     let entries: Vec<Entry> = (0..12).map(|_| generator.entry(90)).collect();
     let mut all = Model::default();

@@ -124,7 +124,7 @@ fn a_full_disk_is_reported() {
 }
 
 #[test]
-fn a_reader_on_another_thread_sees_rows_once_they_are_appended() {
+fn another_thread_reads_rows_once_they_are_appended() {
     let disk = MemoryDisk::new();
     let (mut history, mut model) = filled(&disk, 2);
     let reader = history.reader();
