@@ -266,14 +266,15 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
             Verdict::Outvoted => (
                 true,
                 "is not that of the majority",
-                "Stop it and keep a copy of its folder for analysis: when it starts again it fetches everything from \
-                 the others, which go on without it",
+                "Stop it and keep a copy of its folder for analysis: when it starts again it fetches \
+                 everything from the others, which go on without it",
             ),
             Verdict::Split => (
                 false,
                 "is that of no majority: all voters were compared",
-                "So do the others. Keep copies of all folders: the operator must find out which of them is right. Commands \
-                that depend on more than the state and themselves (a clock, a hash map's order) lead to this",
+                "So do the others. Keep copies of all folders: the operator must find out which of them is \
+                 right. Commands that depend on more than the state and themselves (a clock, a hash map's order) \
+                 lead to this",
             ),
         };
         let reason = alloc::format!(

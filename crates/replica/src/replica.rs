@@ -25,13 +25,11 @@ use crate::reads::{Read, Reads, Wanted};
 pub const TICK_NANOS: u64 = 10_000_000;
 /// Ticks without a leader after which everything that waits is refused.
 const LEADERLESS_TICKS: u64 = 100;
-/// Ticks without a message from the leader after which it no longer counts as leader. A voter has stood for
-/// election long before.
+/// Ticks without a message after which a leader no longer counts; voters stand for election long before.
 const LEADER_TIMEOUT_TICKS: u64 = 100;
 /// Ticks between two searches for commands that have waited too long for a place in an entry.
 const QUEUE_TICKS: u64 = 25;
-/// Ticks that a write may take before this replica is stalled: a leader whose disk hangs must not prevent the
-/// election of another.
+/// Ticks of a write before this replica is stalled: a leader with a hanging disk must not prevent an election.
 const WRITE_TICKS_MAX: u64 = 150;
 
 /// Engine and state machine of one replica. Call [`poll`](Self::poll) until `None` after every
@@ -160,8 +158,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.engine.is_leader() && !self.is_stalled()
     }
 
-    /// False while this replica takes no part in elections: its disk is new or was damaged, and is not
-    /// admitted.
+    /// False while this replica takes no part in elections: its disk, new or damaged, is not admitted.
     pub fn may_vote(&self) -> bool {
         self.engine.may_vote()
     }
@@ -285,8 +282,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.queries.retain(|(ticket, _)| is_waited_for(*ticket));
     }
 
-    /// Does one step of a query that needs several; true while there are any. Commands are handled in
-    /// between.
+    /// Does one step of a long query; true while there are any. Commands are handled in between.
     pub fn step_queries(&mut self) -> bool {
         if self.has_diverged {
             for (ticket, _) in self.queries.drain(..) {
@@ -359,8 +355,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     }
 
     /// Merges what waits into entries, or forwards it to the leader. It is separate from
-    /// [`handle`](Self::handle), so that a driver can pass in everything that has arrived before the merging
-    /// begins.
+    /// [`handle`](Self::handle), so that a driver can first pass in everything that has arrived.
     pub fn propose(&mut self, now: Now) {
         if self.engine.is_leader() {
             while let Some((origin, change)) = self.queue.pop_change() {
@@ -375,10 +370,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
     }
 
     fn propose_entries(&mut self, now: Now) {
-        while !self.queue.is_empty()
-            && self.has_capacity()
-            && self.refusal().is_none()
-            && self.engine.is_leader()
+        while !self.queue.is_empty() && self.has_slot() && self.refusal().is_none() && self.engine.is_leader()
         {
             let (origins, commands) = self.queue.take_entry();
             let events: u64 = commands.iter().map(|command| u64::from(command.events)).sum();
@@ -398,7 +390,7 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         }
     }
 
-    fn has_capacity(&self) -> bool {
+    fn has_slot(&self) -> bool {
         self.pipeline.len() < bezant_types::limits::ENTRIES_IN_FLIGHT_MAX
     }
 
@@ -460,9 +452,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.outputs.push_back(Output::Persist(write));
     }
 
-    /// Another leader's entry replaces this one. One of five voters may still hold it, lead next, and have it
-    /// committed (Raft, figure 8): what it carried may be done or not. The client repeats the command, and
-    /// its ids show the outcome.
+    /// Another leader's entry replaces this one. One of five voters may still hold it, lead next and commit it
+    /// (Raft, figure 8): its commands may be done or not. The client repeats them; their ids show the outcome.
     fn take_back(&mut self, removed: InFlight<M::Found>) {
         for origin in removed.origins {
             self.refuse(origin, Refusal::Interrupted);

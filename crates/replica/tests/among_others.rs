@@ -493,11 +493,7 @@ fn a_leader_without_heartbeats_no_longer_counts() {
     assert_eq!(forwards(&drain(&mut replica)).len(), 1);
     engine.script.borrow_mut().ticks_since_leader = 100;
     replica.handle(NOW, Input::Tick);
-    assert_eq!(
-        refusals(&drain(&mut replica)),
-        [(7, &Refusal::Interrupted)],
-        "the forwarded command may be done"
-    );
+    assert_eq!(refusals(&drain(&mut replica)), [(7, &Refusal::Interrupted)], "it may be done");
     (0..100).for_each(|_| replica.handle(NOW, Input::Tick));
     request(&mut replica, 8);
     read(&mut replica, 9, Consistency::Linearizable);
@@ -537,20 +533,12 @@ fn a_replica_that_lacks_committed_entries_serves_nothing() {
     engine.commit(1, 1, payload(false));
     replica.handle(NOW, Input::Tick);
     drain(&mut replica);
-    assert_eq!(
-        (replica.applied(), shown(&mut replica)),
-        (LogIndex(1), Err(NoState::Filling)),
-        "there is more"
-    );
+    assert_eq!((replica.applied(), shown(&mut replica)), (LogIndex(1), Err(NoState::Filling)), "not all");
     engine.write(2, 1, payload(false));
     engine.commit(2, 1, payload(false));
     engine.script.borrow_mut().outputs.push_back(EngineOutput::CaughtUp);
     replica.handle(NOW, Input::Tick);
-    assert_eq!(
-        (replica.applied(), replica.no_state()),
-        (LogIndex(1), Some(NoState::Filling)),
-        "not applied yet"
-    );
+    assert_eq!((replica.applied(), replica.no_state()), (LogIndex(1), Some(NoState::Filling)), "not yet");
     let outputs = drain(&mut replica);
     assert!(outputs.iter().any(|output| matches!(output, Output::CaughtUp)), "{outputs:?}");
     assert_eq!(shown(&mut replica), Ok(LogIndex(2)));

@@ -393,8 +393,7 @@ impl World {
         self.give(node, Some(incarnation), Input::Tick)
     }
 
-    /// Passes an input to a running process; `incarnation` is the process that it is meant for, `None` for the
-    /// present one.
+    /// Passes an input to a running process: to that of the given number, or to the present one.
     fn give(
         &mut self,
         node: NodeId,
