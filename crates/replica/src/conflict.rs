@@ -41,8 +41,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
         self.installing = None;
         self.handle_failed(alloc::format!(
             "{conflict}. A disk of the cluster has gone back, for example to an old copy of a folder. This \
-             node takes part in nothing from now on, and keeps what it has: \"A node that knows more than the \
-             others\" in docs/operations.md says what to do"
+             node takes part in nothing from now on, and keeps what it has: \"A node that knows more than \
+             the others\" in docs/operations.md says what to do"
         ));
         self.send_conflict();
     }

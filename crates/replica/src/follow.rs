@@ -273,8 +273,8 @@ impl<M: StateMachine, E: Engine> Replica<M, E> {
                 false,
                 "is that of no majority: all voters were compared",
                 "So do the others. Keep copies of all folders: the operator must find out which of them is \
-                 right. Commands that depend on more than the state and themselves (a clock, a hash map's order) \
-                 lead to this",
+                 right. Commands that depend on more than the state and themselves (a clock, a hash map's \
+                 order) lead to this",
             ),
         };
         let reason = alloc::format!(
