@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_that_wait_too_long_are_removed_except_the_replicas_own() {
+    fn expired_commands_are_removed_except_the_replicas_own() {
         let mut queue = Queue::default();
         queue.push_first(Origin::Own, command(1), 0);
         assert!(queue.push(Origin::Client(Ticket(1)), command(1), 0));

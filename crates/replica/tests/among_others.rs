@@ -421,7 +421,7 @@ fn forwards(outputs: &[Output<Counter>]) -> Vec<ForwardNumber> {
 }
 
 #[test]
-fn a_node_that_does_not_lead_is_not_asked_in_a_tight_loop() {
+fn a_former_leader_is_not_asked_in_a_tight_loop() {
     let engine = Scripted::new();
     let mut replica = replica(&engine);
     request(&mut replica, 7);
@@ -558,7 +558,7 @@ fn where_all_disks_are_new_state_is_served_after_admission() {
 }
 
 #[test]
-fn what_the_disk_records_as_committed_is_served_without_a_leader() {
+fn entries_committed_on_disk_are_served_without_a_leader() {
     let engine = Scripted::new();
     let options = ReplicaOptions { node: OWN, is_alone: false, ..ReplicaOptions::default() };
     let kind = EntryKind::Command;

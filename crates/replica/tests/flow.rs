@@ -140,7 +140,7 @@ fn commands_are_merged_and_answered_only_when_durable() {
 }
 
 #[test]
-fn an_entry_has_the_machines_rules_and_later_rules_are_refused() {
+fn entries_have_the_machines_rules_and_later_rules_are_refused() {
     let mut replica = replica(Counter::default(), usize::MAX);
     request(&mut replica, 1, 1);
     replica.propose(NOW);
@@ -166,7 +166,7 @@ fn an_entry_has_the_machines_rules_and_later_rules_are_refused() {
 }
 
 #[test]
-fn an_entry_waits_for_its_rows_and_delays_those_after_it() {
+fn an_entry_waits_for_its_rows_and_delays_later_entries() {
     let mut replica = replica(Counter::default(), usize::MAX);
     request(&mut replica, 1, 2);
     replica.propose(NOW);

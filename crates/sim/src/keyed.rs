@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_has_its_ids_and_marks_and_a_retry_has_the_same() {
+    fn ids_and_marks_differ_by_key_and_not_by_attempt() {
         let (keys, mut ids) = ([Keys::new(0), Keys::new(1)], BTreeSet::new());
         let payments = |count| Events::Transfers(vec![Transfer { amount: 5, ..Transfer::default() }; count]);
         let mut marks = BTreeSet::new();

@@ -136,11 +136,11 @@ fn check_rewinds(engine: EngineKind) {
 }
 
 #[test]
-fn every_loss_by_disks_that_go_back_is_reported() {
+fn every_loss_by_old_disks_is_reported() {
     check_rewinds(EngineKind::Raft);
 }
 
 #[test]
-fn every_loss_by_disks_that_go_back_is_reported_with_paxos() {
+fn every_loss_by_old_disks_is_reported_with_paxos() {
     check_rewinds(EngineKind::Paxos);
 }
