@@ -1,8 +1,8 @@
 //! A replica as a value: engine, state machine and log position of one group on one node, driven by events.
 //!
 //! [`Replica::handle`] takes inputs, and [`Replica::poll`] returns outputs. Nothing else goes in or out: no
-//! clock, no thread, no socket, no file. The real runtime and the simulator run the same code, so that the
-//! simulator can replay a failure of production.
+//! clock, no thread, no socket, no file. The real runtime and the simulator run the same code, so that each can
+//! replay a failure that the other found.
 //!
 //! A command takes this way. It waits (`queue`), is merged with others into an entry that is stamped with
 //! cluster time and proposed (`replica`), or it is sent to the leader (`forward`). Every replica writes the
