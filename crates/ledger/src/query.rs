@@ -45,6 +45,8 @@ pub enum LedgerQuery {
     Assets,
     /// Sums over all accounts, a row a ledger, in order of the ledgers.
     Books,
+    /// Whether the expiry of imported pending transfers is paused: answered at once, however many accounts there are.
+    ExpiryIsPaused,
     /// Pending transfers that wait, in order of their places.
     Holds(HoldFilter),
     /// The same on its way: made by the ledger alone.
@@ -67,6 +69,8 @@ pub enum LedgerAnswer {
     },
     /// To [`LedgerQuery::Books`].
     Books(Books),
+    /// To [`LedgerQuery::ExpiryIsPaused`].
+    ExpiryIsPaused(bool),
     /// To [`LedgerQuery::Holds`].
     Holds(Vec<Transfer>),
     /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer). `None` when
@@ -139,6 +143,7 @@ impl Ledger {
                 LedgerAnswer::Assets { assets, provisional }
             }
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+            LedgerQuery::ExpiryIsPaused => LedgerAnswer::ExpiryIsPaused(self.expiry_is_paused),
             LedgerQuery::Holds(filter) => return self.hold_step(HoldScan { filter, found: Vec::new() }),
             LedgerQuery::ScanHolds(scan) => return self.hold_step(scan),
             LedgerQuery::Session(request) => {

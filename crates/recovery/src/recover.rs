@@ -8,8 +8,8 @@ use bezant_rsm::{Prefetch, RestoreError};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
-use bezant_storage::record::{RecordError, VoteStore, load_conflict, load_terms};
-use bezant_storage::repair::DamageNote;
+use bezant_storage::record::{Identity, RecordError, VoteStore, load_conflict, load_terms};
+use bezant_storage::repair::{DamageNote, is_only_voter};
 use bezant_storage::{History, HistoryError, HistoryReader};
 use bezant_types::{FetchKey, Fetched, LogIndex, Term};
 use thiserror::Error;
@@ -114,8 +114,12 @@ pub fn recover<M: Machine>(
             Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
             Err(error) => error,
         };
-        // One that has stopped may be the only one that has what is left: nothing of it is forgotten.
-        if mode == Mode::Alone || repairs.len() == REPAIRS_MAX || load_conflict(&**disk)?.is_some() {
+        // One that has stopped, or the only voter, may be the only one that has what is left: nothing of it is forgotten.
+        if mode == Mode::Alone
+            || repairs.len() == REPAIRS_MAX
+            || load_conflict(&**disk)?.is_some()
+            || !has_others(&**disk)?
+        {
             return Err(error);
         }
         match repair(disk, checkpoint, &error, repairs.is_empty())? {
@@ -123,6 +127,12 @@ pub fn recover<M: Machine>(
             None => return Err(error),
         }
     }
+}
+
+/// False when this replica is the only one of its group that votes. Where nothing is known of that, there are others.
+fn has_others(disk: &dyn Disk) -> Result<bool, RecordError> {
+    let Some(identity) = Identity::load(disk)? else { return Ok(true) };
+    Ok(!is_only_voter(disk, identity.node)?)
 }
 
 /// Reads everything back, or finds the first damage; `checkpoint` is the one that was read until then.
@@ -137,6 +147,7 @@ fn read_back<M: Machine>(
     if mode == Mode::Grouped
         && conflict.is_none()
         && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
+        && has_others(&**disk)?
     {
         let advice = "it was found when it was read";
         return Err(RecoverError::History(HistoryError::Damaged { file, offset, advice }));

@@ -286,7 +286,7 @@ fn a_follower_with_a_full_disk_hands_commands_on() {
     engine.script.borrow_mut().leads = true;
     node.handle(NOW, Input::Tick);
     request(&mut node, 8);
-    let full = Refusal::ReadOnly("full".into());
+    let full = Refusal::NotTaken("full".into());
     let outputs = drain(&mut node);
     assert!(refusals(&outputs).contains(&(8, &full)), "{outputs:?}");
 }

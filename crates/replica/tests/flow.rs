@@ -114,6 +114,9 @@ fn describe(output: &Output<Counter>) -> String {
         Output::Refuse { ticket, refusal: Refusal::ReadOnly(reason) } => {
             format!("refuse {} {reason}", ticket.0)
         }
+        Output::Refuse { ticket, refusal: Refusal::NotTaken(reason) } => {
+            format!("not taken {} {reason}", ticket.0)
+        }
         Output::QueryAnswer { ticket, answer, .. } => format!("found {} {answer}", ticket.0),
         Output::BarrierPassed { ticket, position, .. } => {
             format!("barrier {} {}", ticket.0, position.movements)
@@ -218,7 +221,7 @@ fn a_full_disk_refuses_for_now() {
     node.handle(NOW, Input::Pressure(None));
     request(&mut node, 2, 1);
     node.propose(NOW);
-    assert_eq!(drain(&mut node), ["refuse 1 full", "append 1"]);
+    assert_eq!(drain(&mut node), ["not taken 1 full", "append 1"]);
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn who_waits_when_the_disk_fills_up_hears_of_it_at_once() {
     node.handle(NOW, Input::Tick);
     request(&mut node, 2, 1);
     node.handle(NOW, Input::Pressure(Some("full".into())));
-    assert_eq!(drain(&mut node), ["append 1", "refuse 2 full"]);
+    assert_eq!(drain(&mut node), ["append 1", "not taken 2 full"]);
     node.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut node), ["rows 1", "answer 1 at 1 time 1001"]);
     // What time demands was not lost.

@@ -253,6 +253,16 @@ impl Service {
         Ok(books)
     }
 
+    /// Whether expiry is paused in the state of this replica, which may be an earlier one than the leader's. `None` when it
+    /// does not say so in time, or has no state.
+    pub(crate) async fn expiry_is_paused(&self, deadline: Deadline) -> Option<bool> {
+        let query = LedgerQuery::ExpiryIsPaused;
+        match self.handle.query_at(query, Consistency::Stale, deadline).await.ok()?.answer {
+            LedgerAnswer::ExpiryIsPaused(is_paused) => Some(is_paused),
+            _ => None,
+        }
+    }
+
     /// All assets, as of now, for an answer that lists them.
     pub(crate) async fn list_assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
         let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).book.iter().count();
@@ -492,7 +502,7 @@ fn account_rows_max(query: &LedgerQuery) -> usize {
         LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
         LedgerQuery::Holds(filter) => filter.limit_capped(),
         LedgerQuery::ScanAccounts(_) | LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
-        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::Session(_) => 0,
+        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::ExpiryIsPaused | LedgerQuery::Session(_) => 0,
     }
 }
 

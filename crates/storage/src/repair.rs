@@ -6,6 +6,8 @@
 //! is repaired by [`log::repair`](crate::log::repair).
 
 use bezant_codec::{DecodeError, Reader};
+use bezant_consensus::Part;
+use bezant_types::NodeId;
 
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::disk::{Disk, DiskError};
@@ -17,6 +19,20 @@ use crate::record::{self, RecordError, RecordKind};
 const SET_ASIDE: &str = ".damaged";
 /// What the names of all files of the history begin with.
 const HISTORY: &str = "history-";
+
+/// True when nobody but that node votes, as the list on its disk says: then nobody else has what the disk may have lost.
+pub fn is_only_voter(disk: &dyn Disk, node: NodeId) -> Result<bool, RecordError> {
+    Ok(other_voters(disk, node)? == Some(0))
+}
+
+/// How many others vote; `None` when there is no list, or that node has no vote.
+pub(crate) fn other_voters(disk: &dyn Disk, node: NodeId) -> Result<Option<usize>, RecordError> {
+    let Some(members) = record::load_members(disk)? else { return Ok(None) };
+    // One that joins or leaves counts already, or still.
+    let voters = || members.nodes.iter().filter(|member| member.part != Part::Learner);
+    let votes = voters().any(|voter| voter.node == node);
+    Ok(votes.then(|| voters().count() - 1))
+}
 
 /// Gives a damaged file another name, so that nobody reads it any more; nothing when it is gone.
 pub(crate) fn set_aside(disk: &dyn Disk, file: &str) -> Result<(), DiskError> {

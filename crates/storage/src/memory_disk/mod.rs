@@ -7,6 +7,7 @@
 //!
 //! It never uses a clock, the operating system or its randomness.
 
+mod image;
 mod random;
 mod state;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use image::Image;
 use random::Random;
 use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
 
@@ -112,12 +114,12 @@ impl MemoryDisk {
     /// The content of a file, as a reader sees it.
     pub fn content(&self, name: &str) -> Result<Vec<u8>, DiskError> {
         let state = self.lock();
-        Ok(state.files[state.find(name)?].live.clone())
+        Ok(state.files[state.find(name)?].live.to_vec())
     }
 
     /// Puts a file there, durable, in place of what had its name.
     pub fn put(&self, name: &str, content: Vec<u8>) {
-        self.lock().put_durable(name, content);
+        self.lock().put_durable(name, Image::from_bytes(&content));
     }
 
     /// Turns one bit over, durable: what a disk does to old data.
@@ -314,10 +316,10 @@ impl DiskFile for MemoryFile {
         }
         let live = &state.files[self.number].live;
         let from = usize::try_from(offset).map_err(|_| self.end_of_file(offset))?;
-        let bytes = live
-            .get(from..from.saturating_add(buffer.len()))
-            .ok_or_else(|| self.end_of_file(live.len() as u64))?;
-        buffer.copy_from_slice(bytes);
+        if from.saturating_add(buffer.len()) > live.len() {
+            return Err(self.end_of_file(live.len() as u64));
+        }
+        live.read(from, buffer);
         Ok(())
     }
 
@@ -353,7 +355,7 @@ impl DiskFile for MemoryFile {
             self.check_space(state, size)?;
             let live = &mut state.files[self.number].live;
             if size > live.len() {
-                live.resize(size, 0);
+                live.resize(size);
             }
             Ok(())
         })
@@ -362,7 +364,8 @@ impl DiskFile for MemoryFile {
     fn truncate(&self, size: u64) -> Result<(), DiskError> {
         let size = usize::try_from(size).map_err(|_| self.end_of_file(size))?;
         self.change("truncate", |state| {
-            state.files[self.number].live.truncate(size);
+            let live = &mut state.files[self.number].live;
+            live.resize(size.min(live.len()));
             Ok(())
         })
     }

@@ -10,6 +10,7 @@ use bezant_consensus::Members;
 
 use super::{Identity, RecordError, RecordKind, block_of, has_room, load, load_from, write_file};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError};
+use crate::repair::other_voters;
 
 /// Those that have one.
 const COPIED: [RecordKind; 2] = [RecordKind::Identity, RecordKind::Members];
@@ -69,7 +70,7 @@ fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Res
 ///
 /// A version without copies may have changed the record since. It may have noted that this disk lost something: an
 /// identity comes back as one that is not admitted, so that its node votes again when it has everything that the others
-/// have. So does a list of members that may be older than the one that was lost.
+/// have; that of one of two voters, or of the only one, is what it was. So does a list of members that may be older than the one that was lost.
 pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
     let mut mended = Vec::new();
     for kind in COPIED {
@@ -94,8 +95,12 @@ pub fn mend(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
 fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, RecordError> {
     if kind == RecordKind::Identity {
         let Ok(identity) = Identity::decode(content) else { return Ok(false) };
+        // Of at most two voters nobody is elected without this one: it would never vote again. And nothing was agreed
+        // without the other one, who has it and without whom nothing is decided.
+        let is_needed = other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|it| it < 2));
+        let identity = Identity { is_admitted: identity.is_admitted && is_needed, ..identity };
         // Not through `store`: that makes the copy void, the only one that is left.
-        super::store(disk, kind, &Identity { is_admitted: false, ..identity }.encode())?;
+        super::store(disk, kind, &identity.encode())?;
         return Ok(true);
     }
     if !is_newest_list(disk, content)?
@@ -269,6 +274,18 @@ mod tests {
         assert_eq!(Identity::load(&disk.crash(1)), Ok(Some(lost.clone())));
         assert_eq!(mend(&disk), Ok(Vec::new()));
         assert_eq!(load_from(&disk, "node.copy", RecordKind::Identity), Ok(Some(lost.encode())));
+    }
+
+    #[test]
+    fn a_voter_without_whom_nobody_is_elected_votes_again_with_an_identity_from_a_copy() {
+        for (count, is_admitted) in [(1, true), (2, true), (3, false)] {
+            let disk = MemoryDisk::new();
+            identity().store(&disk).unwrap();
+            store_members(&disk, &members(count)).unwrap();
+            disk.flip_bit("node.bzi", 30, 3).unwrap();
+            assert_eq!(mend(&disk), Ok(vec!["node.bzi"]));
+            assert_eq!(Identity::load(&disk), Ok(Some(Identity { is_admitted, ..identity() })), "{count}");
+        }
     }
 
     #[test]
