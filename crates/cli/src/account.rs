@@ -43,7 +43,7 @@ pub(crate) enum AccountCommand {
   bezant account create bob --asset EUR --min -500.00 --max 10000
   bezant account create --ledger 7 --code 20 --id 1001 --flags debits_must_not_exceed_credits
 
-An id that is not given is drawn and printed. Flags: linked, debits_must_not_exceed_credits,
+An id that is not given is drawn and printed. Flags: linked, debits_must_not_exceed_credits, \
 credits_must_not_exceed_debits, history, imported, closed.")]
 pub(crate) struct CreateArgs {
     /// Unique name, at most 64 bytes, not digits only
@@ -156,8 +156,9 @@ pub(crate) struct HoldsArgs {
   bezant account bounds alice --min -500.00
   bezant account bounds alice --min 0 --max none
 
-The balance is credits minus debits, counting what is reserved. A side that is not
-given stays as it is.")]
+The balance is credits minus debits, counting what is reserved. A side that is not \
+given stays as it is. A bound that the balance is beyond moves nothing: under its minimum an account pays nothing, over its \
+maximum it receives nothing.")]
 pub(crate) struct BoundsArgs {
     /// Id or name
     account: String,

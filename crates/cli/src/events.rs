@@ -20,7 +20,7 @@ use crate::session::Session;
   bezant events --since 2026-11-01 --until-caught-up
   bezant events --from 1200 --limit 10
 
-Every event has a position. To resume, pass the last position seen plus one. A position after the end is an
+Every event has a position. To resume, pass the last position seen plus one. A position after the end is an \
 error that names the end: the ledger was restored from an older copy, or the position is another ledger's.")]
 pub(crate) struct EventsArgs {
     /// First position wanted; only new events when not given

@@ -24,7 +24,7 @@ const LOCK_NAME: &str = "lock";
   bezant inspect ./bezant-data --frames SEGMENT     every frame of one segment
   bezant inspect ./bezant-data -o json
 
-The node must be stopped. Ends with code 5 if anything is damaged, and says what, in
+The node must be stopped. Ends with code 5 if anything is damaged, and says what, in \
 which file and where; with code 4 if the folder holds no data of Bezant.")]
 pub(crate) struct InspectArgs {
     /// Data folder of a stopped node

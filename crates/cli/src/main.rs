@@ -102,7 +102,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Measure how fast a node is
     Bench(bench::BenchArgs),
-    /// Show the nodes of a cluster
+    /// Show the nodes of a cluster, and change who takes part
     #[command(subcommand, after_help = "Example:\n  bezant cluster status --server a:7070,b:7070,c:7070")]
     Cluster(cluster::ClusterCommand),
     /// Start three nodes, pay, kill the leader, and prove that nothing was lost

@@ -63,8 +63,9 @@ pub(crate) struct PayArgs {
   bezant transfer create alice bob 99999 --flags balancing_debit
   bezant transfer create alice bob 1 --prev-hash HEAD    only if no other spend came first
 
-Flags: linked, pending, balancing_debit, balancing_credit, closing_debit, closing_credit,
-imported.")]
+Flags: linked, pending, balancing_debit, balancing_credit, closing_debit, closing_credit, \
+imported. What is pending is ended with `bezant transfer post` and `bezant transfer void`; a chain of linked \
+transfers comes from a file (`bezant import transfers`).")]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pay: PayArgs,

@@ -45,6 +45,8 @@ pub enum LedgerQuery {
     Assets,
     /// Sums over all accounts, one row per ledger, in order of the ledgers.
     Books,
+    /// Whether the expiry of imported pending transfers is paused; answered in constant time.
+    ExpiryIsPaused,
     /// Pending transfers that are not resolved, in the order of [`HoldPlace`](bezant_types::HoldPlace).
     Holds(HoldFilter),
     /// The rest of a paused [`Holds`](Self::Holds); only the ledger makes it.
@@ -68,6 +70,8 @@ pub enum LedgerAnswer {
     },
     /// To [`LedgerQuery::Books`].
     Books(Books),
+    /// To [`LedgerQuery::ExpiryIsPaused`].
+    ExpiryIsPaused(bool),
     /// To [`LedgerQuery::Holds`].
     Holds(Vec<Transfer>),
     /// To [`LedgerQuery::Session`]: an answer with its head, see [`SessionAnswer`](crate::SessionAnswer).
@@ -140,6 +144,7 @@ impl Ledger {
                 LedgerAnswer::Assets { assets, provisional }
             }
             LedgerQuery::Books => LedgerAnswer::Books(self.books()),
+            LedgerQuery::ExpiryIsPaused => LedgerAnswer::ExpiryIsPaused(self.expiry_is_paused),
             LedgerQuery::Holds(filter) => return self.hold_step(HoldScan { filter, found: Vec::new() }),
             LedgerQuery::ScanHolds(scan) => return self.hold_step(scan),
             LedgerQuery::Session(request) => {

@@ -8,8 +8,8 @@ use bezant_rsm::{Prefetch, RestoreError};
 use bezant_storage::checkpoint::{CheckpointError, CheckpointStore};
 use bezant_storage::disk::{Disk, DiskError};
 use bezant_storage::log::{CutTail, Log, LogError, LogOptions};
-use bezant_storage::record::{RecordError, VoteStore, load_conflict, load_terms};
-use bezant_storage::repair::DamageNote;
+use bezant_storage::record::{Identity, RecordError, VoteStore, load_conflict, load_terms};
+use bezant_storage::repair::{DamageNote, is_only_voter};
 use bezant_storage::{History, HistoryError, HistoryReader};
 use bezant_types::{FetchKey, Fetched, LogIndex, Term};
 use thiserror::Error;
@@ -116,8 +116,12 @@ pub fn recover<M: Machine>(
             Ok(recovered) => return Ok(Recovered { repairs, ..recovered }),
             Err(error) => error,
         };
-        // A stopped replica may be the only one with its entries: nothing of it is dropped.
-        if mode == Mode::Alone || repairs.len() == REPAIRS_MAX || load_conflict(&**disk)?.is_some() {
+        // A stopped replica, or the only voter, may be the only one with its entries: nothing of it is dropped.
+        if mode == Mode::Alone
+            || repairs.len() == REPAIRS_MAX
+            || load_conflict(&**disk)?.is_some()
+            || !has_others(&**disk)?
+        {
             return Err(error);
         }
         match repair(disk, checkpoint, &error, repairs.is_empty())? {
@@ -125,6 +129,12 @@ pub fn recover<M: Machine>(
             None => return Err(error),
         }
     }
+}
+
+/// False when this replica is the only voter of its group. True when its disk does not say who votes.
+fn has_others(disk: &dyn Disk) -> Result<bool, RecordError> {
+    let Some(identity) = Identity::load(disk)? else { return Ok(true) };
+    Ok(!is_only_voter(disk, identity.node)?)
 }
 
 /// Reads everything back, or returns the first damage; `checkpoint` is then the one that was read before it.
@@ -139,6 +149,7 @@ fn read_back<M: Machine>(
     if mode == Mode::Grouped
         && conflict.is_none()
         && let Some(DamageNote { file, offset }) = DamageNote::load(&**disk)?
+        && has_others(&**disk)?
     {
         let advice = "it was found when it was read";
         return Err(RecoverError::History(HistoryError::Damaged { file, offset, advice }));

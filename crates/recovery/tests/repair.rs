@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use bezant_consensus::{Conflict, EntryKind, LogEntry, Vote};
+use bezant_consensus::{Change, Conflict, EntryKind, LogEntry, Members, Vote};
 use bezant_ledger::{Event, Ledger, Operation};
 use bezant_recovery::{Mode, RecoverError, Recovered, Repair, fetch, recover};
 use bezant_replica::replay;
 use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_storage::disk::Disk;
 use bezant_storage::log::LogOptions;
-use bezant_storage::record::{Identity, KnownDisk, VoteStore, store_conflict};
+use bezant_storage::record::{Identity, KnownDisk, VoteStore, store_conflict, store_members};
 use bezant_storage::repair::DamageNote;
 use bezant_storage::{FaultPlan, MemoryDisk};
 use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId, Term, Transfer, TransferId};
@@ -189,6 +189,31 @@ fn a_replica_alone_repairs_nothing() {
             "{name}: nothing is changed"
         );
     }
+}
+
+/// The only voter of its group; whoever learns from it has no vote.
+fn store_only_voter(disk: &MemoryDisk) {
+    let first = Members::first([(NodeId(2), "host2:1".to_owned())]);
+    let learner = Change::Add { node: NodeId(3), address: "host3:1".to_owned() };
+    store_members(disk, &first.after(&learner, LogIndex(9))).unwrap();
+}
+
+#[test]
+fn the_only_voter_has_nobody_to_get_it_from() {
+    for (name, damage, _) in DAMAGE {
+        let disk = rot(damage);
+        store_only_voter(&disk);
+        let before = disk.list().unwrap();
+        let contents = |disk: &MemoryDisk| before.iter().map(|file| disk.content(file)).collect::<Vec<_>>();
+        let bytes = contents(&disk);
+        assert!(open(&disk, Mode::Grouped).is_err(), "{name}");
+        assert_eq!((disk.list().unwrap(), contents(&disk)), (before.clone(), bytes), "{name}");
+    }
+    let disk = folder();
+    store_only_voter(&disk);
+    DamageNote { file: "history-movements-0".to_owned(), offset: 0 }.store(&disk).unwrap();
+    let replica = open(&disk, Mode::Grouped).unwrap();
+    assert_eq!((replica.repairs.len(), replica.log.last_index()), (0, LAST), "it shows what can be read");
 }
 
 #[test]

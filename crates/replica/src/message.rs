@@ -9,7 +9,7 @@
 //! | 2 forward | incarnation u64, number u64, operation u16, events u32, body |
 //! | 3 outcome | incarnation u64, number u64, kind u8 (1 done, 2 overloaded, 3 read-only, 4 not done, 5 unknown, 6 not taken); done: index u64, time u64, results; read-only and not taken: the reason in UTF-8 |
 //! | 4 pull | checkpoint u64 (0 = the newest), offset u64, movements u64, refusals u64 |
-//! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 2 state, 3 state with terms); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), in part 3 terms (see [`Terms::encode`]), bytes. Part 2 is what 0.1 sends |
+//! | 5 chunk | head of 120 bytes (see [`ChunkHead`]), part u8 (1 rows, 3 state); rows: from and until as two u64 each, rows; state: offset u64, members (see [`Members::encode`]), terms (see [`Terms::encode`]), bytes |
 //! | 6 digest | index u64, SHA-256 |
 //! | 7 clock | ns since 1970 u64 |
 //! | 8 stopped | see [`Conflict::encode`] |
@@ -163,8 +163,6 @@ const UNKNOWN: u8 = 5;
 const NOT_TAKEN: u8 = 6;
 
 const ROWS: u8 = 1;
-/// As 0.1 sends it.
-const STATE_WITHOUT_TERMS: u8 = 2;
 const STATE: u8 = 3;
 
 const CHUNK_HEAD_SPARE: usize = 40;
@@ -331,11 +329,12 @@ fn decode_chunk(reader: &mut Reader) -> Option<Chunk> {
     }
     let part = match reader.u8()? {
         ROWS => ChunkPart::Rows { from: reader.position()?, until: reader.position()?, bytes: reader.rest() },
-        part @ (STATE | STATE_WITHOUT_TERMS) => {
-            let (offset, members) = (reader.u64()?, reader.members()?);
-            let terms = if part == STATE { reader.terms()? } else { Terms::new() };
-            ChunkPart::State { offset, members, terms, bytes: reader.rest() }
-        }
+        STATE => ChunkPart::State {
+            offset: reader.u64()?,
+            members: reader.members()?,
+            terms: reader.terms()?,
+            bytes: reader.rest(),
+        },
         _ => return None,
     };
     Some(Chunk { head, part })
@@ -456,25 +455,17 @@ mod tests {
     }
 
     #[test]
-    fn a_state_as_0_1_sends_it_has_no_terms() {
-        let chunk = messages().into_iter().find_map(|message| match message {
-            PeerMessage::Chunk(Chunk { head, part: ChunkPart::State { members, bytes, .. } }) => {
-                Some((head, members, bytes))
+    fn a_chunk_with_an_unknown_part_is_no_message() {
+        for message in messages().into_iter().filter(|message| matches!(message, PeerMessage::Chunk(_))) {
+            let mut bytes = BytesMut::from(&*message.encode());
+            let part_at = 120;
+            assert!([ROWS, STATE].contains(&bytes[part_at]));
+            // 2 was a state without terms, in an earlier protocol.
+            for part in [0, 2, 4] {
+                bytes[part_at] = part;
+                assert_eq!(PeerMessage::decode(bytes.clone().freeze()), None);
             }
-            _ => None,
-        });
-        let (head, members, bytes) = chunk.unwrap();
-        let part = ChunkPart::State { offset: 6, members: members.clone(), terms: Terms::new(), bytes };
-        let message = PeerMessage::Chunk(Chunk { head, part });
-        let mut old = BytesMut::from(&*message.clone().encode());
-        let part_at = 120;
-        assert_eq!(old[part_at], STATE);
-        old[part_at] = STATE_WITHOUT_TERMS;
-        let count_at = part_at + 9 + members.encode().len();
-        let rest = old.split_off(count_at + 2);
-        old.truncate(count_at);
-        old.extend_from_slice(&rest);
-        assert_eq!(PeerMessage::decode(old.freeze()), Some(message));
+        }
     }
 
     #[test]

@@ -18,12 +18,13 @@ const PRESSURE_TICKS: u64 = 500;
 
 impl<M: StateMachine, E: Engine> Replica<M, E> {
     /// Why this replica takes no command now. A follower with a nearly full disk takes it: it only forwards
-    /// it.
+    /// it. Without space, or without a clock that counts, no command is started: commands in flight go on.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let leads = self.engine.is_leader();
-        let pressure = self.pressure.as_ref().filter(|_| leads);
-        let for_disk = self.failed.as_ref().or(pressure).cloned().map(Refusal::ReadOnly);
-        for_disk.or_else(|| self.hold.clone().filter(|_| leads).map(Refusal::NotTaken))
+        if let Some(reason) = &self.failed {
+            return Some(Refusal::ReadOnly(reason.clone()));
+        }
+        let for_now = self.pressure.as_ref().or(self.hold.as_ref());
+        for_now.filter(|_| self.engine.is_leader()).cloned().map(Refusal::NotTaken)
     }
 
     pub(crate) fn refuse(&mut self, origin: Origin, refusal: Refusal) {

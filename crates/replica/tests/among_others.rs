@@ -286,7 +286,7 @@ fn a_follower_with_a_full_disk_forwards_commands() {
     engine.script.borrow_mut().leads = true;
     replica.handle(NOW, Input::Tick);
     request(&mut replica, 8);
-    let full = Refusal::ReadOnly("full".into());
+    let full = Refusal::NotTaken("full".into());
     let outputs = drain(&mut replica);
     assert!(refusals(&outputs).contains(&(8, &full)), "{outputs:?}");
 }

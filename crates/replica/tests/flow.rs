@@ -114,6 +114,9 @@ fn describe(output: &Output<Counter>) -> String {
         Output::Refuse { ticket, refusal: Refusal::ReadOnly(reason) } => {
             format!("refuse {} {reason}", ticket.0)
         }
+        Output::Refuse { ticket, refusal: Refusal::NotTaken(reason) } => {
+            format!("not taken {} {reason}", ticket.0)
+        }
         Output::QueryAnswer { ticket, answer, .. } => format!("found {} {answer}", ticket.0),
         Output::BarrierPassed { ticket, position, .. } => {
             format!("barrier {} {}", ticket.0, position.movements)
@@ -222,7 +225,7 @@ fn a_full_disk_refuses_for_now() {
     replica.handle(NOW, Input::Pressure(None));
     request(&mut replica, 2, 1);
     replica.propose(NOW);
-    assert_eq!(drain(&mut replica), ["refuse 1 full", "append 1"]);
+    assert_eq!(drain(&mut replica), ["not taken 1 full", "append 1"]);
 }
 
 #[test]
@@ -233,7 +236,7 @@ fn a_disk_that_fills_up_refuses_waiting_commands_at_once() {
     replica.handle(NOW, Input::Tick);
     request(&mut replica, 2, 1);
     replica.handle(NOW, Input::Pressure(Some("full".into())));
-    assert_eq!(drain(&mut replica), ["append 1", "refuse 2 full"]);
+    assert_eq!(drain(&mut replica), ["append 1", "not taken 2 full"]);
     replica.handle(NOW, Input::Persisted(WriteNumber(1)));
     assert_eq!(drain(&mut replica), ["rows 1", "answer 1 at 1 time 1001"]);
     // The machine's own command was not lost.

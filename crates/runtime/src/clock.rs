@@ -33,6 +33,9 @@ const BEHIND_TOLD: u64 = 60 * Nanos::PER_SECOND;
 /// No clock shows a later moment and is right: the beginning of 2200.
 pub(crate) const LATEST: Nanos = Nanos(7_258_118_400 * Nanos::PER_SECOND);
 
+/// An entry of an earlier moment was stamped with a clock that was not set yet: this program is younger. The beginning of 2025.
+const EARLIEST: Nanos = Nanos(1_735_689_600 * Nanos::PER_SECOND);
+
 /// What a node takes for the time of day.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Nanos + Send + Sync>);
@@ -101,10 +104,15 @@ pub(crate) enum Counting {
     Clock(Nanos),
 }
 
-/// True for a clock that cannot be right, however many agree with it. `ledger` is the time of the last entry; 0 = there is
-/// none, which contradicts nothing.
+/// False for a ledger that contradicts no clock: it has no entry (its time is 0), or its last one is of a machine that had
+/// started in 1970, say, and was not set by NTP yet.
+pub(crate) fn says_when(ledger: Nanos) -> bool {
+    ledger >= EARLIEST
+}
+
+/// True for a clock that cannot be right, however many agree with it. `ledger` is the time of the last entry.
 pub(crate) fn is_absurd(clock: Nanos, ledger: Nanos) -> bool {
-    clock > LATEST || (ledger != Nanos(0) && clock.0 > ledger.0.saturating_add(ABSURD_AHEAD_MAX))
+    clock > LATEST || (says_when(ledger) && clock.0 > ledger.0.saturating_add(ABSURD_AHEAD_MAX))
 }
 
 /// The clock that counts among the voters of whom something is known, this node included: one of theirs. A majority must be
@@ -135,7 +143,7 @@ fn middle(sorted: &[Nanos]) -> Option<(Nanos, Nanos)> {
 pub(crate) fn check_alone(clock: Nanos, ledger: Nanos) -> Result<(), StartError> {
     let problem = if clock > LATEST {
         "no clock that is right shows that. What is stamped with it stays, and later entries could not be earlier"
-    } else if ledger == Nanos(0) {
+    } else if !says_when(ledger) {
         return Ok(());
     } else if clock.0.saturating_add(BEHIND_MAX) < ledger.0 {
         "that is more than a day earlier: time would stand still, and no hold would expire, until the clock has caught up"
@@ -232,6 +240,8 @@ mod tests {
         assert_eq!(counting(&[year(356); 3], 3, Nanos(0)), Counting::AllAbsurd, "a ledger without entries");
         assert_eq!(counting(&[year(100); 3], 3, Nanos(0)), Counting::Clock(year(100)));
         assert_eq!(counting(&[year(TODAY); 3], 3, year(356)), Counting::Clock(year(TODAY)));
+        assert_eq!(counting(&[year(TODAY); 3], 3, year(1)), Counting::Clock(year(TODAY)), "NTP came late");
+        assert_eq!(counting(&[year(356); 3], 3, year(1)), Counting::AllAbsurd);
     }
 
     #[test]
@@ -264,6 +274,8 @@ mod tests {
         let today = year(TODAY);
         let ok = |clock: Nanos, ledger: Nanos| check_alone(clock, ledger).is_ok();
         assert!(ok(today, Nanos(0)) && ok(Nanos(1), Nanos(0)), "a new ledger");
+        assert!(ok(today, year(1)) && ok(Nanos(1), year(1)), "stamped before the clock was set");
+        assert!(check_alone(year(356), year(1)).is_err());
         assert!(
             ok(today, today) && ok(Nanos(today.0 + 300 * DAY), today) && ok(Nanos(today.0 - DAY / 2), today)
         );

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bezant_consensus::Engine;
+use bezant_consensus::{Engine, Role};
 use bezant_recovery::Machine;
 use bezant_replica::{Input, NoState, Output, PeerMessage, Refusal, Replica, TICK_NANOS, Ticket};
 use bezant_types::{HistoryPosition, MovementNumber};
@@ -294,8 +294,9 @@ impl<M: Machine> ReplicaThread<M> {
         let metrics = &self.shared.metrics;
         let keeps_up = metrics.history_backlog.get() < HISTORY_BACKLOG_MAX
             && metrics.history_unindexed.get() < HISTORY_UNINDEXED_MAX;
-        // One that follows hands on what its clients want, whatever its clock shows.
-        let may_stamp = !self.clock.is_wrong() || !self.node.is_leader();
+        // One that follows hands on what its clients want, whatever its clock shows. A leader whose disk hangs is none for
+        // its clients; its engine takes entries all the same.
+        let may_stamp = !self.clock.is_wrong() || self.node.standing().role != Role::Leader;
         if keeps_up && may_stamp {
             self.node.propose(now);
         }
@@ -528,25 +529,24 @@ mod tests {
     use bezant_types::{LogIndex, NodeId};
 
     /// A node whose other threads have all ended.
-    fn alone() -> ReplicaThread<Ledger> {
+    pub(super) fn alone(options: ReplicaOptions, clock: Clock) -> ReplicaThread<Ledger> {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(NodeId(1), zero));
-        let node =
-            Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, ReplicaOptions::default());
+        let node = Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, options);
         let workers = Workers {
             log: mpsc::channel().0,
             fetch: mpsc::channel().0,
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };
-        ReplicaThread::new(node, None, shared, workers, ClockGuard::new(Clock::system(), false))
+        ReplicaThread::new(node, None, shared, workers, ClockGuard::new(clock, false))
     }
 
     #[test]
     fn room_on_the_disk_does_not_mend_one_that_failed() {
-        let mut thread = alone();
+        let mut thread = alone(ReplicaOptions::default(), Clock::system());
         let shared = Arc::clone(&thread.shared);
         let read_only = |reason: &str| Health::ReadOnly { reason: reason.to_owned() };
         let health = || shared.health.borrow().clone();
@@ -562,7 +562,7 @@ mod tests {
 
     #[test]
     fn the_time_to_apply_is_measured() {
-        let mut thread = alone();
+        let mut thread = alone(ReplicaOptions::default(), Clock::system());
         let asset = bezant_types::Asset {
             ledger: bezant_types::LedgerNumber(100_000),
             code: "POINTS".parse().unwrap(),

@@ -1,18 +1,22 @@
 //! Three nodes with clocks of the test's own: one is set to another century. Cluster time stays with the others, on both
 //! engines; and a node that is alone looks at its ledger.
 
+mod common;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bezant_ledger::{Event, Ledger, Operation};
+use bezant_ledger::Ledger;
 use bezant_runtime::{
-    Clock, ClusterOptions, EngineKind, ExecuteError, Handle, Health, Options, Role, Running, StartError,
-    start_member_on, start_on,
+    Clock, EngineKind, ExecuteError, Handle, Health, Options, Role, Running, StartError, start_member_on,
+    start_on,
 };
 use bezant_storage::MemoryDisk;
-use bezant_types::{Account, AccountId, LedgerNumber, LogIndex, Nanos, NodeId};
+use bezant_types::{LogIndex, Nanos};
+
+use crate::common::{Nodes, create_accounts, listen, member};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -50,15 +54,13 @@ fn options(skew: &Skew) -> Options {
 
 /// Creates an account; when that was, or why not.
 async fn create(handle: &Handle<Ledger>, id: u128) -> Result<Nanos, ExecuteError> {
-    let account = Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
-    let command = Operation::CreateAccounts.command(Event::write_all(&[account]).to_vec().into());
     let deadline = Instant::now() + Duration::from_secs(10);
-    Ok(handle.execute(command.expect("well formed"), Some(deadline)).await?.time)
+    Ok(handle.execute(create_accounts([id]), Some(deadline)).await?.time)
 }
 
 struct Cluster {
     engine: EngineKind,
-    nodes: Vec<(NodeId, String)>,
+    nodes: Nodes,
     disks: Vec<MemoryDisk>,
     running: Vec<Option<Running<Ledger>>>,
     skews: Vec<Skew>,
@@ -68,11 +70,7 @@ struct Cluster {
 impl Cluster {
     /// Nodes whose clocks show so much more than the machine's.
     fn start(engine: EngineKind, skews: &[i64]) -> Self {
-        let listeners: Vec<TcpListener> =
-            skews.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
-        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
-        let addresses = listeners.iter().map(address);
-        let nodes: Vec<_> = addresses.zip(1..).map(|(address, number)| (NodeId(number), address)).collect();
+        let (listeners, nodes) = listen(skews.len());
         let mut cluster = Self {
             engine,
             nodes,
@@ -89,16 +87,7 @@ impl Cluster {
     }
 
     fn begin(&mut self, at: usize, listener: TcpListener, is_clock_accepted: bool) {
-        let member = ClusterOptions {
-            node: self.nodes[at].0,
-            token: "a token for a test".to_owned(),
-            nodes: self.nodes.clone(),
-            join: Vec::new(),
-            engine: Some(self.engine),
-            give_up: Arc::default(),
-            listener,
-            growth: None,
-        };
+        let member = member(&self.nodes, at, self.engine, listener);
         let options = Options { is_clock_accepted, ..options(&self.skews[at]) };
         let running = start_member_on(Arc::new(self.disks[at].clone()), &options, member);
         self.running[at] = Some(running.expect("the node starts"));

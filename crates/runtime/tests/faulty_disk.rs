@@ -1,14 +1,16 @@
 //! The node with all its threads on a disk that fails or fills up: writes stop with a reason, reads go on,
 //! nothing that was acknowledged is lost, and room on the disk lets writes go on.
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_replica::ReplicaOptions;
 use bezant_runtime::{ExecuteError, Handle, Health, Options, Running, start_on};
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
-use bezant_types::{Account, AccountId, LedgerNumber, Transfer, TransferId};
+use bezant_types::{AccountId, TransferId};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -21,32 +23,15 @@ fn run(disk: &MemoryDisk) -> Running<Ledger> {
 }
 
 async fn create_accounts(handle: &Handle<Ledger>) {
-    let account = |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
-    let accounts: Vec<Account> = (1..=2).map(account).collect();
-    let command = Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("well formed");
-    handle.execute(command, None).await.expect("the disk is sound");
+    handle.execute(common::create_accounts([1, 2]), None).await.expect("the disk is sound");
 }
 
 /// Pays 1 a hundred times; ids from `first`.
 async fn pay(handle: &Handle<Ledger>, first: u128) -> Result<(), ExecuteError> {
-    let transfers: Vec<Transfer> = (first..first + 100)
-        .map(|id| Transfer {
-            id: TransferId(id),
-            debit_account_id: AccountId(1),
-            credit_account_id: AccountId(2),
-            amount: 1,
-            ledger: LedgerNumber(1),
-            code: 1,
-            ..Transfer::default()
-        })
-        .collect();
-    let command = Operation::CreateTransfers.command(Event::write_all(&transfers)).expect("well formed");
+    let command = common::payments(first..first + 100);
     let committed =
         tokio::time::timeout(TIMEOUT, handle.execute(command, None)).await.expect("an answer comes")?;
-    assert!(
-        committed.results.as_chunks::<16>().0.iter().all(|result| result[8..12] == [0xff; 4]),
-        "all created"
-    );
+    assert!(common::are_created(&committed.results), "all created");
     Ok(())
 }
 
@@ -113,7 +98,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     pay(&handle, 1).await.expect("there is room");
     disk.set_faults(FaultPlan { capacity_bytes: Some(600 << 20), ..FaultPlan::default() });
     let (more, error) = pay_until_refused(&handle, 101).await;
-    assert!(matches!(&error, ExecuteError::ReadOnly { reason } if reason.contains("full")), "{error}");
+    assert!(matches!(&error, ExecuteError::NotTaken { reason } if reason.contains("full")), "{error}");
     check_reads(&handle, 100 + more).await;
 
     disk.set_faults(FaultPlan::default());

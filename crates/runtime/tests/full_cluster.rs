@@ -1,19 +1,22 @@
 //! Three nodes whose disks fill up, all of them: payments stop with a reason, reads and elections go on, and when there is
 //! room payments go on. What was acknowledged is there, on every node.
 
+mod common;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_replica::ReplicaOptions;
 use bezant_runtime::{
-    ClusterOptions, Consistency, EngineKind, Handle, Health, Options, ReadError, Role, Running,
-    start_member_on,
+    Consistency, EngineKind, ExecuteError, Handle, Health, Options, ReadError, Role, Running, start_member_on,
 };
 use bezant_storage::log::LogOptions;
 use bezant_storage::{FaultPlan, HistoryQuery, MemoryDisk};
-use bezant_types::{Account, AccountId, LedgerNumber, NodeId, Transfer, TransferId};
+use bezant_types::{AccountId, TransferId};
+
+use crate::common::{Nodes, are_created, create_accounts, listen, listen_again, member, payments};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,7 +29,7 @@ const BATCH: u128 = 50;
 
 struct Cluster {
     disks: Vec<MemoryDisk>,
-    addresses: Vec<String>,
+    nodes: Nodes,
     running: Vec<Option<Running<Ledger>>>,
     engine: EngineKind,
     /// With less room a node takes no more payments.
@@ -34,21 +37,22 @@ struct Cluster {
     next_id: u128,
     /// First ids of the batches that were acknowledged.
     acknowledged: Vec<u128>,
+    /// Those of the batches of which nothing was done, as a node said.
+    not_taken: Vec<u128>,
 }
 
 impl Cluster {
     async fn start(engine: EngineKind, room_kept: u64) -> Self {
-        let listeners: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
-        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
+        let (listeners, nodes) = listen(3);
         let mut cluster = Self {
             disks: (0..3).map(|_| MemoryDisk::new()).collect(),
-            addresses: listeners.iter().map(address).collect(),
+            nodes,
             running: vec![None, None, None],
             engine,
             room_kept,
             next_id: 1,
             acknowledged: Vec::new(),
+            not_taken: Vec::new(),
         };
         for (at, listener) in listeners.into_iter().enumerate() {
             cluster.start_node(at, listener);
@@ -58,18 +62,7 @@ impl Cluster {
     }
 
     fn start_node(&mut self, at: usize, listener: TcpListener) {
-        let number = |at: usize| NodeId(at as u64 + 1);
-        let nodes = self.addresses.iter().enumerate().map(|(at, address)| (number(at), address.clone()));
-        let cluster = ClusterOptions {
-            node: number(at),
-            token: "a token for a test".to_owned(),
-            nodes: nodes.collect(),
-            join: Vec::new(),
-            engine: Some(self.engine),
-            give_up: Arc::default(),
-            listener,
-            growth: None,
-        };
+        let cluster = member(&self.nodes, at, self.engine, listener);
         let options = Options {
             node: ReplicaOptions {
                 checkpoint_interval_bytes: CHECKPOINT_INTERVAL,
@@ -85,8 +78,7 @@ impl Cluster {
 
     /// Starts a node again on what its disk holds.
     fn start_again(&mut self, at: usize) {
-        let listener = TcpListener::bind(&self.addresses[at]).expect("its port is free");
-        self.start_node(at, listener);
+        self.start_node(at, listen_again(&self.nodes, at));
     }
 
     async fn stop(&mut self, at: usize) {
@@ -107,10 +99,7 @@ impl Cluster {
     }
 
     async fn create_accounts(&self) {
-        let account =
-            |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
-        let accounts: Vec<Account> = (1..=2).map(account).collect();
-        let command = Operation::CreateAccounts.command(Event::write_all(&accounts)).expect("well formed");
+        let command = create_accounts([1, 2]);
         let handle = self.up().next().expect("one runs");
         let deadline = Instant::now() + TIMEOUT;
         while let Err(error) = handle.execute(command.clone(), None).await {
@@ -123,24 +112,20 @@ impl Cluster {
     async fn pay(&mut self, handle: &Handle<Ledger>) -> bool {
         let first = self.next_id;
         self.next_id += BATCH;
-        let transfer = |id| Transfer {
-            id: TransferId(id),
-            debit_account_id: AccountId(1),
-            credit_account_id: AccountId(2),
-            amount: 1,
-            ledger: LedgerNumber(1),
-            code: 1,
-            ..Transfer::default()
-        };
-        let transfers: Vec<Transfer> = (first..first + BATCH).map(transfer).collect();
-        let command = Operation::CreateTransfers.command(Event::write_all(&transfers)).expect("well formed");
-        let Ok(committed) = handle.execute(command, Some(Instant::now() + CLIENT_TIMEOUT)).await else {
-            return false;
-        };
-        let is_created = |result: &[u8; 16]| result[8..12] == [0xff; 4];
-        assert!(committed.results.as_chunks::<16>().0.iter().all(is_created), "all are created");
-        self.acknowledged.push(first);
-        true
+        let command = payments(first..self.next_id);
+        match handle.execute(command, Some(Instant::now() + CLIENT_TIMEOUT)).await {
+            Ok(committed) => {
+                assert!(are_created(&committed.results), "all are created");
+                self.acknowledged.push(first);
+                true
+            }
+            Err(error) => {
+                if matches!(error, ExecuteError::NotTaken { .. }) {
+                    self.not_taken.push(first);
+                }
+                false
+            }
+        }
     }
 
     /// Pays at every node that runs, until none of them takes payments any more, and a majority says why. The third may have
@@ -158,6 +143,17 @@ impl Cluster {
                 return;
             }
             assert!(Instant::now() < deadline, "they are not full: {healths:?}");
+        }
+    }
+
+    /// Pays until the leader says that it does not take that.
+    async fn pay_until_not_taken(&mut self) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.not_taken.is_empty() {
+            assert!(Instant::now() < deadline, "no refusal says that nothing was done");
+            for handle in self.up().collect::<Vec<_>>() {
+                self.pay(&handle).await;
+            }
         }
     }
 
@@ -252,7 +248,7 @@ impl Cluster {
         true
     }
 
-    /// Every node has every payment that was acknowledged.
+    /// Every node has every payment that was acknowledged, and none of which nothing was done.
     async fn check_payments(&self) {
         self.check_reads(3).await;
         for handle in self.up() {
@@ -260,6 +256,11 @@ impl Cluster {
                 let ids: Vec<TransferId> = (*first..first + BATCH).map(TransferId).collect();
                 let found = handle.query_history(HistoryQuery::Transfers(ids), None).await;
                 assert_eq!(found.expect("reads go on").len() as u128, BATCH, "{first} was acknowledged");
+            }
+            for first in &self.not_taken {
+                let ids: Vec<TransferId> = (*first..first + BATCH).map(TransferId).collect();
+                let found = handle.query_history(HistoryQuery::Transfers(ids), None).await;
+                assert!(found.expect("reads go on").is_empty(), "{first} was not taken");
             }
         }
     }
@@ -279,6 +280,7 @@ async fn nearly_full(engine: EngineKind) {
     let mut cluster = Cluster::start(engine, 8 << 20).await;
     cluster.set_room(Some(11 << 20));
     cluster.pay_until_full().await;
+    cluster.pay_until_not_taken().await;
     cluster.check_reads(3).await;
     for _ in 0..2 {
         let leader = cluster.leader().await;

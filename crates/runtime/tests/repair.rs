@@ -1,25 +1,27 @@
 //! Three nodes with threads, sockets and files: one is stopped, a file of its folder changes, and it comes back by
 //! itself.
 
+mod common;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bezant_ledger::{Event, Ledger, LedgerAnswer, LedgerQuery, Operation};
+use bezant_ledger::{Ledger, LedgerAnswer, LedgerQuery};
 use bezant_replica::ReplicaOptions;
-use bezant_rsm::{Entry, StateMachine};
+use bezant_rsm::{Command, Entry, StateMachine};
 use bezant_runtime::{
-    ClusterOptions, Consistency, EngineKind, FileDisk, Handle, Health, NoState, Options, ReadError, Running,
-    StartError, start_member,
+    Consistency, EngineKind, FileDisk, Handle, Health, NoState, Options, ReadError, Running, StartError,
+    start_member,
 };
 use bezant_storage::checkpoint::CheckpointStore;
 use bezant_storage::log::LogOptions;
 use bezant_storage::record::Identity;
 use bezant_storage::{HistoryQuery, disk::Disk};
-use bezant_types::{
-    Account, AccountId, Fetched, LedgerNumber, LogIndex, Nanos, NodeId, Transfer, TransferId,
-};
+use bezant_types::{AccountId, Fetched, LogIndex, Nanos, TransferId};
+
+use crate::common::{Nodes, create_accounts, listen, listen_again, member, payments};
 
 /// No step may take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -28,7 +30,7 @@ const DAMAGED: usize = 2;
 
 struct Cluster {
     folder: tempfile::TempDir,
-    addresses: Vec<String>,
+    nodes: Nodes,
     running: Vec<Option<Running<Ledger>>>,
     engine: EngineKind,
     next_id: u128,
@@ -36,13 +38,10 @@ struct Cluster {
 
 impl Cluster {
     fn start(engine: EngineKind) -> Self {
-        let listeners: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
-        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
-        let addresses = listeners.iter().map(address).collect();
+        let (listeners, nodes) = listen(3);
         let folder = tempfile::tempdir().expect("there is room");
         let running = vec![None, None, None];
-        let mut cluster = Self { folder, addresses, running, engine, next_id: 1 };
+        let mut cluster = Self { folder, nodes, running, engine, next_id: 1 };
         for (at, listener) in listeners.into_iter().enumerate() {
             cluster.start_node(at, listener);
         }
@@ -58,18 +57,7 @@ impl Cluster {
     }
 
     fn try_start(&self, at: usize, listener: TcpListener) -> Result<Running<Ledger>, StartError> {
-        let number = |at: usize| NodeId(at as u64 + 1);
-        let nodes = self.addresses.iter().enumerate().map(|(at, address)| (number(at), address.clone()));
-        let cluster = ClusterOptions {
-            node: number(at),
-            token: "a token for a test".to_owned(),
-            nodes: nodes.collect(),
-            join: Vec::new(),
-            engine: Some(self.engine),
-            give_up: Arc::default(),
-            listener,
-            growth: None,
-        };
+        let cluster = member(&self.nodes, at, self.engine, listener);
         // Checkpoints come often, and the log's segments are soon full.
         let options = Options {
             node: ReplicaOptions { checkpoint_interval_bytes: 150 << 10, ..ReplicaOptions::default() },
@@ -81,8 +69,7 @@ impl Cluster {
 
     /// Starts a node that was stopped, where it was.
     fn start_again(&mut self, at: usize) {
-        let listener = TcpListener::bind(&self.addresses[at]).expect("its port is free");
-        self.start_node(at, listener);
+        self.start_node(at, listen_again(&self.nodes, at));
     }
 
     fn stop(&mut self, at: usize) {
@@ -116,15 +103,11 @@ impl Cluster {
     }
 
     async fn create_accounts(&self) {
-        let account =
-            |id| Account { id: AccountId(id), ledger: LedgerNumber(1), code: 1, ..Account::default() };
-        let accounts: Vec<Account> = (1..=2).map(account).collect();
-        self.execute(Operation::CreateAccounts, Event::write_all(&accounts).to_vec()).await;
+        self.execute(create_accounts([1, 2])).await;
     }
 
     /// Does a command through the first node; it is tried again while nobody leads.
-    async fn execute(&self, operation: Operation, events: Vec<u8>) {
-        let command = operation.command(events.into()).expect("well formed");
+    async fn execute(&self, command: Command) {
         let deadline = Instant::now() + TIMEOUT;
         while let Err(error) = self.handle(0).execute(command.clone(), None).await {
             assert!(Instant::now() < deadline, "no answer: {error}");
@@ -134,18 +117,9 @@ impl Cluster {
 
     /// Pays 1 so many times.
     async fn pay(&mut self, count: u128) {
-        let transfer = |id| Transfer {
-            id: TransferId(id),
-            debit_account_id: AccountId(1),
-            credit_account_id: AccountId(2),
-            amount: 1,
-            ledger: LedgerNumber(1),
-            code: 1,
-            ..Transfer::default()
-        };
-        let transfers: Vec<Transfer> = (self.next_id..self.next_id + count).map(transfer).collect();
+        let first = self.next_id;
         self.next_id += count;
-        self.execute(Operation::CreateTransfers, Event::write_all(&transfers).to_vec()).await;
+        self.execute(payments(first..self.next_id)).await;
     }
 
     /// Pays until all three were found equal behind an entry later than all that there was.
@@ -290,9 +264,7 @@ fn falsify(folder: &Path) {
     let store = CheckpointStore::new(Arc::new(open(folder)));
     let newest = store.load_newest().expect("it is whole").expect("there is one");
     let mut ledger = Ledger::restore(&newest.bytes).expect("it is a ledger's");
-    let account = Account { id: AccountId(3), ledger: LedgerNumber(1), code: 1, ..Account::default() };
-    let command = Operation::CreateAccounts.command(Event::write_all(&[account]).to_vec().into());
-    let commands = vec![command.expect("well formed")];
+    let commands = vec![create_accounts([3])];
     let entry = Entry { time: Nanos(ledger.time().0 + 1), commands, checkpoint: false, rules: Ledger::RULES };
     let found = Fetched::from(ledger.position());
     ledger.apply(newest.index, &entry, found).expect("it needs no rows");
@@ -458,7 +430,7 @@ async fn lost_lists_of_members_cost_no_acknowledged_payment() {
             }
         }
         let before = contents(&folder);
-        let listener = TcpListener::bind(&cluster.addresses[at]).expect("its port is free");
+        let listener = listen_again(&cluster.nodes, at);
         let error = cluster.try_start(at, listener).expect_err("it is refused").to_string();
         for word in ["members.bzm", "Copy members.bzm", "docs/operations.md"] {
             assert!(error.contains(word), "{word}: {error}");
@@ -494,7 +466,7 @@ async fn what_only_this_node_knew_is_refused_with_a_way_out() {
         let whole: Vec<_> =
             files.iter().map(|file| std::fs::read(folder.join(file)).expect("it is there")).collect();
         files.iter().for_each(|file| rot(&folder, file, 50));
-        let listener = TcpListener::bind(&cluster.addresses[DAMAGED]).expect("its port is free");
+        let listener = listen_again(&cluster.nodes, DAMAGED);
         let error = cluster.try_start(DAMAGED, listener).expect_err("it is refused").to_string();
         let words = [files[0], "cluster replace", "docs/operations.md"];
         assert!(words.iter().all(|word| error.contains(word)), "{error}");

@@ -101,6 +101,9 @@ pub(crate) struct Metrics {
     pub(crate) frames_dropped: AtomicU64,
     /// Evictions of TigerBeetle's clients, by reason.
     evictions: Mutex<BTreeMap<&'static str, u64>>,
+    /// Whether expiry was paused at the last query of the ledger. `None` while its state is not known: then the
+    /// gauge has no value.
+    expiry_is_paused: Mutex<Option<bool>>,
 }
 
 impl Metrics {
@@ -117,6 +120,7 @@ impl Metrics {
             frames_refused: AtomicU64::new(0),
             frames_dropped: AtomicU64::new(0),
             evictions: Mutex::default(),
+            expiry_is_paused: Mutex::default(),
         }
     }
 
@@ -149,6 +153,11 @@ impl Metrics {
     /// Counts the eviction of a TigerBeetle client.
     pub(crate) fn evicted(&self, reason: &'static str) {
         *self.evictions.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
+    }
+
+    /// Sets the gauge of paused expiry.
+    pub(crate) fn note_expiry(&self, is_paused: Option<bool>) {
+        *self.expiry_is_paused.lock().unwrap_or_else(PoisonError::into_inner) = is_paused;
     }
 
     /// Counts the results of the events of a request.
@@ -187,6 +196,8 @@ impl Metrics {
         add("bezant_tigerbeetle_frames_dropped", "Frames that made no sense", Shown::FramesDropped);
         add("bezant_tigerbeetle_evictions", "Clients that were evicted", Shown::Evictions);
         add("bezant_watchers", "Streams of change events being served", Shown::Watchers);
+        let help = "1 while imported pending transfers do not expire, since an import is under way";
+        add("bezant_expiry_paused", help, Shown::ExpiryPaused);
     }
 }
 
@@ -203,6 +214,7 @@ enum Shown {
     FramesRefused,
     FramesDropped,
     Evictions,
+    ExpiryPaused,
 }
 
 /// One metric, as the registry encodes it.
@@ -225,6 +237,7 @@ impl EncodeMetric for Table {
             Shown::FramesRefused => encode_counter(&mut encoder, &self.metrics.frames_refused),
             Shown::FramesDropped => encode_counter(&mut encoder, &self.metrics.frames_dropped),
             Shown::Evictions => self.encode_evictions(&mut encoder),
+            Shown::ExpiryPaused => self.encode_expiry(&mut encoder),
         }
     }
 
@@ -237,7 +250,7 @@ impl EncodeMetric for Table {
             | Shown::FramesDropped
             | Shown::Evictions => MetricType::Counter,
             Shown::Durations => MetricType::Histogram,
-            Shown::Requests | Shown::Connections | Shown::Watchers => MetricType::Gauge,
+            Shown::Requests | Shown::Connections | Shown::Watchers | Shown::ExpiryPaused => MetricType::Gauge,
         }
     }
 }
@@ -303,6 +316,11 @@ impl Table {
             encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         Ok(())
+    }
+
+    fn encode_expiry(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        let is_paused = *self.metrics.expiry_is_paused.lock().unwrap_or_else(PoisonError::into_inner);
+        is_paused.map_or(Ok(()), |is_paused| encoder.encode_gauge(&u32::from(is_paused)))
     }
 
     fn encode_events(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {

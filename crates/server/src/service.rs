@@ -254,6 +254,16 @@ impl Service {
         Ok(books)
     }
 
+    /// Whether expiry is paused in the state of this replica, which may lag. `None` when it has no state, or does
+    /// not answer before the deadline.
+    pub(crate) async fn expiry_is_paused(&self, deadline: Deadline) -> Option<bool> {
+        let query = LedgerQuery::ExpiryIsPaused;
+        match self.handle.query_at(query, Consistency::Stale, deadline).await.ok()?.answer {
+            LedgerAnswer::ExpiryIsPaused(is_paused) => Some(is_paused),
+            _ => None,
+        }
+    }
+
     /// Reads all assets, for an answer that lists them.
     pub(crate) async fn list_assets(&self, deadline: Deadline) -> Result<Arc<AssetBook>, Failure> {
         let known = self.assets.read().unwrap_or_else(PoisonError::into_inner).book.iter().count();
@@ -495,7 +505,7 @@ fn account_rows_max(query: &LedgerQuery) -> usize {
         LedgerQuery::QueryAccounts(filter) => filter.limit_capped(),
         LedgerQuery::Holds(filter) => filter.limit_capped(),
         LedgerQuery::ScanAccounts(_) | LedgerQuery::ScanHolds(_) => limits::RESULTS_MAX,
-        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::Session(_) => 0,
+        LedgerQuery::Assets | LedgerQuery::Books | LedgerQuery::ExpiryIsPaused | LedgerQuery::Session(_) => 0,
     }
 }
 

@@ -79,6 +79,7 @@ async fn rest_reports_that_there_is_no_state_yet() {
     assert!(cluster["no_state"].as_str().is_some_and(|why| why.contains("waits to meet")), "{cluster}");
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.lines().any(|line| line == "bezant_has_state 0"), "{metrics}");
+    assert!(!metrics.lines().any(|line| line.starts_with("bezant_expiry_paused ")), "{metrics}");
     server.stop().await;
 }
 

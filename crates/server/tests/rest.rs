@@ -3,6 +3,8 @@
 
 mod common;
 
+use bezant_api::v1::SubmitRequest;
+use bezant_ledger::{Event, Operation, SetExpiry};
 use common::Server;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -330,6 +332,24 @@ async fn operators_and_readers_get_their_pages() {
     assert_eq!((method.status, method.code().as_str()), (405, "method_not_allowed"));
     let text = server.send("POST", "/v1/accounts", "", "").await;
     assert_eq!(text.code(), "invalid_json");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_say_whether_expiry_is_paused() {
+    let server = Server::start().await;
+    let mut client = server.grpc().await;
+    for is_paused in [0, 1, 0] {
+        let records = Event::write_all(&[match is_paused {
+            0 => SetExpiry::Runs,
+            _ => SetExpiry::Paused { movements: 0 },
+        }]);
+        let request = SubmitRequest { operation: Operation::SetExpiry as i32, records };
+        client.submit(request).await.unwrap();
+        let metrics = server.get("/metrics").await.body;
+        let line = format!("bezant_expiry_paused {is_paused}");
+        assert!(metrics.lines().any(|shown| shown == line), "{line}\n{metrics}");
+    }
     server.stop().await;
 }
 

@@ -7,6 +7,8 @@
 //! repaired by [`log::repair`](crate::log::repair).
 
 use bezant_codec::{DecodeError, Reader};
+use bezant_consensus::Part;
+use bezant_types::NodeId;
 
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::disk::{Disk, DiskError};
@@ -18,6 +20,20 @@ use crate::record::{self, RecordError, RecordKind};
 const SET_ASIDE: &str = ".damaged";
 /// Prefix of all files of the history.
 const HISTORY: &str = "history-";
+
+/// True when `node` is the only voter of the list on its disk: then no other node has what the disk may have lost.
+pub fn is_only_voter(disk: &dyn Disk, node: NodeId) -> Result<bool, RecordError> {
+    Ok(other_voters(disk, node)? == Some(0))
+}
+
+/// Number of other voters; `None` when there is no list, or `node` has no vote.
+pub(crate) fn other_voters(disk: &dyn Disk, node: NodeId) -> Result<Option<usize>, RecordError> {
+    let Some(members) = record::load_members(disk)? else { return Ok(None) };
+    // Voters that join or leave in a change under way count.
+    let voters = || members.nodes.iter().filter(|member| member.part != Part::Learner);
+    let votes = voters().any(|voter| voter.node == node);
+    Ok(votes.then(|| voters().count() - 1))
+}
 
 /// Renames a damaged file so that it is not read any more; does nothing when it does not exist.
 pub(crate) fn set_aside(disk: &dyn Disk, file: &str) -> Result<(), DiskError> {

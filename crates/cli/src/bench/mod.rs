@@ -46,7 +46,10 @@ use wire::Wire;
     bezant bench --server http://127.0.0.1:7070     a server that runs already\n  \
     bezant bench --server a:7070,b:7070,c:7070      the nodes of a cluster; when one fails, the load goes on at the others\n  \
     bezant bench --tigerbeetle                      through the door for TigerBeetle's clients\n  \
-    bezant bench --tigerbeetle=127.0.0.1:3000       a TigerBeetle, or a Bezant, that runs already (cluster 0)")]
+    bezant bench --tigerbeetle=127.0.0.1:3000       a TigerBeetle, or a Bezant, that runs already (cluster 0)\n\n\
+    Without --server, and without an address beside --tigerbeetle, it starts a node of its own, on a folder under \
+    --data-dir that is gone at the end. BEZANT_SERVER does not count here: a benchmark leaves its accounts and \
+    transfers behind for good, so a server that runs already has to be named.")]
 pub(crate) struct BenchArgs {
     /// Accounts to create
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..))]

@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A node, and how long to wait.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bezant cluster promote 4
-  bezant cluster remove 2 --server a.example:7070,b.example:7070
-  bezant cluster transfer-leader 1 -o json
+  bezant cluster promote 4 --token-file token
+  bezant cluster remove 2 --server a.example:7070,b.example:7070 --token-file token
+  bezant cluster transfer-leader 1 -o json          at a node on loopback
 
-Any node may be asked. A node that leads hands the lead over before it is removed; a change that would leave too
-few nodes to agree on anything is refused. A node that other machines reach asks for the cluster's token:
+Any node may be asked. A node that leads hands the lead over before it is removed; a change that would leave too \
+few nodes to agree on anything is refused. A node that other machines reach asks for the cluster's token: \
 --token-file FILE, or BEZANT_TOKEN.")]
 pub(crate) struct NodeArgs {
     /// Number of the node

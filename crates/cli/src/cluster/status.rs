@@ -22,12 +22,13 @@ const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
   bezant cluster status --server a.example:7070,b.example:7070,c.example:7070
   bezant cluster status --server 127.0.0.1:7070 -o json
 
-Every address is asked by itself, and answers of itself. A member that none of those who answer is, is listed with
-the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too.
-It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit
-code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not
-talk with another because one refuses the other, knows that two processes speak as one node,
-has a clock that is minutes off those of the others, or has the part of a voter and may not vote: its disk is new or was damaged, and it has not everything again.")]
+Every address is asked by itself, and answers of itself. A member that none of those who answer is, is listed with \
+the address at which its peers reach it, and \"not asked\": name where it listens for clients, to have its word too. \
+It does not change the exit code. Exit code 3 when one does not answer, or none leads. Exit \
+code 1 when all answer, and one takes part in nothing, has stopped because it knows more than the others, does not \
+talk with another because one refuses the other, knows that two processes speak as one node, \
+has a clock that is minutes off those of the others, or has the part of a voter and may not vote: its \
+disk is new or was damaged, and it has not everything again.")]
 pub(crate) struct StatusArgs {}
 
 /// One address and what it said.

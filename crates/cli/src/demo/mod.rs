@@ -44,15 +44,15 @@ enum How {
   bezant demo --engine paxos               the same on the other engine
   bezant demo --how pause --rounds 20 --quiet
 
-The nodes are processes of this program on a folder under the system's folder for temporary files. All of it
+The nodes are processes of this program on a folder under the system's folder for temporary files. All of it \
 is gone at the end, also after Ctrl-C or when the terminal closes. They take nothing from BEZANT_ variables.
 
-The gap of a round is the longest time that any single client waited from one answer to the next while it paid
-without a pause: what a caller feels. Beside it stands the longest time in which no client had an answer. The
+The gap of a round is the longest time that any single client waited from one answer to the next while it paid \
+without a pause: what a caller feels. Beside it stands the longest time in which no client had an answer. The \
 clients are those that anybody has, with the timeouts that they come with.
 
-The proof looks at every node by itself: each acknowledged payment is found by its id and stands once in the
-history. The state that is shown of a node is a hash over all accounts, with balances and heads of their chains,
+The proof looks at every node by itself: each acknowledged payment is found by its id and stands once in the \
+history. The state that is shown of a node is a hash over all accounts, with balances and heads of their chains, \
 and over every row of the history.")]
 pub(crate) struct DemoArgs {
     /// What happens to a node in every round

@@ -21,8 +21,8 @@ use crate::stop::StopSignals;
   bezant export --to ledger.csv
   bezant verify --file ledger.jsonl
 
-Amounts are in minor units. Every line carries a checksum over itself and the line before, and
-the last line counts the movements. JSON Lines also hold the accounts: of everything, they are
+Amounts are in minor units. Every line carries a checksum over itself and the line before, and \
+the last line counts the movements. JSON Lines also hold the accounts: of everything, they are \
 what `bezant import history` rebuilds a ledger from. CSV is for archives and spreadsheets.
 
 FILE is replaced when the export is whole and on disk; one that is interrupted leaves it as it was.")]

@@ -31,6 +31,7 @@ use super::lines::{self, FileReader, Record};
 use super::names::{self, Renamed};
 use super::pause::{Pause, STATE, Timeless, open_without_timeout};
 use crate::exit::Failure;
+use crate::json::Text;
 use crate::money::Unit;
 use crate::output;
 use crate::output::Format;
@@ -43,24 +44,24 @@ use crate::verify::{Checked, check_file};
   bezant export --to ledger.jsonl
   bezant import history ledger.jsonl --server http://127.0.0.1:7080
 
-Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified
-first. Accounts and transfers keep their ids and timestamps and get the flag imported; one
+Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified \
+first. Accounts and transfers keep their ids and timestamps and get the flag imported; one \
 that breaks off is simply started again. At the end all balances are compared.
 
-An account whose name no new account can have (version 0.1 took names with characters that
-cannot be seen) is rebuilt with the normal form of the name, or without a name where there is
+An account whose name no new account can have (version 0.1 took names with characters that \
+cannot be seen) is rebuilt with the normal form of the name, or without a name where there is \
 none. stderr and the JSON answer (renamed) list each; the exit code is 0.
 
-What differs from the source: the heads of the hash chains; assets of your own, which no
-export holds (register them as they were); the flag linked, which is dropped. An expiry
-becomes a void of the same moment. A reserve that is still pending keeps its timeout, and
+What differs from the source: the heads of the hash chains; assets of your own, which no \
+export holds (register them as they were); the flag linked, which is dropped. An expiry \
+becomes a void of the same moment. A reserve that is still pending keeps its timeout, and \
 expires when it would have at the source; at once where that moment has passed.
 
-An export that grows is not followed: the import ends with the file, reserves expire from then on,
+An export that grows is not followed: the import ends with the file, reserves expire from then on, \
 and a later export of the same source no longer fits once one has expired here.
 
-Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted
-keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its
+Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted \
+keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its \
 end, it says how many movements came after it.")]
 pub(crate) struct HistoryArgs {
     /// Export of everything, in JSON Lines
@@ -82,6 +83,43 @@ struct Rebuilt {
     renamed: Vec<Renamed>,
     /// Reserves that are still pending and expire at the source alone.
     without_timeout: Timeless,
+    /// Accounts that have bounds at the source alone.
+    without_bounds: Boundless,
+}
+
+/// Accounts with bounds in the export and none here. Bounds are set last: an import that broke off before that, in a ledger
+/// that went on since, has left them so. Nobody but the operator knows whether that is meant.
+#[derive(Debug, Default, Serialize)]
+struct Boundless {
+    count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_id: Option<Text<AccountId>>,
+}
+
+impl Boundless {
+    async fn find(session: &Session, accounts: &BTreeMap<Nanos, AccountView>) -> Result<Self, Failure> {
+        let has_bounds = |view: &&AccountView| !view.bounds.is_none();
+        let bounded: BTreeSet<AccountId> =
+            accounts.values().filter(has_bounds).map(|view| view.account.id).collect();
+        let mut found = Self::default();
+        let mut pages = session.client.query_accounts_paged(QueryFilter::default());
+        while let Some(view) = pages.next().await? {
+            if view.bounds.is_none() && bounded.contains(&view.account.id) {
+                found.count += 1;
+                found.first_id.get_or_insert(Text(view.account.id));
+            }
+        }
+        Ok(found)
+    }
+
+    fn tell(&self) {
+        if let Self { count, first_id: Some(Text(first)) } = self {
+            output::note(&format!(
+                "warning: {count} of the accounts have bounds in the export and none here, as an import leaves them that broke off \
+                 before its end: set them (`bezant account bounds`); the first is account {first}"
+            ));
+        }
+    }
 }
 
 /// Rebuilds it.
@@ -120,13 +158,16 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
         pending: books.pending,
         renamed,
         without_timeout: Timeless::default(),
+        without_bounds: Boundless::default(),
     };
     if before > total {
         if total == 0 {
             return Err(not_empty(&format!("it holds {before} movements, the export none")));
         }
         rows.skip_those_there(session, total).await?;
-        return Ok(Rebuilt { without_timeout: rows.without_timeout(session).await?, ..rebuilt });
+        let without_timeout = rows.without_timeout(session).await?;
+        let without_bounds = Boundless::find(session, &accounts).await?;
+        return Ok(Rebuilt { without_timeout, without_bounds, ..rebuilt });
     }
     let missing = missing_accounts(session, &accounts).await?;
     rows.skip_those_there(session, before).await?;
@@ -174,6 +215,7 @@ fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
         }
     }
     rebuilt.without_timeout.tell();
+    rebuilt.without_bounds.tell();
     Ok(())
 }
 

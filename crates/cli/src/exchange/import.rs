@@ -45,9 +45,9 @@ pub(crate) enum ImportCommand {
   bezant import accounts accounts.jsonl
   bezant import accounts accounts.csv
 
-Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64,
-user_data_32, timestamp. An id and an asset or ledger must be there. A bound that is empty or
-none is no limit; else it is written as an amount of a transfer is: -500.00 EUR, or -500.00 beside
+Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64, \
+user_data_32, timestamp. An id and an asset or ledger must be there. A bound that is empty or \
+none is no limit; else it is written as an amount of a transfer is: -500.00 EUR, or -500.00 beside \
 the field asset, or -50000 minor units (see `bezant import transfers --help`).
 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
@@ -55,7 +55,7 @@ the field asset, or -50000 minor units (see `bezant import transfers --help`).
   id,name,asset,flags
   1001,alice,EUR,history
 
-The file is read through before the first row is sent; see docs/imports.md. An export is not read
+The file is read through before the first row is sent; see docs/imports.md. An export is not read \
 here: see `bezant import history`.")]
     Accounts(FileArgs),
     /// Create transfers from a file
@@ -65,8 +65,8 @@ here: see `bezant import history`.")]
   bezant import transfers payouts.csv --assume major
   payouts | bezant import transfers - --assume minor
 
-Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id,
-timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts says
+Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id, \
+timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts says \
 how much, or all.
 
 Amounts:
@@ -74,7 +74,7 @@ Amounts:
   10.50  and the field asset    units of the asset
   1050   and the field asset    minor units (10.50 EUR); with --assume major units
   1050   and the field ledger   minor units
-The third line beside one of the first two in one file is refused, unless --assume says what is
+The third line beside one of the first two in one file is refused, unless --assume says what is \
 meant; from a pipe it always needs --assume.
 
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
@@ -82,7 +82,7 @@ meant; from a pipe it always needs --assume.
   id,from,to,amount
   1,alice,bob,10.50 EUR
 
-The file is read through before the first row is sent; see docs/imports.md. An export is not read
+The file is read through before the first row is sent; see docs/imports.md. An export is not read \
 here: see `bezant import history`.")]
     Transfers(FileArgs),
     /// Rebuild a ledger from an export of everything
@@ -271,7 +271,7 @@ fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     }
     match rows.last() {
         Some((line, last)) if last.is_linked() => {
-            Err(at_line(*line, "it is linked to the next row, and there is none: was the file cut off?"))
+            Err(at_line(*line, "it is linked to the next row, and there is none: it may be cut off"))
         }
         _ => Ok(()),
     }

@@ -97,12 +97,12 @@ const fn is_final(failure: &Failure) -> bool {
   bezant import resume-expiry
   bezant import resume-expiry --server http://127.0.0.1:7080
 
-`bezant import history` and `bezant import tigerbeetle` pause the expiry of imported reserves,
-and let it run again when they are through. After one that was interrupted, and that you do not
-want to start again, this command does it: what is late expires at once, the rest in its time. An
+`bezant import history` and `bezant import tigerbeetle` pause the expiry of imported reserves, \
+and let it run again when they are through. After one that was interrupted, and that you do not \
+want to start again, this command does it: what is late expires at once, the rest in its time. An \
 import of the same source cannot go on then, once a reserve has expired here.
 
-The first transfer that is not imported does the same. `bezant books` says whether expiry is
+The first transfer that is not imported does the same. `bezant books` says whether expiry is \
 paused. Where it is not, nothing changes.")]
 pub(crate) struct ResumeArgs {}
 

@@ -265,7 +265,7 @@ fn csv_error(error: &csv::Error) -> Failure {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => at_line(
             line,
             &format!(
-                "it has {len} cells, the headings are {expected_len}: is a comma or a quote missing, or one too many?"
+                "it has {len} cells, the headings are {expected_len}: a comma or a quote may be missing, or one too many"
             ),
         ),
         csv::ErrorKind::Utf8 { err, .. } => {

@@ -41,18 +41,18 @@ use crate::session::Session;
   bezant import tigerbeetle 127.0.0.1:3000
   bezant import tigerbeetle 10.0.0.5:3001 --cluster 7 --server http://127.0.0.1:7080
 
-Reads a TigerBeetle of the 0.17 line (or a Bezant that listens for its clients) into an empty
-ledger: name the replica that leads. Accounts and transfers keep their ids and timestamps and get
-the flag imported. Import again, after a break or while the source is in use: that brings only
-what is new. So moving takes as long as the last import: stop what writes to the source, import
-once more, which compares all balances when the source stands still, and go on here. Nothing else
+Reads a TigerBeetle of the 0.17 line (or a Bezant that listens for its clients) into an empty \
+ledger: name the replica that leads. Accounts and transfers keep their ids and timestamps and get \
+the flag imported. Import again, after a break or while the source is in use: that brings only \
+what is new. So moving takes as long as the last import: stop what writes to the source, import \
+once more, which compares all balances when the source stands still, and go on here. Nothing else \
 may write to this ledger before.
 
-A reserve that is still pending keeps its timeout. It begins to expire here, when it would have at
-the source, once an import has found the source standing still, and this ledger is then no longer a
+A reserve that is still pending keeps its timeout. It begins to expire here, when it would have at \
+the source, once an import has found the source standing still, and this ledger is then no longer a \
 copy. Of a source that only pauses, import with --more-follows until the last time.
 
-The flag linked is dropped: chains that failed are not in the history, those that succeeded are
+The flag linked is dropped: chains that failed are not in the history, those that succeeded are \
 whole. An expiry becomes a void of the same moment.")]
 pub(crate) struct TigerBeetleArgs {
     /// Address of the replica that leads: HOST:PORT

@@ -40,7 +40,7 @@ const DATA_DIR_DEFAULT: &str = "./bezant-data";
   bezant start --listen 127.0.0.1:0        any free port; it is printed
   bezant start --tigerbeetle-listen 127.0.0.1:3001        also for TigerBeetle's clients
   bezant start --config cluster.toml --node 2     one of several nodes
-  bezant start --node 4 --join a.example:7071,b.example:7071 --peer-listen 0.0.0.0:7071 \
+  bezant start --node 4 --join a.example:7071,b.example:7071 --peer-listen 0.0.0.0:7071 \\
     --token-file token        a new node for them: see `bezant cluster add`
 
 A file for --config:
@@ -59,8 +59,8 @@ A file for all nodes of a cluster; each is started with its --node:
     { id = 3, peer = \"c.example:7071\", data_dir = \"/data/bezant\" },
   ]
 
-A flag counts before the environment, the environment before the file. Ctrl-C, SIGTERM or a
-closed terminal (SIGHUP, unless nohup has it ignored) stops the node in good order; a second
+A flag counts before the environment, the environment before the file. Ctrl-C, SIGTERM or a \
+closed terminal (SIGHUP, unless nohup has it ignored) stops the node in good order; a second \
 one ends it at once, and loses nothing that was acknowledged.")]
 pub(crate) struct StartArgs {
     /// Folder with everything that the node keeps [default: ./bezant-data]

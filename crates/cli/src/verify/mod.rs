@@ -25,9 +25,11 @@ use walk::{Broken, Covered, Scope, Walk};
   bezant verify --file ledger.jsonl       an export, without a server
   bezant verify --file alice.csv --of 1001
 
-Ends with code 5 at the first row that does not follow from those before it, and names its
-number, its transfer and what differs. An export that somebody may have forged proves as
-much as the heads that it is compared with: keep those that `bezant account show` printed.")]
+Ends with code 5 at the first row that does not follow from those before it, and names its \
+number, its transfer and what differs. An export that somebody may have forged proves as \
+much as the heads that it is compared with: keep those that `bezant account show` printed. \
+A CSV file of one account needs --of, with the id of that account: without it, the file is read as \
+one of everything, and the first gap in it counts as damage.")]
 pub(crate) struct VerifyArgs {
     /// Id or name of the account whose chains to verify
     #[arg(required_unless_present_any = ["all", "file"], conflicts_with_all = ["all", "file"])]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::gate::{HEADERS, next_frame, pass_preface};
 use crate::node::{Answer, Node, program};
 
 /// Calls of `bezant pay`: the assets, both accounts, the payment.
@@ -43,24 +44,15 @@ impl Silencer {
     }
 }
 
-/// HTTP/2: a preface of 24 bytes, then frames of 9 bytes (size in 3, type in 1, ...) and their payload. A call begins with
-/// a frame of headers, which has type 1.
 fn pass_calls(mut client: TcpStream, mut server: TcpStream, calls: &AtomicUsize) {
-    let mut preface = [0; 24];
-    if client.read_exact(&mut preface).and_then(|()| server.write_all(&preface)).is_err() {
+    if !pass_preface(&mut client, &mut server) {
         return;
     }
-    let mut head = [0; 9];
-    while client.read_exact(&mut head).is_ok() {
-        let size = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(size).expect("24 bits")];
-        if client.read_exact(&mut payload).is_err() {
-            return;
-        }
-        if head[3] == 1 {
+    while let Some(frame) = next_frame(&mut client) {
+        if frame[3] == HEADERS {
             calls.fetch_add(1, SeqCst);
         }
-        if server.write_all(&head).and_then(|()| server.write_all(&payload)).is_err() {
+        if server.write_all(&frame).is_err() {
             return;
         }
     }

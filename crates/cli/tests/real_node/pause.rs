@@ -1,16 +1,19 @@
 //! What an import does to the expiry of reserves: when it is paused, and how that ends.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use bezant_client::{
     Account, AccountFlags, AccountId, Client, ExpiryStatus, NewAccount, NewTransfer, Transfer, TransferFlags,
     TransferId,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::frames::door;
-use crate::node::Node;
+use crate::gate::{Gate, Trouble};
+use crate::node::{Answer, Node, program};
 
 fn books(node: &Node) -> Value {
     serde_json::from_str(&node.done(&["books", "-o", "json"])).expect("JSON")
@@ -88,7 +91,7 @@ fn pause(node: &Node) {
 
 #[test]
 fn an_import_that_is_complete_says_what_came_after_it() {
-    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let [files, data, sources] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
     let path = export(files.path(), "2");
     let node = Node::start(data.path());
     let done = node.done(&["import", "history", &path]);
@@ -104,6 +107,19 @@ fn an_import_that_is_complete_says_what_came_after_it() {
     let again: Value =
         serde_json::from_str(&node.done(&["import", "history", &path, "-o", "json"])).expect("JSON");
     assert_eq!((&again["movements_before"], &again["movements_after"]), (&2.into(), &2.into()));
+    // So it looks where an import was killed between its last row and the bounds, and the ledger went on.
+    let source = Node::start(sources.path());
+    source.done(&["account", "create", "--asset", "EUR", "--id", "1"]);
+    source.done(&["account", "create", "--asset", "EUR", "--id", "2", "--max", "5"]);
+    source.done(&["pay", "1", "2", "1"]);
+    let bounded = files.path().join("bounded.jsonl");
+    let bounded = bounded.to_str().expect("text");
+    source.done(&["export", "--to", bounded]);
+    source.done(&["account", "bounds", "2", "--max", "none"]);
+    source.done(&["pay", "1", "2", "9"]);
+    let again = source.run(&["import", "history", bounded]);
+    let warning = "warning: 1 of the accounts have bounds in the export and none here";
+    assert!(again.stderr.starts_with(warning) && again.stderr.contains("account 2"), "{}", again.stderr);
     // Another ledger of as many rows is none.
     let other = tempfile::tempdir().expect("a folder");
     let other = Node::start(other.path());
@@ -190,4 +206,119 @@ fn a_pause_is_shown_and_ended_by_hand() {
     pause(&node);
     node.done(&["import", "history", &path]);
     assert_eq!(books(&node)["expiry_paused"], false);
+}
+
+/// Imports through a gate; one that is held there is ended by a signal.
+fn interrupt(node: &Node, trouble: Trouble, import: &[&str]) -> Answer {
+    let gate = Gate::start(node, trouble);
+    let timeout = if matches!(trouble, Trouble::Hold(_)) { "2m" } else { "1s" };
+    let child = program()
+        .args(["--server", &gate.url, "--timeout", timeout, "import"])
+        .args(import)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    if matches!(trouble, Trouble::Hold(_)) {
+        wait_until("the call is held", || gate.has_held());
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("it runs");
+    }
+    Answer::new(child.wait_with_output())
+}
+
+/// The pause is kept, and the answer says so.
+fn check_interrupted(node: &Node, answer: &Answer) {
+    // A call that was cut off may have arrived.
+    assert!([6, 8].contains(&answer.code), "{}: {}", answer.code, answer.stderr);
+    for words in
+        ["Start the same import again", "Until then expiry is paused", "`bezant import resume-expiry`"]
+    {
+        assert!(answer.stderr.contains(words), "{words}: {}", answer.stderr);
+    }
+    assert_eq!(books(node)["expiry_paused"], true);
+}
+
+#[test]
+fn an_import_that_is_interrupted_keeps_the_pause_for_the_next() {
+    let files = tempfile::tempdir().expect("a folder");
+    let source = Source::start();
+    source.hold("11", "9999");
+    source.hold("12", "0");
+    let (path, address) = (source.export(&files.path().join("all.jsonl")), source.address());
+    for import in [["history", &path], ["tigerbeetle", &address]] {
+        // Nothing was brought, the accounts, or everything.
+        for (trouble, movements) in [
+            (Trouble::Hold(1), 0),
+            (Trouble::Cut(1), 0),
+            (Trouble::Hold(2), 0),
+            (Trouble::Cut(2), 0),
+            (Trouble::Hold(3), 2),
+            (Trouble::Cut(3), 2),
+        ] {
+            let data = tempfile::tempdir().expect("a folder");
+            let node = Node::start(data.path());
+            check_interrupted(&node, &interrupt(&node, trouble, &import));
+            assert_eq!(books(&node)["movements"], movements, "{import:?} {trouble:?}");
+            let again = node.done(&[&["import"], &import[..]].concat());
+            let words = format!("{} movements imported, {movements} there before", 2 - movements);
+            assert!(again.contains(&words), "{import:?} {trouble:?}: {again}");
+            assert_eq!(books(&node)["expiry_paused"], false, "{import:?} {trouble:?}");
+            assert_eq!(state(&node, "11"), "pending");
+        }
+    }
+}
+
+#[test]
+fn an_import_goes_on_after_expiry_was_resumed_by_hand() {
+    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let path = export(files.path(), "9999");
+    let node = Node::start(data.path());
+    let import = ["history", &path];
+    // The accounts are there, and no row.
+    check_interrupted(&node, &interrupt(&node, Trouble::Cut(2), &import));
+    assert!(node.done(&["import", "resume-expiry"]).contains("expiry runs again"));
+    assert_eq!(books(&node)["expiry_paused"], false);
+    check_interrupted(&node, &interrupt(&node, Trouble::Hold(3), &import));
+    assert!(node.done(&["import", "resume-expiry"]).contains("expiry runs again"));
+    let again = node.done(&["import", "history", &path]);
+    assert!(again.contains("0 movements imported, 2 there before; all balances agree"), "{again}");
+    assert_eq!(books(&node)["expiry_paused"], false);
+}
+
+#[test]
+fn a_source_no_longer_fits_once_a_reserve_has_expired_here() {
+    let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let source = Source::start();
+    source.hold("11", "2");
+    let first = source.export(&files.path().join("first.jsonl"));
+    let node = Node::start(data.path());
+    check_interrupted(&node, &interrupt(&node, Trouble::Hold(3), &["history", &first]));
+    wait_until("it expires at the source", || state(&source.node, "11") == "expired");
+    assert_eq!(state(&node, "11"), "pending", "the pause holds it");
+    assert!(node.done(&["import", "resume-expiry"]).contains("expiry runs again"));
+    wait_until("it expires here", || state(&node, "11") == "expired");
+    source.node.done(&["pay", "1", "2", "1"]);
+    let second = source.export(&files.path().join("second.jsonl"));
+    let refused = node.fails(2, &["import", "history", &second]);
+    assert!(refused.contains("is not the source's"), "{refused}");
+    assert_eq!(books(&node)["expiry_paused"], false);
+}
+
+#[test]
+fn an_import_into_an_older_server_imports_nothing() {
+    let files = tempfile::tempdir().expect("a folder");
+    let source = Source::start();
+    source.hold("11", "9999");
+    let (path, address) = (source.export(&files.path().join("all.jsonl")), source.address());
+    let data = tempfile::tempdir().expect("a folder");
+    let node = Node::start(data.path());
+    for import in [["history", &path], ["tigerbeetle", &address]] {
+        let answer = interrupt(&node, Trouble::IsOld, &import);
+        assert_eq!(answer.code, 2, "{import:?}: {}", answer.stderr);
+        let words = "the server is older than this program";
+        assert!(answer.stderr.contains(words), "{import:?}: {}", answer.stderr);
+        let books = books(&node);
+        assert_eq!((&books["accounts"], &books["expiry_paused"]), (&0.into(), &false.into()), "{import:?}");
+    }
 }

@@ -333,7 +333,7 @@ fn a_process_that_ended_makes_room_for_the_next_at_once() {
 }
 
 #[test]
-fn a_process_of_version_0_1_replaces_and_is_replaced() {
+fn a_process_without_an_incarnation_replaces_and_is_replaced() {
     let (listener, address) = bind();
     let one = start(1, 7, listener, &[(2, "127.0.0.1:1")]);
     let begun = Instant::now();

@@ -14,7 +14,7 @@ use bezant_types::Nanos;
 
 use super::ReplicaThread;
 use crate::clock::{
-    AHEAD_MAX, BACK_MAX, Clock, Counting, LATEST, OFF_MAX, counting, is_absurd, moment, passed,
+    AHEAD_MAX, BACK_MAX, Clock, Counting, LATEST, OFF_MAX, counting, is_absurd, moment, passed, says_when,
 };
 
 /// A clock that went another way than time by so much was set: 1 s.
@@ -103,10 +103,10 @@ impl ClockGuard {
     }
 
     /// Why the clock of a node that has nobody to compare it with does not count: the last entry of the ledger contradicts it.
-    /// A ledger without entries contradicts nothing. One that was idle for long while the node ran does not count as old.
+    /// A ledger without entries contradicts nothing, nor does one that was stamped before the clock was set. One that was idle for long while the node ran does not count as old.
     fn judge_alone(&self, own: Nanos, ledger: Nanos) -> Option<String> {
         let expected = passed(self.begun, Instant::now()).max(ledger);
-        let is_far_ahead = ledger != Nanos(0) && own.0 > expected.0.saturating_add(AHEAD_MAX);
+        let is_far_ahead = says_when(ledger) && own.0 > expected.0.saturating_add(AHEAD_MAX);
         let is_wrong = !self.is_accepted && (own > LATEST || is_far_ahead);
         is_wrong.then(|| {
             format!(
@@ -370,6 +370,34 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_whose_disk_hangs_stamps_nothing_with_a_wrong_clock() {
+        let shown = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(TODAY.0));
+        let shows = std::sync::Arc::clone(&shown);
+        let clock = Clock::new(move || Nanos(shows.load(std::sync::atomic::Ordering::Relaxed)));
+        let options =
+            bezant_replica::ReplicaOptions { is_alone: false, ..bezant_replica::ReplicaOptions::default() };
+        let mut thread = crate::replica_thread::tests::alone(options, clock);
+        let ask = |thread: &mut ReplicaThread<bezant_ledger::Ledger>, number| {
+            let account = bezant_types::Account::default();
+            let body = bezant_ledger::Event::write_all(&[account]);
+            let command = bezant_ledger::Operation::CreateAccounts.command(body).unwrap();
+            let ticket = bezant_replica::Ticket(number);
+            thread.node.handle(thread.clock.now(), Input::Request { ticket, command });
+            thread.work();
+        };
+        ask(&mut thread, 1);
+        let stamped = thread.node.time();
+        assert_eq!(stamped.0 / MINUTE, TODAY.0 / MINUTE);
+        // Nobody says that the write is done.
+        (0..200).for_each(|_| thread.node.handle(thread.clock.now(), Input::Tick));
+        assert!(!thread.node.is_leader(), "not for its clients");
+        shown.store(TODAY.0 + 300 * AHEAD_MAX, std::sync::atomic::Ordering::Relaxed);
+        ask(&mut thread, 2);
+        assert!(thread.clock.is_wrong());
+        assert_eq!(thread.node.time(), stamped);
+    }
+
+    #[test]
     fn a_clock_alone_is_compared_with_the_ledger() {
         let (guard, year_2326) = (guard(), Nanos(TODAY.0 + 300 * AHEAD_MAX));
         let year_2028 = Nanos(TODAY.0 + 2 * AHEAD_MAX);
@@ -378,6 +406,7 @@ mod tests {
             (year_2326, Nanos(0), true),
             (year_2028, TODAY, true),
             (year_2028, Nanos(0), false),
+            (year_2028, Nanos(MINUTE), false),
             (year_2028, year_2028, false),
             (Nanos(TODAY.0 + MINUTE), TODAY, false),
         ] {

@@ -1,6 +1,7 @@
 //! The paths for operators and readers of the documentation: health, metrics, documentation.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
@@ -27,6 +28,9 @@ gRPC           bezant.v1.Ledger, with reflection and health
 /readyz        200 while it accepts writes and answers all reads
 ";
 
+/// How long the metrics wait for the ledger; a value that comes later is left out.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The content type of the metrics.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,7 +43,10 @@ pub(super) fn router(registry: Registry) -> Router<Arc<Service>> {
         .route("/", get(async || WELCOME))
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(async move || metrics(&registry)))
+        .route(
+            "/metrics",
+            get(async move |State(service): State<Arc<Service>>| metrics(&service, &registry).await),
+        )
         .route(
             "/openapi.json",
             get(async move || {
@@ -69,7 +76,9 @@ async fn readyz(State(service): State<Arc<Service>>) -> Response {
     }
 }
 
-fn metrics(registry: &Registry) -> Response {
+async fn metrics(service: &Service, registry: &Registry) -> Response {
+    let deadline = Instant::now() + LEDGER_TIMEOUT;
+    service.metrics.note_expiry(service.expiry_is_paused(Some(deadline)).await);
     let mut body = String::new();
     match text::encode(&mut body, registry) {
         Ok(()) => ([(header::CONTENT_TYPE, METRICS_TYPE)], body).into_response(),

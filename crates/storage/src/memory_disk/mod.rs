@@ -8,6 +8,7 @@
 //!
 //! It never uses a clock, the operating system or its randomness.
 
+mod image;
 mod random;
 mod state;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use image::Image;
 use random::Random;
 use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
 
@@ -113,12 +115,12 @@ impl MemoryDisk {
     /// The visible content of a file.
     pub fn content(&self, name: &str) -> Result<Vec<u8>, DiskError> {
         let state = self.lock();
-        Ok(state.files[state.find(name)?].live.clone())
+        Ok(state.files[state.find(name)?].live.to_vec())
     }
 
     /// Stores a durable file, replacing any file of that name.
     pub fn put(&self, name: &str, content: Vec<u8>) {
-        self.lock().put_durable(name, content);
+        self.lock().put_durable(name, Image::from_bytes(&content));
     }
 
     /// Flips one bit, durably, like a disk that corrupts old data.
@@ -315,10 +317,10 @@ impl DiskFile for MemoryFile {
         }
         let live = &state.files[self.number].live;
         let from = usize::try_from(offset).map_err(|_| self.end_of_file(offset))?;
-        let bytes = live
-            .get(from..from.saturating_add(buffer.len()))
-            .ok_or_else(|| self.end_of_file(live.len() as u64))?;
-        buffer.copy_from_slice(bytes);
+        if from.saturating_add(buffer.len()) > live.len() {
+            return Err(self.end_of_file(live.len() as u64));
+        }
+        live.read(from, buffer);
         Ok(())
     }
 
@@ -354,7 +356,7 @@ impl DiskFile for MemoryFile {
             self.check_space(state, size)?;
             let live = &mut state.files[self.number].live;
             if size > live.len() {
-                live.resize(size, 0);
+                live.resize(size);
             }
             Ok(())
         })
@@ -363,7 +365,8 @@ impl DiskFile for MemoryFile {
     fn truncate(&self, size: u64) -> Result<(), DiskError> {
         let size = usize::try_from(size).map_err(|_| self.end_of_file(size))?;
         self.change("truncate", |state| {
-            state.files[self.number].live.truncate(size);
+            let live = &mut state.files[self.number].live;
+            live.resize(size.min(live.len()));
             Ok(())
         })
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::image::Image;
 use super::random::Random;
 use super::{FaultPlan, OperationCounts};
 use crate::disk::DiskError;
@@ -18,33 +19,33 @@ pub(super) type FileNumber = usize;
 #[derive(Clone, Default)]
 pub(super) struct FileState {
     /// The visible bytes.
-    pub(super) live: Vec<u8>,
+    pub(super) live: Image,
     /// The bytes that survive a power failure in any case.
-    durable: Vec<u8>,
+    durable: Image,
     /// Ranges written since the last sync, which may survive sector by sector.
     dirty: Vec<Range<usize>>,
 }
 
 impl FileState {
-    pub(super) fn whole(bytes: Vec<u8>) -> Self {
+    pub(super) fn whole(bytes: Image) -> Self {
         Self { durable: bytes.clone(), live: bytes, dirty: Vec::new() }
     }
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
         if end > self.live.len() {
-            self.live.resize(end, 0);
+            self.live.resize(end);
         }
-        self.live[offset..end].copy_from_slice(bytes);
+        self.live.write(offset, bytes);
         self.dirty.push(offset..end);
     }
 
     pub(super) fn sync(&mut self) {
-        self.durable.resize(self.live.len(), 0);
+        self.durable.resize(self.live.len());
         for range in self.dirty.drain(..) {
             let end = range.end.min(self.live.len());
             let start = range.start.min(end);
-            self.durable[start..end].copy_from_slice(&self.live[start..end]);
+            self.durable.copy_from(&self.live, start, end);
         }
     }
 
@@ -58,10 +59,10 @@ impl FileState {
     }
 
     /// The bytes after a power failure. Every sector that was not synced has its old or its new content.
-    fn after_crash(&self, random: &mut Random) -> Vec<u8> {
+    fn after_crash(&self, random: &mut Random) -> Image {
         let mut bytes = self.durable.clone();
         if self.live.len() != bytes.len() && random.coin() {
-            bytes.resize(self.live.len(), 0);
+            bytes.resize(self.live.len());
         }
         // Four modes: all sectors, none, each at random, or the first ones in write order.
         let manner = random.below(4);
@@ -80,7 +81,7 @@ impl FileState {
                 let start = (sector * SECTOR_SIZE).max(range.start);
                 let stop = ((sector + 1) * SECTOR_SIZE).min(range.end).min(bytes.len()).min(self.live.len());
                 if lands && start < stop {
-                    bytes[start..stop].copy_from_slice(&self.live[start..stop]);
+                    bytes.copy_from(&self.live, start, stop);
                 }
             }
         }
@@ -182,7 +183,7 @@ impl State {
     }
 
     /// Stores a durable file; tests prepare folders with it.
-    pub(super) fn put_durable(&mut self, name: &str, bytes: Vec<u8>) {
+    pub(super) fn put_durable(&mut self, name: &str, bytes: Image) {
         self.create(name, FileState::whole(bytes));
         self.sync_folder();
     }

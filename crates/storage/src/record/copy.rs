@@ -12,6 +12,7 @@ use bezant_consensus::Members;
 
 use super::{Identity, RecordError, RecordKind, block_of, has_space, load, load_from, write_file};
 use crate::disk::{BLOCK_SIZE, Disk, DiskError};
+use crate::repair::other_voters;
 
 /// The kinds of records that have a copy.
 const COPIED: [RecordKind; 2] = [RecordKind::Identity, RecordKind::Members];
@@ -72,7 +73,8 @@ fn overwrite(disk: &dyn Disk, kind: RecordKind, block: &[u8; BLOCK_SIZE]) -> Res
 ///
 /// A version without copies may have changed the record since, and may have recorded that this disk lost
 /// something. So a restored identity is not admitted: its node votes again once it has everything that the
-/// others have. The same applies to a restored member list that may be older than the lost one.
+/// others have. The exception is one of at most two voters, which no election can do without. The same applies
+/// to a restored member list that may be older than the lost one.
 pub fn restore_records(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError> {
     let mut restored = Vec::new();
     for kind in COPIED {
@@ -97,8 +99,13 @@ pub fn restore_records(disk: &dyn Disk) -> Result<Vec<&'static str>, RecordError
 fn restore(disk: &dyn Disk, kind: RecordKind, content: &[u8]) -> Result<bool, RecordError> {
     if kind == RecordKind::Identity {
         let Ok(identity) = Identity::decode(content) else { return Ok(false) };
+        // With at most two voters no leader is elected without this one: not admitted, it would never vote again.
+        // Nothing was committed without the other voter either, which has it and without which nothing is decided.
+        let is_needed =
+            other_voters(disk, identity.node).is_ok_and(|others| others.is_some_and(|count| count < 2));
+        let identity = Identity { is_admitted: identity.is_admitted && is_needed, ..identity };
         // Not through `store` of this module: that would make the only remaining copy void.
-        super::store(disk, kind, &Identity { is_admitted: false, ..identity }.encode())?;
+        super::store(disk, kind, &identity.encode())?;
         return Ok(true);
     }
     if !is_newest_list(disk, content)?
@@ -272,6 +279,18 @@ mod tests {
         assert_eq!(Identity::load(&disk.crash(1)), Ok(Some(lost.clone())));
         assert_eq!(restore_records(&disk), Ok(Vec::new()));
         assert_eq!(load_from(&disk, "node.copy", RecordKind::Identity), Ok(Some(lost.encode())));
+    }
+
+    #[test]
+    fn one_of_two_voters_keeps_its_vote_with_a_restored_identity() {
+        for (count, is_admitted) in [(1, true), (2, true), (3, false)] {
+            let disk = MemoryDisk::new();
+            identity().store(&disk).unwrap();
+            store_members(&disk, &members(count)).unwrap();
+            disk.flip_bit("node.bzi", 30, 3).unwrap();
+            assert_eq!(restore_records(&disk), Ok(vec!["node.bzi"]));
+            assert_eq!(Identity::load(&disk), Ok(Some(Identity { is_admitted, ..identity() })), "{count}");
+        }
     }
 
     #[test]
