@@ -21,7 +21,7 @@ use bytes::Bytes;
 use super::Target;
 
 pub(super) const TARGET: Target =
-    Target { name: "ledger", about: "records of the fast path, applied by the rules of money", seeds, run };
+    Target { name: "ledger", about: "records of the fast path, applied to a ledger", seeds, run };
 
 /// Commands of an input, at most.
 const COMMANDS_MAX: usize = 64;

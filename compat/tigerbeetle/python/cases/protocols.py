@@ -1,11 +1,11 @@
-"""What is written through one door is read through the other, and has one outcome through both."""
+"""A write over one protocol is read over the other, and an id has the same outcome over both."""
 
 import tigerbeetle as tb
 from ledger import ID_MAX, Bank, account, account_filter, expect, pending, query_filter, transfer
 from tigerbeetle import AccountFlags
 
 
-def written_here_read_over_rest(server):
+def written_by_the_client_read_over_rest(server):
     with Bank(server) as bank:
         bank.open(1, 2, ledger=978, code=7, user_data_128=2**128 - 1, flags=AccountFlags.HISTORY)
         made = bank.results[0].timestamp
@@ -36,7 +36,7 @@ def written_here_read_over_rest(server):
         expect((code, [event["kind"] for event in seen["items"]]), (200, ["single_phase", "two_phase_pending"]))
 
 
-def written_over_rest_read_here(server):
+def written_over_rest_read_by_the_client(server):
     with Bank(server) as bank:
         first = {"id": "1", "name": "users:alice", "asset": "EUR", "code": 7, "flags": ["history"]}
         second = {"id": "2", "ledger": 978, "code": 7, "user_data_128": str(2**128 - 1)}
@@ -55,7 +55,7 @@ def written_over_rest_read_here(server):
         expect(balances, [tb.AccountBalance(0, 1050, 0, 0, recorded.timestamp)])
 
 
-def an_id_has_one_outcome_through_both(server):
+def an_id_has_one_outcome_over_both_protocols(server):
     with Bank(server) as bank:
         bank.open(1, 2)
         bank.move(transfer(101, 1, 2, 5))
@@ -70,7 +70,7 @@ def an_id_has_one_outcome_through_both(server):
             ["exists", "exists_with_different_amount"],
         )
         expect(str(bank.results[0].timestamp), seen["timestamp"])
-        # An account with a name is the same account to a client that knows no names.
+        # For a client without names, an account with a name is the same account.
         expect(server.rest("POST", "/v1/accounts", {"id": "3", "name": "c", "ledger": 1, "code": 1})[0], 201)
         expect(bank.accounts(account(3), account(3, code=2)), ["exists", "exists_with_different_code"])
 
@@ -89,12 +89,12 @@ def bounds_made_over_rest_refuse_with_the_statuses_of_limits(server):
             bank.transfers(transfer(111, 1, 3, 51), transfer(112, 1, 3, 50), pending(113, 1, 3, 1)),
             ["exceeds_debits", "created", "exceeds_debits"],
         )
-        # Both would leave their bounds: the debit account is looked at first.
+        # Both would leave their bounds: the debit account is checked first.
         expect(bank.transfers(transfer(121, 2, 3, 1)), ["exceeds_credits"])
-        # They may pass: their ids are used up. Bounds can be changed, then another id succeeds.
+        # These refusals are temporary, so their ids are used up. After a change of the bounds another id succeeds.
         expect(server.rest("PUT", "/v1/accounts/2/bounds", {"minimum": "-500"})[0], 200)
         expect(bank.transfers(transfer(101, 2, 1, 51), transfer(201, 2, 1, 51)), ["id_already_failed", "created"])
-        # To the other door the refusal has its own name.
+        # Over REST the refusal has its own name.
         body = {"id": "300", "debit_account": "1", "credit_account": "3", "amount": "1", "ledger": 1, "code": 1}
         code, seen = server.rest("POST", "/v1/transfers", body)
         expect((code, seen["code"]), (422, "balance_out_of_bounds"))

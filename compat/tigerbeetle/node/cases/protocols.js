@@ -1,10 +1,10 @@
-// What is written through one door is read through the other, and has one outcome through both.
+// A write over one protocol is read over the other, and an id has the same outcome over both.
 'use strict';
 
 const { Bank, ID_MAX, account, accountFilter, expect, pending, queryFilter, tb, transfer } = require('../ledger');
 
 exports.cases = {
-    'written here, read over REST': async (server) => {
+    'written by the client, read over REST': async (server) => {
         const bank = new Bank(server);
         const told = { ledger: 978, code: 7, user_data_128: 2n ** 128n - 1n, flags: tb.AccountFlags.history };
         await bank.open([1, 2], told);
@@ -33,7 +33,7 @@ exports.cases = {
         expect([code, seen.items.map((event) => event.kind)], [200, ['single_phase', 'two_phase_pending']]);
     },
 
-    'written over REST, read here': async (server) => {
+    'written over REST, read by the client': async (server) => {
         const bank = new Bank(server);
         const first = { id: '1', name: 'users:alice', asset: 'EUR', code: 7, flags: ['history'] };
         const second = { id: '2', ledger: 978, code: 7, user_data_128: `${2n ** 128n - 1n}` };
@@ -56,7 +56,7 @@ exports.cases = {
         ]);
     },
 
-    'an id has one outcome through both': async (server) => {
+    'an id has one outcome over both protocols': async (server) => {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         await bank.move(transfer(101, 1, 2, 5));
@@ -71,7 +71,7 @@ exports.cases = {
             'exists_with_different_amount',
         ]);
         expect(`${bank.results[0].timestamp}`, seen.timestamp);
-        // An account with a name is the same account to a client that knows no names.
+        // For a client without names, an account with a name is the same account.
         const named = { id: '3', name: 'c', ledger: 1, code: 1 };
         expect((await server.rest('POST', '/v1/accounts', named))[0], 201);
         expect(await bank.accounts(account(3), account(3, { code: 2 })), ['exists', 'exists_with_different_code']);
@@ -96,15 +96,16 @@ exports.cases = {
             'created',
             'exceeds_debits',
         ]);
-        // Both would leave their bounds: the debit account is looked at first.
+        // Both would leave their bounds: the debit account is checked first.
         expect(await bank.transfers(transfer(121, 2, 3, 1)), ['exceeds_credits']);
-        // They may pass: their ids are used up. Bounds can be changed, then another id succeeds.
+        // These refusals are temporary, so their ids are used up. After a change of the bounds another id
+        // succeeds.
         expect((await server.rest('PUT', '/v1/accounts/2/bounds', { minimum: '-500' }))[0], 200);
         expect(await bank.transfers(transfer(101, 2, 1, 51), transfer(201, 2, 1, 51)), [
             'id_already_failed',
             'created',
         ]);
-        // To the other door the refusal has its own name.
+        // Over REST the refusal has its own name.
         const body = { id: '300', debit_account: '1', credit_account: '3', amount: '1', ledger: 1, code: 1 };
         const [code, seen] = await server.rest('POST', '/v1/transfers', body);
         expect([code, seen.code], [422, 'balance_out_of_bounds']);
