@@ -82,7 +82,7 @@ impl Keys {
         ensure!(
             (acknowledged..=acknowledged + outcome.errors).contains(&counted),
             "the cluster has acknowledged {acknowledged} writes and counts {counted} \
-             (does somebody else write to these keys?)"
+             (does another program write to these keys?)"
         );
         Ok(())
     }
