@@ -106,7 +106,7 @@ fn a_copy_that_is_started_beside_the_original_is_refused_and_named() {
     let process = machines.children[copied].as_ref().expect("it runs").id();
     let words = format!("and refuses process {process} at 127.0.0.1");
     for node in [0, 1, copied] {
-        machines.wait_for_words(node, "two processes speak as node 3");
+        machines.wait_for_words(node, "two processes run as node 3");
         machines.wait_for_words(node, &words);
     }
     let status = machines.run(&all, &["cluster", "status"]);

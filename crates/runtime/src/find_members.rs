@@ -1,8 +1,9 @@
-//! Who takes part, before a node begins: as its folder says, as it is told when the cluster begins, or as the other
-//! members say to one that joins.
+//! The membership with which a node starts: from its folder, from the options when the cluster begins, or
+//! from the other members when the node joins.
 //!
-//! A folder with data whose list is lost is refused. The list of another node may be older than this node's state, which
-//! does not say who takes part; to forget the state for it could destroy what only this node has.
+//! A folder with data whose list of members is lost is refused. The list of another node may be older than
+//! this node's state, and the state does not contain the membership; dropping the state instead could destroy
+//! data that only this node has.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::cluster::{ClusterOptions, first_members};
 use crate::peer::{Own, join};
 use crate::start_error::StartError;
 
-/// Who takes part. A node on an empty folder that joins waits until the others know it.
+/// The membership. A node that joins with an empty folder waits until the others list it as a member.
 pub(crate) fn find_members(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
@@ -26,7 +27,7 @@ pub(crate) fn find_members(
         return join_members(disk, cluster, identity, clock);
     };
     check_address(cluster, &members)?;
-    settle_engine(disk, cluster, identity)?;
+    store_engine(disk, cluster, identity)?;
     Ok(members)
 }
 
@@ -43,7 +44,7 @@ fn join_members(
         is_fresh: true,
         since: None,
         engine: cluster.engine,
-        // One that asks to be taken in says where it is reached.
+        // A node that asks for admission sends the address at which it is reached.
         members: Members::first(cluster.growth.iter().map(|address| (identity.node, address.clone()))),
         incarnation: None,
         clock: clock.clone(),
@@ -51,7 +52,7 @@ fn join_members(
     let joined = join(&own, &cluster.join, &cluster.give_up);
     let (members, engine) = joined.map_err(|reason| StartError::GaveUp { reason })?;
     check_address(cluster, &members)?;
-    // Which member this folder is, before the list that makes it one.
+    // Stored before the list, which makes this folder a member.
     let since = members.get(identity.node).map_or(identity.since, |member| member.since);
     *identity = Identity { since, engine: Some(engine), ..identity.clone() };
     identity.store(&**disk)?;
@@ -60,7 +61,7 @@ fn join_members(
     Ok(members)
 }
 
-/// Where a cluster grows by itself, nobody but the list says where a node is reached.
+/// In a cluster that grows by itself, only the list of members has the address of a node.
 fn check_address(cluster: &ClusterOptions, members: &Members) -> Result<(), StartError> {
     let known = members.get(cluster.node).map(|member| &member.address);
     match (known, &cluster.growth) {
@@ -71,8 +72,8 @@ fn check_address(cluster: &ClusterOptions, members: &Members) -> Result<(), Star
     }
 }
 
-/// A folder that does not know yet what its cluster agrees with learns it before the node says a word.
-fn settle_engine(
+/// Stores the engine in a folder without one, before the node sends anything.
+fn store_engine(
     disk: &Arc<dyn Disk>,
     cluster: &ClusterOptions,
     identity: &mut Identity,
@@ -80,7 +81,7 @@ fn settle_engine(
     if identity.engine.is_some() {
         return Ok(());
     }
-    // A folder with a log and without an engine is older than the choice.
+    // A folder with a log and without an engine was made before engines could be chosen.
     let is_older = VoteStore::open(Arc::clone(disk))?.1.is_some();
     let engine = match cluster.engine {
         Some(wanted) if is_older && wanted != EngineKind::Raft => {
@@ -117,7 +118,7 @@ mod tests {
         }
     }
 
-    /// Of a node with a vote, and without a list of members.
+    /// The folder of a node that has a vote and no list of members.
     fn folder(disk: &Arc<dyn Disk>) -> Identity {
         let mut identity = identify(disk, Some(&options(3))).unwrap().unwrap();
         find_members(disk, &options(3), &mut identity, &Clock::system()).unwrap();
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_lost_is_not_made_up_and_costs_nothing() {
+    fn a_lost_list_of_members_changes_no_file() {
         for damage in ["is missing", "is damaged"] {
             for join in [Vec::new(), vec!["127.0.0.1:2".to_owned()]] {
                 let memory = MemoryDisk::new();
@@ -149,7 +150,7 @@ mod tests {
                 for word in ["members.bzm", damage, "Copy members.bzm", "docs/operations.md"] {
                     assert!(error.contains(word), "{word}: {error}");
                 }
-                assert_eq!(files(), before, "nothing is changed");
+                assert_eq!(files(), before, "no file is changed");
             }
         }
     }

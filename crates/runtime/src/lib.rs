@@ -1,10 +1,11 @@
-//! Real threads, disk and clock that drive a node, whichever state machine it has.
+//! The threads, the disk and the clock that drive a replica, for any state machine.
 //!
-//! [`start`] brings a folder to life and gives a [`Handle`], the only door to the node. Each thread owns one
-//! thing and talks by messages: the node (`replica_thread`), the log (`log_thread`), the history and its
-//! indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`).
+//! [`start`] opens a data folder and returns a [`Handle`], the only way to the replica. Each thread owns one
+//! thing and communicates by messages: the replica (`replica_thread`), the log (`log_thread`), the history
+//! and its indexes (`history_thread`), checkpoints (`checkpoint_thread`), reads of old rows (`fetch_thread`).
 //!
-//! Always holds: the node thread never waits for disk or network; a failed write stops all writes for good.
+//! Always holds: the replica's thread never waits for disk or network; a failed write stops all writes for
+//! good.
 #![deny(clippy::float_arithmetic)]
 
 mod checkpoint_thread;

@@ -1,4 +1,5 @@
-//! What a node is to the others: the way to them, what they said of themselves, and whether it may vote.
+//! A node's part in its cluster: the connections to its peers, what it has learned of them, and whether it
+//! may vote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
@@ -20,38 +21,38 @@ use crate::peer::Peers;
 use crate::replica_thread::DrivenReplica;
 use crate::supply_thread::Supply;
 
-/// Ticks between two looks at where the cluster stands.
+/// Ticks between two updates of the cluster's status.
 const STATUS_TICKS: u64 = 5;
-/// Ticks between two words of what this node's clock shows.
+/// Ticks between two messages with this node's clock.
 const CLOCK_TICKS: u64 = 1_000;
-/// How long something is known of the clock of a node that cannot be sent to: it says what it shows more often.
+/// How long a reading of a clock counts when its node cannot be sent to: nodes send readings more often.
 const CLOCK_KNOWN: Duration = Duration::from_secs(35);
-/// A clock that is farther off than this is worth a word: timeouts of pending transfers follow the leader's.
+/// A clock that is farther off than this is logged: timeouts of pending transfers follow the leader's clock.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 
-/// A node among others.
+/// The membership of a node of a cluster.
 pub(crate) struct Membership {
     peers: Arc<Peers>,
     supply: mpsc::Sender<Supply>,
     directory: Arc<Directory>,
     clock: Clock,
-    /// What the others' clocks showed when they were heard of last.
+    /// The last readings of the other nodes' clocks.
     clocks: BTreeMap<NodeId, Reading>,
-    /// These clocks less this node's, in ns, where that was exact.
+    /// These clocks minus this node's in ns, for exact readings.
     offsets: BTreeMap<NodeId, i64>,
-    /// Peers whose disks were new at some time since this node began.
+    /// Peers whose disks were new at some time since this node started.
     fresh: BTreeSet<NodeId>,
     status: ClusterStatus,
-    /// When the last tick was.
+    /// The time of the last tick.
     ticked_at: Instant,
-    /// The last moment of which it is certain that the leader was heard of at it, or later.
-    heard_at: Option<Instant>,
-    /// It was told that this node was removed.
+    /// The last time at which it is certain that a leader was in contact at that time or later.
+    led_at: Option<Instant>,
+    /// True after the removal of this node was logged.
     is_removed: bool,
     ticks: u64,
     /// Peers that have stopped, and why.
     stopped_peers: BTreeMap<NodeId, Conflict>,
-    /// `None` where an operator says who takes part.
+    /// `None` when an operator adds the nodes.
     growth: Option<Growth>,
 }
 
@@ -65,7 +66,7 @@ impl Membership {
         grows: bool,
     ) -> Self {
         let (offsets, fresh, growth) = (BTreeMap::new(), BTreeSet::new(), grows.then(Growth::default));
-        let mut member = Self {
+        let mut membership = Self {
             peers,
             supply,
             directory,
@@ -75,28 +76,28 @@ impl Membership {
             fresh,
             status,
             ticked_at: Instant::now(),
-            heard_at: None,
+            led_at: None,
             is_removed: false,
             ticks: 0,
             stopped_peers: BTreeMap::new(),
             growth,
         };
-        member.status.may_vote = member.directory.is_admitted();
-        member.list();
-        member
+        membership.status.may_vote = membership.directory.is_admitted();
+        membership.refresh_nodes();
+        membership
     }
 
-    /// The cluster, as far as it is known.
+    /// This node's view of the cluster.
     pub(crate) fn status(&self) -> ClusterStatus {
         self.status.clone()
     }
 
-    /// False for what a disk sent that is not that node's any more.
-    pub(crate) fn believes(&self, from: NodeId, disk: u128) -> bool {
+    /// False for a message from a disk that does not belong to that node any more.
+    pub(crate) fn is_from_member(&self, from: NodeId, disk: u128) -> bool {
         self.directory.is_known(from, disk)
     }
 
-    /// These take part from now on; on disk on return.
+    /// Adopts a refresh_nodes of members; on disk on return.
     pub(crate) fn learn(&mut self, members: &Members) -> Result<(), String> {
         if self.directory.learn(members)? {
             self.peers.follow_directory();
@@ -104,8 +105,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Brings the list of nodes up to what the directory says.
-    fn list(&mut self) {
+    /// Updates the status' nodes from the directory.
+    fn refresh_nodes(&mut self) {
         let members = self.directory.members();
         if members.index == self.status.members_index && members.nodes.len() == self.status.nodes.len() {
             return;
@@ -129,8 +130,8 @@ impl Membership {
         self.status.nodes = members.nodes.iter().map(status).collect();
     }
 
-    /// Sends a message. What is not sent on the way from a client to the leader was not done: then that is the outcome, for
-    /// its client should not wait for one that cannot come.
+    /// Sends a message. A command that is not forwarded to the leader was not done. Then that outcome is
+    /// returned, so that its client does not wait for one that cannot come.
     pub(crate) fn send(&self, to: NodeId, message: PeerMessage) -> Option<PeerMessage> {
         let forwarded = match &message {
             PeerMessage::Forward(number, _) => Some(*number),
@@ -144,11 +145,12 @@ impl Membership {
     }
 
     pub(crate) fn supply(&self, to: NodeId, pull: Pull) {
-        // A thread that has ended has told why before.
+        // A thread that has ended has reported why.
         drop(self.supply.send(Supply { to, pull }));
     }
 
-    /// A peer was met. When all disks are new, nothing can have been agreed yet, and all may vote.
+    /// Takes over a handshake's result. When all disks are new, nothing can have been committed yet, and all
+    /// nodes may vote.
     pub(crate) fn meet(
         &mut self,
         node: NodeId,
@@ -170,7 +172,7 @@ impl Membership {
         }
     }
 
-    /// On disk first: after a restart it must not be forgotten that this disk may have voted.
+    /// Records first on disk that this disk may have voted, so that a restart does not lose it.
     pub(crate) fn admit(&self, replica: &mut DrivenReplica<impl Machine>) {
         match self.directory.set_admitted() {
             Ok(()) => replica.handle(self.clock.now(), Input::Admit),
@@ -178,7 +180,7 @@ impl Membership {
         }
     }
 
-    /// A node wants to join.
+    /// Notes a node that asks for admission.
     pub(crate) fn note_asking(
         &mut self,
         node: NodeId,
@@ -190,9 +192,9 @@ impl Membership {
         }
     }
 
-    /// What is asked for without an operator: that the disk of a node which came is agreed; and in a cluster that grows
-    /// by itself, that a node is taken in, and has a vote.
-    pub(crate) fn wish(&mut self, replica: &DrivenReplica<impl Machine>) -> Option<Command> {
+    /// A change that this node requests without an operator: to record the disk of a member, and in a cluster
+    /// that grows by itself to add a node or to give it a vote.
+    pub(crate) fn next_request(&mut self, replica: &DrivenReplica<impl Machine>) -> Option<Command> {
         if let Some(change) = self.growth.as_mut().and_then(Growth::take_asking) {
             return Some(change_command(&change, LogIndex(0)));
         }
@@ -200,7 +202,7 @@ impl Membership {
         {
             return None;
         }
-        let Some((node, disk)) = self.directory.not_agreed() else {
+        let Some((node, disk)) = self.directory.uncommitted_disk() else {
             self.growth.as_ref()?;
             let member = growth::next_voter(replica.members(), &self.status)?;
             return Some(change_command(&Change::Promote(member.node), member.since));
@@ -209,25 +211,25 @@ impl Membership {
         Some(change_command(&Change::Meet { node, disk }, member.since))
     }
 
-    /// This replica has stopped: on disk before anything else is done.
+    /// Records that this replica has stopped, before anything else is done.
     pub(crate) fn note_conflict(&self, conflict: &Conflict) {
         if let Err(error) = self.directory.note_conflict(conflict) {
-            tracing::error!("that cannot be noted on disk: {error}. Do not start this node again");
+            tracing::error!("the conflict cannot be recorded on disk: {error}. Do not start this node again");
         }
     }
 
-    /// A peer says that it has stopped: told once.
-    pub(crate) fn hear_stopped(&mut self, from: NodeId, conflict: Conflict) {
+    /// A peer reports that it has stopped: logged once.
+    pub(crate) fn note_stopped_peer(&mut self, from: NodeId, conflict: Conflict) {
         if self.stopped_peers.insert(from, conflict) != Some(conflict) {
             tracing::error!(
                 node = from.0,
-                "node {from} has stopped: {conflict}. Look at it before anything else is done to it: what it has may \
-                 have been acknowledged, and is nowhere else"
+                "node {from} has stopped: {conflict}. Examine it before anything else is done to it: its entries may \
+                 have been acknowledged, and no other node has them"
             );
         }
     }
 
-    /// Something is about to be written to this disk.
+    /// Notes that something is about to be written to this disk.
     pub(crate) fn note_write(&self) {
         self.directory.set_used();
     }
@@ -253,29 +255,29 @@ impl Membership {
         metrics.clock_offset_max.set(gauge(offsets.max().unwrap_or(0)));
     }
 
-    /// Notes when the state was that of the whole cluster. A process that slept finds the leader's words of before: so the tick
-    /// before counts, and not the moment at which they were read.
-    fn note_heard(&mut self, standing: &Standing, applied: LogIndex) {
+    /// Notes the last time at which the state was current. A process that slept reads messages that the
+    /// leader sent before; so the time of the tick before counts, and not the time of reading.
+    fn note_current(&mut self, standing: &Standing, applied: LogIndex) {
         let is_led = standing.leader.is_some() && standing.ticks_since_leader <= 1;
         if is_led || standing.role == Role::Leader {
-            self.heard_at = Some(self.ticked_at);
+            self.led_at = Some(self.ticked_at);
         }
         if applied >= standing.announced {
-            self.status.current_at = self.heard_at;
+            self.status.current_at = self.led_at;
         }
         self.ticked_at = Instant::now();
     }
 
-    fn tell_clock(&self) {
+    fn send_clock(&self) {
         let wall = self.clock.now().wall;
         for node in self.status.nodes.iter().filter(|node| node.node != self.status.node) {
             self.send(node.node, PeerMessage::Clock(wall));
         }
     }
 
-    /// A peer says what its clock shows: it may have been set since the two have met. What the message took on its way
-    /// is in the difference.
-    pub(crate) fn hear_clock(&mut self, from: NodeId, wall: Nanos) {
+    /// Takes a peer's clock reading: its clock may have been set since the handshake. The difference includes
+    /// the time that the message took.
+    pub(crate) fn note_peer_clock(&mut self, from: NodeId, wall: Nanos) {
         self.note_clock(from, Reading { wall, at: Instant::now(), is_exact: true });
     }
 
@@ -290,9 +292,10 @@ impl Membership {
         }
     }
 
-    /// The machine's clock was set. It says so to the others at once, and finds out anew how far theirs are from it.
+    /// Sends the new time to the others at once after the machine's clock was set, and measures the
+    /// differences again.
     pub(crate) fn handle_clock_set(&mut self) {
-        self.tell_clock();
+        self.send_clock();
         for (node, reading) in self.clocks.clone() {
             if reading.is_exact {
                 self.compare_clock(node, reading);
@@ -314,7 +317,7 @@ impl Membership {
         }
     }
 
-    /// What is known of the voters' clocks.
+    /// The known readings of the voters' clocks.
     pub(crate) fn clocks(&self, replica: &DrivenReplica<impl Machine>, now: Instant) -> Clocks {
         let voters: BTreeSet<NodeId> = replica.members().voters().collect();
         let votes = voters.contains(&self.status.node);
@@ -330,29 +333,29 @@ impl Membership {
         }
     }
 
-    /// Why this node's clock does not count.
+    /// Sets the reason why this node's clock is wrong; `None` when it is not.
     pub(crate) fn set_clock(&mut self, reason: Option<&str>) {
         if self.status.clock.as_deref() != reason {
             self.status.clock = reason.map(str::to_owned);
         }
     }
 
-    /// Time went on: tells the world where the cluster stands, now and then.
+    /// Handles a tick: updates and publishes the status at intervals.
     pub(crate) fn tick(&mut self, replica: &mut DrivenReplica<impl Machine>, shared: &Shared) {
         if self.ticks == 0 {
-            // One with whom nobody else begins meets nobody.
+            // A cluster that begins with one node has no handshakes.
             self.admit_if_all_begin(replica);
         }
         self.ticks += 1;
         let standing = replica.standing();
-        self.note_heard(&standing, replica.applied());
+        self.note_current(&standing, replica.applied());
         if self.ticks.is_multiple_of(CLOCK_TICKS) {
-            self.tell_clock();
+            self.send_clock();
         }
         if !self.ticks.is_multiple_of(STATUS_TICKS) {
             return;
         }
-        self.list();
+        self.refresh_nodes();
         let leader_before = self.status.leader;
         self.status.take(&standing, replica.applied());
         self.status.agreed = replica.agreed();
@@ -382,17 +385,18 @@ impl Membership {
 /// The clocks of the voters.
 #[derive(Debug)]
 pub(crate) struct Clocks {
-    /// This node is one of them.
+    /// This node is a voter.
     pub(crate) votes: bool,
     pub(crate) is_only_voter: bool,
     pub(crate) voters: usize,
-    /// What those of the others show now, where that is known.
+    /// What the other voters' clocks show now, where that is known.
     pub(crate) known: Vec<(NodeId, Nanos)>,
 }
 
 impl Clocks {
-    /// Who is to lead in this node's place: the one with most of the log of those that are heard of, and whose clock is so
-    /// near the one that counts that it would count there, whatever it was before.
+    /// The node to which to transfer leadership: of the active voters with a clock near the reference clock,
+    /// the one with most of the log. Its clock must be so near that it would be accepted even after it was
+    /// off.
     pub(crate) fn successor(&self, standing: &Standing, counts: Nanos) -> Option<NodeId> {
         let is_right = |node| {
             self.known.iter().any(|(known, wall)| *known == node && wall.0.abs_diff(counts.0) <= BACK_MAX)
@@ -407,7 +411,7 @@ pub(crate) fn stopped(replica: &DrivenReplica<impl Machine>) -> Option<String> {
     replica.conflict().and_then(|_| replica.read_only_reason()).map(str::to_owned)
 }
 
-/// True while the others need this node to lead, and one of them could in its place.
+/// True while this node leads and another active voter could lead in its place.
 pub(crate) fn is_needed(replica: &DrivenReplica<impl Machine>) -> bool {
     let standing = replica.standing();
     let votes = |node: NodeId| replica.members().voters().any(|voter| voter == node);

@@ -1,7 +1,7 @@
-//! The thread that owns the node: takes messages, turns outputs into work for the other threads.
+//! The thread that owns the replica: it takes messages, and turns outputs into work for the other threads.
 //!
-//! It never touches the disk and never waits for a client. What has come is handed over whole before
-//! entries are made, so that requests which arrive together are merged.
+//! It never touches the disk and never waits for a client. All messages that have come are handled before
+//! entries are made, so that requests that arrive together are merged.
 
 mod clock_guard;
 
@@ -27,21 +27,22 @@ use crate::metrics::{gauge, seconds};
 
 pub(crate) use clock_guard::ClockGuard;
 
-/// How often time goes on for the node.
+/// The interval of the replica's ticks.
 const TICK: Duration = Duration::from_nanos(TICK_NANOS);
-/// Messages handed over before entries are made, at most.
+/// The most messages that are handled before entries are made.
 const MESSAGES_MAX: usize = 4096;
-/// Rows that the history may lag behind; past it no entry is made until it has caught up. 336 bytes each.
+/// The rows by which the history may lag; above it no entry is made until it has caught up. A row takes 336
+/// bytes.
 const HISTORY_BACKLOG_MAX: i64 = 1 << 18;
-/// Rows that may wait in memory for their index; past it the same. About 270 MB.
+/// The rows that may wait in memory for their index; above it no entry is made either. About 270 MB.
 const HISTORY_UNINDEXED_MAX: i64 = 3 << 18;
-/// How long a stop waits for what is in flight.
+/// The timeout of a stop for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A node with whichever engine it has.
+/// A replica with any engine.
 pub(crate) type DrivenReplica<M> = Replica<M, Box<dyn Engine + Send>>;
 
-/// Ways to the other threads.
+/// The senders to the other threads.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pub(crate) log: mpsc::Sender<LogWork>,
@@ -50,10 +51,10 @@ pub(crate) struct Workers {
     pub(crate) checkpoint: mpsc::Sender<CheckpointWork>,
 }
 
-/// Ticks between two looks at who waits no more.
-const FORGET_TICKS: u64 = 10;
+/// Ticks between two removals of readers that no longer wait.
+const DROP_READS_TICKS: u64 = 10;
 
-/// Who waits for an answer.
+/// A caller that waits for an answer.
 #[derive(Debug)]
 enum Waiter<Answer> {
     Execute(
@@ -65,7 +66,8 @@ enum Waiter<Answer> {
 }
 
 impl<Answer> Waiter<Answer> {
-    /// True for a reader who waits no more. What became of a command is told to whoever sent it, whether it waits or not.
+    /// True for a reader that no longer waits. The outcome of a command is always sent, whether its caller
+    /// still waits or not.
     fn is_gone(&self) -> bool {
         match self {
             Self::Execute(..) => false,
@@ -75,40 +77,40 @@ impl<Answer> Waiter<Answer> {
     }
 }
 
-/// Ticks between two looks at the clock, while all is well.
+/// Ticks between two checks of the clock, while it is right.
 const CLOCK_TICKS: u64 = 10;
 
-/// The node and all it needs.
+/// The replica, and everything that drives it.
 pub(crate) struct ReplicaThread<M: Machine> {
-    node: DrivenReplica<M>,
-    /// What this node is to the others; `None` for one that is alone.
-    member: Option<Membership>,
+    replica: DrivenReplica<M>,
+    /// The node's part in its cluster; `None` for a node that is alone.
+    membership: Option<Membership>,
     shared: Arc<Shared>,
     workers: Workers,
     waiters: HashMap<Ticket, Waiter<M::Answer>>,
     next_ticket: u64,
     ticks: u64,
-    /// A list of members could not be written: no checkpoint may become durable after it.
+    /// True after a list of members could not be written: no checkpoint may become durable after that.
     has_lost_list: bool,
     clock: ClockGuard,
-    /// Why nothing is shown yet, as it was told last.
+    /// The last published reason why this replica has no state to show yet.
     no_state: Option<NoState>,
-    /// Set by a stop: when to give up waiting.
+    /// The deadline of a stop; `None` before it.
     stop_by: Option<Instant>,
 }
 
 impl<M: Machine> ReplicaThread<M> {
     pub(crate) fn new(
-        node: DrivenReplica<M>,
-        member: Option<Membership>,
+        replica: DrivenReplica<M>,
+        membership: Option<Membership>,
         shared: Arc<Shared>,
         workers: Workers,
         clock: ClockGuard,
     ) -> Self {
-        let (waiters, has_lost_list, no_state) = (HashMap::new(), false, node.no_state());
+        let (waiters, has_lost_list, no_state) = (HashMap::new(), false, replica.no_state());
         Self {
-            node,
-            member,
+            replica,
+            membership,
             shared,
             workers,
             waiters,
@@ -121,12 +123,13 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// Runs until a stop, or until nobody can send messages any more.
+    /// Runs until a stop, or until every sender of messages is dropped.
     pub(crate) fn run(mut self, messages: &mpsc::Receiver<Message<M>>) {
         self.serve(messages);
         // A handle may outlive the node.
-        self.shared.let_go_of_disk();
-        // The history and its index thread hold ways to each other: one of them must be told.
+        self.shared.release_disk();
+        // The history thread and the index thread hold senders to each other, so one of them must receive a
+        // stop.
         send(&self.workers.history, HistoryWork::Stop);
     }
 
@@ -146,10 +149,11 @@ impl<M: Machine> ReplicaThread<M> {
             }
             if Instant::now() >= next_tick {
                 self.tick();
-                // What was missed is not made up for: a process that slept must not believe all others silent.
+                // Missed ticks are not repeated: a process that slept must not take all peers for
+                // unresponsive.
                 next_tick = Instant::now().max(next_tick + TICK);
             }
-            has_queries = self.node.step_queries();
+            has_queries = self.replica.step_queries();
             self.work();
             if self.stop_by.is_some_and(|by| self.is_at_rest() || Instant::now() >= by) {
                 return;
@@ -164,46 +168,48 @@ impl<M: Machine> ReplicaThread<M> {
                     answer(reply, Err(ExecuteError::Stopping));
                 } else if !reply.is_closed() {
                     let ticket = self.wait(Waiter::Execute(reply, admission));
-                    self.node.handle(self.clock.now(), Input::Request { ticket, command });
+                    self.replica.handle(self.clock.now(), Input::Request { ticket, command });
                 }
             }
-            // Who does not wait any more costs nothing.
+            // A reader that no longer waits costs nothing.
             Message::Query { reply, .. } if reply.is_closed() => {}
             Message::Barrier { reply, .. } if reply.is_closed() => {}
             Message::Query { query, consistency, reply } => {
                 let ticket = self.wait(Waiter::Query(reply));
-                self.node.handle(self.clock.now(), Input::Query { ticket, query, consistency });
+                self.replica.handle(self.clock.now(), Input::Query { ticket, query, consistency });
             }
             Message::Barrier { consistency, reply } => {
                 let ticket = self.wait(Waiter::Barrier(reply));
-                self.node.handle(self.clock.now(), Input::Barrier { ticket, consistency });
+                self.replica.handle(self.clock.now(), Input::Barrier { ticket, consistency });
             }
             Message::Event(input) => self.take_event(input),
             Message::FromPeer { from, disk, message } => {
-                let Some(member) = self.member.as_mut().filter(|member| member.believes(from, disk)) else {
+                let Some(membership) =
+                    self.membership.as_mut().filter(|membership| membership.is_from_member(from, disk))
+                else {
                     return;
                 };
                 match message {
                     PeerMessage::Clock(wall) => {
-                        member.hear_clock(from, wall);
+                        membership.note_peer_clock(from, wall);
                         self.clock.has_news = true;
                     }
                     message => self.take_event(Input::Message { from, message }),
                 }
             }
             Message::Met { node, acquaintance } => {
-                if let Some(member) = &mut self.member {
-                    member.meet(node, acquaintance, &mut self.node);
+                if let Some(membership) = &mut self.membership {
+                    membership.meet(node, acquaintance, &mut self.replica);
                     self.clock.has_news = true;
                 }
             }
             Message::Asks { node, address } => {
-                if let Some(member) = &mut self.member {
-                    member.note_asking(node, address, &self.node);
+                if let Some(membership) = &mut self.membership {
+                    membership.note_asking(node, address, &self.replica);
                 }
             }
             Message::Stop => {
-                self.shared.tell_stop();
+                self.shared.announce_stop();
                 self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
             }
         }
@@ -211,42 +217,43 @@ impl<M: Machine> ReplicaThread<M> {
 
     fn tick(&mut self) {
         if self.clock.is_wrong() || self.ticks.is_multiple_of(CLOCK_TICKS) {
-            self.judge_clock();
+            self.check_clock();
         }
-        let now = self.look_at_clock();
+        let now = self.read_clock();
         if self.stop_by.is_some() {
-            // Somebody else leads when this node is gone: clients need not wait for an election.
-            self.node.handle(now, Input::TransferLeadership);
+            // Another node should lead when this node ends, so that clients need not wait for an election.
+            self.replica.handle(now, Input::TransferLeadership);
         }
-        self.node.handle(now, Input::Tick);
+        self.replica.handle(now, Input::Tick);
         self.ticks += 1;
-        if self.ticks.is_multiple_of(FORGET_TICKS) {
-            self.forget_reads();
+        if self.ticks.is_multiple_of(DROP_READS_TICKS) {
+            self.drop_reads();
         }
-        let Some(member) = &mut self.member else { return };
-        member.tick(&mut self.node, &self.shared);
-        if let Some(command) = member.wish(&self.node) {
-            // Nobody waits for what becomes of it: while it is not so, it is asked for again.
+        let Some(membership) = &mut self.membership else { return };
+        membership.tick(&mut self.replica, &self.shared);
+        if let Some(command) = membership.next_request(&self.replica) {
+            // No caller waits for the outcome: while the change is not made, it is requested again.
             let ticket = Ticket(self.next_ticket);
             self.next_ticket += 1;
-            self.node.handle(self.clock.now(), Input::Request { ticket, command });
+            self.replica.handle(self.clock.now(), Input::Request { ticket, command });
         }
     }
 
-    /// Readers whose deadline has passed wait no more; what they asked for may come late, or never.
-    fn forget_reads(&mut self) {
+    /// Removes readers whose deadline has passed. What they asked for may come late, or never.
+    fn drop_reads(&mut self) {
         let count = self.waiters.len();
         self.waiters.retain(|_, waiter| !waiter.is_gone());
         if self.waiters.len() < count {
             let waiters = &self.waiters;
-            self.node.retain_reads(|ticket| waiters.contains_key(&ticket));
+            self.replica.retain_reads(|ticket| waiters.contains_key(&ticket));
         }
     }
 
-    /// True when nobody waits for this node any more: no client, and no other node for its leader. Readers of what it does not
-    /// know yet can turn to others.
+    /// True when no client waits for this node, and no other node needs it as leader. Readers that wait for
+    /// newer state can ask other nodes.
     fn is_at_rest(&self) -> bool {
-        !self.waiters.values().any(|waiter| matches!(waiter, Waiter::Execute(..))) && !is_needed(&self.node)
+        !self.waiters.values().any(|waiter| matches!(waiter, Waiter::Execute(..)))
+            && !is_needed(&self.replica)
     }
 
     fn take_event(&mut self, input: Input<M>) {
@@ -255,26 +262,27 @@ impl<M: Machine> ReplicaThread<M> {
         if let Input::Pressure(reason) = &input {
             send(&self.workers.history, HistoryWork::Pressure(reason.is_some()));
         }
-        let (applied_before, start) = (self.node.applied(), Instant::now());
-        self.node.handle(self.clock.now(), input);
-        if self.node.applied() != applied_before {
+        let (applied_before, start) = (self.replica.applied(), Instant::now());
+        self.replica.handle(self.clock.now(), input);
+        if self.replica.applied() != applied_before {
             observe(&self.shared.metrics.apply_seconds, start);
         }
         if is_installed {
-            // Whoever waits for what a peer's checkpoint brought sees it from now on.
+            // Readers that wait for the rows of a peer's checkpoint see them from now on.
             let position = self.shared.reader.position();
             self.shared.visible.send_replace(MovementNumber(position.movements));
         }
         if changes_health {
-            self.tell_health();
+            self.publish_health();
         }
     }
 
-    pub(crate) fn tell_health(&self) {
+    pub(crate) fn publish_health(&self) {
         self.shared.metrics.has_state.set(i64::from(self.no_state.is_none()));
         if self.stop_by.is_none() {
-            // The node says it, not the message: room on the disk does not mend one that failed.
-            let reason = self.node.read_only_reason().map(str::to_owned);
+            // The state of the replica decides, not the message: space on the disk does not repair a disk
+            // that failed.
+            let reason = self.replica.read_only_reason().map(str::to_owned);
             self.shared.metrics.read_only.set(i64::from(reason.is_some()));
             let shows = self.no_state.map_or(Health::Serving, |reason| Health::NoState { reason });
             self.shared.health.send_replace(reason.map_or(shows, |reason| Health::ReadOnly { reason }));
@@ -288,26 +296,26 @@ impl<M: Machine> ReplicaThread<M> {
         ticket
     }
 
-    /// Makes entries of what waits and passes on everything that the node wants done.
+    /// Makes entries of waiting requests, and passes on the outputs of the replica.
     fn work(&mut self) {
-        let now = self.look_at_clock();
+        let now = self.read_clock();
         let metrics = &self.shared.metrics;
         let keeps_up = metrics.history_backlog.get() < HISTORY_BACKLOG_MAX
             && metrics.history_unindexed.get() < HISTORY_UNINDEXED_MAX;
-        // One that follows hands on what its clients want, whatever its clock shows. A leader whose disk hangs is none for
-        // its clients; its engine takes entries all the same.
-        let may_stamp = !self.clock.is_wrong() || self.node.standing().role != Role::Leader;
+        // A follower forwards its clients' commands, whatever its clock shows. A leader whose disk hangs does
+        // not lead for its clients; its engine takes entries all the same.
+        let may_stamp = !self.clock.is_wrong() || self.replica.standing().role != Role::Leader;
         if keeps_up && may_stamp {
-            self.node.propose(now);
+            self.replica.propose(now);
         }
-        while let Some(output) = self.node.poll() {
+        while let Some(output) = self.replica.poll() {
             self.pass_on(output);
         }
-        if self.no_state.is_some() && self.node.no_state() != self.no_state {
-            self.no_state = self.node.no_state();
-            self.tell_health();
+        if self.no_state.is_some() && self.replica.no_state() != self.no_state {
+            self.no_state = self.replica.no_state();
+            self.publish_health();
         }
-        let applied = self.node.applied();
+        let applied = self.replica.applied();
         if self.shared.metrics.applied_index.get() != gauge(applied.0) {
             self.shared.metrics.applied_index.set(gauge(applied.0));
             self.shared.applied.send_replace(applied);
@@ -330,8 +338,8 @@ impl<M: Machine> ReplicaThread<M> {
         }
         match output {
             Output::Persist(write) => {
-                if let Some(member) = &self.member {
-                    member.note_write();
+                if let Some(membership) = &self.membership {
+                    membership.note_write();
                 }
                 send(&self.workers.log, LogWork::Persist(write));
             }
@@ -362,21 +370,22 @@ impl<M: Machine> ReplicaThread<M> {
                 send(&self.workers.checkpoint, CheckpointWork::Install(installable));
             }
             Output::Send { to, message } => {
-                let undelivered = self.member.as_ref().and_then(|member| member.send(to, message));
+                let undelivered =
+                    self.membership.as_ref().and_then(|membership| membership.send(to, message));
                 if let Some(message) = undelivered {
                     self.take_event(Input::Message { from: to, message });
                 }
             }
             Output::Serve { to, pull } => {
-                if let Some(member) = &self.member {
-                    member.supply(to, pull);
+                if let Some(membership) = &self.membership {
+                    membership.supply(to, pull);
                 }
             }
             Output::Members(_) | Output::CaughtUp | Output::Stopped(_) | Output::PeerStopped { .. } => {
                 self.take_part(output);
             }
             Output::Unreadable { .. } | Output::Differs { .. } | Output::Diverged { .. } => {
-                self.tell_difference(output);
+                self.report_difference(output);
             }
             Output::Answer { .. }
             | Output::Refuse { .. }
@@ -385,46 +394,46 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// What changes this node's part in the cluster.
+    /// Handles outputs that change this node's part in the cluster.
     fn take_part(&mut self, output: Output<M>) {
         match output {
             Output::Members(members) => self.learn(&members),
             Output::CaughtUp => {
-                if let Some(member) = &self.member {
-                    member.admit(&mut self.node);
+                if let Some(membership) = &self.membership {
+                    membership.admit(&mut self.replica);
                 }
             }
             Output::Stopped(conflict) => {
-                if let Some(member) = &self.member {
-                    member.note_conflict(&conflict);
+                if let Some(membership) = &self.membership {
+                    membership.note_conflict(&conflict);
                 }
-                tracing::error!("{}", self.node.read_only_reason().unwrap_or_default());
-                self.tell_health();
+                tracing::error!("{}", self.replica.read_only_reason().unwrap_or_default());
+                self.publish_health();
             }
             Output::PeerStopped { from, conflict } => {
-                if let Some(member) = &mut self.member {
-                    member.hear_stopped(from, conflict);
+                if let Some(membership) = &mut self.membership {
+                    membership.note_stopped_peer(from, conflict);
                 }
             }
-            _ => unreachable!("invariant: `pass_on` hands over what changes the part of this node"),
+            _ => unreachable!("invariant: `pass_on` sends only outputs that change this node's part"),
         }
     }
 
-    /// A state that cannot be read, or is not that of others.
-    fn tell_difference(&self, output: Output<M>) {
+    /// Reports a state that cannot be read, or that differs from that of others.
+    fn report_difference(&self, output: Output<M>) {
         match output {
             Output::Unreadable { from, index, reason } => tracing::error!(
                 from = from.0,
                 index = index.0,
-                "the state that node {from} sent cannot be read: {reason}. It is asked for again. If this goes on, this program \
-                 is of an earlier version than that one's: start the later one here"
+                "the state that node {from} sent cannot be read: {reason}. It is requested again. If this is repeated, this program \
+                 has an earlier version than that node's: start the later one here"
             ),
             Output::Differs { index, others } => {
                 let others: Vec<String> = others.iter().map(ToString::to_string).collect();
                 self.shared.metrics.differences.inc();
                 tracing::error!(
                     index = index.0,
-                    "the state behind entry {index} is another one on node {}: a replica is wrong",
+                    "the state after entry {index} differs on node {}: a replica is wrong",
                     others.join(", ")
                 );
             }
@@ -434,16 +443,17 @@ impl<M: Machine> ReplicaThread<M> {
                 if is_outvoted {
                     self.shared.note_divergence(index);
                 }
-                self.tell_health();
+                self.publish_health();
             }
             _ => {}
         }
     }
 
-    /// On disk before anything that the node wants next. It is rare, and small: the thread waits for it.
+    /// Adopts a list of members: on disk before any later output. It is rare and small, so the thread waits
+    /// for it.
     fn learn(&mut self, members: &bezant_consensus::Members) {
-        let Some(member) = &mut self.member else { return };
-        if let Err(reason) = member.learn(members) {
+        let Some(membership) = &mut self.membership else { return };
+        if let Err(reason) = membership.learn(members) {
             let reason = format!("the list of members cannot be written: {reason}");
             tracing::error!("{reason}");
             self.has_lost_list = true;
@@ -451,7 +461,7 @@ impl<M: Machine> ReplicaThread<M> {
         }
     }
 
-    /// Passes an outcome or an answer on to who waits for it.
+    /// Sends an outcome or an answer to the caller that waits for it.
     fn reply(&mut self, output: Output<M>) {
         match output {
             Output::Answer { ticket, index, time, events, results } => {
@@ -502,17 +512,17 @@ const fn read_error(refusal: &Refusal) -> ReadError {
     }
 }
 
-/// Whoever asked may have gone: then the answer has no reader, and that is fine.
+/// The caller may have gone: then the answer is dropped.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     drop(reply.send(value));
 }
 
-/// A thread that has ended has told why before ([`Input::Failed`]): what is sent to it then is for nobody.
+/// A thread that has ended has reported why ([`Input::Failed`]): later work for it is dropped.
 fn send<T>(worker: &mpsc::Sender<T>, work: T) {
     drop(worker.send(work));
 }
 
-/// Adds the time that went by to a metric.
+/// Adds the time since then to a metric.
 pub(crate) fn observe(histogram: &prometheus_client::metrics::histogram::Histogram, since: Instant) {
     histogram.observe(seconds(since.elapsed()));
 }
@@ -528,24 +538,24 @@ mod tests {
     use bezant_storage::{History, MemoryDisk};
     use bezant_types::{LogIndex, NodeId};
 
-    /// A node whose other threads have all ended.
+    /// A replica whose other threads have all ended.
     pub(super) fn alone(options: ReplicaOptions, clock: Clock) -> ReplicaThread<Ledger> {
         let history = History::open(Arc::new(MemoryDisk::new()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));
         let zero = LogIndex(0);
         let engine: Box<dyn Engine + Send> = Box::new(Solo::new(NodeId(1), zero));
-        let node = Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, options);
+        let replica = Replica::new(Restored::new(Ledger::new(), zero, zero, 0), engine, options);
         let workers = Workers {
             log: mpsc::channel().0,
             fetch: mpsc::channel().0,
             history: mpsc::channel().0,
             checkpoint: mpsc::channel().0,
         };
-        ReplicaThread::new(node, None, shared, workers, ClockGuard::new(clock, false))
+        ReplicaThread::new(replica, None, shared, workers, ClockGuard::new(clock, false))
     }
 
     #[test]
-    fn room_on_the_disk_does_not_mend_one_that_failed() {
+    fn space_does_not_repair_a_failed_disk() {
         let mut thread = alone(ReplicaOptions::default(), Clock::system());
         let shared = Arc::clone(&thread.shared);
         let read_only = |reason: &str| Health::ReadOnly { reason: reason.to_owned() };
@@ -569,7 +579,7 @@ mod tests {
             scale: 0,
         };
         let command = Operation::RegisterAssets.command(bezant_types::Asset::write_all(&[asset])).unwrap();
-        thread.node.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
+        thread.replica.handle(Clock::system().now(), Input::Request { ticket: Ticket(1), command });
         thread.work();
         thread.take_event(Input::Persisted(WriteNumber(1)));
         let mut registry = prometheus_client::registry::Registry::default();

@@ -1,5 +1,5 @@
-//! A node with its log, history and checkpoints, driven on one thread: every effect is done at once, and
-//! the first that fails ends the run as the real threads would.
+//! A replica with its log, history and checkpoints, driven on one thread: every effect is done at once, and
+//! the first failure ends the run as it would end the real threads.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -24,8 +24,8 @@ const CHECKPOINT_INTERVAL_BYTES: usize = 24 << 10;
 /// Why a run ended.
 pub(crate) type Failure = Box<dyn Error>;
 
-pub(crate) struct MachineRoom {
-    node: Replica<Ledger, Solo>,
+pub(crate) struct Rig {
+    replica: Replica<Ledger, Solo>,
     log: Log,
     history: History,
     store: CheckpointStore,
@@ -36,7 +36,7 @@ pub(crate) struct MachineRoom {
     checkpoints: usize,
 }
 
-impl MachineRoom {
+impl Rig {
     pub(crate) fn open(disk: &MemoryDisk) -> Result<Self, RecoverError> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let Recovered::<Ledger> { store, machine, history, log, checkpoint, applied, log_bytes, .. } =
@@ -47,9 +47,9 @@ impl MachineRoom {
         };
         let clock = machine.time().0 + 1;
         let restored = Restored::new(machine, applied, checkpoint.0, log_bytes);
-        let node = Replica::new(restored, Solo::new(NodeId(1), applied), options);
+        let replica = Replica::new(restored, Solo::new(NodeId(1), applied), options);
         Ok(Self {
-            node,
+            replica,
             log,
             history,
             store,
@@ -61,7 +61,7 @@ impl MachineRoom {
         })
     }
 
-    /// Sends commands that arrive together; their results, once all are durable and applied.
+    /// Sends commands that arrive together; returns their results, once all are durable and applied.
     pub(crate) fn submit(&mut self, commands: &[Command]) -> Result<Vec<Bytes>, Failure> {
         self.clock += 1_000;
         let mut tickets = Vec::new();
@@ -69,26 +69,26 @@ impl MachineRoom {
             let ticket = Ticket(self.next_ticket);
             self.next_ticket += 1;
             tickets.push(ticket);
-            self.node.handle(self.now(), Input::Request { ticket, command: command.clone() });
+            self.replica.handle(self.now(), Input::Request { ticket, command: command.clone() });
         }
-        self.node.handle(self.now(), Input::Tick);
+        self.replica.handle(self.now(), Input::Tick);
         while tickets.iter().any(|ticket| !self.answers.contains_key(ticket)) {
-            self.node.propose(self.now());
+            self.replica.propose(self.now());
             self.work()?;
         }
         Ok(tickets.iter().map(|ticket| self.answers.remove(ticket).expect("answered")).collect())
     }
 
-    /// Lets time pass: what is due goes through the log.
+    /// Lets time pass: due expirations go through the log.
     pub(crate) fn wait(&mut self, seconds: u64) -> Result<(), Failure> {
         self.clock += seconds * Nanos::PER_SECOND;
-        self.node.handle(self.now(), Input::Tick);
-        self.node.propose(self.now());
+        self.replica.handle(self.now(), Input::Tick);
+        self.replica.propose(self.now());
         self.work()
     }
 
     pub(crate) fn query(&self, query: LedgerQuery) -> LedgerAnswer {
-        self.node.machine().query(query)
+        self.replica.machine().query(query)
     }
 
     pub(crate) fn read(&self, query: &HistoryQuery) -> HistoryAnswer {
@@ -106,20 +106,20 @@ impl MachineRoom {
         Now { wall: Nanos(self.clock) }
     }
 
-    /// Does all that the node wants done, until it wants nothing more.
+    /// Performs the outputs of the replica until there are no more.
     fn work(&mut self) -> Result<(), Failure> {
         loop {
             let mut written = None;
-            while let Some(output) = self.node.poll() {
+            while let Some(output) = self.replica.poll() {
                 written = self.perform(output)?.or(written);
             }
             let Some(number) = written else { return Ok(()) };
             self.log.flush()?;
-            self.node.handle(self.now(), Input::Persisted(number));
+            self.replica.handle(self.now(), Input::Persisted(number));
         }
     }
 
-    /// The write that waits for a flush of the log, if that is one.
+    /// Performs an output; returns the number of a write that waits for a flush of the log.
     fn perform(&mut self, output: Output<Ledger>) -> Result<Option<WriteNumber>, Failure> {
         match output {
             Output::Persist(write) => {
@@ -130,7 +130,7 @@ impl MachineRoom {
             }
             Output::Fetch { index, term, prefetch } => {
                 let found = fetch(&self.history.reader(), &prefetch)?;
-                self.node.handle(self.now(), Input::Fetched { index, term, found });
+                self.replica.handle(self.now(), Input::Fetched { index, term, found });
             }
             Output::Rows(rows) => {
                 self.history.append(rows.movements, rows.refusals)?;
@@ -143,7 +143,7 @@ impl MachineRoom {
             Output::CheckpointBegin { index, term } => self.writer = Some(self.store.begin(index, term)?),
             Output::CheckpointPiece(piece) => {
                 self.writer.as_mut().expect("a checkpoint has begun").write(&piece)?;
-                self.node.handle(self.now(), Input::CheckpointPieceTaken);
+                self.replica.handle(self.now(), Input::CheckpointPieceTaken);
             }
             Output::CheckpointEnd { index, time, position } => {
                 assert!(self.history.flush()?.reaches(position), "the history is durable up to the cut");
@@ -151,10 +151,10 @@ impl MachineRoom {
                 let digest = writer.finish(position, time)?.digest;
                 self.history.handle_checkpointed(position)?;
                 self.checkpoints += 1;
-                self.node.handle(self.now(), Input::CheckpointWritten { index, digest });
+                self.replica.handle(self.now(), Input::CheckpointWritten { index, digest });
             }
             Output::Release(index) => self.log.release(index)?,
-            other => return Err(format!("a node that is alone wants {other:?}").into()),
+            other => return Err(format!("a replica that is alone returned {other:?}").into()),
         }
         Ok(None)
     }
