@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! [`Client`] speaks gRPC to one or more servers. Writes are sent in batches on the fast path and are retried
+//! [`Client`] calls one or more servers over gRPC. Writes are sent in batches on the fast path and are retried
 //! with the same ids until their outcome is known or the deadline passes. This is always safe, because an id
 //! exists at most once. The ledger's decision on an event is a typed status in the answer. An error
 //! ([`ClientError`]) means that there is no answer, and says what the caller can do.

@@ -6,8 +6,8 @@ const { Bank, ID_MAX, account, accountFilter, expect, pending, queryFilter, tb, 
 exports.cases = {
     'written by the client, read over REST': async (server) => {
         const bank = new Bank(server);
-        const told = { ledger: 978, code: 7, user_data_128: 2n ** 128n - 1n, flags: tb.AccountFlags.history };
-        await bank.open([1, 2], told);
+        const fields = { ledger: 978, code: 7, user_data_128: 2n ** 128n - 1n, flags: tb.AccountFlags.history };
+        await bank.open([1, 2], fields);
         const made = bank.results[0].timestamp;
         await bank.move(transfer(ID_MAX - 1n, 1, 2, 1050, { ledger: 978, user_data_64: 2n ** 64n - 1n }));
         const moved = bank.results[0].timestamp;

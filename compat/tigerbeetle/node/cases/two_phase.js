@@ -60,8 +60,8 @@ exports.cases = {
         const bank = new Bank(server);
         await bank.open([1, 2]);
         await bank.move(pending(101, 1, 2, 100), pending(102, 1, 2, 9), transfer(103, 1, 2, 3));
-        const told = { debit_account_id: 1n, credit_account_id: 2n, ledger: 1, code: 1 };
-        await bank.move(voided(201, 101), voided(202, 102, 9, told));
+        const named = { debit_account_id: 1n, credit_account_id: 2n, ledger: 1, code: 1 };
+        await bank.move(voided(201, 101), voided(202, 102, 9, named));
         expect(await bank.balances(1), [0n, 3n, 0n, 0n]);
         expect(await bank.balances(2), [0n, 0n, 0n, 3n]);
         const found = await bank.client.lookupTransfers([201n, 202n]);
