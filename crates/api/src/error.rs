@@ -117,7 +117,7 @@ codes! {
     ReadOnly = "read_only" 503 Unavailable,
     /// The node is being stopped; retry a write with the same ids.
     Stopping = "stopping" 503 Unavailable,
-    /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another node.
+    /// No node leads: an election, no majority in reach, or a first start that waits. Nothing was done; try again, or another node.
     NoLeader = "no_leader" 503 Unavailable,
     /// The node has no state to show yet: it is filled or repaired from the others. Ask another node, or this one later.
     NoState = "no_state" 503 Unavailable,

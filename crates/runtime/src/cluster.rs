@@ -242,6 +242,9 @@ pub struct ClusterStatus {
     pub term: Term,
     /// Who leads; `None` while nobody is known to.
     pub leader: Option<NodeId>,
+    /// Which nodes the first start of the cluster waits for, and where they are expected, in words; `None` when it waits
+    /// for none.
+    pub first_start: Option<String>,
     /// The last entry that is agreed.
     pub committed: LogIndex,
     /// The last entry that it has applied.
@@ -274,6 +277,7 @@ impl ClusterStatus {
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),
+            first_start: None,
             committed: LogIndex(0),
             applied: LogIndex(0),
             agreed: (LogIndex(0), 1),

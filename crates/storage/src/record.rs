@@ -496,10 +496,10 @@ mod tests {
         for size in [0, 1, 512, BLOCK_SIZE - 1, BLOCK_SIZE + 1] {
             let mut other = block.to_vec();
             other.resize(size, 0);
-            disk.put("vote.bzv", other);
+            disk.put("vote.bzv", &other);
             assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "{size} bytes");
         }
-        disk.put("node.bzi", block.to_vec());
+        disk.put("node.bzi", &block);
         assert!(matches!(Identity::load(&disk), Err(RecordError::Damaged { .. })), "another record");
     }
 
@@ -524,7 +524,7 @@ mod tests {
     #[test]
     fn a_record_left_unfinished_is_never_read_and_not_in_the_way() {
         let disk = MemoryDisk::new();
-        disk.put("vote.tmp", vec![1, 2, 3]);
+        disk.put("vote.tmp", &[1, 2, 3]);
         assert_eq!(saved(&disk), Ok(None));
         VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(2)).unwrap();
         assert_eq!(saved(&disk), Ok(Some(vote(2))));

@@ -29,6 +29,9 @@ pub struct ClusterReply {
     /// started; null = it does.
     #[schema(required = true)]
     pub no_state: Option<String>,
+    /// Which nodes the first start of the cluster waits for, in words: no node leads before all have met. Null = none.
+    #[schema(required = true)]
+    pub first_start: Option<String>,
     /// The reign.
     pub term: u64,
     /// Who leads; null = nobody is known to.
@@ -112,6 +115,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
             clock: (!reply.clock.is_empty()).then_some(reply.clock),
             no_state: (!reply.no_state.is_empty()).then_some(reply.no_state),
+            first_start: (!reply.first_start.is_empty()).then_some(reply.first_start),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

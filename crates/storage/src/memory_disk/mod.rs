@@ -118,8 +118,8 @@ impl MemoryDisk {
     }
 
     /// Puts a file there, durable, in place of what had its name.
-    pub fn put(&self, name: &str, content: Vec<u8>) {
-        self.lock().put_durable(name, Image::from_bytes(&content));
+    pub fn put(&self, name: &str, content: &[u8]) {
+        self.lock().put_durable(name, Image::from_bytes(content));
     }
 
     /// Turns one bit over, durable: what a disk does to old data.
@@ -128,7 +128,7 @@ impl MemoryDisk {
         let end = DiskError::EndOfFile { file: name.to_owned(), offset: content.len() as u64 };
         let byte = usize::try_from(offset).ok().and_then(|offset| content.get_mut(offset)).ok_or(end)?;
         *byte ^= 1 << (bit % 8);
-        self.put(name, content);
+        self.put(name, &content);
         Ok(())
     }
 

@@ -140,7 +140,7 @@ mod tests {
     fn a_record_that_is_damaged_or_gone_comes_back_from_its_copy() {
         let damages: [fn(&MemoryDisk); 3] = [
             |disk| disk.flip_bit("members.bzm", 30, 3).unwrap(),
-            |disk| disk.put("members.bzm", vec![0; 7]),
+            |disk| disk.put("members.bzm", &[0; 7]),
             |disk| disk.remove("members.bzm").unwrap(),
         ];
         for damage in damages {
@@ -247,7 +247,7 @@ mod tests {
         }
         // What a file system leaves of a file that has no room.
         for file in ["node.copy", "members.copy"] {
-            disk.put(file, Vec::new());
+            disk.put(file, &[]);
         }
         for start in 0..2 {
             assert_eq!(mend(&disk), Ok(Vec::new()), "start {start}, with pieces");
