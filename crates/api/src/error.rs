@@ -120,8 +120,8 @@ codes! {
     ReadOnly = "read_only" 503 Unavailable,
     /// The node is being stopped; retry a write with the same ids.
     Stopping = "stopping" 503 Unavailable,
-    /// No node leads: a majority of the cluster cannot be reached. Nothing was done; try again, or another
-    /// node.
+    /// No node leads: an election, no majority in reach, or a first start that waits. Nothing was done; try
+    /// again, or another node.
     NoLeader = "no_leader" 503 Unavailable,
     /// The node has no state to show yet: it fetches or repairs its state from other nodes. Ask another node,
     /// or this one later.

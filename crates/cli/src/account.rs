@@ -4,7 +4,7 @@ use bezant_client::{
     AccountFilter, AccountFilterFlags, AccountFlags, AccountId, AccountView, Bounds, LedgerNumber, Movement,
     MovementNumber, Nanos, NewAccount, QueryFilter,
 };
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use crate::change::Change;
 use crate::exit::Failure;
@@ -37,6 +37,7 @@ pub(crate) enum AccountCommand {
 
 /// Which account to make.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("holds").required(true).args(["asset", "ledger"])))]
 #[command(after_help = "Examples:
   bezant account create alice --asset EUR
   bezant account create bank:cash --asset EUR --flags history
@@ -49,13 +50,13 @@ pub(crate) struct CreateArgs {
     /// Unique name, at most 64 bytes, not digits only
     name: Option<String>,
     /// Asset that it holds, such as EUR
-    #[arg(long, value_name = "CODE", required_unless_present = "ledger", conflicts_with = "ledger")]
+    #[arg(long, value_name = "CODE")]
     asset: Option<String>,
     /// Ledger number of the asset, such as 978
     #[arg(long, value_name = "N")]
     ledger: Option<u32>,
     /// Category of your own, 1 to 65535
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     code: u16,
     /// Id; drawn when not given
     #[arg(long, value_name = "N", value_parser = parse_u128)]
@@ -122,9 +123,9 @@ pub(crate) struct HistoryArgs {
     /// Only transfers that credit it
     #[arg(long)]
     credits: bool,
-    /// Only transfers of that category
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
-    code: u16,
+    /// Only transfers of that category, 1 to 65535
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    code: Option<u16>,
     #[command(flatten)]
     range: RangeArgs,
     #[command(flatten)]
@@ -201,6 +202,11 @@ impl AccountCommand {
 }
 
 async fn create(session: &Session, args: CreateArgs) -> Result<(), Failure> {
+    if args.name.as_deref() == Some("") {
+        return Err(Failure::Usage(
+            "an account has no empty name: leave NAME out for one without".to_owned(),
+        ));
+    }
     let assets = session.assets().await?;
     let unit = match (&args.asset, args.ledger) {
         (Some(code), _) => assets.by_code(code)?,
@@ -353,9 +359,9 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ]);
         Ok(())
     };
-    args.query.limit.each(session.output, pages, each).await?;
+    let end = args.query.limit.each(pages, each).await?;
     if session.output == Format::Json {
-        return Ok(());
+        return end.tell(session.output);
     }
     let headings = [
         ("ID", Align::Left),
@@ -366,7 +372,8 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ("CODE", Align::Right),
         ("FLAGS", Align::Left),
     ];
-    output::table(&headings, &rows, "no accounts")
+    output::table(&headings, &rows, "no accounts")?;
+    end.tell(session.output)
 }
 
 async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
@@ -377,7 +384,7 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
     let (timestamp_min, timestamp_max) = args.range.timestamps()?;
     let filter = AccountFilter {
         account_id: id,
-        code: args.code,
+        code: args.code.unwrap_or(0),
         timestamp_min,
         timestamp_max,
         limit: args.limit.page(),
@@ -397,9 +404,9 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
         found.push(movement);
         Ok(())
     };
-    args.limit.each(session.output, pages, each).await?;
+    let end = args.limit.each(pages, each).await?;
     if session.output == Format::Json {
-        return Ok(());
+        return end.tell(session.output);
     }
     let mut shown = Shown::new(args.limit.wide);
     shown.learn(session, found.iter().map(|movement| counterpart(id, movement).1)).await?;
@@ -424,7 +431,8 @@ async fn history(session: &Session, args: &HistoryArgs) -> Result<(), Failure> {
         ("AMOUNT", Align::Right),
         ("BALANCE", Align::Right),
     ];
-    output::table(&headings, &rows, "no transfers")
+    output::table(&headings, &rows, "no transfers")?;
+    end.tell(session.output)
 }
 
 /// The direction of a movement as `account` sees it, and the other account.
@@ -458,7 +466,7 @@ async fn bounds(session: &Session, args: &BoundsArgs) -> Result<(), Failure> {
         bounds = session.account(&view.account.id.to_string()).await?.bounds;
     }
     if session.output == Format::Json {
-        return output::json(&crate::json::BoundsJson::from(bounds));
+        return output::json(&crate::json::AccountBoundsJson::new(view.account.id, bounds, unit));
     }
     output::fields(&[
         ("minimum", unit.format_bound(bounds.minimum)),

@@ -94,7 +94,7 @@ impl Changes {
         };
         let failure = match failure {
             Failure::Unavailable(reason) | Failure::TimedOut(reason) if part.has_rows => {
-                Failure::PartlyMade { reason, repeat: change.repeat(&arguments()) }
+                Failure::PartlyMade { what: "the import", reason, repeat: change.repeat(&arguments()) }
             }
             failure => Self::explain_whole(change, failure),
         };
@@ -157,6 +157,12 @@ impl Change {
         }
         format!("bezant {}", words.join(" "))
     }
+}
+
+/// This command as a shell reads it, with more arguments at its end.
+pub(crate) fn this_command(more: &[&str]) -> String {
+    let words = arguments().into_iter().chain(more.iter().map(|word| (*word).to_owned()));
+    format!("bezant {}", words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" "))
 }
 
 /// The arguments of this command.

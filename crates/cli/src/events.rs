@@ -35,7 +35,7 @@ pub(crate) struct EventsArgs {
     /// End when all events that exist at the start have been shown
     #[arg(long)]
     until_caught_up: bool,
-    /// End after so many
+    /// End after so many; 0 = all
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
@@ -49,9 +49,9 @@ pub(crate) async fn run(session: &Session, args: &EventsArgs) -> Result<(), Fail
         None => args.from.or(end),
     };
     let mut shown = Shown::new(args.wide);
-    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut left = args.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
     // A position after the end is the server's to refuse.
-    if left == 0 || (end.is_some() && from == end) {
+    if end.is_some() && from == end {
         return Ok(());
     }
     let mut events = session.client.events(from.map(MovementNumber)).await?;

@@ -10,7 +10,7 @@
 //! | 5 | verification failed, or data on disk is damaged |
 //! | 6 | the outcome is not known: the change may have been made; stderr says how to learn it |
 //! | 7 | the change was made, and the answer could not be shown |
-//! | 8 | a part of an import was made, and the rest was not; stderr says which |
+//! | 8 | a part of an import or of a cluster change was made, and the rest was not; stderr says which |
 //! | 130 | stopped by a signal; nothing was changed |
 
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ Exit codes:
   5    verification failed, or data on disk is damaged
   6    the outcome is not known: the change may have been made; stderr says how to learn it
   7    the change was made, and the answer could not be shown
-  8    a part of an import was made, and the rest was not; stderr says which
+  8    a part of an import or of a cluster change was made, and the rest was not; stderr says which
   130  stopped by a signal; nothing was changed";
 
 /// Why a command did not do what was asked.
@@ -90,9 +90,11 @@ pub(crate) enum Failure {
         /// Why it cannot be shown.
         reason: String,
     },
-    /// A part of an import was made, and the rest was not.
-    #[error("a part of the import was made: {reason}; this goes on, and makes nothing twice: {repeat}")]
+    /// A part of an import or of a cluster change was made, and the rest was not.
+    #[error("a part of {what} was made: {reason}; this goes on, and makes nothing twice: {repeat}")]
     PartlyMade {
+        /// Of what: `the import`.
+        what: &'static str,
         /// Why not the rest.
         reason: String,
         /// The command that goes on.
@@ -263,7 +265,8 @@ impl From<ClientError> for Failure {
                 Self::Unknown { reason, what, ids, repeat: None }
             }
             ClientError::DeadlineExceeded { attempts, reason } => {
-                Self::TimedOut(format!("no answer within the deadline, after {attempts} tries: {reason}"))
+                let tries = if attempts == 1 { "try" } else { "tries" };
+                Self::TimedOut(format!("no answer within the deadline, after {attempts} {tries}: {reason}"))
             }
             error if error.is_unavailable() => Self::Unavailable(text),
             error => Self::Other(error.into()),

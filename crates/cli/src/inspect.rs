@@ -1,6 +1,6 @@
 //! `bezant inspect`: the log and the checkpoints of a stopped node, read in full, never written to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bezant_runtime::FileDisk;
 use bezant_storage::checkpoint::{self, CheckpointSummary};
@@ -29,7 +29,7 @@ which file and where; with code 4 if the folder holds no data of Bezant.")]
 pub(crate) struct InspectArgs {
     /// Data folder of a stopped node
     folder: PathBuf,
-    /// Segment of the log whose frames to list
+    /// Segment of the log whose frames to list: its name, or its path
     #[arg(long, value_name = "SEGMENT")]
     frames: Option<String>,
 }
@@ -41,13 +41,13 @@ pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
     }
     let folder = args.folder.display();
     let disk = FileDisk::open_read_only(&args.folder)
-        .map_err(|error| Failure::Unavailable(format!("{folder}: {error}; is the node stopped?")))?;
+        .map_err(|error| Failure::Unavailable(format!("{error}; is the node stopped?")))?;
     let damaged = |error: &dyn std::fmt::Display| Failure::Damaged(format!("{folder}: {error}"));
     if let Some(segment) = &args.frames {
-        if !args.folder.join(segment).is_file() {
+        let Some(name) = name_in(&args.folder, segment) else {
             return Err(Failure::NotFound(format!("there is no segment {segment} in {folder}")));
-        }
-        return frames(format, &disk, segment);
+        };
+        return frames(format, &disk, &name);
     }
     let checkpoints = checkpoint::inspect(&disk).map_err(|error| damaged(&error))?;
     let newest = checkpoints
@@ -69,6 +69,16 @@ pub(crate) fn run(format: Format, args: &InspectArgs) -> Result<(), Failure> {
         None => Ok(()),
         Some(damage) => Err(damaged(&damage)),
     }
+}
+
+/// The name of a file of the folder, which may be written as a path to it.
+fn name_in(folder: &Path, segment: &str) -> Option<String> {
+    let folder_path = folder.canonicalize().ok()?;
+    let is_in = |path: &Path| path.canonicalize().is_ok_and(|path| path.parent() == Some(&*folder_path));
+    let path = [folder.join(segment), PathBuf::from(segment)]
+        .into_iter()
+        .find(|path| path.is_file() && is_in(path))?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
 fn print_tables(checkpoints: &[CheckpointSummary], log: &LogSummary) -> Result<(), Failure> {

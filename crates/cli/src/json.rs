@@ -80,6 +80,22 @@ impl From<Bounds> for BoundsJson {
     }
 }
 
+/// The limits of one account's balance.
+#[derive(Debug, Serialize)]
+pub(crate) struct AccountBoundsJson {
+    id: Text<u128>,
+    asset: Option<String>,
+    #[serde(flatten)]
+    bounds: BoundsJson,
+}
+
+impl AccountBoundsJson {
+    /// In the unit of its ledger.
+    pub(crate) fn new(id: AccountId, bounds: Bounds, unit: Unit) -> Self {
+        Self { id: Text(id.0), asset: asset_code(unit), bounds: bounds.into() }
+    }
+}
+
 /// A hash chain.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChainJson {

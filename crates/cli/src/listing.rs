@@ -83,28 +83,42 @@ impl LimitArgs {
         }
     }
 
-    /// Hands every row to `each`, up to the limit, then says on stderr whether more exist.
+    /// Hands every row to `each`, up to the limit.
     pub(crate) async fn each<Query: PagedQuery>(
         self,
-        format: Format,
         mut pages: Pages<Query>,
         mut each: impl FnMut(Query::Row) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    ) -> Result<End, Failure> {
         let mut left = if self.limit == 0 { u64::MAX } else { self.limit };
         while left > 0 {
-            let Some(row) = pages.next().await? else { return Ok(()) };
+            let Some(row) = pages.next().await? else { return Ok(End { more_than: None }) };
             each(row)?;
             left -= 1;
         }
-        if pages.next().await?.is_some() {
-            output::note(&match format {
-                Format::Table => format!("more than {} exist: --limit 0 shows all", self.limit),
-                Format::Json => {
-                    serde_json::to_string(&More { has_more: true }).map_err(anyhow::Error::from)?
-                }
-            });
+        let has_more = pages.next().await?.is_some();
+        Ok(End { more_than: has_more.then_some(self.limit) })
+    }
+}
+
+/// How a list ended.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "said after the rows: what is left out is not left out in silence"]
+pub(crate) struct End {
+    /// The limit, where more rows exist.
+    more_than: Option<u64>,
+}
+
+impl End {
+    /// Says on stderr whether more rows exist than were shown.
+    pub(crate) fn tell(self, format: Format) -> Result<(), Failure> {
+        match (self.more_than, format) {
+            (None, _) => Ok(()),
+            (Some(limit), Format::Table) => {
+                output::note(&format!("more than {limit} exist: --limit 0 shows all"));
+                Ok(())
+            }
+            (Some(_), Format::Json) => output::note_json(&More { has_more: true }),
         }
-        Ok(())
     }
 }
 

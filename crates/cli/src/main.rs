@@ -132,7 +132,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
     ("start", &["server", "timeout", "read", "session", "output"]),
     ("demo", &["server", "timeout", "read", "session", "output"]),
     ("completions", &["server", "timeout", "read", "session", "output"]),
-    ("bench", &["timeout", "read", "session", "output"]),
+    ("bench", &["timeout", "read", "session"]),
     ("inspect", CONNECTION),
     ("sim", CONNECTION),
 ];
@@ -142,6 +142,15 @@ fn command() -> clap::Command {
     let mut command = Cli::command();
     // Hands the options of all commands down to each of them.
     command.build();
+    let command = command.mut_subcommand("bench", |bench| {
+        bench.mut_args(|option| {
+            if option.get_id() != "server" {
+                return option;
+            }
+            let help = "Server to measure, or several of a cluster: URL,URL [default: one of its own]";
+            option.help(help).long_help(help).hide_env(true)
+        })
+    });
     WITHOUT.iter().fold(command, |command, (name, options)| {
         command.mut_subcommand(name, |subcommand| {
             subcommand.mut_args(|option| {
@@ -237,11 +246,15 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Verify(args) => verify::run(&global, &args).await?,
         Command::Inspect(args) => inspect::run(global.output, &args)?,
         Command::Cluster(command) => command.run(&global).await?,
+        Command::Demo(_) | Command::Completions(_) if global.output == Format::Json => {
+            return Err(Failure::Usage("this command prints text alone: leave -o json out".to_owned()));
+        }
         Command::Demo(args) => return demo::run(&args).await,
         Command::Sim(args) => return sim::run(&args, global.output),
         Command::Bench(args) => {
             let server = global.server.filter(|_| global.is_server_named);
-            return Ok(bench::run(args, server).await?);
+            let ended = bench::run(args, server, global.output == Format::Json).await;
+            return ended.map_err(|error| error.downcast().unwrap_or_else(Failure::Other));
         }
         Command::Completions(args) => {
             let mut script = Vec::new();
@@ -336,7 +349,9 @@ mod tests {
         for option in ["--server", "--timeout", "--read", "--session", "--output"] {
             assert!(help("pay").contains(option), "{option}");
         }
-        assert!(help("bench").contains("--server"));
+        let bench = help("bench");
+        assert!(bench.contains("--server") && bench.contains("--output"), "{bench}");
+        assert!(!bench.contains("env: BEZANT_SERVER") && !bench.contains("127.0.0.1:7070]"), "{bench}");
     }
 
     #[test]

@@ -50,6 +50,23 @@ pub(crate) fn note_json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A note as programs read it.
+#[derive(Debug, Serialize)]
+struct Note<'text> {
+    note: &'text str,
+}
+
+/// Prints a note beside the answer: a line, or with `-o json` a document.
+pub(crate) fn remark(format: Format, text: &str) -> Result<(), Failure> {
+    match format {
+        Format::Table => {
+            note(text);
+            Ok(())
+        }
+        Format::Json => note_json(&Note { note: text }),
+    }
+}
+
 /// Prints one JSON document on one line.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&printable_json(&serde_json::to_string(value).map_err(anyhow::Error::from)?))

@@ -224,6 +224,9 @@ fn parse_servers(list: &str) -> Result<String, String> {
             format!("{server} has no port: write {server}:7070")
         });
     }
+    if addresses(list).is_empty() {
+        return Err("it names no server: write HOST:PORT".to_owned());
+    }
     Ok(list.to_owned())
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct PayArgs {
     #[arg(long, value_name = "N", value_parser = parse_u128)]
     id: Option<u128>,
     /// Category of your own, 1 to 65535
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     code: u16,
 }
 
@@ -126,19 +126,19 @@ pub(crate) struct QueryArgs {
     /// Only of that asset, such as EUR
     #[arg(long, value_name = "CODE", conflicts_with = "ledger")]
     asset: Option<String>,
-    /// Only of that ledger number
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
-    ledger: u32,
-    /// Only of that category
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
-    code: u16,
-    /// Only with that key of your own
+    /// Only of that ledger number, from 1 on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ledger: Option<u32>,
+    /// Only of that category, 1 to 65535
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    code: Option<u16>,
+    /// Only with that key of your own; 0 = any
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N", value_parser = parse_u128)]
     user_data_128: u128,
-    /// Only with that key of your own
+    /// Only with that key of your own; 0 = any
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     user_data_64: u64,
-    /// Only with that key of your own
+    /// Only with that key of your own; 0 = any
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     user_data_32: u32,
     #[command(flatten)]
@@ -317,9 +317,9 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         found.push(view);
         Ok(())
     };
-    args.query.limit.each(session.output, pages, each).await?;
+    let end = args.query.limit.each(pages, each).await?;
     if session.output == Format::Json {
-        return Ok(());
+        return end.tell(session.output);
     }
     let mut shown = Shown::new(args.query.limit.wide);
     let accounts =
@@ -351,7 +351,8 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
         ("ASSET", Align::Left),
         ("FLAGS", Align::Left),
     ];
-    output::table(&headings, &rows, "no transfers")
+    output::table(&headings, &rows, "no transfers")?;
+    end.tell(session.output)
 }
 
 /// Prints open holds of an account, 0 = everyone's: the next to expire first.
@@ -370,9 +371,9 @@ pub(crate) async fn list_holds(
         found.push(view.transfer);
         Ok(())
     };
-    limit.each(session.output, session.client.holds_paged(filter), each).await?;
+    let end = limit.each(session.client.holds_paged(filter), each).await?;
     if session.output == Format::Json {
-        return Ok(());
+        return end.tell(session.output);
     }
     let mut shown = Shown::new(limit.wide);
     shown.learn(session, found.iter().flat_map(|row| [row.debit_account_id, row.credit_account_id])).await?;
@@ -396,7 +397,8 @@ pub(crate) async fn list_holds(
         ("AMOUNT", Align::Right),
         ("ASSET", Align::Left),
     ];
-    output::table(&headings, &rows, "no open holds")
+    output::table(&headings, &rows, "no open holds")?;
+    end.tell(session.output)
 }
 
 async fn post(session: &Session, args: &PostArgs) -> Result<(), Failure> {
@@ -439,14 +441,14 @@ impl QueryArgs {
         let (timestamp_min, timestamp_max) = self.range.timestamps()?;
         let ledger = match &self.asset {
             Some(code) => assets.by_code(code)?.ledger,
-            None => LedgerNumber(self.ledger),
+            None => LedgerNumber(self.ledger.unwrap_or(0)),
         };
         Ok(QueryFilter {
             user_data_128: self.user_data_128,
             user_data_64: self.user_data_64,
             user_data_32: self.user_data_32,
             ledger,
-            code: self.code,
+            code: self.code.unwrap_or(0),
             timestamp_min,
             timestamp_max,
             limit: self.limit.page(),

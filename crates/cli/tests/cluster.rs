@@ -409,6 +409,6 @@ async fn a_folder_of_another_node_or_cluster_is_refused_with_a_clear_line() {
         }
         let (code, text) = refused(&arguments, &first, token);
         assert!(text.contains(word), "{text}");
-        assert_ne!(code, Some(0));
+        assert_eq!(code, Some(2), "wrong use, and no damage: {text}");
     }
 }

@@ -199,7 +199,7 @@ impl<S: Service + Default> MemberHandle<S> {
                     return Ok(read.answer);
                 }
                 Err(ReadError::Overloaded { retry_after }) => retry_after,
-                Err(ReadError::NoLeader | ReadError::NoState { .. }) => RETRY_WAIT,
+                Err(ReadError::NoLeader | ReadError::FirstStart(_) | ReadError::NoState { .. }) => RETRY_WAIT,
                 Err(ReadError::Stopping) => return Err(CallError::ShutDown),
                 Err(ReadError::DeadlineExceeded) => return Err(CallError::DeadlineExceeded),
                 // There is no history to be read, nor another error in this version.
@@ -308,7 +308,9 @@ fn tried(outcome: Result<Committed, ExecuteError>, is_own_disk: bool) -> Result<
         Err(ExecuteError::ReadOnly { reason } | ExecuteError::NotTaken { reason }) if is_own_disk => {
             Err(CallError::ReadOnly { reason })
         }
-        Err(ExecuteError::NoLeader | ExecuteError::NotTaken { .. }) => again(false, RETRY_WAIT),
+        Err(ExecuteError::NoLeader | ExecuteError::FirstStart(_) | ExecuteError::NotTaken { .. }) => {
+            again(false, RETRY_WAIT)
+        }
         Err(ExecuteError::Interrupted | ExecuteError::ReadOnly { .. }) => again(true, RETRY_WAIT),
         Err(ExecuteError::DeadlineExceeded) => Err(CallError::DeadlineExceeded),
         Err(ExecuteError::Stopping) => Err(CallError::ShutDown),

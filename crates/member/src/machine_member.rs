@@ -208,9 +208,8 @@ impl<M: Machine> MachineMember<M> {
                 Ok(Ok(_)) => return Ok(()),
                 // A try of which nothing was known has removed it.
                 Ok(Err(ChangeError::Unknown)) if may_be_done => return Ok(()),
-                Ok(Err(ChangeError::UnderWay | ChangeError::NotLeading)) | Err(ExecuteError::NoLeader) => {
-                    CHANGE_WAIT
-                }
+                Ok(Err(ChangeError::UnderWay | ChangeError::NotLeading))
+                | Err(ExecuteError::NoLeader | ExecuteError::FirstStart(_)) => CHANGE_WAIT,
                 Ok(Err(reason)) => return Err(RemoveError::Refused { node, reason }),
                 Err(ExecuteError::Overloaded { retry_after }) => retry_after,
                 Err(ExecuteError::Interrupted) => {

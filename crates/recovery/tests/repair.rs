@@ -110,7 +110,7 @@ type Damage = (&'static str, fn(&MemoryDisk), Option<u64>);
 const DAMAGE: [Damage; 13] = [
     ("the head of the checkpoint", |disk| flip(disk, &file(disk, "checkpoint-", 0), 40), None),
     ("the state in the checkpoint", |disk| flip(disk, &file(disk, "checkpoint-", 0), 4096 + 99), None),
-    ("the size of the checkpoint", |disk| disk.put(&file(disk, "checkpoint-", 0), vec![0; 4096]), None),
+    ("the size of the checkpoint", |disk| disk.put(&file(disk, "checkpoint-", 0), &[0; 4096]), None),
     ("rows of the history", |disk| flip(disk, &file(disk, "history-movements-0", 0), 200), None),
     ("the unfinished rows", |disk| flip(disk, &file(disk, "history-tail-", 0), 200), None),
     ("missing rows", |disk| disk.remove(&file(disk, "history-movements-0", 0)).unwrap(), None),

@@ -245,6 +245,9 @@ pub struct ClusterStatus {
     pub term: Term,
     /// The leader; `None` while no leader is known.
     pub leader: Option<NodeId>,
+    /// The nodes that the first start of the cluster waits for, and their addresses, as text; `None` when it waits
+    /// for none.
+    pub first_start: Option<String>,
     /// The last entry that is committed.
     pub committed: LogIndex,
     /// The last entry that it has applied.
@@ -277,6 +280,7 @@ impl ClusterStatus {
             role: Role::Leader,
             term: Term(1),
             leader: Some(node),
+            first_start: None,
             committed: LogIndex(0),
             applied: LogIndex(0),
             agreed: (LogIndex(0), 1),

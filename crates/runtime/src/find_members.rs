@@ -137,7 +137,7 @@ mod tests {
                 let disk: Arc<dyn Disk> = Arc::new(memory.clone());
                 let mut identity = folder(&disk);
                 if damage == "is damaged" {
-                    memory.put("members.bzm", vec![7; 4096]);
+                    memory.put("members.bzm", &[7; 4096]);
                 }
                 let files = || {
                     let names = disk.list().unwrap();

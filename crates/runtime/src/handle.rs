@@ -66,11 +66,16 @@ pub enum ExecuteError {
     /// The node is being stopped. The command may have been applied: retry with the same ids.
     #[error("the node is stopping: retry with the same ids")]
     Stopping,
-    /// No node leads, because a majority of the nodes cannot be reached. Nothing was done.
+    /// No node leads: an election is under way, or a majority of the nodes cannot be reached. Nothing was done.
     #[error(
-        "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
+        "no node leads: an election is under way, or a majority of the cluster cannot be reached from here; try again, or \
+         another node"
     )]
     NoLeader,
+    /// No node leads yet: a new cluster elects no leader before all its nodes have met. Nothing was done. The text
+    /// names the nodes that are missing.
+    #[error("no node leads yet: {0}; start them all, then try again")]
+    FirstStart(String),
     /// The leader changed while the command was on its way, or did not report the outcome in time. The
     /// command may have been applied: retry with the same ids.
     #[error(
@@ -101,11 +106,15 @@ pub enum ReadError {
     /// The node is being stopped.
     #[error("the node is stopping")]
     Stopping,
-    /// No majority confirms that this node is up to date: too many nodes cannot be reached from it.
+    /// No leader confirms that this node is up to date: there is none, or a majority cannot be reached.
     #[error(
-        "no node leads: a majority of the cluster cannot be reached from here; try again, or another node"
+        "no node leads: an election is under way, or a majority of the cluster cannot be reached from here; try again, or \
+         another node"
     )]
     NoLeader,
+    /// As [`ExecuteError::FirstStart`].
+    #[error("no node leads yet: {0}; start them all, then try again")]
+    FirstStart(String),
     /// This node has no state to show yet, and the read may be answered by this node alone: another node may
     /// answer.
     #[error("this node shows nothing yet: {reason}; ask another node, or this one later")]

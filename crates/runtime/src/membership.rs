@@ -30,6 +30,9 @@ const CLOCK_KNOWN: Duration = Duration::from_secs(35);
 /// A clock that is farther off than this is logged: timeouts of pending transfers follow the leader's clock.
 const CLOCK_OFFSET_MAX_NANOS: u64 = 500_000_000;
 
+/// Ticks that a first start waits for the same nodes before it is logged.
+const FIRST_START_TICKS: u64 = 300;
+
 /// The membership of a node of a cluster.
 pub(crate) struct Membership {
     peers: Arc<Peers>,
@@ -42,6 +45,10 @@ pub(crate) struct Membership {
     offsets: BTreeMap<NodeId, i64>,
     /// Peers whose disks were new at some time since this node started.
     fresh: BTreeSet<NodeId>,
+    /// Peers whose disks were never new since this node began: the cluster works already, or has.
+    used: BTreeSet<NodeId>,
+    /// Since which tick a first start waits for the same nodes.
+    waits_since: u64,
     status: ClusterStatus,
     /// The time of the last tick.
     ticked_at: Instant,
@@ -74,6 +81,8 @@ impl Membership {
             clocks: BTreeMap::new(),
             offsets,
             fresh,
+            used: BTreeSet::new(),
+            waits_since: 0,
             status,
             ticked_at: Instant::now(),
             led_at: None,
@@ -160,15 +169,52 @@ impl Membership {
         self.note_clock(node, acquaintance.clock);
         if acquaintance.is_fresh {
             self.fresh.insert(node);
+            self.used.remove(&node);
+        } else if !self.fresh.contains(&node) {
+            self.used.insert(node);
         }
         self.admit_if_all_begin(replica);
     }
 
     fn admit_if_all_begin(&self, replica: &mut DrivenReplica<impl Machine>) {
         let members = self.directory.members();
-        let is_beginning = members.index == LogIndex(0) && self.directory.is_fresh();
-        if !replica.may_vote() && is_beginning && self.fresh.len() + 1 == members.nodes.len() {
+        if self.is_beginning(replica) && self.fresh.len() + 1 == members.nodes.len() {
             self.admit(replica);
+        }
+    }
+
+    /// True while nothing was ever committed, according to this disk, and it may not vote.
+    fn is_beginning(&self, replica: &DrivenReplica<impl Machine>) -> bool {
+        let is_first = self.directory.members().index == LogIndex(0);
+        !replica.may_vote() && is_first && self.directory.is_fresh()
+    }
+
+    /// The nodes that a first start waits for, as text; `None` when there is a leader, or the cluster has begun without
+    /// this node.
+    pub(crate) fn first_start(&self, replica: &DrivenReplica<impl Machine>) -> Option<String> {
+        if !self.used.is_empty() || replica.standing().leader.is_some() || !self.is_beginning(replica) {
+            return None;
+        }
+        let members = self.directory.members();
+        let is_missing = |node: NodeId| node != self.status.node && !self.fresh.contains(&node);
+        let missing: Vec<String> = members
+            .nodes
+            .iter()
+            .filter(|member| is_missing(member.node))
+            .map(|member| format!("node {} at {}", member.node, self.directory.address(member)))
+            .collect();
+        (!missing.is_empty()).then(|| format!("the first start waits for {}", missing.join(", ")))
+    }
+
+    /// Records the nodes that a first start waits for, and logs them when they stay the same.
+    fn note_first_start(&mut self, waits: Option<String>) {
+        if self.status.first_start != waits {
+            self.status.first_start = waits;
+            self.waits_since = self.ticks;
+        } else if let Some(waits) = &self.status.first_start
+            && self.ticks == self.waits_since + FIRST_START_TICKS
+        {
+            tracing::warn!("{waits}: a new cluster elects no leader before all its nodes have met");
         }
     }
 
@@ -364,6 +410,7 @@ impl Membership {
         self.status.removed = self.directory.removal();
         self.status.stopped = stopped(replica);
         self.status.no_state = replica.no_state();
+        self.note_first_start(self.first_start(replica));
         let refusals = self.peers.refusals();
         for node in &mut self.status.nodes {
             node.refused = refusals.get(&node.node).cloned();

@@ -473,8 +473,8 @@ impl<M: Machine> ReplicaThread<M> {
             }
             Output::Refuse { ticket, refusal } => match self.waiters.remove(&ticket) {
                 Some(Waiter::Execute(reply, _)) => answer(reply, Err(self.error(refusal))),
-                Some(Waiter::Query(reply)) => answer(reply, Err(read_error(&refusal))),
-                Some(Waiter::Barrier(reply)) => answer(reply, Err(read_error(&refusal))),
+                Some(Waiter::Query(reply)) => answer(reply, Err(self.read_error(&refusal))),
+                Some(Waiter::Barrier(reply)) => answer(reply, Err(self.read_error(&refusal))),
                 None => {}
             },
             Output::QueryAnswer { ticket, index, answer: found } => {
@@ -499,16 +499,23 @@ impl<M: Machine> ReplicaThread<M> {
             }
             Refusal::ReadOnly(reason) => ExecuteError::ReadOnly { reason },
             Refusal::NotTaken(reason) => ExecuteError::NotTaken { reason },
-            Refusal::NoLeader | Refusal::NoState(_) => ExecuteError::NoLeader,
+            Refusal::NoLeader | Refusal::NoState(_) => {
+                self.first_start().map_or(ExecuteError::NoLeader, ExecuteError::FirstStart)
+            }
             Refusal::Interrupted => ExecuteError::Interrupted,
         }
     }
-}
 
-const fn read_error(refusal: &Refusal) -> ReadError {
-    match refusal {
-        Refusal::NoState(reason) => ReadError::NoState { reason: *reason },
-        _ => ReadError::NoLeader,
+    fn read_error(&self, refusal: &Refusal) -> ReadError {
+        match refusal {
+            Refusal::NoState(reason) => ReadError::NoState { reason: *reason },
+            _ => self.first_start().map_or(ReadError::NoLeader, ReadError::FirstStart),
+        }
+    }
+
+    /// Which nodes the first start waits for.
+    fn first_start(&self) -> Option<String> {
+        self.member.as_ref().and_then(|member| member.first_start(&self.node))
     }
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn cluster_reply(service: &Service) -> v1::GetClusterReply {
         stopped: status.stopped.unwrap_or_default(),
         clock: status.clock.unwrap_or_default(),
         no_state: status.no_state.map(|reason| reason.to_string()).unwrap_or_default(),
+        first_start: status.first_start.unwrap_or_default(),
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn of_write(error: &ExecuteError) -> Failure {
         }
         ExecuteError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
         ExecuteError::Stopping => Failure::new(ErrorCode::Stopping, detail),
-        ExecuteError::NoLeader => Failure::new(ErrorCode::NoLeader, detail),
+        ExecuteError::NoLeader | ExecuteError::FirstStart(_) => Failure::new(ErrorCode::NoLeader, detail),
         ExecuteError::Interrupted => Failure::new(ErrorCode::Interrupted, detail),
         _ => Failure::new(ErrorCode::Internal, detail),
     }
@@ -49,7 +49,7 @@ pub(crate) fn of_read(error: &ReadError) -> Failure {
         ReadError::Damaged { .. } => Failure::new(ErrorCode::HistoryDamaged, detail),
         ReadError::DeadlineExceeded => Failure::new(ErrorCode::DeadlineExceeded, detail),
         ReadError::Stopping => Failure::new(ErrorCode::Stopping, detail),
-        ReadError::NoLeader => Failure::new(ErrorCode::NoLeader, detail),
+        ReadError::NoLeader | ReadError::FirstStart(_) => Failure::new(ErrorCode::NoLeader, detail),
         ReadError::NoState { .. } => Failure::new(ErrorCode::NoState, detail),
         _ => Failure::new(ErrorCode::Internal, detail),
     }

@@ -201,6 +201,16 @@ async fn lists_are_read_in_pages() {
     );
     assert_eq!(server.get("/v1/transfers?cursor=abc").await.code(), "invalid_cursor");
     assert_eq!(server.get("/v1/transfers?colour=red").await.code(), "invalid_query");
+    for path in [
+        "/v1/transfers?code=0",
+        "/v1/accounts?ledger=0",
+        "/v1/accounts?code=0",
+        "/v1/accounts/1/history?code=0",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_query"), "{path}");
+        assert!(answer.body.contains("from 1 on"), "{path}: {}", answer.body);
+    }
     let lower = server.get("/v1/accounts?asset=eur").await.json();
     assert_eq!(lower["code"], "asset_not_found");
     assert!(lower["detail"].as_str().unwrap().contains("write EUR"), "{lower}");

@@ -255,7 +255,7 @@ fn a_misdirected_block_is_damage() {
     let disk = written(&[&[100], &[200], &[300]]);
     let mut content = disk.content(FIRST).unwrap();
     content.copy_within(3 * BLOCK..4 * BLOCK, 2 * BLOCK);
-    disk.put(FIRST, content);
+    disk.put(FIRST, &content);
     assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "header fails its checksum");
 }
 
@@ -266,7 +266,7 @@ fn a_block_of_another_segment_is_damage() {
     let stale = disk.content(FIRST).unwrap();
     let mut content = disk.content(&second).unwrap();
     content[BLOCK..2 * BLOCK].copy_from_slice(&stale[BLOCK..2 * BLOCK]);
-    disk.put(&second, content);
+    disk.put(&second, &content);
     assert_damaged(&disk, &second, BLOCK, 2, "another segment");
 }
 
@@ -277,7 +277,7 @@ fn a_stale_block_is_damage() {
     let other = written(&[&[10, 20], &[30], &[40]]);
     let mut content = disk.content(FIRST).unwrap();
     content[2 * BLOCK..3 * BLOCK].copy_from_slice(&other.content(FIRST).unwrap()[2 * BLOCK..3 * BLOCK]);
-    disk.put(FIRST, content);
+    disk.put(FIRST, &content);
     assert_damaged(&disk, FIRST, 2 * BLOCK, 2, "another entry");
 }
 
@@ -322,7 +322,7 @@ fn an_unknown_version_is_reported_with_both_versions() {
     content[8] = 9;
     let checksum = bezant_codec::checksum_seeded(0, &content[..BLOCK - 8]);
     content[BLOCK - 8..BLOCK].copy_from_slice(&checksum.to_le_bytes());
-    disk.put(FIRST, content);
+    disk.put(FIRST, &content);
     let error = recover(&disk).unwrap_err();
     assert_eq!(error, LogError::UnknownVersion { file: FIRST.to_owned(), found: 9, known: 1 });
     assert!(error.to_string().contains("version 9") && error.to_string().contains("version 1"), "{error}");
@@ -336,7 +336,7 @@ fn a_damaged_header_of_a_segment_is_an_error() {
     let short = written(&[&[10]]);
     let mut content = short.content(FIRST).unwrap();
     content.truncate(5 * BLOCK);
-    short.put(FIRST, content);
+    short.put(FIRST, &content);
     assert_damaged(&short, FIRST, 0, 1, "size");
 }
 

@@ -49,7 +49,7 @@ pub(super) fn damaged(image: &Image, input: &[u8]) -> MemoryDisk {
     }
     let disk = MemoryDisk::new();
     for (name, content) in image {
-        disk.put(&name, content);
+        disk.put(&name, &content);
     }
     disk
 }

@@ -31,6 +31,10 @@ pub struct ClusterReply {
     /// started. Null = it answers them.
     #[schema(required = true)]
     pub no_state: Option<String>,
+    /// The nodes that the first start of the cluster waits for, as text: no node leads before all have met. Null =
+    /// none.
+    #[schema(required = true)]
+    pub first_start: Option<String>,
     /// The current term.
     pub term: u64,
     /// The leader; null = not known.
@@ -117,6 +121,7 @@ impl From<v1::GetClusterReply> for ClusterReply {
             stopped: (!reply.stopped.is_empty()).then_some(reply.stopped),
             clock: (!reply.clock.is_empty()).then_some(reply.clock),
             no_state: (!reply.no_state.is_empty()).then_some(reply.no_state),
+            first_start: (!reply.first_start.is_empty()).then_some(reply.first_start),
             term: reply.term,
             leader: unless_zero(reply.leader),
             committed: reply.committed,

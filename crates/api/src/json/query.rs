@@ -10,8 +10,8 @@ use bezant_types::{
     Transfer,
 };
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use super::moment::Moment;
@@ -37,22 +37,44 @@ pub enum Side {
     Credits,
 }
 
+/// A number that no record has as 0: 0 in a filter would mean any, and is no number to ask for.
+fn number<'de, Number, Source>(source: Source) -> Result<Number, Source::Error>
+where
+    Number: Deserialize<'de> + Default + PartialEq,
+    Source: Deserializer<'de>,
+{
+    let number = Number::deserialize(source)?;
+    if number == Number::default() {
+        return Err(Source::Error::custom("expected a number from 1 on; left out, it filters nothing"));
+    }
+    Ok(number)
+}
+
+/// The same, where it may be missing.
+fn some_number<'de, Source: Deserializer<'de>>(source: Source) -> Result<Option<u32>, Source::Error> {
+    number(source).map(Some)
+}
+
 /// Parameters of `GET /v1/accounts`.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountsQuery {
-    /// Only rows of this ledger.
+    /// Only rows of this ledger, from 1 on.
+    #[serde(deserialize_with = "some_number")]
+    #[param(minimum = 1)]
     pub ledger: Option<u32>,
     /// Only rows of this asset; instead of `ledger`.
     pub asset: Option<String>,
-    /// Only rows of this category.
+    /// Only rows of this category, 1 to 65535.
+    #[serde(deserialize_with = "number")]
+    #[param(minimum = 1)]
     pub code: u16,
-    /// Only rows with this key.
+    /// Only rows with this key; 0 = any.
     pub user_data_128: Amount,
-    /// Only rows with this key.
+    /// Only rows with this key; 0 = any.
     pub user_data_64: Text64,
-    /// Only rows with this key.
+    /// Only rows with this key; 0 = any.
     pub user_data_32: u32,
     /// Only rows from this time on, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_min: Text64,
@@ -81,13 +103,15 @@ pub type TransfersQuery = AccountsQuery;
 pub struct HistoryQuery {
     /// `debits`, `credits` or `both`.
     pub side: Side,
-    /// Only rows of this category.
+    /// Only rows of this category, 1 to 65535.
+    #[serde(deserialize_with = "number")]
+    #[param(minimum = 1)]
     pub code: u16,
-    /// Only rows with this key.
+    /// Only rows with this key; 0 = any.
     pub user_data_128: Amount,
-    /// Only rows with this key.
+    /// Only rows with this key; 0 = any.
     pub user_data_64: Text64,
-    /// Only rows with this key.
+    /// Only rows with this key; 0 = any.
     pub user_data_32: u32,
     /// Only rows from this time on, inclusive; nanoseconds since the Unix epoch.
     pub timestamp_min: Text64,

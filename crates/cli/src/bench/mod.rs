@@ -31,6 +31,7 @@ use load::Load;
 use report::Report;
 use server::OwnServer;
 
+use crate::exit::Failure;
 use crate::session::addresses;
 use crate::stop::StopSignals;
 use wire::Wire;
@@ -90,7 +91,7 @@ pub(crate) struct BenchArgs {
     /// Seed of the generator: the same seed makes the same load
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Prints the figures as one JSON document
+    /// Prints the figures as one JSON document, as -o json does
     #[arg(long)]
     json: bool,
 }
@@ -114,7 +115,7 @@ const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help sa
 /// Of several nodes one may fail, and another lead: the load goes on, and the figures say how often it was tried again.
 /// An error says why there are no figures: the server cannot be started or reached, a transfer was refused,
 /// or the books do not agree with what was sent.
-pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitCode> {
+pub(crate) async fn run(args: BenchArgs, server: Option<String>, as_json: bool) -> Result<ExitCode> {
     let servers = server.map_or_else(Vec::new, |list| addresses(&list));
     anyhow::ensure!(
         servers.is_empty() || args.tigerbeetle.is_none(),
@@ -134,11 +135,15 @@ pub(crate) async fn run(args: BenchArgs, server: Option<String>) -> Result<ExitC
     let frames = own.as_ref().and_then(|own| own.frames().map(str::to_owned)).or(foreign);
     // Interrupted, its own server and folder go with it.
     let target = Target { urls, frames };
+    let is_own = own.is_some();
     let report = tokio::select! {
         report = measure(&args, &target, own) => report?,
-        () = stop.next() => anyhow::bail!("interrupted"),
+        () = stop.next() => {
+            anyhow::ensure!(is_own, "stopped by a signal: what was sent by then stays at the server");
+            return Err(Failure::Stopped.into());
+        }
     };
-    report.print(args.json)?;
+    report.print(args.json || as_json)?;
     Ok(ExitCode::SUCCESS)
 }
 

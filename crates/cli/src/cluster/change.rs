@@ -11,6 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::status;
+use crate::change::this_command;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 use crate::session::{Global, Session, parse_duration};
@@ -134,6 +135,8 @@ struct Work<'global> {
     until: Instant,
     /// The log entry behind which the last change is made.
     made_at: u64,
+    /// The command that goes on after this one.
+    repeat: String,
     /// What was said last.
     said: String,
 }
@@ -165,7 +168,7 @@ impl<'global> Work<'global> {
             builder = builder.token(token);
         }
         let client = builder.connect().await?;
-        Ok(Self { global, client, until, made_at: 0, said: String::new() })
+        Ok(Self { global, client, until, made_at: 0, repeat: this_command(&[]), said: String::new() })
     }
 
     /// What is left of the time to wait; a moment at least, so that whoever is asked can answer.
@@ -184,11 +187,20 @@ impl<'global> Work<'global> {
     /// Waits before the next look; an error once it has taken too long.
     async fn pause(&self, what: &str) -> Result<(), Failure> {
         if Instant::now() >= self.until {
-            let text = format!("{what}, and the time to wait is over: the same command goes on from here");
-            return Err(Failure::Unavailable(text));
+            return Err(Failure::Unavailable(format!("{what}, and the time to wait is over")));
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
         Ok(())
+    }
+
+    /// What a failure means for the change: a part of it may be made.
+    fn explain(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Unavailable(reason) | Failure::TimedOut(reason) if self.made_at > 0 => {
+                Failure::PartlyMade { what: "the change", reason, repeat: self.repeat.clone() }
+            }
+            failure => failure,
+        }
     }
 
     /// Makes a change. `Ok(false)`: it was made before, maybe by a try of the client whose answer was lost. Who is removed was a member.
@@ -249,6 +261,12 @@ impl<'global> Work<'global> {
     async fn move_lead(&mut self, leader: u64) -> Result<(), Failure> {
         let cluster = self.look().await?;
         let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
+        // The next leader would refuse it, and the lead would have moved for nothing.
+        if !enough_stay(&cluster.nodes, leader) {
+            return Err(Failure::Refused(format!(
+                "without node {leader}, too few of the voters that are left can be reached to agree on anything"
+            )));
+        }
         let Some(other) = others.max_by_key(|node| (node.connected, node.matched)) else {
             return Err(Failure::Refused(format!("node {leader} leads, and no other could")));
         };
@@ -317,7 +335,7 @@ impl<'global> Work<'global> {
         Ok(())
     }
 
-    async fn end(mut self, node: u64, wanted: Wanted, outcome: &'static str) -> Result<(), Failure> {
+    async fn end(&mut self, node: u64, wanted: Wanted, outcome: &'static str) -> Result<(), Failure> {
         let cluster = self.settle(node, wanted).await?;
         let is_voter = |node: &&ClusterNode| node.part == "voter";
         let voters: Vec<u64> = cluster.nodes.iter().filter(is_voter).map(|node| node.node).collect();
@@ -326,15 +344,23 @@ impl<'global> Work<'global> {
             output::json(&Done { node, outcome, members_index, voters, leader })
         } else {
             let list = voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-            output::line(&format!(
-                "node {node} {outcome}; nodes {list} vote, and node {} leads",
-                cluster.leader
-            ))
+            let leads = if outcome == "leads" && cluster.leader == node {
+                String::new()
+            } else {
+                format!(", and node {} leads", cluster.leader)
+            };
+            output::line(&format!("node {node} {outcome}; nodes {list} vote{leads}"))
         };
         shown.map_err(|failure| {
             failure.after(format!("the change (node {node} {outcome})"), vec![node.into()])
         })
     }
+}
+
+/// Whether those who stay without that voter can agree, as far as they are connected.
+fn enough_stay(members: &[ClusterNode], leaving: u64) -> bool {
+    let staying = || members.iter().filter(|node| node.node != leaving && node.part == "voter");
+    staying().filter(|node| node.connected).count() * 2 > staying().count()
 }
 
 /// The whole line that starts a new member; `None` while the one that answers does not know it.
@@ -357,6 +383,11 @@ fn start_line(members: &[ClusterNode], node: u64) -> Option<String> {
 
 pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, &args.wait).await?;
+    let added = add_to(&mut work, args).await;
+    added.map_err(|failure| work.explain(failure))
+}
+
+async fn add_to(work: &mut Work<'_>, args: &AddArgs) -> Result<(), Failure> {
     let (node, address) = &args.member;
     if !work.change(ClusterChange::Add, *node, address).await? {
         let known = work.node(*node).await?.map(|node| node.address).unwrap_or_default();
@@ -375,8 +406,12 @@ pub(super) async fn add(global: &Global, args: &AddArgs) -> Result<(), Failure> 
 
 pub(super) async fn promote(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, &args.wait).await?;
-    work.change(ClusterChange::Promote, args.node, "").await?;
-    work.end(args.node, Wanted::Voter, "votes").await
+    let promoted = async {
+        work.change(ClusterChange::Promote, args.node, "").await?;
+        work.end(args.node, Wanted::Voter, "votes").await
+    };
+    let promoted = promoted.await;
+    promoted.map_err(|failure| work.explain(failure))
 }
 
 pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failure> {
@@ -384,12 +419,21 @@ pub(super) async fn remove(global: &Global, args: &NodeArgs) -> Result<(), Failu
     if work.node(args.node).await?.is_none() {
         return Err(Failure::NotFound(format!("the cluster has no node {}", args.node)));
     }
-    work.change(ClusterChange::Remove, args.node, "").await?;
-    work.end(args.node, Wanted::Nobody, "is removed").await
+    let removed = async {
+        work.change(ClusterChange::Remove, args.node, "").await?;
+        work.end(args.node, Wanted::Nobody, "is removed").await
+    };
+    let removed = removed.await;
+    removed.map_err(|failure| work.explain(failure))
 }
 
 pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), Failure> {
     let mut work = Work::begin(global, &args.wait).await?;
+    let replaced = replace_in(&mut work, args).await;
+    replaced.map_err(|failure| work.explain(failure))
+}
+
+async fn replace_in(work: &mut Work<'_>, args: &ReplaceArgs) -> Result<(), Failure> {
     let node = args.node;
     let known = work.node(node).await?;
     let address = match (&args.address, &known) {
@@ -397,7 +441,7 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
         (None, Some(known)) => known.address.clone(),
         (None, None) => {
             let text = format!(
-                "the cluster has no node {node} (any more): `bezant cluster add {node}=HOST:PORT` adds it"
+                "the cluster has no node {node} (any more): say with --address HOST:PORT where it begins anew"
             );
             return Err(Failure::NotFound(text));
         }
@@ -409,12 +453,18 @@ pub(super) async fn replace(global: &Global, args: &ReplaceArgs) -> Result<(), F
                 "node {node} works, and is connected to the node that answers: stop it first, if its disk is to go"
             )));
         }
+        if args.address.is_none() {
+            // Once the old one is out, the cluster does not know its address any more.
+            work.repeat = this_command(&["--address", &address]);
+        }
         work.change(ClusterChange::Remove, node, "").await?;
         work.settle(node, Wanted::Nobody).await?;
-        work.say(&format!(
+        let text = format!(
             "node {node} is removed: what its old disk says is not believed any more. If this command ends early, \
-             `bezant cluster add {node}={address}` goes on from here"
-        ));
+             this goes on from here: {}",
+            work.repeat
+        );
+        work.say(&text);
     }
     work.change(ClusterChange::Add, node, &address).await?;
     work.wait_for(node).await?;
@@ -452,6 +502,22 @@ mod tests {
             line.contains("--peer-listen 127.0.0.1:7075 --listen 127.0.0.1:0 --data-dir ./bezant-data-5"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_leader_stays_where_too_few_others_could_agree() {
+        let member = |node, part: &str, connected| ClusterNode {
+            node,
+            part: part.to_owned(),
+            connected,
+            ..ClusterNode::default()
+        };
+        let mut members = [member(1, "voter", true), member(2, "voter", false), member(3, "voter", true)];
+        assert!(!enough_stay(&members, 3), "of two, one is away");
+        assert!(enough_stay(&members, 2));
+        members[1].connected = true;
+        assert!(enough_stay(&members, 3));
+        assert!(!enough_stay(&[member(1, "voter", true), member(2, "learner", true)], 1), "no voter is left");
     }
 
     #[test]

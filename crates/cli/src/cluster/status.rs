@@ -122,12 +122,22 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     if !silent.is_empty() {
         return Err(Failure::Unavailable(format!("no answer from {}", silent.join(", "))));
     }
-    if rows.iter().all(|row| row.status.as_ref().is_none_or(|status| status.leader.is_none())) {
-        return Err(Failure::Unavailable("no node leads".to_owned()));
+    let told = || rows.iter().filter_map(|row| row.status.as_ref());
+    let troubles: Vec<String> = told().flat_map(troubles).collect();
+    if told().all(|status| status.leader.is_none()) {
+        return Err(Failure::Unavailable(no_leader(told(), &troubles)));
     }
-    let troubles: Vec<String> =
-        rows.iter().filter_map(|row| row.status.as_ref()).flat_map(troubles).collect();
     if troubles.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(troubles.join("\nbezant: ")).into()) }
+}
+
+/// That no node leads, and what the nodes say of why.
+fn no_leader<'row>(answers: impl Iterator<Item = &'row ClusterJson>, troubles: &[String]) -> String {
+    let mut waits: Vec<&str> = answers.filter_map(|status| status.first_start.as_deref()).collect();
+    waits.sort_unstable();
+    waits.dedup();
+    let why = if waits.is_empty() { String::new() } else { format!(": {}", waits.join("; ")) };
+    let troubles = troubles.iter().map(|trouble| format!("\nbezant: {trouble}"));
+    troubles.fold(format!("no node leads{why}"), |text, trouble| text + &trouble)
 }
 
 /// How far a clock is from another one, as people say it.
@@ -175,9 +185,9 @@ fn troubles(status: &ClusterJson) -> Vec<String> {
     troubles
 }
 
-/// True for a node that is to vote, and does not.
+/// True for a node that is to vote, and does not. Before a cluster has begun, no node votes.
 fn lacks_vote(status: &ClusterJson) -> bool {
-    let takes_part = status.removed.is_none() && status.stopped.is_none();
+    let takes_part = status.removed.is_none() && status.stopped.is_none() && status.first_start.is_none();
     status.may_vote == Some(false) && takes_part && part(status) == "voter"
 }
 
@@ -201,6 +211,7 @@ fn table(rows: &[Row], others: &[NotAsked]) -> Result<(), Failure> {
         let role = match &status.read_only {
             Some(_) if status.stopped.is_some() => "stopped".to_owned(),
             Some(_) => format!("{}, takes no writes", status.role),
+            None if status.first_start.is_some() => format!("{}, first start", status.role),
             None if status.no_state.is_some() => format!("{}, no state yet", status.role),
             None => status.role.clone(),
         };
@@ -309,6 +320,31 @@ mod tests {
         ] {
             assert_eq!(distance(offset), text);
         }
+    }
+
+    #[test]
+    fn what_the_first_start_waits_for_is_told_once() {
+        let answer = |node, first_start: &str| {
+            let part = "voter".to_owned();
+            ClusterJson::from(ClusterReply {
+                node,
+                may_vote: Some(false),
+                first_start: first_start.to_owned(),
+                nodes: vec![ClusterNode { node, part, ..ClusterNode::default() }],
+                ..ClusterReply::default()
+            })
+        };
+        let waits = "the first start waits for node 3 at c:7071";
+        let answers = [answer(1, waits), answer(2, waits)];
+        assert_eq!(
+            answers.iter().flat_map(troubles).count(),
+            0,
+            "no node votes before the cluster has begun"
+        );
+        assert_eq!(no_leader(answers.iter(), &[]), format!("no node leads: {waits}"));
+        let refused = ["node 1 and node 3 do not talk: another token".to_owned()];
+        let text = no_leader([answer(1, "")].iter(), &refused);
+        assert_eq!(text, "no node leads\nbezant: node 1 and node 3 do not talk: another token");
     }
 
     #[test]

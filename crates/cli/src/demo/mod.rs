@@ -80,8 +80,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
     let mut nodes = Nodes::start(NODES, args.engine)?;
     let result = tokio::select! {
-        result = show(args, &mut nodes) => result,
-        () = stop.next() => Err(anyhow::anyhow!("interrupted")),
+        result = show(args, &mut nodes) => result.map_err(Failure::from),
+        () = stop.next() => Err(Failure::Stopped),
     };
     drop(nodes);
     result?;

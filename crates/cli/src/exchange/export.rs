@@ -46,7 +46,7 @@ pub(crate) async fn run(session: &Session, args: &ExportArgs) -> Result<(), Fail
     tokio::select! {
         result = export(session, args, format) => result,
         () = stop.next() => {
-            Err(Failure::Other(anyhow::anyhow!("interrupted: nothing was written to {}", path.display())))
+            Err(Failure::Stopped.and(&format!("Nothing was written to {}", path.display())))
         }
     }
 }
@@ -74,8 +74,7 @@ async fn export(session: &Session, args: &ExportArgs, format: FileFormat) -> Res
     let sink = sink.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     sink.keep()?;
     bar.finish_and_clear();
-    output::note(&format!("{movements} movements exported"));
-    Ok(())
+    output::remark(session.output, &format!("{movements} movements exported"))
 }
 
 /// The format that `--format` says, or the ending of the file.

@@ -198,7 +198,7 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
 }
 
 fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
-    names::tell(&rebuilt.renamed);
+    names::tell(session.output, &rebuilt.renamed)?;
     if session.output == Format::Json {
         return output::json(rebuilt);
     }

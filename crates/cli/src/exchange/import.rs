@@ -163,13 +163,14 @@ async fn read_through<E: Event>(
     }
     bar.finish_and_clear();
     if seals.is_empty() {
-        output::note(&format!("{} holds headings and no rows", input.name()));
+        output::remark(session.output, &format!("{} holds headings and no rows", input.name()))?;
     }
     if let Some(line) = batches.rule.first_unsaid() {
-        output::note(&format!(
+        let text = format!(
             "amounts without a point are read as minor units, from line {line} on, such as 10 for 0.10 EUR; \
              --assume minor says that this is meant, --assume major reads 10 as 10.00"
-        ));
+        );
+        output::remark(session.output, &text)?;
     }
     Ok(seals)
 }
@@ -334,7 +335,7 @@ impl Import {
     ) -> Result<(), Failure> {
         let mut batches = Batches::<E>::open(session, input, rule).await?;
         let mut seals = seals.map(|seals| seals.iter());
-        self.refused.begin()?;
+        self.refused.begin(session.output)?;
         loop {
             let batch = batches.next().await?;
             let seal = batch.as_ref().map(|batch| batch.seal);
@@ -423,11 +424,12 @@ impl Import {
             return Ok(());
         }
         if self.unexplained > 0 {
-            output::note(&format!(
+            let text = format!(
                 "{} of the refused rows have no detail: an earlier refusal has used up their ids, and of such rows the first \
                  {USED_UP_MAX} of a batch are looked up",
                 self.unexplained
-            ));
+            );
+            output::remark(format, &text)?;
         }
         let rows = created + existed + refused;
         Err(Failure::Refused(format!("{refused} of {rows} rows: see {}", self.refused.path().display())))

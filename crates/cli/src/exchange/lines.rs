@@ -27,6 +27,8 @@ use crate::exit::Failure;
 
 /// The format that this program writes and reads.
 const FORMAT: &str = "bezant-export/1";
+/// How the first line of JSON begins.
+const JSON_BEGINNING: &str = "{\"type\":\"export\",\"format\":\"bezant-export/";
 /// How the last line of a CSV file begins: no position of a movement does.
 const CSV_END: &str = "end,";
 /// A line of this size at the most: a row of CSV or JSON is about 2 KiB.
@@ -166,6 +168,11 @@ fn csv_end(text: &[u8]) -> Result<Record, String> {
     Ok(Record::End(End { accounts: 0, movements, is_exact: false }))
 }
 
+/// A file of something else.
+fn not_an_export() -> Failure {
+    Failure::Usage("line 1: this is no export of Bezant that this version reads".to_owned())
+}
+
 /// A line that is not what its checksum says, or cannot be read.
 fn damaged(line: u64, text: &[u8], what: &str) -> Failure {
     let text = String::from_utf8_lossy(text);
@@ -189,7 +196,21 @@ pub(crate) fn open(path: &Path) -> Result<FileReader, Failure> {
     let cannot = |error| Failure::NotFound(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(cannot)?;
     let (head, rest) = packed::unpack(file).map_err(|error| unreadable(1, error))?;
-    LineReader::new(BufReader::new(Cursor::new(head).chain(rest)))
+    LineReader::new(BufReader::new(Cursor::new(head).chain(rest))).map_err(|failure| match failure {
+        Failure::Usage(text) => Failure::Usage(format!("{}, {text}", path.display())),
+        failure => failure,
+    })
+}
+
+/// True when most letters of a first line are those of an export's: such a line is damaged, and any other file is none.
+fn is_like_export(line: &[u8]) -> Result<bool, Failure> {
+    let columns = columns()?;
+    let is_like = |first: &[u8]| {
+        let count = first.len().min(line.len());
+        let equal = first.iter().zip(line).filter(|(one, other)| one == other).count();
+        equal * 2 >= count
+    };
+    Ok(is_like(JSON_BEGINNING.as_bytes()) || is_like(columns.as_bytes()))
 }
 
 /// Of a line that cannot be read: what does not unpack is damaged.
@@ -215,12 +236,12 @@ impl<Source: BufRead> LineReader<Source> {
     pub(crate) fn new(mut source: Source) -> Result<Self, Failure> {
         let head = source.fill_buf()?;
         if let Some(advice) = packed::advice(head) {
-            return Err(Failure::Verification(format!("line 1: the file {advice}")));
+            return Err(Failure::Usage(format!("line 1: the file {advice}")));
         }
         if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
             let what =
                 "line 1: this is UTF-16, an export is UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`";
-            return Err(Failure::Verification(what.to_owned()));
+            return Err(Failure::Usage(what.to_owned()));
         }
         if head.starts_with(BYTE_ORDER_MARK) {
             source.consume(BYTE_ORDER_MARK.len());
@@ -228,16 +249,15 @@ impl<Source: BufRead> LineReader<Source> {
         let first = source.fill_buf()?.first().copied();
         let format = if first == Some(b'{') { FileFormat::Jsonl } else { FileFormat::Csv };
         let mut reader = Self { source, format, seal: 0, line: 0, header: None };
-        let not_an_export =
-            || Failure::Verification("line 1: this is no export of Bezant, or it is damaged".to_owned());
         match format {
             FileFormat::Jsonl => match reader.record()? {
                 Some(Record::Export(header)) if header.format == FORMAT => reader.header = Some(header),
                 _ => return Err(not_an_export()),
             },
             FileFormat::Csv => match reader.sealed()? {
+                None => return Err(Failure::Verification("line 1: the file is empty".to_owned())),
                 Some(line) if line == columns()?.as_bytes() => {}
-                _ => return Err(not_an_export()),
+                Some(_) => return Err(not_an_export()),
             },
         }
         Ok(reader)
@@ -292,8 +312,13 @@ impl<Source: BufRead> LineReader<Source> {
             FileFormat::Jsonl => format!(",\"checksum\":\"{seal:016x}\"}}\n"),
             FileFormat::Csv => format!(",{seal:016x}\n"),
         };
-        let Some(size) = text.len().checked_sub(suffix(0).len()) else {
-            return Err(damaged(self.line, &text, "it is cut off"));
+        let is_foreign = self.line == 1 && !is_like_export(&text)?;
+        let Some(size) = text.len().checked_sub(suffix(0).len()).filter(|_| !is_foreign) else {
+            return Err(if is_foreign {
+                not_an_export()
+            } else {
+                damaged(self.line, &text, "it is cut off")
+            });
         };
         let (body, end) = text.split_at(size);
         let seal = checksum_seeded(self.seal, body);

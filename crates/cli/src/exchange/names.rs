@@ -11,8 +11,9 @@ use bezant_api::name::normalized;
 use bezant_client::{AccountId, AccountView, Nanos};
 use serde::Serialize;
 
+use crate::exit::Failure;
 use crate::json::Text;
-use crate::output;
+use crate::output::{self, Format};
 
 /// An account that is rebuilt under another name, or under none.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -40,17 +41,16 @@ pub(super) fn settle(accounts: &mut BTreeMap<Nanos, AccountView>) -> Vec<Renamed
 }
 
 /// Says on stderr which accounts have lost their names.
-pub(super) fn tell(renamed: &[Renamed]) {
+pub(super) fn tell(format: Format, renamed: &[Renamed]) -> Result<(), Failure> {
     for Renamed { account_id, name, name_here } in renamed {
         let here = match name_here {
             Some(here) => format!("its name here is {here}"),
             None => "it has no name here; `bezant account name` gives it another".to_owned(),
         };
-        output::note(&format!(
-            "warning: account {}: no new account can have its name, \"{name}\": {here}",
-            account_id.0
-        ));
+        let what = "no new account can have its name";
+        output::remark(format, &format!("warning: account {}: {what}, \"{name}\": {here}", account_id.0))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

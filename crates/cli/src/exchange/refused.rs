@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::source::Input;
 use crate::exit::Failure;
 use crate::json::Text;
-use crate::output;
+use crate::output::{self, Format};
 
 /// How a row of such a file begins.
 const BEGINNING: &[u8] = b"{\"line\":";
@@ -89,12 +89,10 @@ impl RefusedFile {
     }
 
     /// Begins the results of this run: what an earlier one left is gone from here on.
-    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+    pub(crate) fn begin(&mut self, format: Format) -> Result<(), Failure> {
         if self.is_stale {
-            output::note(&format!(
-                "{}: the refused rows of an earlier import are replaced",
-                self.path.display()
-            ));
+            let path = self.path.display();
+            output::remark(format, &format!("{path}: the refused rows of an earlier import are replaced"))?;
             let file = self.sink.get_mut();
             file.set_len(0)?;
             std::io::Seek::rewind(file)?;
@@ -165,7 +163,7 @@ mod tests {
         let refused_path = folder.path().join("rows.csv.refused.jsonl");
         let mut refused = RefusedFile::open(None, &input).unwrap();
         assert_eq!(refused.path(), refused_path);
-        refused.begin().unwrap();
+        refused.begin(Format::Table).unwrap();
         refused.push(&row()).unwrap();
         drop(refused);
         let first = fs::read(&refused_path).unwrap();
@@ -174,7 +172,7 @@ mod tests {
         drop(RefusedFile::open(None, &input).unwrap());
         assert_eq!(fs::read(&refused_path).unwrap(), first, "a run that never began changes nothing");
         let mut refused = RefusedFile::open(None, &input).unwrap();
-        refused.begin().unwrap();
+        refused.begin(Format::Table).unwrap();
         assert_eq!(fs::read(&refused_path).unwrap(), b"", "an earlier result is none of this run");
         drop(refused);
         assert!(!refused_path.exists(), "no refusal, no file");

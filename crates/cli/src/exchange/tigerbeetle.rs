@@ -271,7 +271,8 @@ struct Source {
 impl Source {
     async fn open(args: &TigerBeetleArgs, patience: Duration) -> Result<Self, Failure> {
         let address = args.address.clone();
-        let stream = Frames::dial(&address).await.map_err(|error| unavailable(&address, &error))?;
+        let stream =
+            Frames::dial(&address).await.map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
         match Frames::open_on(stream, args.cluster, 0, patience).await {
             Ok(frames) => Ok(Self { frames, address }),
             Err(error) => Err(Failure::Unavailable(format!(

@@ -179,7 +179,16 @@ fn allowed_hosts(args: &StartArgs, of_file: Vec<String>) -> Result<Vec<HostName>
 fn read_file(path: &Path) -> Result<FileSettings, Failure> {
     let wrong = |error: String| Failure::Usage(format!("{}: {}", path.display(), error.trim_end()));
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))
+    toml::from_str(&text).map_err(|error| wrong(format!("{}{}", place(&text, &error), error.message())))
+}
+
+/// The line of a file that an error is about, and what stands there: messages of the parser name no key.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return String::new() };
+    let at = before.matches('\n').count();
+    let line = text.lines().nth(at).unwrap_or_default().trim();
+    let key = line.split_once('=').map(|(key, _)| format!(", {}", key.trim())).unwrap_or_default();
+    format!("line {}{key}: ", at + 1)
 }
 
 /// Open files that are kept for the node itself: its log, checkpoints and history. A client must not be able to
@@ -300,11 +309,19 @@ fn why_not_listening(flag: &str, listen: &str, error: &io::Error) -> Failure {
     Failure::Unavailable(format!("cannot listen on {listen}: {error}; {flag} takes another address"))
 }
 
-/// A folder that cannot be used now, or one that is damaged.
+/// A folder that is not the one that the settings mean, one that cannot be used now, or one that is damaged.
 fn why_not(data_dir: &Path, error: &StartError) -> Failure {
     let text = format!("{}: {error}", data_dir.display());
-    if matches!(error, StartError::Clock { .. }) {
-        return Failure::Unavailable(text);
+    match error {
+        StartError::Clock { .. } => return Failure::Unavailable(text),
+        StartError::OfCluster { .. }
+        | StartError::OtherNode { .. }
+        | StartError::OtherCluster { .. }
+        | StartError::OtherEngine { .. }
+        | StartError::OtherAddress { .. }
+        | StartError::NotEmpty { .. }
+        | StartError::Foreign { .. } => return Failure::Usage(text),
+        _ => {}
     }
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
@@ -353,12 +370,13 @@ async fn serve(
     }
 }
 
-/// What a start found in the folder, in one line.
-fn what_was_found(report: &StartReport) -> String {
+/// What a start found in the folder, in one line. One of several is not ready before there is a leader.
+fn what_was_found(report: &StartReport, is_alone: bool) -> String {
     let (entries, checkpoint) = (report.entries_replayed, report.checkpoint);
     let (history, millis) = (report.history.movements, report.elapsed.as_millis());
     if report.is_new {
-        return format!("a new ledger, ready in {millis} ms");
+        let how = if is_alone { "ready" } else { "started" };
+        return format!("a new ledger, {how} in {millis} ms");
     }
     if checkpoint.0 == 0 && entries == 0 {
         return format!(
@@ -390,7 +408,13 @@ fn greet(
         let others: Vec<String> = others.map(|node| format!("{} at {}", node.node, node.address)).collect();
         output::line(&format!("node {} of a cluster with {}", cluster.node, others.join(", ")))?;
     }
-    output::line(&what_was_found(report))?;
+    output::line(&what_was_found(report, cluster.nodes.is_empty()))?;
+    let is_first_start = report.is_new && cluster.nodes.len() > 1;
+    if is_first_start {
+        output::line(
+            "the first start of a cluster: no node leads before all of them have met, so start each",
+        )?;
+    }
     if let Some(cut) = &report.cut {
         let (bytes, file, reason) = (cut.bytes, &cut.file, cut.reason);
         output::line(&format!(
@@ -403,6 +427,21 @@ fn greet(
     if !report.is_new {
         return Ok(());
     }
+    if cluster.nodes.is_empty() {
+        return suggest(&server);
+    }
+    let mut cluster = handle.watch_cluster();
+    tokio::spawn(async move {
+        let leader = cluster.wait_for(|cluster| cluster.leader.is_some()).await;
+        let leader = leader.ok().and_then(|cluster| cluster.leader);
+        // A terminal that is gone reads no suggestions.
+        leader.map(|leader| output::line(&format!("node {leader} leads")).and_then(|()| suggest(&server)))
+    });
+    Ok(())
+}
+
+/// What to try with a new ledger that takes writes.
+fn suggest(server: &str) -> Result<(), Failure> {
     output::line("Try next, in another terminal:")?;
     output::line(&format!("  bezant account create alice --asset EUR{server}"))?;
     output::line(&format!("  bezant account create bob --asset EUR{server}"))?;
@@ -430,9 +469,11 @@ mod tests {
             (false, 0, "fetches what the other nodes have"),
             (false, 3, "recovered 3 log entries"),
         ] {
-            let line = what_was_found(&report(is_new, entries));
+            let line = what_was_found(&report(is_new, entries), true);
             assert!(line.starts_with(words) || line.contains(words), "{line}");
         }
+        let line = what_was_found(&report(true, 0), false);
+        assert!(!line.contains("ready"), "one of several takes no writes before there is a leader: {line}");
     }
 
     #[test]
@@ -491,6 +532,32 @@ mod tests {
         assert_eq!(cluster("7"), Some(ClusterNumber(7)));
         assert_eq!(cluster(&format!("\"{}\"", u128::MAX)), Some(ClusterNumber(u128::MAX)));
         assert_eq!((cluster("-1"), cluster("\"x\"")), (None, None));
+    }
+
+    #[test]
+    fn a_folder_of_another_node_is_wrong_use_and_no_damage() {
+        let node = bezant_types::NodeId(1);
+        let code = |error: &StartError| why_not(Path::new("d"), error).number();
+        let engine = bezant_runtime::EngineKind::Raft;
+        for error in [
+            StartError::OfCluster { node },
+            StartError::OtherNode { found: node, wanted: node },
+            StartError::OtherCluster { node },
+            StartError::OtherEngine { node, found: engine, wanted: engine },
+            StartError::NotEmpty { node },
+            StartError::Foreign { file: "README".to_owned() },
+        ] {
+            assert_eq!(code(&error), 2, "{error}");
+        }
+        assert_eq!(code(&StartError::Entries), 5);
+    }
+
+    #[test]
+    fn an_error_of_the_file_names_its_line_and_key() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "listen = \"127.0.0.1:1\"\ndata_dir = 7\n").unwrap();
+        let error = read_file(file.path()).unwrap_err().to_string();
+        assert!(error.contains("line 2, data_dir: "), "{error}");
     }
 
     #[test]

@@ -69,6 +69,35 @@ fn every_flipped_bit_of_the_file_is_found() {
 }
 
 #[test]
+fn a_file_of_something_else_is_not_called_damaged() {
+    for text in
+        ["root:x:0:0:root:/root:/bin/bash\n", "id,name,asset\n1,alice,EUR\n", "{\"id\":1}\n", "x", "\n\n"]
+    {
+        let error = verify(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, Failure::Usage(_)), "{text:?}: {error}");
+        assert!(error.to_string().contains("no export of Bezant"), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn an_export_of_one_account_is_asked_for_its_account() {
+    let (rows, _) = history();
+    let id = AccountId(1);
+    let takes_part = |movement: &Movement| {
+        let transfer = &movement.transfer;
+        let is_side = [transfer.debit_account_id, transfer.credit_account_id].contains(&id);
+        is_side && movement.kind != bezant_client::MovementKind::Expired
+    };
+    let own: Vec<_> = rows.into_iter().filter(|(_, movement)| takes_part(movement)).collect();
+    let bytes = file(FileFormat::Csv, &[], &own);
+    let error = verify(&bytes).unwrap_err().to_string();
+    assert!(error.contains("say whose with --of"), "{error}");
+    let mut of_one = tempfile::NamedTempFile::new().unwrap();
+    of_one.write_all(&bytes).unwrap();
+    assert_eq!(verify_file(of_one.path(), Some(id)).unwrap().movements, own.len() as u64);
+}
+
+#[test]
 fn a_cut_file_is_found() {
     let (rows, views) = history();
     for format in [FileFormat::Jsonl, FileFormat::Csv] {

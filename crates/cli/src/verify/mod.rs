@@ -5,7 +5,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 
 use bezant_client::{AccountId, MovementNumber, QueryFilter};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use crate::exchange::export::all_rows_of;
@@ -14,35 +14,35 @@ use crate::exit::Failure;
 use crate::json::Text;
 use crate::output;
 use crate::output::Format;
-use crate::session::{Global, Session, parse_account_id, parse_u128};
+use crate::session::{Global, Session, parse_account_id};
 use walk::{Broken, Covered, Scope, Walk};
 
 /// What to verify.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["account", "all", "file"])))]
 #[command(after_help = "Examples:
   bezant verify --all                     every chain and every balance of the server
   bezant verify alice                     the chains of one account
   bezant verify --file ledger.jsonl       an export, without a server
-  bezant verify --file alice.csv --of 1001
+  bezant verify --file alice.csv --of alice
 
 Ends with code 5 at the first row that does not follow from those before it, and names its \
 number, its transfer and what differs. An export that somebody may have forged proves as \
 much as the heads that it is compared with: keep those that `bezant account show` printed. \
-A CSV file of one account needs --of, with the id of that account: without it, the file is read as \
-one of everything, and the first gap in it counts as damage.")]
+A CSV file of one account needs --of, with the id or the name of that account (a name is looked up at the server): \
+without it, the file is read as one of everything, and the first gap in it counts as damage.")]
 pub(crate) struct VerifyArgs {
     /// Id or name of the account whose chains to verify
-    #[arg(required_unless_present_any = ["all", "file"], conflicts_with_all = ["all", "file"])]
     account: Option<String>,
     /// Verify all chains, balances and books of the server
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long)]
     all: bool,
     /// Exported file to verify, packed with gzip or not
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Whose rows a CSV file holds; everybody's when not given
-    #[arg(long, value_name = "ID", requires = "file", value_parser = parse_u128)]
-    of: Option<u128>,
+    /// Id or name of the account whose rows a CSV file holds; all accounts when not given
+    #[arg(long, value_name = "ACCOUNT", requires = "file")]
+    of: Option<String>,
 }
 
 /// What was found to be in order.
@@ -76,7 +76,11 @@ impl From<Broken> for Failure {
 /// Verifies it.
 pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
     let report = if let Some(path) = &args.file {
-        verify_file(path, args.of)?
+        let of = match &args.of {
+            Some(text) => Some(account_of(global, text).await?),
+            None => None,
+        };
+        verify_file(path, of)?
     } else {
         let session = Session::connect(global).await?;
         let report = match &args.account {
@@ -89,6 +93,18 @@ pub(crate) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failur
         report
     };
     print(global.output, &report)
+}
+
+/// The id of the account whose export a file is: only for a name the server is asked.
+async fn account_of(global: &Global, text: &str) -> Result<AccountId, Failure> {
+    if let Some(id) = parse_account_id(text)? {
+        return Ok(id);
+    }
+    let session = Session::connect(global).await?;
+    let view = session.account(text).await;
+    let end = session.end();
+    let id = view?.account.id;
+    end.map(|()| id)
 }
 
 impl Report {
@@ -177,7 +193,7 @@ pub(crate) struct Checked {
     is_exact: bool,
 }
 
-fn verify_file(path: &Path, of: Option<u128>) -> Result<Report, Failure> {
+fn verify_file(path: &Path, of: Option<AccountId>) -> Result<Report, Failure> {
     let Checked { walk, account, covered, is_exact, .. } = check_file(path, of)?;
     let report = Report::new(covered, is_exact);
     Ok(match account {
@@ -187,7 +203,7 @@ fn verify_file(path: &Path, of: Option<u128>) -> Result<Report, Failure> {
 }
 
 /// Verifies an exported file: seals, chains and sums, and that its end is there.
-pub(crate) fn check_file(path: &Path, of: Option<u128>) -> Result<Checked, Failure> {
+pub(crate) fn check_file(path: &Path, of: Option<AccountId>) -> Result<Checked, Failure> {
     let mut reader = lines::open(path)?;
     let wrong = |line: u64, what: &str| Failure::Verification(format!("line {line}: {what}"));
     let account = match reader.header().map(|header| &header.account) {
@@ -195,7 +211,7 @@ pub(crate) fn check_file(path: &Path, of: Option<u128>) -> Result<Checked, Failu
             parse_account_id(text)?.map(Some).ok_or_else(|| wrong(1, "the account is no id"))?
         }
         Some(None) => None,
-        None => of.map(AccountId),
+        None => of,
     };
     let scope = account.map_or(Scope::All, Scope::Account);
     let has_accounts = reader.header().is_some();
@@ -218,7 +234,13 @@ pub(crate) fn check_file(path: &Path, of: Option<u128>) -> Result<Checked, Failu
             Record::Movement(row) => {
                 let (number, movement) =
                     row.movement().ok_or_else(|| wrong(line, "a kind of movement that does not exist"))?;
-                walk.step(number, &movement)?;
+                // CSV does not say whose it is.
+                let is_maybe_of_one = !has_accounts && account.is_none() && number.0 > walk.movements();
+                walk.step(number, &movement).map_err(|broken| {
+                    let advice = "; if this is the export of one account, say whose with --of ACCOUNT";
+                    let advice = if is_maybe_of_one { advice } else { "" };
+                    Failure::Verification(format!("{broken}{advice}"))
+                })?;
             }
             Record::End(record) => end = Some(record),
         }

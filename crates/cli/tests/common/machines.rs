@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -39,14 +39,15 @@ impl Machines {
         let peers = &self.peer_listen[..3];
         let numbered = peers.iter().zip(1..).map(|(at, number)| format!("{number}={at}"));
         let list = if joins { peers.join(",") } else { numbered.collect::<Vec<_>>().join(",") };
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(self.log(node));
+        let append = |path| std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let (answers, errors) = (append(self.words(node)), append(self.log(node)));
         let child = Command::new(env!("CARGO_BIN_EXE_bezant"))
             .args(["start", "--node", &number, if joins { "--join" } else { "--nodes" }, &list])
             .args(["--engine", self.engine])
             .args(["--peer-listen", &self.peer_listen[node], "--listen", &self.listen[node], "--data-dir"])
             .arg(self.data(node))
             .env("BEZANT_TOKEN", TOKEN)
-            .stdout(Stdio::null())
+            .stdout(answers.expect("a file for answers"))
             .stderr(errors.expect("a file for errors"))
             .spawn();
         self.children[node] = Some(child.expect("the node starts"));
@@ -58,6 +59,16 @@ impl Machines {
 
     pub(crate) fn log(&self, node: usize) -> PathBuf {
         self.folder.join(format!("{}.err", node + 1))
+    }
+
+    /// What it printed when it started.
+    pub(crate) fn words(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("{}.out", node + 1))
+    }
+
+    /// Where the others reach it.
+    pub(crate) fn peer_address(&self, node: usize) -> &str {
+        &self.peer_listen[node]
     }
 
     pub(crate) fn kill(&mut self, node: usize) {
@@ -104,9 +115,18 @@ impl Machines {
 
     /// Waits until a node has said that in its log.
     pub(crate) fn wait_for_words(&self, node: usize, words: &str) {
+        Self::wait_for(node, &self.log(node), words);
+    }
+
+    /// Waits until a node has printed that.
+    pub(crate) fn wait_for_output(&self, node: usize, words: &str) {
+        Self::wait_for(node, &self.words(node), words);
+    }
+
+    fn wait_for(node: usize, file: &Path, words: &str) {
         let begun = Instant::now();
         loop {
-            let log = std::fs::read_to_string(self.log(node)).unwrap_or_default();
+            let log = std::fs::read_to_string(file).unwrap_or_default();
             if log.contains(words) {
                 return;
             }

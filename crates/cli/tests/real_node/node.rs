@@ -1,6 +1,6 @@
 //! A real node for tests: the built program on a folder of its own and a free port, killed when dropped.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -67,6 +67,19 @@ impl Node {
     /// Runs a command against it.
     pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
         Answer::new(program().args(["--server", &self.url]).args(arguments).output())
+    }
+
+    /// What a command prints, answers and complaints in the order in which a terminal shows them.
+    pub(crate) fn merged(&self, arguments: &[&str]) -> String {
+        let mut file = tempfile::tempfile().expect("a file");
+        let copy = || file.try_clone().expect("a copy");
+        let mut command = program();
+        command.args(["--server", &self.url]).args(arguments).stdout(copy()).stderr(copy());
+        command.status().expect("the program runs");
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).expect("the beginning");
+        file.read_to_string(&mut text).expect("text");
+        text
     }
 
     /// Runs a command that must succeed, and gives what it printed.

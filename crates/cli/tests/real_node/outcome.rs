@@ -147,6 +147,33 @@ fn a_signal_during_a_payment_names_the_id() {
 }
 
 #[test]
+fn a_signal_during_an_export_is_a_stop_and_leaves_no_file() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let node = with_accounts(folder.path());
+    // Its calls: the books, the account, its movements, the books.
+    let silencer = Silencer::start(&node);
+    let child = program()
+        .args(["export", "alice", "--timeout", "2m", "--server", &silencer.url, "--to"])
+        .arg(files.path().join("alice.csv"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    while silencer.calls.load(SeqCst) < CALLS {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let answer = Answer::new(child.wait_with_output());
+    assert_eq!((answer.code, answer.stderr.lines().count()), (130, 1), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("stopped: nothing was changed. Nothing was written to"),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(std::fs::read_dir(files.path()).expect("the folder").count(), 0);
+}
+
+#[test]
 fn what_was_done_and_cannot_be_shown_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = with_accounts(folder.path());

@@ -85,6 +85,20 @@ fn lists_are_for_people_and_take_dates() {
 
     let cut = node.run(&["transfer", "list", "--limit", "3"]);
     assert_eq!((cut.code, cut.stderr.trim()), (0, "more than 3 exist: --limit 0 shows all"));
+    for list in [&["transfer", "list"][..], &["account", "list"], &["account", "history", "alice"]] {
+        let all = node.merged(&[list, &["--limit", "1"]].concat());
+        assert!(all.ends_with("more than 1 exist: --limit 0 shows all\n"), "after the table: {all}");
+    }
+    for wrong in [
+        &["transfer", "list", "--code", "0"][..],
+        &["transfer", "list", "--ledger", "0"],
+        &["account", "list", "--code", "0"],
+        &["account", "history", "alice", "--code", "0"],
+        &["account", "create", "zero", "--asset", "EUR", "--code", "0"],
+        &["pay", "alice", "bob", "1", "--code", "0"],
+    ] {
+        assert_eq!(node.run(wrong).code, 2, "{wrong:?}");
+    }
     let cut = node.run(&["account", "history", "alice", "--limit", "3", "-o", "json"]);
     assert_eq!((cut.stdout.lines().count(), cut.stderr.trim()), (3, r#"{"has_more":true}"#));
     for limit in ["4", "0"] {
@@ -104,6 +118,7 @@ fn lists_are_for_people_and_take_dates() {
     assert_eq!(count(&["transfer", "list", "--since", third]), 2);
     assert_eq!(count(&["account", "history", "alice", "--until", third]), 2);
     assert_eq!(count(&["events", "--since", third, "--until-caught-up"]), 2);
+    assert_eq!(count(&["events", "--from", "0", "--limit", "0", "--until-caught-up"]), 4, "0 = all");
     assert_eq!(count(&["events", "--since", "2100-01-01", "--until-caught-up"]), 0);
     let answer = node.run(&["transfer", "list", "--since", "01.11.2026"]);
     assert_eq!(answer.code, 2);
@@ -134,6 +149,20 @@ fn what_goes_wrong_is_one_line_and_a_code() {
     says(4, &["transfer", "void", "99"], &["99"]);
     says(4, &["verify", "--file", "/nowhere"], &["/nowhere"]);
     says(2, &["account", "name", "tokyo", "123"], &["digits"]);
+    says(2, &["account", "create", "", "--asset", "EUR"], &["empty name"]);
+    says(2, &["demo", "-o", "json"], &["text alone"]);
+    let bounds = json(&node.done(&["account", "bounds", "alice", "-o", "json"]));
+    assert_eq!((&bounds["id"], &bounds["asset"]), (&Value::from("1"), &Value::from("EUR")));
+    let no_server = Answer::new(program().args(["books", "--server", ""]).output());
+    assert_eq!((no_server.code, no_server.stderr.contains("HOST:PORT")), (2, true), "{}", no_server.stderr);
+    for (arguments, choices) in [
+        (&["verify"][..], &["--all", "--file"][..]),
+        (&["account", "create", "dora"], &["--asset", "--ledger"]),
+    ] {
+        let missing = node.run(arguments);
+        assert_eq!(missing.code, 2, "{}", missing.stderr);
+        choices.iter().for_each(|choice| assert!(missing.stderr.contains(choice), "{}", missing.stderr));
+    }
     says(1, &["account", "name", "tokyo", "alice"], &["name_"]);
     says(1, &["asset", "register", "EURO", "978"], &["ledger_taken"]);
     says(3, &["books", "--server", "http://127.0.0.1:1"], &["127.0.0.1:1", "bezant start"]);
@@ -161,6 +190,8 @@ fn what_goes_wrong_is_one_line_and_a_code() {
     let inspected = Answer::new(program().arg("inspect").arg(nothing.path()).output());
     assert_eq!((inspected.code, inspected.stderr.lines().count()), (4, 1), "{}", inspected.stderr);
     assert!(inspected.stderr.contains("no data of Bezant"), "{}", inspected.stderr);
+    let running = Answer::new(program().arg("inspect").arg(folder.path()).output());
+    assert_eq!(running.stderr.matches(&*folder.path().to_string_lossy()).count(), 1, "{}", running.stderr);
 
     // A second node on the same port, and one on the same folder.
     let port = node.url.trim_start_matches("http://");
@@ -193,6 +224,20 @@ fn exports_verify_and_bent_ones_do_not() {
         let bent = Answer::new(program().args(["verify", "--file", path]).output());
         assert_eq!(bent.code, 5, "{arguments:?}: {}{}", bent.stdout, bent.stderr);
         assert!(bent.stderr.contains("line "), "it names the line: {}", bent.stderr);
+    }
+    node.done(&["account", "create", "carol", "--asset", "EUR", "--id", "3"]);
+    node.done(&["pay", "alice", "carol", "1"]);
+    let path = files.path().join("carol.csv");
+    let path = path.to_str().expect("text");
+    node.done(&["export", "carol", "--to", path]);
+    let unsaid = node.fails(5, &["verify", "--file", path]);
+    assert!(unsaid.contains("--of ACCOUNT"), "{unsaid}");
+    for whose in ["3", "carol"] {
+        assert!(node.done(&["verify", "--file", path, "--of", whose]).contains("1 transfers"), "{whose}");
+    }
+    for arguments in [&["verify", "--file", "/etc/passwd"][..], &["import", "history", "/etc/passwd"]] {
+        let line = node.fails(2, arguments);
+        assert!(line.contains("/etc/passwd, line 1: this is no export of Bezant"), "{line}");
     }
 }
 
@@ -229,6 +274,13 @@ fn imports_resume_and_list_what_was_refused() {
     assert!(node.done(&["import", "transfers", &column]).contains("2 created"));
     let shown = node.done(&["transfer", "show", "21", "-o", "json"]);
     assert_eq!(json(&shown)["amount"], "150");
+    let minor = write("minor.csv", "id,from,to,amount,asset\n23,bob,alice,1,EUR\n24,alice,bob,9999,EUR\n");
+    fs::write(format!("{minor}.refused.jsonl"), "{\"line\":2}\n").expect("of an earlier import");
+    for arguments in [&["import", "transfers", &minor, "-o", "json"][..], &["export", "-o", "json"]] {
+        let answer = node.run(arguments);
+        let notes: Vec<_> = answer.stderr.lines().map(json).filter(|line| line["note"].is_string()).collect();
+        assert!(!notes.is_empty(), "{}", answer.stderr);
+    }
     let mixed = write("mixed.csv", "id,from,to,amount,asset\n31,bob,alice,1.50,EUR\n32,bob,alice,2,EUR\n");
     assert!(node.fails(2, &["import", "transfers", &mixed]).contains("line 3"));
     node.fails(4, &["transfer", "show", "31"]);
@@ -251,6 +303,16 @@ fn what_was_acknowledged_outlives_a_kill_and_a_stop() {
     assert!(stop.expect("kill runs").success());
     assert_eq!(node.wait(), 0, "a stop in good order is a success");
 
+    let is_log = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("log-0");
+    let mut files = fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry"));
+    let log = files.find(is_log).expect("a log").path();
+    let name = log.file_name().expect("a name");
+    let frames = |segment: &std::ffi::OsStr| {
+        Answer::new(program().arg("inspect").arg(folder.path()).arg("--frames").arg(segment).output())
+    };
+    let (by_path, by_name) = (frames(log.as_os_str()), frames(name));
+    assert_eq!((by_path.code, &by_path.stdout), (0, &by_name.stdout), "{}", by_path.stderr);
+    assert_eq!(frames("/etc/passwd".as_ref()).code, 4, "a file of another folder");
     let inspected =
         json(&Answer::new(program().arg("inspect").arg(folder.path()).args(["-o", "json"]).output()).stdout);
     assert_eq!(inspected["damage"], Value::Array(Vec::new()), "{inspected}");

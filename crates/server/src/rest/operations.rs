@@ -63,7 +63,8 @@ async fn readyz(State(service): State<Arc<Service>>) -> Response {
     let cluster = service.handle.cluster();
     match service.handle.health() {
         Health::Serving if !cluster.nodes.is_empty() && cluster.leader.is_none() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "no node leads\n").into_response()
+            let waits = cluster.first_start.map(|waits| format!(": {waits}")).unwrap_or_default();
+            (StatusCode::SERVICE_UNAVAILABLE, format!("no node leads{waits}\n")).into_response()
         }
         Health::Serving => "ready\n".into_response(),
         Health::NoState { reason } => {

@@ -60,7 +60,7 @@ fn a_damaged_newest_checkpoint_is_an_error() {
     write(&disk, 7, 100).unwrap();
     let older = disk.content(&name(7)).unwrap();
     write(&disk, 9, 10_000).unwrap();
-    disk.put(&name(7), older);
+    disk.put(&name(7), &older);
     for offset in [0, 40, BLOCK_SIZE + 8, 2 * BLOCK_SIZE + 100, 4 * BLOCK_SIZE + 90, 5 * BLOCK_SIZE - 1] {
         let damaged = disk.restart();
         damaged.flip_bit(&name(9), offset as u64, 6).unwrap();
@@ -78,13 +78,13 @@ fn a_checkpoint_that_lost_pages_is_an_error() {
     write(&disk, 9, 10_000).unwrap();
     let whole = disk.content(&name(9)).unwrap();
     for size in [0, 1, BLOCK_SIZE, 2 * BLOCK_SIZE, whole.len() - BLOCK_SIZE, whole.len() - 1] {
-        disk.put(&name(9), whole[..size].to_vec());
+        disk.put(&name(9), &whole[..size]);
         let error = store(&disk).load_newest().unwrap_err();
         assert!(matches!(error, CheckpointError::Damaged { .. }), "{size} bytes: {error}");
     }
     let mut without_one = whole[..BLOCK_SIZE].to_vec();
     without_one.extend_from_slice(&whole[2 * BLOCK_SIZE..]);
-    disk.put(&name(9), without_one);
+    disk.put(&name(9), &without_one);
     assert!(store(&disk).load_newest().unwrap_err().to_string().contains("belongs to another place"));
 }
 
@@ -103,7 +103,7 @@ fn an_unknown_version_is_reported_with_both_versions() {
     let head = page::Head { version: 4, index: LogIndex(7), term: Term(3) };
     let mut bytes = disk.content(&name(7)).unwrap();
     bytes[..BLOCK_SIZE].copy_from_slice(&page::encode(LogIndex(7), 0, page::PageKind::Head, &head.encode()));
-    disk.put(&name(7), bytes);
+    disk.put(&name(7), &bytes);
     let expected = CheckpointError::UnknownVersion { file: name(7), found: 4, known: 1 };
     assert_eq!(store(&disk).load_newest(), Err(expected));
 }
@@ -187,7 +187,7 @@ fn a_damaged_piece_of_a_checkpoint_is_an_error() {
     bytes.truncate(bytes.len() - BLOCK_SIZE);
     let content = &trailer[32..32 + 88];
     bytes.extend_from_slice(&page::encode(LogIndex(7), last, page::PageKind::Trailer, content));
-    whole.put(&name(7), bytes);
+    whole.put(&name(7), &bytes);
     let error = store(&whole).open_newest().unwrap_err();
     assert!(error.to_string().contains("other content"), "{error}");
 }

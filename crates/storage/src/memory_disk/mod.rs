@@ -119,8 +119,8 @@ impl MemoryDisk {
     }
 
     /// Stores a durable file, replacing any file of that name.
-    pub fn put(&self, name: &str, content: Vec<u8>) {
-        self.lock().put_durable(name, Image::from_bytes(&content));
+    pub fn put(&self, name: &str, content: &[u8]) {
+        self.lock().put_durable(name, Image::from_bytes(content));
     }
 
     /// Flips one bit, durably, like a disk that corrupts old data.
@@ -129,7 +129,7 @@ impl MemoryDisk {
         let end = DiskError::EndOfFile { file: name.to_owned(), offset: content.len() as u64 };
         let byte = usize::try_from(offset).ok().and_then(|offset| content.get_mut(offset)).ok_or(end)?;
         *byte ^= 1 << (bit % 8);
-        self.put(name, content);
+        self.put(name, &content);
         Ok(())
     }
 

@@ -145,7 +145,7 @@ mod tests {
     fn a_damaged_or_missing_record_is_restored_from_its_copy() {
         let damages: [fn(&MemoryDisk); 3] = [
             |disk| disk.flip_bit("members.bzm", 30, 3).unwrap(),
-            |disk| disk.put("members.bzm", vec![0; 7]),
+            |disk| disk.put("members.bzm", &[0; 7]),
             |disk| disk.remove("members.bzm").unwrap(),
         ];
         for damage in damages {
@@ -252,7 +252,7 @@ mod tests {
         }
         // The empty file that a file system leaves when it is full.
         for file in ["node.copy", "members.copy"] {
-            disk.put(file, Vec::new());
+            disk.put(file, &[]);
         }
         for start in 0..2 {
             assert_eq!(restore_records(&disk), Ok(Vec::new()), "start {start}, with pieces");

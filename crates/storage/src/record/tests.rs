@@ -49,10 +49,10 @@ fn a_flipped_bit_in_a_vote_is_damage() {
     for size in [0, 1, 512, BLOCK_SIZE - 1, BLOCK_SIZE + 1] {
         let mut other = block.to_vec();
         other.resize(size, 0);
-        disk.put("vote.bzv", other);
+        disk.put("vote.bzv", &other);
         assert!(matches!(saved(&disk), Err(RecordError::Damaged { .. })), "{size} bytes");
     }
-    disk.put("node.bzi", block.to_vec());
+    disk.put("node.bzi", &block);
     assert!(matches!(Identity::load(&disk), Err(RecordError::Damaged { .. })), "another record");
 }
 
@@ -77,7 +77,7 @@ fn a_vote_that_was_read_is_durable() {
 #[test]
 fn an_unfinished_record_is_ignored_and_replaced() {
     let disk = MemoryDisk::new();
-    disk.put("vote.tmp", vec![1, 2, 3]);
+    disk.put("vote.tmp", &[1, 2, 3]);
     assert_eq!(saved(&disk), Ok(None));
     VoteStore::open(Arc::new(disk.clone())).unwrap().0.save(vote(2)).unwrap();
     assert_eq!(saved(&disk), Ok(Some(vote(2))));

@@ -69,5 +69,5 @@ pub(crate) fn written(groups: &[&[usize]]) -> MemoryDisk {
 pub(crate) fn blank(disk: &MemoryDisk, file: &str, from: usize, size: usize) {
     let mut content = disk.content(file).unwrap();
     content[from..from + size].fill(0);
-    disk.put(file, content);
+    disk.put(file, &content);
 }

@@ -81,7 +81,7 @@ fn a_truncated_index_is_rebuilt() {
     for (at, name) in disk.list().unwrap().iter().filter(|name| name.contains("-index-")).enumerate() {
         let mut content = disk.content(name).unwrap();
         content.truncate(content.len() * at / 7);
-        disk.put(name, content);
+        disk.put(name, &content);
     }
     model.check(&open(&disk, model.position()).unwrap(), 3, 100);
 }
