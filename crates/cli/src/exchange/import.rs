@@ -1,11 +1,11 @@
 //! `bezant import`: accounts and transfers from JSON Lines or CSV, in batches.
 //!
-//! A file is read twice: once through to the end, so that a row that cannot be understood is named before anything is
-//! sent, and once to send it. A checksum of every batch ties the second reading to the first. A pipe can be read
-//! once only: of it every batch is understood whole before it is sent.
+//! A file is read twice: first to the end, so that a row that cannot be parsed is reported before anything is
+//! sent, and then again to send it. A checksum of every batch proves that the second reading equals the
+//! first. A pipe can be read only once: each of its batches is parsed whole before it is sent.
 //!
-//! Every row brings its id, so an import that broke off is simply started again: what is there already
-//! answers `exists` and counts as done. Rows that the ledger refuses are written to a file beside the input.
+//! Every row has its id, so an interrupted import is started again: a row that exists already is answered
+//! with `exists` and counts as done. Rows that the ledger refuses are written to a file next to the input.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,10 +34,10 @@ use crate::output;
 use crate::output::Format;
 use crate::session::Session;
 
-/// So many names of accounts are kept, about 100 MiB.
+/// The most names of accounts that are cached, about 100 MiB.
 const NAMES_MAX: usize = 1 << 20;
 
-/// Imports
+/// The subcommands of `bezant import`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
     /// Create accounts from a file
@@ -66,16 +66,16 @@ here: see `bezant import history`.")]
   payouts | bezant import transfers - --assume minor
 
 Fields: id, from, to (ids or names), amount, asset or ledger, code, flags, pending_id, \
-timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts says \
-how much, or all.
+timeout_seconds, user_data_128, user_data_64, user_data_32, timestamp. A transfer that posts needs \
+an amount, or all.
 
 Amounts:
   10.50 EUR, 10 EUR             units of the asset
   10.50  and the field asset    units of the asset
   1050   and the field asset    minor units (10.50 EUR); with --assume major units
   1050   and the field ledger   minor units
-The third line beside one of the first two in one file is refused, unless --assume says what is \
-meant; from a pipe it always needs --assume.
+A file that mixes the third line with one of the first two is refused without --assume; from a \
+pipe the third line always needs --assume.
 
   {\"id\":\"1\",\"from\":\"alice\",\"to\":\"bob\",\"amount\":\"10.50 EUR\"}
 
@@ -94,7 +94,7 @@ here: see `bezant import history`.")]
     ResumeExpiry(ResumeArgs),
 }
 
-/// What to import.
+/// The arguments of `bezant import accounts` and `bezant import transfers`.
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
     /// File to read: JSON Lines, or CSV with a line of headings; - is stdin
@@ -102,7 +102,8 @@ pub(crate) struct FileArgs {
     /// How to read an amount without a point beside the field asset
     #[arg(long, value_enum, value_name = "UNIT")]
     assume: Option<Notation>,
-    /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given, of a pipe import.refused.jsonl
+    /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given, of a pipe
+    /// import.refused.jsonl
     #[arg(
         long,
         value_name = "FILE",
@@ -111,17 +112,17 @@ pub(crate) struct FileArgs {
     refused: Option<PathBuf>,
 }
 
-/// What became of the rows.
+/// The outcomes of all rows, counted; also the JSON answer.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     created: u64,
-    /// There before, just the same.
+    /// Rows that existed before, with the same fields.
     existed: u64,
     refused: u64,
 }
 
 impl ImportCommand {
-    /// Does it.
+    /// Runs the command.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::Accounts(args) => import::<bezant_client::NewAccount>(session, &args).await,
@@ -146,7 +147,7 @@ async fn import<E: Event>(session: &Session, args: &FileArgs) -> Result<(), Fail
     import.finish(session.output)
 }
 
-/// Reads all rows of a file; the seals of its batches. Nothing was sent when it fails.
+/// Reads all rows of a file; returns the seals of its batches. Sends nothing.
 async fn read_through<E: Event>(
     session: &Session,
     input: &Input,
@@ -175,15 +176,15 @@ async fn read_through<E: Event>(
     Ok(seals)
 }
 
-/// The rows of one request, which were understood.
+/// The parsed rows of one request.
 struct Batch<E> {
-    /// Each with its line.
+    /// Each event with the number of its line.
     rows: Vec<(u64, E)>,
-    /// A checksum of all rows up to here.
+    /// The checksum of all rows of the input up to the last of this batch.
     seal: u64,
 }
 
-/// The rows of an input, as many together as a request carries. Chains are never cut.
+/// The rows of an input, in batches as large as a request carries. Chains are never cut.
 struct Batches<'run, E> {
     session: &'run Session,
     assets: &'run Assets,
@@ -209,7 +210,7 @@ impl<'run, E: Event> Batches<'run, E> {
         })
     }
 
-    /// The next ones; `None` after the last.
+    /// The next batch; `None` after the last.
     async fn next(&mut self) -> Result<Option<Batch<E>>, Failure> {
         let rows = self.read()?;
         self.names.learn(self.session, rows.iter().flat_map(|(_, fields)| input::names(fields))).await?;
@@ -223,7 +224,7 @@ impl<'run, E: Event> Batches<'run, E> {
         Ok(Some(Batch { rows, seal: self.seal }).filter(|batch| !batch.rows.is_empty()))
     }
 
-    /// The fields of the next rows.
+    /// The fields of the next batch's rows, unparsed.
     fn read(&mut self) -> Result<Vec<(u64, Fields)>, Failure> {
         let mut rows: Vec<(u64, Fields)> = Vec::new();
         let mut chain_size = 0;
@@ -245,7 +246,7 @@ impl<'run, E: Event> Batches<'run, E> {
     }
 }
 
-/// The checksum of a row after those before it.
+/// The checksum of a row, chained to the checksum of the rows before it.
 fn seal(seed: u64, line: u64, fields: &Fields) -> u64 {
     let seed = checksum_seeded(seed, &line.to_le_bytes());
     fields.iter().fold(seed, |seed, (name, value)| {
@@ -278,7 +279,7 @@ fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     }
 }
 
-/// Accounts by name, learned batch by batch.
+/// The ids of accounts by name, looked up batch by batch.
 #[derive(Debug, Default)]
 struct Names(BTreeMap<String, AccountId>);
 
@@ -307,25 +308,26 @@ struct Import {
     refused: RefusedFile,
     summary: Summary,
     bar: ProgressBar,
-    /// How far it came.
+    /// The rows that were sent; `None` = none.
     sent: Option<Sent>,
-    /// Rows whose id an earlier refusal has used up, and of which no case is known.
+    /// The count of rows whose id an earlier refusal has used up, and that have no detail.
     unexplained: u64,
 }
 
-/// The rows that were sent.
+/// The rows that were sent, by their lines.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// The line of the first one of the input.
+    /// The line of the first row of the input.
     first: u64,
     /// The line of the first row whose outcome is not known; `None` = all are known.
     unknown_from: Option<u64>,
-    /// The line of the last one.
+    /// The line of the last row that was sent.
     last: u64,
 }
 
 impl Import {
-    /// Sends all rows. Those of a file must be the ones that were read before, by the seals of their batches.
+    /// Sends all rows. Those of a file must be the rows of the first reading: the seals of their batches must
+    /// match.
     async fn send<E: Event>(
         &mut self,
         session: &Session,
@@ -357,7 +359,7 @@ impl Import {
         self.sent = Some(sent);
         session.changes.send_rows(self.state());
         let answers = match E::create(session, &events).await {
-            // The server has not taken them.
+            // The server did not execute the batch.
             Err(error) if error.unknown_ids().is_empty() => {
                 self.sent = before;
                 session.changes.rows_are_known(false, self.state());
@@ -388,7 +390,7 @@ impl Import {
         Ok(())
     }
 
-    /// What was sent and what to do, for an import that broke off.
+    /// For an interrupted import: what was sent, and what to do.
     fn state(&self) -> String {
         let Some(Sent { first, unknown_from, last }) = self.sent else {
             return "Nothing was sent".to_owned();
