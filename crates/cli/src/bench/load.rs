@@ -1,7 +1,7 @@
 //! What the benchmark sends: accounts, and transfers between two of them chosen at random.
 //!
-//! A client's generator writes records straight into the bytes of the next request. Equal seed, run and
-//! number of clients make equal ids, accounts and amounts.
+//! A client's generator writes records directly into the bytes of the next request. Runs with the same seed,
+//! run number and number of clients have the same ids, accounts and amounts.
 
 use bezant_codec::{account_to_bytes, put_trailer, transfer_to_bytes};
 use bezant_types::limits::RECORD_SIZE;
@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{BenchArgs, IdOrder};
 
-/// All money of the benchmark is of this ledger.
+/// The ledger of all accounts and transfers of the benchmark.
 pub(super) const LEDGER: LedgerNumber = LedgerNumber(1);
 /// Transfers carry the codes 1 to 16, chosen at random.
 pub(super) const CODES: u64 = 16;
@@ -22,26 +22,26 @@ const AMOUNT_MAX: u64 = 1000;
 /// The work of a run, the same for all its clients.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
-    /// How many accounts.
+    /// Number of accounts.
     pub(super) accounts: u64,
-    /// How many transfers.
+    /// Number of transfers.
     pub(super) transfers: u64,
-    /// Transfers in a request.
+    /// Transfers per request.
     pub(super) batch: u64,
-    /// Connections.
+    /// Number of clients, each with its own connection.
     pub(super) clients: u64,
     id_order: IdOrder,
     hot_percent: u64,
     has_history: bool,
     seed: u64,
     id_base: u128,
-    /// Requests end in the trailer of one batch.
+    /// True when requests end in the trailer of one batch, as TigerBeetle's protocol requires.
     has_trailer: bool,
 }
 
 impl Load {
-    /// The load that the arguments describe; ids of different runs differ. With a trailer, requests are bodies of
-    /// TigerBeetle's protocol.
+    /// The load that the arguments describe. Runs with different numbers have different ids. With
+    /// `has_trailer`, requests are bodies of TigerBeetle's protocol.
     pub(super) fn new(args: &BenchArgs, run: u64, has_trailer: bool) -> Self {
         Self {
             accounts: args.accounts,
@@ -57,12 +57,12 @@ impl Load {
         }
     }
 
-    /// The id of an account, counted from 0.
+    /// The id of the account with that number, counted from 0.
     pub(super) fn account_id(&self, number: u64) -> AccountId {
         AccountId(self.id_base + u128::from(number) + 1)
     }
 
-    /// The records of `count` accounts from the one with that number on.
+    /// The records of `count` accounts, from number `first` on.
     pub(super) fn accounts_from(&self, first: u64, count: u64) -> Bytes {
         let mut bytes = BytesMut::new();
         for number in first..first + count {
@@ -84,7 +84,7 @@ impl Load {
         }
     }
 
-    /// What one client sends.
+    /// The generator of one client's transfers.
     pub(super) fn generator(&self, client: u64) -> Generator<'_> {
         let random = Random::new(self.seed ^ (client + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Generator { load: self, random, bytes: BytesMut::new(), amount_sum: 0 }
@@ -102,10 +102,10 @@ pub(super) struct Generator<'load> {
 }
 
 impl Generator<'_> {
-    /// The records of `count` transfers of which the first is the run's transfer number `first`, and the id of
-    /// one of them.
+    /// The records of the run's transfers from number `first` to before `first + count`, and the id of the
+    /// last one.
     pub(super) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
-        // Reuses the memory of the batch before, once the transport has let it go.
+        // Reuses the memory of the previous batch once the transport has released it.
         self.bytes.reserve((usize::try_from(count).unwrap_or(0) + 1) * RECORD_SIZE);
         let mut id = TransferId(0);
         for number in first..first + count {
@@ -140,7 +140,8 @@ impl Generator<'_> {
     fn id(&mut self, number: u64) -> TransferId {
         match self.load.id_order {
             IdOrder::Sequential => TransferId(self.load.id_base + u128::from(number) + 1),
-            // Never 0 and never the greatest, which no id may be; the run keeps runs apart.
+            // Never 0 and never the greatest number: both are not valid ids. The run number makes runs
+            // differ.
             IdOrder::Random => {
                 let id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
                 TransferId((id ^ self.load.id_base).clamp(1, u128::MAX - 1))
@@ -148,7 +149,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Two different accounts by number; one of them is account 0 in the hot share.
+    /// The numbers of two different accounts. One of them is account 0 in the hot share of the transfers.
     fn two_accounts(&mut self) -> (u64, u64) {
         let accounts = self.load.accounts;
         let first =
@@ -158,14 +159,15 @@ impl Generator<'_> {
     }
 }
 
-/// xorshift64*: a multiplication and three shifts a number, so that the client is not what is measured.
+/// xorshift64*: a multiplication and three shifts per number, so that the generator does not affect the
+/// figures.
 #[derive(Clone, Debug)]
 pub(super) struct Random {
     state: u64,
 }
 
 impl Random {
-    /// Any seed will do.
+    /// Accepts every seed, 0 included.
     pub(super) const fn new(seed: u64) -> Self {
         let state = seed ^ 0x2545_f491_4f6c_dd1d;
         Self { state: if state == 0 { 1 } else { state } }
@@ -179,7 +181,7 @@ impl Random {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `end`, uniform but for one part in 2^64 / `end`.
+    /// A number below `end`, uniform except for a bias of one part in 2^64 / `end`.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(end);
         u64::try_from(wide >> 64).unwrap_or(0)
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_differ_and_all_of_them_take_part() {
+    fn accounts_differ_and_all_of_them_are_used() {
         let load = load(IdOrder::Sequential, 0);
         let (transfers, sum) = transfers(&load);
         assert!(transfers.iter().all(|transfer| transfer.debit_account_id != transfer.credit_account_id));
