@@ -515,7 +515,7 @@ impl<M: Machine> ReplicaThread<M> {
 
     /// Which nodes the first start waits for.
     fn first_start(&self) -> Option<String> {
-        self.member.as_ref().and_then(|member| member.first_start(&self.node))
+        self.membership.as_ref().and_then(|membership| membership.first_start(&self.replica))
     }
 }
 
