@@ -542,7 +542,10 @@ mod tests {
     fn an_account_that_a_transfer_closed_is_created_open() {
         let mut view = AccountView::default();
         view.account.flags = AccountFlags::CLOSED;
-        assert!(imported_account(&view).account.flags.contains(AccountFlags::CLOSED), "it was created closed");
+        assert!(
+            imported_account(&view).account.flags.contains(AccountFlags::CLOSED),
+            "it was created closed"
+        );
         view.spends.sequence = 1;
         view.account.debits_pending = 3;
         let account = imported_account(&view).account;

@@ -153,7 +153,11 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{rest:?}: {error}");
         }
         let late = [whole.clone(), vec![0; 20_000], whole.clone()].concat();
-        assert_eq!(read(&late).unwrap_err().kind(), io::ErrorKind::InvalidData, "the program gzip ignores it");
+        assert_eq!(
+            read(&late).unwrap_err().kind(),
+            io::ErrorKind::InvalidData,
+            "the program gzip ignores it"
+        );
         let mut bent = whole.clone();
         bent[whole.len() - 6] ^= 1;
         assert_eq!(read(&bent).unwrap_err().kind(), io::ErrorKind::InvalidData);
