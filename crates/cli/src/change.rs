@@ -229,7 +229,7 @@ mod tests {
             Failure::Unknown { reason: "no answer".into(), what: "?".into(), ids: vec![1], repeat: None };
         let failure = changes.explain(unknown.and("Row 1 was sent")).to_string();
         assert!(failure.contains("makes it at most once: bezant"), "{failure}");
-        assert!(failure.ends_with(". Row 1 was sent"), "said once: {failure}");
+        assert!(failure.ends_with(". Row 1 was sent"), "the state is there once: {failure}");
         changes.rows_are_known(false, "Nothing was sent".to_owned());
         assert_eq!(codes(&changes), (3, 130), "the server has not taken them");
         changes.send_rows("1 sent".to_owned());

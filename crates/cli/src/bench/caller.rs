@@ -31,7 +31,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Connects; `number` tells the clients of a run apart.
+    /// Connects. `number` is the client's number: each client of a run has another.
     pub(super) async fn open(target: &Target, number: u64) -> Result<Self> {
         let mut caller = Self { target: target.clone(), number, turns: 0, wire: None, retries: 0 };
         for _ in 1..target.urls.len() {

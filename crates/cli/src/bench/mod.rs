@@ -106,7 +106,7 @@ pub(crate) enum IdOrder {
     Random,
 }
 
-const _: () = assert!(EVENTS_MAX == 8189, "the largest batch is what the help says");
+const _: () = assert!(EVENTS_MAX == 8189, "the help names the largest batch");
 
 /// Runs the benchmark against the server at `server`, or against its own; prints the figures. Accounts and
 /// transfers of a benchmark stay on the server for good. So `server` is the flag of the command line only:

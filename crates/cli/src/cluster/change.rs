@@ -180,7 +180,7 @@ impl<'global> Work<'global> {
     }
 
     /// Prints a progress line, unless it equals the last one or the output is JSON.
-    fn say(&mut self, text: &str) {
+    fn note(&mut self, text: &str) {
         if self.global.output != Format::Json && self.last_line != text {
             output::note(text);
             text.clone_into(&mut self.last_line);
@@ -219,7 +219,7 @@ impl<'global> Work<'global> {
                 Err(ClientError::FailedPrecondition { code, reason }) => match code.as_str() {
                     "member_exists" => return Ok(false),
                     "node_behind" => {
-                        self.say(&reason);
+                        self.note(&reason);
                         self.pause(&reason).await?;
                     }
                     "node_leads" => self.move_leadership(node).await?,
@@ -263,7 +263,7 @@ impl<'global> Work<'global> {
         best.ok_or(failure)
     }
 
-    /// Transfers the leadership from `leader` to the connected voter that has most of the log.
+    /// Transfers the leadership from `leader` to another voter: a connected one, with most of the log.
     async fn move_leadership(&mut self, leader: u64) -> Result<(), Failure> {
         let cluster = self.look().await?;
         let others = cluster.nodes.iter().filter(|node| node.node != leader && node.part == "voter");
@@ -278,7 +278,7 @@ impl<'global> Work<'global> {
                 "node {leader} leads, and there is no other voter that could lead"
             )));
         };
-        self.say(&format!("node {leader} leads: its leadership is transferred to node {}", other.node));
+        self.note(&format!("node {leader} leads: its leadership is transferred to node {}", other.node));
         self.lead(other.node).await
     }
 
@@ -288,7 +288,7 @@ impl<'global> Work<'global> {
             match self.client.change_cluster(ClusterChange::Lead, node, "").await {
                 Ok(_) => {}
                 Err(ClientError::FailedPrecondition { code, reason }) if code == "node_behind" => {
-                    self.say(&reason);
+                    self.note(&reason);
                 }
                 Err(ClientError::FailedPrecondition { reason, .. }) => return Err(Failure::Refused(reason)),
                 Err(error) => return Err(error.into()),
@@ -335,7 +335,7 @@ impl<'global> Work<'global> {
     async fn wait_for(&mut self, node: u64) -> Result<(), Failure> {
         while !self.node(node).await?.is_some_and(|node| node.connected) {
             if let Some(line) = start_line(&self.look().await?.nodes, node) {
-                self.say(&format!(
+                self.note(&format!(
                     "waits for node {node}: start it on its machine, on an empty folder, with the token of the cluster:\n  {line}"
                 ));
             }
@@ -474,7 +474,7 @@ async fn replace_in(work: &mut Work<'_>, args: &ReplaceArgs) -> Result<(), Failu
              continue with: {}",
             work.repeat
         );
-        work.say(&text);
+        work.note(&text);
     }
     work.change(ClusterChange::Add, node, &address).await?;
     work.wait_for(node).await?;

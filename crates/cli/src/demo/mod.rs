@@ -90,16 +90,16 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
-    let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+    let print = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
     let begun = Instant::now();
     let (leader, term) = nodes.leader(None).await?;
-    say(format!(
+    print(format!(
         "{NODES} nodes began; node {leader} leads in term {term}, after {} ms",
         begun.elapsed().as_millis()
     ))?;
     make_accounts(&connect(&nodes.urls()).await?).await?;
     let payers = Payers::start(&nodes.urls(), args.clients.into(), args.batch.into()).await?;
-    say(format!("{} clients pay, {} payments a call", args.clients, args.batch))?;
+    print(format!("{} clients pay, {} payments a call", args.clients, args.batch))?;
     print_rate(&payers, args.quiet, Duration::from_secs(2)).await?;
     let mut gaps = Gaps::default();
     for round in 1..=args.rounds {
@@ -168,7 +168,7 @@ fn first(digest: &[u8; 32]) -> [u8; 16] {
 /// One round: makes a node fail, and brings it back. Returns the longest gap of any single client, and the
 /// longest time in which no client had an answer.
 async fn fail_node(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<(Duration, Duration)> {
-    let say = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
+    let print = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
     nodes.healthy().await?;
     let (leader, _) = nodes.leader(None).await?;
     let victim = if args.how == How::KillFollower { leader % NODES + 1 } else { leader };
@@ -181,14 +181,14 @@ async fn fail_node(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Resul
     let begun = Instant::now();
     nodes.signal(victim, signal)?;
     let role = if victim == leader { "leads" } else { "follows" };
-    say(format!("node {victim}, which {role}, was {word}"))?;
+    print(format!("node {victim}, which {role}, was {word}"))?;
     if victim == leader {
         let (next, term) = nodes.leader(Some(victim)).await?;
-        say(format!("node {next} leads in term {term}, seen after {} ms", begun.elapsed().as_millis()))?;
+        print(format!("node {next} leads in term {term}, seen after {} ms", begun.elapsed().as_millis()))?;
     }
     print_rate(payers, args.quiet, DOWN_TIME.saturating_sub(begun.elapsed())).await?;
     let (of_one, of_all) = payers.look(|tally| (tally.gap_of_one, tally.gap_of_all));
-    say(format!(
+    print(format!(
         "the longest gap of a single client: {} ms; no client at all had an answer for {} ms",
         of_one.as_millis(),
         of_all.as_millis()
@@ -201,7 +201,7 @@ async fn fail_node(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Resul
         }
         How::Kill | How::KillFollower => nodes.start_one(victim)?,
     }
-    say(format!("node {victim} is back"))?;
+    print(format!("node {victim} is back"))?;
     print_rate(payers, args.quiet, Duration::from_secs(1)).await?;
     Ok((of_one, of_all))
 }

@@ -102,7 +102,7 @@ impl Nodes {
                 && let Some(child) = &mut node.child
                 && let Some(status) = child.try_wait()?
             {
-                return Err(self.failure(&format!("node {number} ended by itself ({status})")));
+                return Err(self.failure(&format!("node {number} ended unexpectedly ({status})")));
             }
         }
         Ok(())

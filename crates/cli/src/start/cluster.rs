@@ -27,7 +27,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, env = "BEZANT_NODES", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) nodes: Vec<String>,
     /// Joins a running cluster: the addresses at which its nodes reach each other, HOST:PORT,HOST:PORT. Only
-    /// for an empty folder: the folder of a member contains the addresses
+    /// needed with an empty folder: the folder of a member contains the addresses
     #[arg(long, env = "BEZANT_JOIN", value_name = "LIST", value_delimiter = ',', help_heading = "Cluster")]
     pub(super) join: Vec<String>,
     /// Consensus engine of a new cluster, for good and on all its nodes: raft or paxos [default: raft; of a

@@ -51,7 +51,8 @@ struct Report {
     movements: u64,
     transfers: u64,
     accounts: u64,
-    /// False when the server took writes meanwhile, or the file says so. Then reserves were not compared.
+    /// False when the server took writes meanwhile, or the file was exported during writes. Then reserves
+    /// were not compared.
     is_exact: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     chains: Vec<ChainReport>,

@@ -32,7 +32,7 @@ pub(crate) enum Broken {
         number: MovementNumber,
         /// The transfer of the row.
         transfer_id: TransferId,
-        /// What differs.
+        /// The difference.
         what: String,
     },
     /// An account that does not match its rows.
@@ -40,7 +40,7 @@ pub(crate) enum Broken {
     Account {
         /// The account.
         id: AccountId,
-        /// What differs.
+        /// The difference.
         what: String,
     },
 }
@@ -171,7 +171,7 @@ impl Walk {
     fn check_place(&self, number: MovementNumber, movement: &Movement) -> Result<(), String> {
         match self.scope {
             Scope::All if number.0 != self.next => {
-                return Err(format!("it stands where movement {} has to be", self.next));
+                return Err(format!("movement {} has to be at this place", self.next));
             }
             Scope::Account(_) if number.0 < self.next => {
                 return Err(format!("its number is not above {}", self.next.saturating_sub(1)));
