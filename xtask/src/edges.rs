@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_speak_of_rooms_that_exist() {
+    fn rules_name_crates_that_exist() {
         for (name, forbidden, _) in NEVER_NAMES.iter().chain(NEVER_REACHES) {
             for one in forbidden.iter().chain([name]) {
                 assert!(ORDER.contains(one), "{one}");

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// The crates of the workspace, and what every crate of the resolve needs directly.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    /// Rooms: crates under `crates/`, by their name without `bezant-`, and their package name.
+    /// Crates: crates under `crates/`, by their name without `bezant-`, and their package name.
     pub(crate) crates: BTreeMap<String, String>,
     /// Package name to the names of the packages that it needs to be built or run.
     pub(crate) needs: BTreeMap<String, BTreeSet<String>>,

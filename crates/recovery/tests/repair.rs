@@ -191,7 +191,7 @@ fn a_replica_alone_repairs_nothing() {
     }
 }
 
-/// The only voter of its group; whoever learns from it has no vote.
+/// The only voter of its group, with a learner.
 fn store_only_voter(disk: &MemoryDisk) {
     let first = Members::first([(NodeId(2), "host2:1".to_owned())]);
     let learner = Change::Add { node: NodeId(3), address: "host3:1".to_owned() };
@@ -199,7 +199,7 @@ fn store_only_voter(disk: &MemoryDisk) {
 }
 
 #[test]
-fn the_only_voter_has_nobody_to_get_it_from() {
+fn the_only_voter_is_not_repaired_from_others() {
     for (name, damage, _) in DAMAGE {
         let disk = rot(damage);
         store_only_voter(&disk);
