@@ -229,7 +229,7 @@ const INDEX_NICENESS: i32 = 10;
 
 /// Builds index runs until every sender of jobs is dropped.
 pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
-    // On Linux a thread has a priority of its own.
+    // On Linux each thread has its own priority.
     if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), INDEX_NICENESS) {
         tracing::debug!("the index thread keeps its priority: {error}");
     }

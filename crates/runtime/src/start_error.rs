@@ -32,7 +32,7 @@ pub enum StartError {
     /// number.
     #[error(
         "the folder holds {file}, so it belongs to a node of a cluster, and node.bzi is missing: start it as that node (--node, --nodes \
-         and --token-file), which brings it back from its copy or says what to do; see \"A damaged disk\" in docs/operations.md"
+         and --token-file), which restores node.bzi from its copy or reports what to do; see \"A damaged disk\" in docs/operations.md"
     )]
     OfLostNode {
         /// A file that only a node of a cluster has.

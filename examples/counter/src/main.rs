@@ -1,4 +1,4 @@
-//! A counter that any of three processes may die with.
+//! A counter on three processes, of which any one may die.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 state_machine! {
-    /// What a counter can be asked.
+    /// The calls of a counter.
     trait Counter {
-        /// Adds to it; the sum.
+        /// Adds to the counter, and returns the sum.
         cmd add(by: u64) -> u64;
         /// The sum.
         qry value() -> u64;
@@ -37,13 +37,13 @@ impl Counter for Sum {
     }
 }
 
-/// A process of the counter, and the way to its calls.
+/// A process of the counter, and the handle of its calls.
 type Process = Member<CounterMachine<Sum>>;
 type Handle = CounterHandle<MemberHandle<CounterMachine<Sum>>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What a member has to say, and what helps, it says by way of `tracing`.
+    // A member logs by way of `tracing`.
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let Err(error) = run().await else { return ExitCode::SUCCESS };
     drop(writeln!(io::stderr(), "counter: {error}"));
