@@ -119,7 +119,7 @@ pub enum OpenError {
     },
     /// The folder is not a member's.
     #[error(
-        "the folder holds {file}, which is no file of a member: choose an empty folder, or one that does not exist yet"
+        "the folder holds {file}, which is not a file of a member: choose an empty folder, or one that does not exist yet"
     )]
     Foreign {
         /// The name of a file that is not a member's.
@@ -188,12 +188,12 @@ pub enum CallError {
     /// handle is answered that began after no earlier call was waiting any more.
     #[error(
         "the deadline passed before the outcome was known: is a majority of the members running? It may be done yet: \
-         let all calls of this handle end, have one more answered, and look at the state before you call this again"
+         let all calls of this handle end, make one more call and await its answer, and query the state before you call this again"
     )]
     DeadlineExceeded,
     /// The session was dropped, because many others were used since or replies take too much space, and the
     /// command may have been done before.
-    #[error("whether the command was done is not known any more: look at the state before you call again")]
+    #[error("whether the command was done is not known any more: query the state before you call again")]
     OutcomeUnknown,
     /// The disk of this node failed. Whether a command was done is not known.
     #[error("this node takes no commands: {reason}")]

@@ -52,7 +52,7 @@ struct Session {
 impl Session {
     /// Drops the content of replies, but not that they were made, oldest first, until so many bytes are free.
     /// The newest is kept.
-    fn forget(&mut self, bytes: usize, newest: Option<usize>) -> usize {
+    fn drop_replies(&mut self, bytes: usize, newest: Option<usize>) -> usize {
         let dropped = Verdict::Dropped.reply(&[]);
         let mut free = 0;
         for (place, kept) in self.replies.iter_mut().enumerate() {
@@ -164,7 +164,7 @@ impl Replies {
                 |number: u64, session: &Session| session.bytes - if number == current { made } else { 0 };
             let most = self.sessions.iter_mut().max_by_key(|(number, session)| spare(**number, session));
             let Some((number, session)) = most else { return };
-            let free = session.forget(excess, (*number == current).then_some(newest));
+            let free = session.drop_replies(excess, (*number == current).then_some(newest));
             self.bytes -= free;
             if free == 0 {
                 // What is left fits: a byte for each dropped reply, and the newest.

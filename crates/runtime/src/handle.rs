@@ -210,7 +210,7 @@ pub(crate) struct Shared {
 }
 
 /// The limit of commands without an answer, over all handles; more are refused. The replica's own queue holds
-/// fewer, so this bounds only the way to it.
+/// fewer, so this limit covers only the commands on their way to it.
 const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
 /// The limit of the bytes of their bodies.
 const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;

@@ -112,7 +112,7 @@ pub enum StartError {
     },
     /// The folder holds files of another program.
     #[error(
-        "the folder holds {file}, which is no file of a node: choose an empty folder, or one that does not exist yet"
+        "the folder holds {file}, which is not a file of a node: choose an empty folder, or one that does not exist yet"
     )]
     Foreign {
         /// The name of a file that is not a node's.

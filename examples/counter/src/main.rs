@@ -59,18 +59,18 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let options = MemberOptions::new(folder, address, "a token that only we know");
     let member: Process =
         if others.is_empty() { Member::seed(options).await? } else { Member::join(options, others).await? };
-    say(format!("ready at {}", member.address()))?;
+    print(format!("ready at {}", member.address()))?;
     let counter = CounterHandle::new(member.handle());
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["quit"] => break,
-            ["status"] => say(status(&member))?,
-            ["bench", seconds] => say(bench(&counter, seconds.parse()?).await?)?,
+            ["status"] => print(status(&member))?,
+            ["bench", seconds] => print(bench(&counter, seconds.parse()?).await?)?,
             _ => match call(&counter, &words).await {
-                Ok(value) => say(value)?,
-                Err(error) => say(format!("error: {error}"))?,
+                Ok(value) => print(value)?,
+                Err(error) => print(format!("error: {error}"))?,
             },
         }
     }
@@ -87,8 +87,8 @@ async fn call(counter: &Handle, words: &[&str]) -> Result<u64, Box<dyn Error>> {
     })
 }
 
-fn say(words: impl Display) -> io::Result<()> {
-    writeln!(io::stdout(), "{words}")
+fn print(text: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
 }
 
 fn status(member: &Process) -> String {
