@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_late_end_of_an_older_connection_leaves_the_newer_one() {
+    fn a_late_end_of_an_older_connection_is_ignored() {
         let (dialed, peer) = (Dialed::default(), NodeId(2));
         let process = Some(Incarnation { number: 7, process: 1 });
         let older = dialed.insert(peer, process);
