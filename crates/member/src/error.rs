@@ -125,7 +125,7 @@ pub enum OpenError {
         /// The name of a file that is not a member's.
         file: String,
     },
-    /// The folder is not a member's.
+    /// The folder holds data without a node's identity.
     #[error(
         "the folder holds a log or checkpoints, and not the node's identity (node.bzi): put the whole folder back, or choose an empty one"
     )]

@@ -83,7 +83,7 @@ impl Events {
         Ok(events.map(|(number, bytes)| Event { number: *number, bytes: bytes.clone() }).collect())
     }
 
-    /// Last u64; count u32 of streams, for each its number u32 and the last event that was dropped u64; count u32 of
+    /// Last u64; count u32 of streams, for each its number u32 and its last dropped event u64; count u32 of
     /// events, for each its stream u32, size u32 and bytes. The last of them has the number `last`.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.last.to_le_bytes());

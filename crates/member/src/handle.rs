@@ -243,8 +243,8 @@ impl<S: Service + Default> MemberHandle<S> {
     /// there is one. Begin with 0, and continue after the number of the last event.
     ///
     /// # Errors
-    /// Also [`CallError::EventsDropped`]: about 65,000 events, or 16 MiB of them, are kept. [`CallError::EventNotYet`]
-    /// when no member has an event of the number `after`.
+    /// Also [`CallError::EventsDropped`]: about 65,000 events, or 16 MiB of them, are kept. And
+    /// [`CallError::EventNotYet`] when no member has an event of the number `after`.
     pub async fn next_event(&self, stream: u32, after: u64) -> Result<Event, CallError> {
         let mut applied = self.shared.node.watch_applied();
         let mut health = self.shared.node.watch_health();

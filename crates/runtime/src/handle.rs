@@ -54,7 +54,7 @@ pub enum ExecuteError {
         /// What happened, and what helps.
         reason: String,
     },
-    /// The leader takes no writes for now: its clock cannot be trusted, or its disk is full. Nothing was done.
+    /// The leader takes no writes for now, because its clock is wrong or its disk full. Nothing was done.
     #[error("the node takes no writes: {reason}")]
     NotTaken {
         /// What is wrong, and what helps.
