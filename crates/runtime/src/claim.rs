@@ -108,7 +108,7 @@ impl Claims {
         if !name.starts_with(CLAIMED) || !(writes || is_read_only) {
             return Ok(None);
         }
-        let found = fstat(file).map_err(|error| failure("look at", name, &error.into()))?;
+        let found = fstat(file).map_err(|error| failure("inspect", name, &error.into()))?;
         let key = (found.st_dev, found.st_ino);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(claim) = held.get(&key).and_then(Weak::upgrade) {

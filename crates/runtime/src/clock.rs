@@ -109,7 +109,8 @@ pub(crate) enum Counting {
 }
 
 /// False when the time of the last entry is no evidence against a clock: there is no entry (time 0), or the
-/// last entry was stamped by a machine whose clock started in 1970, say, and was not set by NTP yet.
+/// last entry was stamped by a machine whose clock had started in 1970, for example, and was not set by NTP
+/// yet.
 pub(crate) fn has_valid_time(ledger: Nanos) -> bool {
     ledger >= EARLIEST
 }

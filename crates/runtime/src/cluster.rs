@@ -207,7 +207,7 @@ pub struct NodeStatus {
     pub address: String,
     /// The log entry that added it; 0 for the first nodes of the cluster.
     pub since: LogIndex,
-    /// Its part in the group: voter, learner, or one on its way in or out.
+    /// Its part in the group: learner, voter, or a voter that a change in progress adds or removes.
     pub part: Part,
     /// True for the reporting node, and for peers with a connection.
     pub is_connected: bool,

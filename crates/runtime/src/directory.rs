@@ -1,5 +1,5 @@
 //! The membership and the disks of the members, as far as this node has learned them. Kept on this node's
-//! disk.
+//! disk; of two lists the newer one counts.
 //!
 //! The list comes from the log, with a checkpoint of another node, or from a peer that has a newer one. A
 //! list that was committed is valid from whatever source it comes (see `bezant_consensus::Members`). A node

@@ -236,7 +236,7 @@ impl Disk for FileDisk {
 
     fn check_place(&self) -> Result<(), DiskError> {
         let moved = || DiskError::Moved { file: self.path.display().to_string() };
-        let ours = rustix::fs::fstat(&self.folder).map_err(refused("look at", "."))?;
+        let ours = rustix::fs::fstat(&self.folder).map_err(refused("inspect", "."))?;
         match statat(CWD, &self.path, AtFlags::empty()) {
             Ok(found) if is_same(&found, &ours) => Ok(()),
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(moved()),
@@ -253,7 +253,7 @@ impl FileDisk {
             return Ok(listed == FileType::RegularFile);
         }
         let found =
-            statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("look at", name))?;
+            statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(refused("inspect", name))?;
         Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
     }
 
@@ -331,7 +331,7 @@ impl DiskFile for RealFile {
     }
 
     fn check_place(&self) -> Result<(), DiskError> {
-        let ours = rustix::fs::fstat(&self.file).map_err(refused("look at", &self.name))?;
+        let ours = rustix::fs::fstat(&self.file).map_err(refused("inspect", &self.name))?;
         match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if is_same(&found, &ours) => Ok(()),
             Ok(_) | Err(Errno::NOENT) => Err(DiskError::Moved { file: self.name.clone() }),

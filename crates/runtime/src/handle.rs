@@ -54,7 +54,7 @@ pub enum ExecuteError {
         /// What happened, and what helps.
         reason: String,
     },
-    /// The leader takes no writes for now: its clock cannot be trusted, or its disk is full. Nothing was done.
+    /// The leader takes no writes for now, because its clock is wrong or its disk full. Nothing was done.
     #[error("the node takes no writes: {reason}")]
     NotTaken {
         /// What is wrong, and what helps.
@@ -219,7 +219,7 @@ pub(crate) struct Shared {
 }
 
 /// The limit of commands without an answer, over all handles; more are refused. The replica's own queue holds
-/// fewer, so this bounds only the way to it.
+/// fewer, so this limit covers only the commands on their way to it.
 const COMMANDS_MAX: usize = 2 * limits::REQUESTS_WAITING_MAX;
 /// The limit of the bytes of their bodies.
 const COMMAND_BYTES_MAX: usize = 2 * limits::REQUEST_BYTES_WAITING_MAX;

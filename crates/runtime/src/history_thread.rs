@@ -60,7 +60,8 @@ pub(crate) struct HistoryThread<M: Machine> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: mpsc::Sender<Message<M>>,
     pub(crate) jobs: mpsc::Sender<Job>,
-    /// While true no index is built: merging runs takes twice their space until a checkpoint has passed them.
+    /// While true no index is built: merging runs needs as much space again until a checkpoint has passed
+    /// them.
     pub(crate) is_pressed: bool,
     /// Work that is retried until there is space.
     pub(crate) waiting: Waiting,
@@ -229,7 +230,7 @@ const INDEX_NICENESS: i32 = 10;
 
 /// Builds index runs until every sender of jobs is dropped.
 pub(crate) fn run_jobs(jobs: &mpsc::Receiver<Job>, history: &mpsc::Sender<HistoryWork>) {
-    // On Linux a thread has a priority of its own.
+    // On Linux each thread has its own priority.
     if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), INDEX_NICENESS) {
         tracing::debug!("the index thread keeps its priority: {error}");
     }
@@ -288,7 +289,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rows_of_a_peer_wait_for_space_after_a_run_was_built() {
+    fn rows_of_a_peer_wait_for_space() {
         let disk = MemoryDisk::new();
         let history = History::open(Arc::new(disk.clone()), HistoryPosition::default()).unwrap();
         let shared = Arc::new(Shared::new(Metrics::new(), history.reader()));

@@ -1,8 +1,8 @@
 //! The thread that owns the write-ahead log: all waiting work is written and fsync'd together.
 //!
 //! Work without enough space is not written at all: the thread waits until there is space, and continues.
-//! Votes have their own space and do not wait, and the log is released meanwhile. The replica receives that
-//! the disk is full and does not hang: it takes part in everything that needs no entry on its disk.
+//! Votes have their own space and do not wait, and the log is released meanwhile. The thread reports a full
+//! disk to the replica, which does not hang: it takes part in everything that needs no entry on its disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
@@ -68,7 +68,7 @@ pub(crate) struct LogThread<M: Machine> {
     pub(crate) prepare: mpsc::SyncSender<()>,
     /// See [`Options`](crate::Options).
     pub(crate) space_kept: u64,
-    /// True after the replica received that the disk is nearly full.
+    /// True after a nearly full disk was reported to the replica.
     pub(crate) is_pressed: bool,
     /// True for one of several nodes: it votes, and keeps space for votes.
     pub(crate) is_member: bool,
@@ -84,8 +84,8 @@ pub(crate) struct Taken {
     work: VecDeque<LogWork>,
     /// The number of votes in it that are not on disk yet.
     votes: usize,
-    /// A checkpoint holds everything up to this index, so the log can be released up to it; `None` when it
-    /// was.
+    /// Everything up to this index is in a checkpoint and can be released from the log; `None` when nothing
+    /// is left to release.
     releasable: Option<LogIndex>,
 }
 
@@ -104,8 +104,7 @@ impl<M: Machine> LogThread<M> {
     pub(crate) fn run(mut self) {
         if let Err(error) = self.serve() {
             if error.lacks_space() && self.is_stopping() {
-                // The log is whole. The caller that waits for the write learns that it was not done on this
-                // node.
+                // The log is whole. The report makes the replica refuse the waiting requests.
                 let reason = format!("the node stops while its disk is full: {error}");
                 tracing::warn!("what waited for space was not written: {reason}");
                 self.report(Input::Failed { reason });
@@ -432,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn space_for_a_vote_is_kept_again_after_a_full_disk() {
+    fn vote_space_is_kept_again_after_a_full_disk() {
         let disk = MemoryDisk::new();
         let (mut thread, _channels) = thread(&disk);
         fill(&disk);
@@ -445,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_with_a_full_disk_is_no_failure_of_the_log() {
+    fn a_stop_with_a_full_disk_is_no_log_failure() {
         let disk = MemoryDisk::new();
         let (thread, (to_log, reports)) = thread(&disk);
         fill(&disk);

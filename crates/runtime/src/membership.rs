@@ -52,14 +52,15 @@ pub(crate) struct Membership {
     status: ClusterStatus,
     /// The time of the last tick.
     ticked_at: Instant,
-    /// The last time at which it is certain that a leader was in contact at that time or later.
+    /// The latest time known for certain to be at or before the last contact with the leader; `None` without
+    /// one.
     led_at: Option<Instant>,
     /// True after the removal of this node was logged.
     is_removed: bool,
     ticks: u64,
     /// Peers that have stopped, and why.
     stopped_peers: BTreeMap<NodeId, Conflict>,
-    /// `None` when an operator adds the nodes.
+    /// Nodes that ask for admission; `None` when an operator adds the nodes.
     growth: Option<Growth>,
 }
 
@@ -106,7 +107,7 @@ impl Membership {
         self.directory.is_known(from, disk)
     }
 
-    /// Adopts a refresh_nodes of members; on disk on return.
+    /// Adopts a list of members; on disk on return.
     pub(crate) fn learn(&mut self, members: &Members) -> Result<(), String> {
         if self.directory.learn(members)? {
             self.peers.follow_directory();
@@ -218,7 +219,8 @@ impl Membership {
         }
     }
 
-    /// Records first on disk that this disk may have voted, so that a restart does not lose it.
+    /// Admits this replica to votes, after recording on disk that it may have voted: a restart must not lose
+    /// that.
     pub(crate) fn admit(&self, replica: &mut DrivenReplica<impl Machine>) {
         match self.directory.set_admitted() {
             Ok(()) => replica.handle(self.clock.now(), Input::Admit),
@@ -264,7 +266,7 @@ impl Membership {
         }
     }
 
-    /// A peer reports that it has stopped: logged once.
+    /// Notes a peer's report that it has stopped, and logs it once.
     pub(crate) fn note_stopped_peer(&mut self, from: NodeId, conflict: Conflict) {
         if self.stopped_peers.insert(from, conflict) != Some(conflict) {
             tracing::error!(

@@ -32,7 +32,7 @@ pub enum StartError {
     /// number.
     #[error(
         "the folder holds {file}, so it belongs to a node of a cluster, and node.bzi is missing: start it as that node (--node, --nodes \
-         and --token-file), which brings it back from its copy or says what to do; see \"A damaged disk\" in docs/operations.md"
+         and --token-file), which restores node.bzi from its copy or reports what to do; see \"A damaged disk\" in docs/operations.md"
     )]
     OfLostNode {
         /// A file that only a node of a cluster has.
@@ -112,7 +112,7 @@ pub enum StartError {
     },
     /// The folder holds files of another program.
     #[error(
-        "the folder holds {file}, which is no file of a node: choose an empty folder, or one that does not exist yet"
+        "the folder holds {file}, which is not a file of a node: choose an empty folder, or one that does not exist yet"
     )]
     Foreign {
         /// The name of a file that is not a node's.

@@ -239,12 +239,12 @@ async fn begin_with_a_wrong_clock(engine: EngineKind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_begins_in_2226_does_not_stay_the_leader_on_raft() {
+async fn a_node_that_begins_in_2226_loses_leadership_on_raft() {
     begin_with_a_wrong_clock(EngineKind::Raft).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_begins_in_2226_does_not_stay_the_leader_on_paxos() {
+async fn a_node_that_begins_in_2226_loses_leadership_on_paxos() {
     begin_with_a_wrong_clock(EngineKind::Paxos).await;
 }
 

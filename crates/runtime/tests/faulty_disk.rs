@@ -66,7 +66,7 @@ async fn check_reads(handle: &Handle<Ledger>, acknowledged: u128) {
 }
 
 #[tokio::test]
-async fn a_failed_write_or_fsync_stops_writes_for_good_and_reads_go_on() {
+async fn a_failed_write_stops_all_writes_and_no_read() {
     for fail_after in [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144] {
         let disk = MemoryDisk::new();
         let running = run(&disk);

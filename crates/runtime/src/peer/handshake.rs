@@ -241,8 +241,8 @@ fn check_cluster(own: &Own, peer: &Hello) -> Result<(), HandshakeError> {
         && ours != theirs
     {
         return Err(refused(&format!(
-            "a node with engine {theirs} was dialed by or has dialed a node with engine {ours}: all nodes of a cluster have the \
-             same engine, for good; start the one that is new on an empty folder with that of the others: --engine {ours} \
+            "two nodes have different engines, {theirs} and {ours}: all nodes of a cluster have the \
+             same engine, for good; start the new node on an empty folder with the engine of the others: --engine {ours} \
              or --engine {theirs}, and in a program of yours MemberOptions::engine"
         )));
     }

@@ -175,7 +175,7 @@ pub(super) fn explain(
 ) -> String {
     format!(
         "two processes run as node {node}: node {receiver} accepts {} at {}, and refuses {} at {}. One of them runs on a \
-         copy of the other's folder: stop the one that is not meant, and do not start it again",
+         copy of the other's folder: stop the one that should not run, and do not start it again",
         describe(older.0),
         older.1,
         describe(newer.0),
@@ -210,19 +210,19 @@ mod tests {
             received: &received,
             arrived: after(100),
         };
-        let twins = met(ONE, TWO, ONE);
+        let both = met(ONE, TWO, ONE);
         // The last message on the older one came at 0 ms.
-        assert_eq!(twins.verdict(after(100)), Verdict::Wait(CHECK_INTERVAL));
-        assert_eq!(twins.verdict(after(1_499)), Verdict::Wait(CHECK_INTERVAL));
-        assert_eq!(twins.verdict(after(1_500)), Verdict::Take, "unresponsive");
+        assert_eq!(both.verdict(after(100)), Verdict::Wait(CHECK_INTERVAL));
+        assert_eq!(both.verdict(after(1_499)), Verdict::Wait(CHECK_INTERVAL));
+        assert_eq!(both.verdict(after(1_500)), Verdict::Take, "unresponsive");
         received.millis.store(599, Ordering::Relaxed);
         assert_eq!(
-            twins.verdict(after(700)),
+            both.verdict(after(700)),
             Verdict::Wait(CHECK_INTERVAL),
             "the message may have been on its way"
         );
         received.millis.store(600, Ordering::Relaxed);
-        assert_eq!(twins.verdict(after(700)), Verdict::Refuse);
+        assert_eq!(both.verdict(after(700)), Verdict::Refuse);
         for (why, one) in [
             ("the same process", met(ONE, ONE, None)),
             ("the one at the node's address", met(ONE, TWO, TWO)),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_late_end_of_an_older_connection_leaves_the_newer_one() {
+    fn a_late_end_of_an_older_connection_is_ignored() {
         let (dialed, peer) = (Dialed::default(), NodeId(2));
         let process = Some(Incarnation { number: 7, process: 1 });
         let older = dialed.insert(peer, process);

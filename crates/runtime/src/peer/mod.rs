@@ -156,7 +156,7 @@ impl Shared {
         let known = members.get(node).map(|member| &member.address);
         if let Some(known) = known.filter(|known| **known != address) {
             return Err(HandshakeError::Refused(format!(
-                "node {node} is a member already, and reached at {known}: take another number, or remove that one first"
+                "node {node} is a member already, and reached at {known}: use another number, or remove that member first"
             )));
         }
         let reason = match members.check(&Change::Add { node, address: address.clone() }) {

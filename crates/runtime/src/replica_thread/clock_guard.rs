@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_off_must_come_nearer_to_be_right() {
+    fn a_clock_that_was_off_must_come_nearer() {
         let mut guard = guard();
         let at = |minutes: u64| Nanos(TODAY.0 + minutes * MINUTE);
         let judge = |guard: &ClockGuard, own| guard.judge(own, Counting::Clock(TODAY), TODAY, true);
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_whose_disk_hangs_stamps_nothing_with_a_wrong_clock() {
+    fn a_stalled_leader_with_a_wrong_clock_stamps_nothing() {
         let shown = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(TODAY.0));
         let shows = std::sync::Arc::clone(&shown);
         let clock = Clock::new(move || Nanos(shows.load(std::sync::atomic::Ordering::Relaxed)));
