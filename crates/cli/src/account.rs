@@ -158,8 +158,8 @@ pub(crate) struct HoldsArgs {
   bezant account bounds alice --min 0 --max none
 
 The balance is credits minus debits, counting what is reserved. A side that is not \
-given stays as it is. A bound that the balance is beyond moves nothing: under its minimum an account pays nothing, over its \
-maximum it receives nothing.")]
+given stays as it is. A new bound may exclude the balance: an account under its minimum \
+pays nothing, over its maximum it receives nothing.")]
 pub(crate) struct BoundsArgs {
     /// Id or name
     account: String,

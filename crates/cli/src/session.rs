@@ -20,10 +20,11 @@ pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
 /// The options of all commands: the server, the timeout, how fresh reads must be, and the format of answers.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Server to talk to, or several nodes of a cluster, separated by commas: the first that answers is asked
+    /// Address of the server, or of several nodes of a cluster, separated by commas: the first that answers
+    /// is used
     #[arg(
         long,
-        help = "Server to talk to, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
+        help = "Server, or several of a cluster: URL,URL [default: http://127.0.0.1:7070]",
         env = "BEZANT_SERVER",
         value_name = "URL",
         value_parser = parse_servers,

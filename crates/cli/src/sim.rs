@@ -38,7 +38,7 @@ pub(crate) struct SimArgs {
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     seed: u64,
-    /// How many seeds, one after the other
+    /// Number of seeds, counted up from the first
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     seeds: u64,
     /// Runs at the same time [default: processors]
@@ -111,7 +111,7 @@ impl Totals {
         self.fingerprint = Some(format!("{:016x}", report.fingerprint));
     }
 
-    fn tell(&self, format: Format) -> Result<(), Failure> {
+    fn report(&self, format: Format) -> Result<(), Failure> {
         if format == Format::Json { output::json(self) } else { tell_table(self) }
     }
 }
@@ -163,10 +163,10 @@ pub(crate) fn run(args: &SimArgs, format: Format) -> Result<ExitCode, Failure> {
     if totals.seeds != 1 {
         totals.fingerprint = None;
     }
-    tell(args, format, &totals, &failures)
+    report(args, format, &totals, &failures)
 }
 
-fn tell(
+fn report(
     args: &SimArgs,
     format: Format,
     totals: &Totals,
@@ -180,7 +180,7 @@ fn tell(
             args.engine, failure.seed
         ));
     }
-    totals.tell(format)?;
+    totals.report(format)?;
     if let Some(bug) = args.bug {
         let found = !failures.is_empty();
         let text = if found { "found" } else { "not found" };

@@ -1,4 +1,4 @@
-//! Three real nodes are killed, put to sleep, stopped and cut off from each other under load, while clients
+//! Three real nodes are killed, suspended, stopped and cut off from each other under load, while clients
 //! pay and read.
 //!
 //! The nodes reach each other through proxies of this test, one for each direction, so that any of them can
@@ -215,7 +215,7 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
         }
         2 => {
             cluster.signal(leader, Signal::STOP);
-            wait_for_progress(known, "the leader sleeps").await;
+            wait_for_progress(known, "the leader is suspended").await;
             cluster.signal(leader, Signal::CONT);
         }
         3 => {
@@ -235,7 +235,7 @@ async fn strike(cluster: &mut Cluster, known: &Known, number: usize) {
         }
         6 => {
             cluster.cut(|from, to| (from, to) == (leader, follower) || (from, to) == (follower, leader));
-            wait_for_progress(known, "two nodes cannot talk").await;
+            wait_for_progress(known, "two nodes cannot reach each other").await;
             cluster.cut(|_, _| false);
         }
         _ => {
@@ -303,7 +303,7 @@ fn print_coverage(engine: &str, strikes: usize, seen: &Seen) {
         "{engine}, {strikes} strikes: {session_reads} session reads, {stale_reads} stale reads, and all agree on the result of each log entry\n\
          NOT CHECKED HERE: partitions are made by a proxy of this test, which delays bytes: no namespaces, no \
          iptables, no packet that is lost, doubled or refused. Clients reach every node. A crash is kill -9: what the \
-         system had not written yet survives. Disks neither fail nor lie, and all clocks are one: see the simulator.\n"
+         system had not written yet survives. Disks do not fail, and all nodes share one clock: see the simulator.\n"
     );
     // Not with eprintln: the test harness hides its output when the test passes.
     std::io::stderr().write_all(text.as_bytes()).expect("stderr is there");

@@ -18,7 +18,7 @@ use bezant_ledger::{ExtendedAccount, name_to_bytes};
 
 use crate::session::Session;
 
-/// The most ids of a batch, used up by earlier refusals, that are looked up. Each takes a call of its own,
+/// The most ids of a batch, used up by earlier refusals, that are looked up. Each takes a separate call,
 /// since no batch read returns them. The import reports how many others have no detail.
 pub(super) const USED_UP_MAX: usize = 100;
 

@@ -93,7 +93,7 @@ fn format_of(asked: Option<FileFormat>, to: Option<&Path>) -> Result<FileFormat,
     }
     match (asked, named) {
         (Some(asked), Some(named)) if asked != named => Err(Failure::Usage(
-            "--format says another format than the ending of the file in --to: leave one of them out"
+            "--format names another format than the ending of the file in --to: leave one of them out"
                 .to_owned(),
         )),
         (asked, named) => Ok(asked.or(named).unwrap_or(FileFormat::Jsonl)),
@@ -136,8 +136,7 @@ impl Write for Sink {
     }
 }
 
-/// Writes one account and its rows; returns the counts of accounts and rows, and the position after the last
-/// row.
+/// Writes one account and its rows; returns the counts of both, and the position after the last row.
 async fn one(
     session: &Session,
     view: &AccountView,

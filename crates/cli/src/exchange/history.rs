@@ -47,24 +47,24 @@ use crate::verify::{Checked, check_file};
   bezant import history ledger.jsonl --server http://127.0.0.1:7080
 
 Reads an export of everything, in JSON Lines, into an empty ledger. The file is verified \
-first. Accounts and transfers keep their ids and timestamps and get the flag imported; one \
-that breaks off is simply started again. At the end all balances are compared.
+first. Accounts and transfers keep their ids and timestamps and get the flag imported. \
+Start an interrupted import again: it goes on where it ended. At the end all balances are compared.
 
-An account whose name no new account can have (version 0.1 took names with characters that \
-cannot be seen) is rebuilt with the normal form of the name, or without a name where there is \
+An account whose name no new account can have (version 0.1 accepted names with invisible \
+characters) is rebuilt with the normal form of the name, or without a name where there is \
 none. stderr and the JSON answer (renamed) list each; the exit code is 0.
 
-What differs from the source: the heads of the hash chains; assets of your own, which no \
-export holds (register them as they were); the flag linked, which is dropped. An expiry \
+What differs from the source: the heads of the hash chains; assets that you registered, \
+which no export holds (register them again); the flag linked, which is dropped. An expiry \
 becomes a void of the same moment. A reserve that is still pending keeps its timeout, and \
 expires when it would have at the source; at once where that moment has passed.
 
-An export that grows is not followed: the import ends with the file, reserves expire from then on, \
-and a later export of the same source no longer fits once one has expired here.
+An import ends with its file, and reserves expire from then on. Once a reserve has expired here, a \
+later export of the same source can no longer be imported.
 
-Expiry is paused until the import ends. One that fails lets it run again; one that is interrupted \
-keeps the pause: start it again, or see `bezant import resume-expiry`. Started again after its \
-end, it reports how many movements came after it.")]
+Expiry is paused until the import ends. An import that fails resumes it. An interrupted import \
+keeps the pause: start it again, or see `bezant import resume-expiry`. An import that is started \
+again after its end reports how many movements came after it.")]
 pub(crate) struct HistoryArgs {
     /// Export of everything, in JSON Lines
     file: PathBuf,
@@ -115,11 +115,11 @@ impl Boundless {
         Ok(found)
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         if let Self { count, first_id: Some(Text(first)) } = self {
             output::note(&format!(
-                "warning: {count} of the accounts have bounds in the export and none here, as an import leaves them that broke off \
-                 before its end: set them (`bezant account bounds`); the first is account {first}"
+                "warning: {count} of the accounts have bounds in the export and none here: an earlier import ended before it set \
+                 them. Set them with `bezant account bounds`; the first is account {first}"
             ));
         }
     }
@@ -201,7 +201,7 @@ async fn rebuild(session: &Session, args: &HistoryArgs, pause: &mut Pause) -> Re
 }
 
 fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
-    names::tell(session.output, &rebuilt.renamed)?;
+    names::report(session.output, &rebuilt.renamed)?;
     if session.output == Format::Json {
         return output::json(rebuilt);
     }
@@ -217,8 +217,8 @@ fn report(session: &Session, rebuilt: &Rebuilt) -> Result<(), Failure> {
             output::note(&reserves_go_on(rebuilt.pending));
         }
     }
-    rebuilt.without_timeout.tell();
-    rebuilt.without_bounds.tell();
+    rebuilt.without_timeout.report();
+    rebuilt.without_bounds.report();
     Ok(())
 }
 

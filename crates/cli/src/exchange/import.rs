@@ -46,8 +46,8 @@ pub(crate) enum ImportCommand {
   bezant import accounts accounts.csv
 
 Fields: id, name, asset or ledger, code, flags, minimum, maximum, user_data_128, user_data_64, \
-user_data_32, timestamp. An id and an asset or ledger must be there. A bound that is empty or \
-none is no limit; else it is written as an amount of a transfer is: -500.00 EUR, or -500.00 beside \
+user_data_32, timestamp. An id and an asset or ledger are required. A bound that is empty or \
+none is no limit; any other is written like an amount of a transfer: -500.00 EUR, or -500.00 with \
 the field asset, or -50000 minor units (see `bezant import transfers --help`).
 
   {\"id\":\"1001\",\"name\":\"alice\",\"asset\":\"EUR\",\"flags\":\"history\"}
@@ -99,7 +99,7 @@ here: see `bezant import history`.")]
 pub(crate) struct FileArgs {
     /// File to read: JSON Lines, or CSV with a line of headings; - is stdin
     file: PathBuf,
-    /// How to read an amount without a point beside the field asset
+    /// How to read an amount without a point, given with the field asset
     #[arg(long, value_enum, value_name = "UNIT")]
     assume: Option<Notation>,
     /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given, of a pipe

@@ -41,7 +41,7 @@ pub(super) fn settle(accounts: &mut BTreeMap<Nanos, AccountView>) -> Vec<Renamed
 }
 
 /// Reports on stderr which accounts have lost their names.
-pub(super) fn tell(format: Format, renamed: &[Renamed]) -> Result<(), Failure> {
+pub(super) fn report(format: Format, renamed: &[Renamed]) -> Result<(), Failure> {
     for Renamed { account_id, name, name_here } in renamed {
         let here = match name_here {
             Some(here) => format!("its name here is {here}"),

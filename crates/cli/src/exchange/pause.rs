@@ -98,11 +98,11 @@ const fn is_final(failure: &Failure) -> bool {
   bezant import resume-expiry --server http://127.0.0.1:7080
 
 `bezant import history` and `bezant import tigerbeetle` pause the expiry of imported reserves, \
-and let it run again when they are through. After one that was interrupted, and that you do not \
-want to start again, this command does it: what is late expires at once, the rest in its time. An \
-import of the same source cannot go on then, once a reserve has expired here.
+and resume it at their end. If an import was interrupted, and you do not want to start it again, \
+this command resumes expiry: overdue reserves expire at once, the others in time. Once a reserve \
+has expired here, an import of the same source cannot go on.
 
-The first transfer that is not imported does the same. `bezant books` says whether expiry is \
+The first transfer that is not imported does the same. `bezant books` shows whether expiry is \
 paused. Where it is not, nothing changes.")]
 pub(crate) struct ResumeArgs {}
 
@@ -140,7 +140,7 @@ impl Timeless {
     }
 
     /// Reports on stderr that these reserves do not expire.
-    pub(super) fn tell(&self) {
+    pub(super) fn report(&self) {
         if let Self { count, first_id: Some(Text(first)) } = self {
             output::note(&format!(
                 "{count} of the reserves that are still pending have a timeout at the source and none here, since an \

@@ -2,7 +2,7 @@
 //!
 //! JSON Lines and CSV with headings are read, in UTF-8, with or without a byte order mark, lines ended by LF
 //! or CRLF, compressed with gzip or not. For any other format the error names it, and the way to make it
-//! readable. A row never takes more than `ROW_SIZE_MAX` bytes of memory, whatever the file holds.
+//! readable. A row never takes more than `ROW_SIZE_MAX` bytes of memory, for any file.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
@@ -54,7 +54,7 @@ impl Input {
         !self.metadata.is_file()
     }
 
-    /// True of the same file (device and inode), by whatever path.
+    /// True of the same file (device and inode), by any path.
     pub(crate) fn is_same(&self, other: &Metadata) -> bool {
         (self.metadata.dev(), self.metadata.ino()) == (other.dev(), other.ino())
     }

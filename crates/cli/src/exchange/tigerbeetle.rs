@@ -43,14 +43,14 @@ use crate::session::Session;
 
 Reads a TigerBeetle of the 0.17 line (or a Bezant that listens for its clients) into an empty \
 ledger: name the replica that leads. Accounts and transfers keep their ids and timestamps and get \
-the flag imported. Import again, after a break or while the source is in use: that brings only \
-what is new. So moving takes as long as the last import: stop what writes to the source, import \
-once more, which compares all balances when the source stands still, and go on here. Nothing else \
-may write to this ledger before.
+the flag imported. Import again, after an interruption or while the source is in use: that imports \
+only new rows. So the downtime is as long as the last import: stop all writes to the source, import \
+once more, which compares all balances when the source has no new rows, and go on here. Nothing \
+else may write to this ledger before.
 
 A reserve that is still pending keeps its timeout. It begins to expire here, when it would have at \
-the source, once an import has found the source standing still, and this ledger is then no longer a \
-copy. Of a source that only pauses, import with --more-follows until the last time.
+the source, once an import has found no new rows at the source; this ledger is then no longer a \
+copy. While the source will go on, import with --more-follows, except for the last time.
 
 The flag linked is dropped: chains that failed are not in the history, those that succeeded are \
 whole. An expiry becomes a void of the same moment.")]
@@ -60,7 +60,8 @@ pub(crate) struct TigerBeetleArgs {
     /// Number of its cluster
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     cluster: u128,
-    /// The source goes on after this import, even if it stands still now: reserves do not expire here yet
+    /// The source will go on after this import, even if it has no new rows now: reserves do not expire here
+    /// yet
     #[arg(long)]
     more_follows: bool,
 }
@@ -234,7 +235,7 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
     let Imported { accounts, movements, movements_before, movements_after, pending, .. } = imported;
     if *movements_after > 0 {
         output::line(&is_complete(*movements_after))?;
-        imported.without_timeout.tell();
+        imported.without_timeout.report();
         return Ok(());
     }
     let new = movements - movements_before;
@@ -249,7 +250,7 @@ fn report(session: &Session, imported: &Imported) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    imported.without_timeout.tell();
+    imported.without_timeout.report();
     if *pending > 0 {
         output::note(&if imported.expires {
             reserves_go_on(*pending)
@@ -390,8 +391,8 @@ impl Events {
         events.seen = timestamp;
         if own > 0 && !events.is_at_end(source).await? {
             return Err(not_empty(&format!(
-                "{own} movements came here, as a reserve that has expired here, since an import found the source \
-                 standing still, and the source went on (of a source that only pauses, import with --more-follows)"
+                "{own} movements came here, such as a reserve that has expired here, since an import found no new rows \
+                 at the source, and the source went on (while a source will go on, import with --more-follows)"
             )));
         }
         Ok(events)

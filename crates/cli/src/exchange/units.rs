@@ -115,7 +115,7 @@ impl<'row> Written<'row> {
         if let Some(code) = code {
             let unit = context.assets.by_code(code).map_err(|error| format!("{name}: {error}"))?;
             if let Some(given) = given.filter(|given| *given != unit) {
-                return Err(format!("{name} is in {code}, the row says {}", given.label()));
+                return Err(format!("{name} is in {code}, the row is in {}", given.label()));
             }
             return Ok(Self { name, text, is_minor: false, unit });
         }

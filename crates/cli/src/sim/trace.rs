@@ -78,7 +78,7 @@ impl TraceArgs {
                 output::note(&format!("seed {}: {reason}", options.seed));
             }
         }
-        totals.tell(format)?;
+        totals.report(format)?;
         // With a deliberate bug, the run must fail.
         let is_good = result.is_err() == options.bug.is_some();
         Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -42,7 +42,7 @@ fn a_ledger_of_the_future_starts_when_the_clock_is_accepted() {
     for words in [
         "this machine's clock shows 20",
         "and the last entry of the ledger is of 20",
-        "that is more than a day earlier: time would stand still",
+        "that is more than a day earlier: cluster time would not advance",
         "Set the clock; when it is right, start the node with --accept-clock",
     ] {
         assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
