@@ -4,8 +4,8 @@
 //! outcome (`exit`). Answers go to stdout, everything else to stderr. Each command is in the module of its
 //! name; `session` holds the connection, `money` reads and writes amounts, `output` prints.
 //!
-//! Never: an amount in a float, a decision about money (the ledger decides), an id sent twice for two
-//! intents.
+//! It never holds an amount in a float, never decides about money (the ledger decides), and never sends one
+//! id for two intents.
 #![deny(clippy::float_arithmetic)]
 
 mod account;
@@ -121,7 +121,7 @@ enum Command {
   bezant completions zsh > ~/.zfunc/_bezant
   bezant completions fish > ~/.config/fish/completions/bezant.fish")]
 struct CompletionsArgs {
-    /// Shell
+    /// Shell of the script
     #[arg(value_enum)]
     shell: clap_complete::Shell,
 }

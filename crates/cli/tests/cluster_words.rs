@@ -75,7 +75,7 @@ fn a_node_of_a_working_cluster_waits_for_no_first_start() {
         let stderr = stderr_of(&output);
         assert_eq!(output.status.code(), Some(3), "{stderr}");
         assert!(begun.elapsed() < TIMEOUT, "{stderr}");
-        // Until it listens.
+        // The node may not listen yet.
         if !stderr.contains("no server answers") {
             break stderr;
         }

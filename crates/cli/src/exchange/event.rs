@@ -22,13 +22,13 @@ const NAMED_ACCOUNTS_MAX: usize = 4096;
 pub(crate) enum Answer {
     /// The row was created by this import.
     Created,
-    /// It existed before, with the same fields.
+    /// The row existed before, with the same fields.
     Existed,
     /// The ledger refused it.
     Refused {
         /// The name of the status.
         status: &'static str,
-        /// What the status means.
+        /// The meaning of the status.
         meaning: &'static str,
         /// The exact case; `None` = the status alone is complete, or the case could not be read.
         detail: Option<String>,
@@ -41,7 +41,7 @@ impl Answer {
     }
 }
 
-/// What a row creates.
+/// An account or a transfer, as a row of an import creates it.
 pub(crate) trait Event: Sized {
     /// The fields of a row.
     const FIELDS: &'static [&'static str];

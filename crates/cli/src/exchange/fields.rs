@@ -98,7 +98,8 @@ pub(crate) fn check_name(name: &str, known: &[&str]) -> Result<(), String> {
     Err(format!("there is no field {name:?}; the fields are {}", known.join(", ")))
 }
 
-/// A line break in a cell comes from a quote that is not closed, a NUL from another encoding.
+/// An error if the value holds a control character: a line break comes from an unclosed quote, a NUL from
+/// another encoding.
 fn check_text(name: &str, value: &str) -> Result<(), String> {
     match value.chars().find(|letter| letter.is_control()) {
         None => Ok(()),

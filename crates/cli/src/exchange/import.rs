@@ -166,10 +166,10 @@ async fn read_through<E: Event>(
     if seals.is_empty() {
         output::remark(session.output, &format!("{} holds headings and no rows", input.name()))?;
     }
-    if let Some(line) = batches.rule.first_unsaid() {
+    if let Some(line) = batches.rule.first_default() {
         let text = format!(
             "amounts without a point are read as minor units, from line {line} on, such as 10 for 0.10 EUR; \
-             --assume minor says that this is meant, --assume major reads 10 as 10.00"
+             --assume minor confirms this, --assume major reads 10 as 10.00"
         );
         output::remark(session.output, &text)?;
     }
@@ -250,7 +250,7 @@ impl<'run, E: Event> Batches<'run, E> {
 fn seal(seed: u64, line: u64, fields: &Fields) -> u64 {
     let seed = checksum_seeded(seed, &line.to_le_bytes());
     fields.iter().fold(seed, |seed, (name, value)| {
-        // No name and no value holds a NUL.
+        // NUL is a safe separator: names and values never hold one.
         checksum_seeded(seed, format!("{name}\0{value}\0").as_bytes())
     })
 }

@@ -31,7 +31,7 @@ impl Pause {
     pub(super) async fn begin(&mut self, session: &Session, movements: u64) -> Result<(), Failure> {
         let asked = async {
             match session.client.pause_expiry(movements).await {
-                // A server of version 0.1 has no such operation.
+                // An older server has no such operation.
                 Err(ClientError::Invalid { .. }) => Ok(None),
                 outcome => outcome.map(|outcome| Some(outcome.status)),
             }

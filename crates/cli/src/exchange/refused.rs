@@ -29,7 +29,7 @@ pub(crate) struct Refused {
     pub(crate) id: Text<u128>,
     /// The name of the status.
     pub(crate) status: &'static str,
-    /// What the status means.
+    /// The meaning of the status.
     pub(crate) meaning: &'static str,
     /// The exact case: account, bound, requested and actual value.
     #[serde(skip_serializing_if = "Option::is_none")]

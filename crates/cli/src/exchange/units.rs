@@ -46,7 +46,7 @@ impl UnitRule {
     }
 
     /// The line of the first amount that is read as minor units by default.
-    pub(crate) const fn first_unsaid(&self) -> Option<u64> {
+    pub(crate) const fn first_default(&self) -> Option<u64> {
         match self.seen {
             Some((Notation::Minor, line)) => Some(line),
             _ => None,

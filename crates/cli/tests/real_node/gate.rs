@@ -13,7 +13,7 @@ pub(crate) const HEADERS: u8 = 1;
 const DATA: u8 = 0;
 /// The head of a frame: size in 3 bytes, type in 1, and more.
 const HEAD_SIZE: usize = 9;
-/// Where the operation of a call `Submit` is: after the frame's head, 5 bytes of gRPC's, and the field's
+/// The offset of the operation in a call `Submit`: after the frame's head, 5 bytes of gRPC, and the field's
 /// number.
 const OPERATION_AT: usize = HEAD_SIZE + 6;
 /// The beginning of a pause there: operation 14, 16 bytes of records, of which the first is 1.

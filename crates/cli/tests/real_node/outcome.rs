@@ -150,7 +150,7 @@ fn a_signal_during_a_payment_names_the_id() {
 fn a_signal_during_an_export_is_a_stop_and_leaves_no_file() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let node = with_accounts(folder.path());
-    // Its calls: the books, the account, its movements, the books.
+    // An export calls: the books, the account, its movements, the books.
     let proxy = Proxy::start(&node);
     let child = program()
         .args(["export", "alice", "--timeout", "2m", "--server", &proxy.url, "--to"])

@@ -1,5 +1,5 @@
-//! The client when answers get lost: a proxy between it and a real node cuts the connection exactly when
-//! the answer to a write comes back: the write is done, and its client has no answer.
+//! The client when answers get lost: a proxy between it and a real node cuts the connection when the answer
+//! to a write comes back. The write is done, and its client has no answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const EURO: u32 = 978;
-/// The answer to a write of 100 events has 1,600 bytes; what else a server sends is small.
+/// The answer to a write of 100 events has 1,600 bytes; everything else that a server sends is smaller.
 const ANSWER_SIZE_MIN: usize = 1_000;
 const EVENTS: u128 = 100;
 
@@ -70,7 +70,7 @@ async fn pass(client: TcpStream, server: TcpStream, is_armed: Arc<AtomicBool>) {
     }
 }
 
-/// Links all but the last.
+/// True for all events of a chain but the last.
 fn linked(index: u128) -> bool {
     index + 1 < EVENTS
 }
