@@ -335,7 +335,7 @@ async fn check_sessions(urls: &[String]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_disk_under_its_old_number_shows_in_the_status() {
+async fn a_new_disk_under_an_old_number_shows_in_the_status() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = Cluster::start(folder.path(), "raft").await;
     make_accounts(&connect(&cluster.urls()).await).await;
@@ -391,7 +391,7 @@ fn refused(arguments: &[&str], folder: &Path, token: &str) -> (Option<i32>, Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_of_another_node_or_cluster_is_refused_with_a_clear_line() {
+async fn a_folder_of_another_node_or_cluster_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = Cluster::start(folder.path(), "raft").await;
     connect(&cluster.urls()).await.books().await.expect("a cluster that answers");

@@ -62,7 +62,7 @@ fn a_first_start_names_the_node_that_it_waits_for() {
 }
 
 #[test]
-fn a_node_of_a_working_cluster_waits_for_no_first_start() {
+fn a_node_of_a_working_cluster_reports_no_first_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = Machines::new(folder.path(), "raft");
     (0..3).for_each(|node| machines.start(node, false));
@@ -85,7 +85,7 @@ fn a_node_of_a_working_cluster_waits_for_no_first_start() {
 }
 
 #[test]
-fn a_partial_change_is_reported_and_a_refused_one_moves_no_leadership() {
+fn a_partial_change_is_reported_and_a_refused_one_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = Machines::new(folder.path(), "raft");
     (0..3).for_each(|node| machines.start(node, false));

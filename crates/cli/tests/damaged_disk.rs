@@ -130,7 +130,7 @@ fn a_node_that_starts_alone_shows_its_state() {
 }
 
 #[test]
-fn a_node_without_its_list_of_members_takes_it_from_another_folder() {
+fn a_lost_list_of_members_is_copied_from_another_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut machines = paid_and_ended(folder.path());
     let data = machines.data(DAMAGED);

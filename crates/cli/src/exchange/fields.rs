@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_read_as_a_row_of_a_table_is() {
+    fn an_object_is_read_like_a_row_of_csv() {
         let row = Fields::from_json(r#"{"id":7,"name":null,"code":"3","flags":["linked","pending"],"x":-5}"#);
         let cells = [("id", "7"), ("name", ""), ("code", "3"), ("flags", "linked,pending"), ("x", "-5")];
         let cells = cells.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));

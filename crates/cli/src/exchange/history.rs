@@ -496,7 +496,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expiry_becomes_a_void_with_the_same_id_each_time() {
+    fn an_expiry_becomes_a_void_with_a_stable_id() {
         let transfer = Transfer {
             id: TransferId(7),
             amount: 5,

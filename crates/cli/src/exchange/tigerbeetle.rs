@@ -278,7 +278,7 @@ impl Source {
         match Frames::open_on(stream, args.cluster, 0, timeout).await {
             Ok(frames) => Ok(Self { frames, address }),
             Err(error) => Err(Failure::Unavailable(format!(
-                "{address}: {error:#}. A server answers clients of its own cluster only: {} was asked for, --cluster \
+                "{address}: {error:#}. A server answers only clients of its cluster: {} was asked for, --cluster \
                  names another. Name the replica that leads",
                 args.cluster
             ))),
@@ -424,8 +424,8 @@ fn filter(timestamp_min: Nanos, limit: u32) -> MovementFilter {
     MovementFilter { timestamp_min, limit, ..MovementFilter::default() }
 }
 
-/// The transfer that creates the row of this event. An expiry has no transfer of its own: the id of the
-/// expired reserve may be in `pending_id` alone.
+/// The transfer that creates the row of this event. An expiry has no transfer: the id of the expired
+/// reserve may be in `pending_id` alone.
 fn transfer_of(event: &Movement) -> NewTransfer {
     let Transfer { id, pending_id, .. } = event.transfer;
     if event.kind == MovementKind::Expired && id.0 == 0 {

@@ -30,7 +30,7 @@ fn folder_from(ahead: Duration) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_ledger_of_the_future_starts_when_the_clock_is_accepted() {
+fn a_ledger_of_the_future_starts_with_accept_clock() {
     let folder = folder_from(90 * DAY);
     let refused = program()
         .args(["start", "--listen", "127.0.0.1:0", "--data-dir"])

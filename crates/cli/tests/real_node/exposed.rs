@@ -65,7 +65,7 @@ impl Drop for Exposed {
 }
 
 #[test]
-fn changes_of_the_cluster_need_the_token_where_others_reach_the_node() {
+fn changes_of_an_exposed_cluster_need_the_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let token = folder.path().join("token");
     std::fs::write(&token, format!("{TOKEN}\n")).expect("the token is written");

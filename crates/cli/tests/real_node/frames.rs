@@ -93,7 +93,7 @@ impl Peer {
 }
 
 #[test]
-fn a_retry_after_kill_nine_gets_the_bytes_of_the_first_reply() {
+fn a_retry_after_a_kill_gets_the_first_reply() {
     let folder = tempfile::tempdir().expect("a folder");
     let start = || Node::start_with(folder.path(), &["--tigerbeetle-listen", "127.0.0.1:0"]);
     let mut node = start();

@@ -73,7 +73,7 @@ fn payments(count: usize, amount: &str) -> String {
 }
 
 #[test]
-fn a_file_is_read_through_before_its_first_row_is_sent() {
+fn a_file_is_checked_before_its_first_row_is_sent() {
     let bench = Bench::new();
     let count = 9000;
     for (name, last, words) in [

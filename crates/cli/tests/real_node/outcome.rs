@@ -147,7 +147,7 @@ fn a_signal_during_a_payment_names_the_id() {
 }
 
 #[test]
-fn a_signal_during_an_export_is_a_stop_and_leaves_no_file() {
+fn a_signal_stops_an_export_and_leaves_no_file() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let node = with_accounts(folder.path());
     // An export calls: the books, the account, its movements, the books.

@@ -288,7 +288,7 @@ fn an_import_goes_on_after_expiry_was_resumed_by_hand() {
 }
 
 #[test]
-fn a_source_no_longer_fits_once_a_reserve_has_expired_here() {
+fn a_source_is_refused_after_a_reserve_expired_here() {
     let [files, data] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
     let source = Source::start();
     source.hold("11", "2");
