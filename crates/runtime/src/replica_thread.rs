@@ -16,10 +16,9 @@ use bezant_types::{HistoryPosition, MovementNumber};
 use tokio::sync::oneshot;
 
 use crate::checkpoint_thread::CheckpointWork;
+use crate::error::{ExecuteError, ReadError};
 use crate::fetch_thread::Fetch;
-use crate::handle::{
-    Admission, Committed, ExecuteError, Health, Message, RETRY_AFTER, Read, ReadError, Shared,
-};
+use crate::handle::{Admission, Committed, Health, Message, RETRY_AFTER, Read, Shared};
 use crate::history_thread::HistoryWork;
 use crate::log_thread::LogWork;
 use crate::membership::{Membership, is_needed};
