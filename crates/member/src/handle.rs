@@ -212,7 +212,7 @@ impl<S: Service + Default> MemberHandle<S> {
 
     /// Refuses a number that no event has yet: a caller that waits after it would miss earlier events.
     ///
-    /// This node may lag behind the node that returned the number, so its own state decides only after it has
+    /// This node may lag the node that returned the number, so its own state decides only after it has
     /// applied what is committed.
     async fn check_number(&self, after: u64) -> Result<(), CallError> {
         for freshness in [Freshness::Stale, Freshness::Linearizable] {
