@@ -101,7 +101,7 @@ fn a_node_under_repair_answers_that_it_has_no_state() {
         match alice(&machines) {
             Ok(shown) => break shown,
             Err(why) => {
-                assert!(why.contains("shows nothing yet"), "never that the account does not exist: {why}")
+                assert!(why.contains("shows nothing yet"), "never that the account does not exist: {why}");
             }
         }
         assert!(begun.elapsed() < TIMEOUT, "it is repaired");
