@@ -133,8 +133,8 @@ impl Paxos {
             self.step_down();
         }
         // The accepted values may not be durable yet. A scout that adopts them treats more values as accepted
-        // than it must, which is always safe. A scout that cannot learn them, because a crash lost them,
-        // tries again in a later round.
+        // than it must, which is always safe. A scout that cannot learn them, because a crash lost them, asks
+        // for the promise again.
         self.send_after(After::Promise, ballot.node, answer);
     }
 
@@ -208,6 +208,10 @@ impl Paxos {
             && scout.ballot() == ballot
             && scout.take_answer(from, after.slot)
         {
+            // The acceptor's log ends here, before the end that it reported.
+            if values.is_empty() && scout.drop_promise(from) {
+                return self.ask_acceptors();
+            }
             if self.stop_on_conflict(from, ballot, after, values) {
                 return;
             }
@@ -220,11 +224,15 @@ impl Paxos {
     /// The acceptor has another value in that slot: the logs differ from an earlier slot on.
     pub(crate) fn learn_earlier(&mut self, from: NodeId, after: LogIndex, hint: Mark) {
         let decided = self.replica.decided();
-        if let Position::Scouting(scout) = &self.position
+        if let Position::Scouting(scout) = &mut self.position
             && after <= decided
             && scout.asked() == Some((from, after))
         {
-            // Its log is later, and lacks a value that is decided here.
+            // The acceptor lacks a value that is decided here. Either a crash lost the later values that it
+            // reported, or its log is later all the same.
+            if scout.drop_promise(from) {
+                return self.ask_acceptors();
+            }
             let ballot = scout.ballot();
             self.stop(from, ballot, after, false);
             return;

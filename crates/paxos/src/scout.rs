@@ -15,6 +15,10 @@
 //! including the values that it has learned. A learned value may add newer voters; then the scout asks these
 //! as well.
 //!
+//! A promise leaves when it is durable, and may report values that are not: a crash of their acceptor can lose
+//! them. They were never accepted then, since an acceptance leaves after its value is durable. So when an
+//! acceptor does not have the values that it reported, the scout asks for its promise again.
+//!
 //! It ends when it adopts that log, or when an acceptor has promised a later ballot.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -24,6 +28,10 @@ use bezant_types::{LogIndex, NodeId};
 
 use crate::ballot::{Ballot, Mark};
 use crate::quorum::is_quorum;
+
+/// How often a scout asks an acceptor for its promise again. What an acceptor reports after a crash is durable,
+/// so one more promise is enough; more of them are for old promises that arrive late.
+const RENEWALS_MAX: u32 = 4;
 
 /// Phase 1 of a ballot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +43,8 @@ pub(crate) struct Scout {
     refused: BTreeSet<NodeId>,
     /// The acceptor that was asked for values, and the slot after which; `None` when no request is open.
     asked: Option<(NodeId, LogIndex)>,
+    /// How many promises of each acceptor were dropped.
+    renewals: BTreeMap<NodeId, u32>,
 }
 
 /// The next step of a scout.
@@ -50,7 +60,13 @@ pub(crate) enum Step {
 
 impl Scout {
     pub(crate) const fn new(ballot: Ballot) -> Self {
-        Self { ballot, promises: BTreeMap::new(), refused: BTreeSet::new(), asked: None }
+        Self {
+            ballot,
+            promises: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            asked: None,
+            renewals: BTreeMap::new(),
+        }
     }
 
     pub(crate) const fn ballot(&self) -> Ballot {
@@ -70,6 +86,18 @@ impl Scout {
     /// accepted from the leader of this ballot.
     pub(crate) fn handle_promise(&mut self, from: NodeId, accepted: Mark) {
         self.promises.entry(from).or_insert(accepted);
+    }
+
+    /// Drops the promise of an acceptor that does not have the values that it reported, so that the scout asks for
+    /// it again. False, and the promise stays, when that was done too often for a crash to be the reason.
+    pub(crate) fn drop_promise(&mut self, from: NodeId) -> bool {
+        let renewals = self.renewals.entry(from).or_default();
+        if *renewals == RENEWALS_MAX {
+            return false;
+        }
+        *renewals += 1;
+        self.asked = None;
+        self.promises.remove(&from).is_some()
     }
 
     /// An acceptor has promised another node in this round: true when too few are left for a quorum.

@@ -10,8 +10,9 @@ use bezant_consensus::{
 use bezant_types::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use super::net::{Disk, Net, first_members};
+use super::net::{Disk, Net, Packet, first_members};
 use crate::ballot::{Ballot, Mark};
+use crate::describe::describe_in_full;
 use crate::message::Message;
 use crate::wire::{decode, encode};
 use crate::{Paxos, describe};
@@ -74,6 +75,57 @@ fn a_replica_with_a_full_disk_still_promises() {
     assert!(net.machine(THREE).committed <= slot, "one disk of three is not a majority");
     net.full.clear();
     let next = decide(&mut net, "b");
+    ticks(&mut net, 4);
+    for node in [TWO, THREE] {
+        assert_eq!(net.machine(node).committed, next);
+    }
+}
+
+/// Delivers messages until none is left, with the disk of node 2 full; `carries` says which are delivered.
+fn settle_with_a_full_disk(net: &mut Net, mut carries: impl FnMut(&mut Net, &Packet, &str) -> bool) {
+    loop {
+        net.sync(ONE);
+        net.sync_vote(TWO);
+        net.sync(THREE);
+        let Some(packet) = net.packets.pop_front() else { return };
+        let text = describe_in_full(&packet.bytes).unwrap().text;
+        if carries(net, &packet, &text) {
+            net.carry(packet);
+        }
+    }
+}
+
+#[test]
+fn a_promise_of_values_that_a_crash_lost_stops_no_scout() {
+    let mut net = with_leader();
+    decide(&mut net, "a");
+    // Node 2 has "b" and "c" in memory only. Node 3 has "b", which is decided, and not "c".
+    let decided = net.propose(ONE, "b").unwrap();
+    net.propose(ONE, "c").unwrap();
+    for _ in 0..6 {
+        settle_with_a_full_disk(&mut net, |_, packet, text| packet.to != THREE || !text.contains("=c"));
+        net.tick();
+    }
+    assert_eq!(net.machine(THREE).committed, decided);
+    assert_eq!((net.end(TWO).slot, net.end(THREE).slot), (decided.next(), decided));
+    net.packets.clear();
+    net.crash(ONE, 0);
+    let mut has_crashed = false;
+    for _ in 0..200 {
+        net.tick();
+        settle_with_a_full_disk(&mut net, |net, packet, text| {
+            if !has_crashed && (packet.from, packet.to) == (TWO, THREE) && text.starts_with("promise") {
+                net.crash(TWO, 0);
+                net.start(TWO);
+                has_crashed = true;
+            }
+            // Node 2 never leads here.
+            (packet.from, packet.to) != (THREE, TWO) || !text.contains("granted")
+        });
+    }
+    assert!(has_crashed, "node 2 has promised");
+    assert_eq!(net.machine(THREE).conflicts, [], "node 3 has all that was decided");
+    let next = decide(&mut net, "d");
     ticks(&mut net, 4);
     for node in [TWO, THREE] {
         assert_eq!(net.machine(node).committed, next);
