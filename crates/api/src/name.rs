@@ -1,16 +1,18 @@
 //! Names of accounts: which names are accepted, their normalized form, and how they are printed.
 //!
-//! The ledger has a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no space at
-//! either end, not digits only. Whether two names look the same, or a name is invisible, depends on Unicode's
-//! tables, which grow. So this crate decides it before a name enters the log, and replicas never depend on a
-//! version of Unicode.
+//! The ledger checks only a rule that never changes: UTF-8 of at most 64 bytes, no control characters, no
+//! space at either end, not digits only. Unicode's tables say which names look the same and which characters
+//! are invisible, and these tables grow. So this crate checks names against them before a command enters the
+//! log. Replicas never depend on a version of Unicode.
 //!
-//! The profile is that of RFC 8265 for freely chosen strings (`OpaqueString`): normal form C, every space is
-//! U+0020, and no invisible characters: no zero-width, direction, separator or tag characters, nothing
-//! unassigned. Two more rules: no character whose glyph is empty, and no combining mark at the beginning,
-//! which would combine with the text before the name. Names that version 0.1 accepted stay as they are. When
-//! a text is printed, everything that no new name can contain is escaped, and so are backslashes before text
-//! that looks like such an escape.
+//! A new name is normalized with the profile `OpaqueString` of RFC 8265: the result is in normal form C, and
+//! every space is U+0020. The profile refuses invisible characters (zero-width, direction, separator and tag
+//! characters) and unassigned ones. This crate adds two rules. No character may have an empty glyph. No name
+//! may begin with a combining mark, which would combine with the text before the name.
+//!
+//! Names that version 0.1 accepted stay valid, whatever they contain. So a printed text may contain
+//! characters that no new name can have: they are printed as escapes. A backslash before text that looks like
+//! such an escape is doubled.
 
 use std::borrow::Cow;
 
@@ -24,7 +26,7 @@ use unicode_normalization::{IsNormalized, is_nfc, is_nfc_quick};
 /// The normalized form of a name for a new account; `None` when no new account can have the name. An empty
 /// name stays empty.
 pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
-    // Clients remove these two segments from the path of a URL.
+    // HTTP clients remove the segments `.` and `..` from the path of a URL.
     if name == "." || name == ".." {
         return None;
     }
@@ -35,10 +37,10 @@ pub fn normalized(name: &str) -> Option<Cow<'_, str>> {
     is_shown.then_some(normal)
 }
 
-/// Replaces everything that a new name could not contain by its escape, `\u{202e}`. The result can be printed
-/// on a terminal, and a name that is not normalized prints differently from the normalized one. Backslashes
-/// before an escape, or before text that looks like one (`u{`), are doubled: so no two texts print the same.
-/// Line ends stay.
+/// Replaces each character that a new name cannot contain by its escape, such as `\u{202e}`. The result is
+/// safe to print on a terminal, and a name that is not normalized prints differently from its normalized
+/// form. Backslashes before an escape, or before text that looks like the rest of one (`u{`), are doubled. So
+/// different texts never print the same. Line ends are not replaced.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let escape = |escaped: &mut String, letter: char| {
         double_backslashes(escaped);
@@ -65,7 +67,8 @@ fn double_backslashes(text: &mut String) {
     text.extend(std::iter::repeat_n('\\', count));
 }
 
-/// The same, with escapes that the caller writes.
+/// Replaces the same characters as [`printable`], with escapes that the caller writes: `escape` appends the
+/// escape of a character to the text so far. Backslashes are not doubled, unless `escape` does it.
 pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_, str> {
     if text.chars().all(is_printable) && is_nfc(text) && !text.starts_with(is_combining_mark) {
         return Cow::Borrowed(text);
@@ -76,8 +79,8 @@ pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_,
         let (part, after) = rest.split_at(part_size(rest));
         let is_normal = is_nfc(part);
         for (at, letter) in part.char_indices() {
-            // The first character of a part that is not normalized stays, if it can stand alone; the rest is
-            // escaped.
+            // In a part that is not normalized, only the first character can stay: if it stands alone. The
+            // others are escaped.
             let is_itself = if at == 0 { stands_alone(letter) } else { is_normal };
             if is_printable(letter) && is_itself {
                 escaped.push(letter);
@@ -90,14 +93,15 @@ pub fn escaped(text: &str, mut escape: impl FnMut(&mut String, char)) -> Cow<'_,
     Cow::Owned(escaped)
 }
 
-/// Bytes of the first part of a text: a character that stands alone, with the characters that may join it.
-/// The normal form of a text consists of the normal forms of its parts (UAX #15, 9.1).
+/// The size in bytes of the first part of a text. A part is one character and all characters after it that do
+/// not stand alone. The normal form of a text is the sequence of the normal forms of its parts (UAX #15,
+/// 9.1).
 fn part_size(text: &str) -> usize {
     let next = text.char_indices().skip(1).find(|(_, letter)| stands_alone(*letter));
     next.map_or(text.len(), |(at, _)| at)
 }
 
-/// True for a character in normal form C that does not join the one before it.
+/// True for a character that is in normal form C and never combines with the character before it.
 fn stands_alone(letter: char) -> bool {
     letter.is_ascii()
         || !is_combining_mark(letter)
@@ -105,7 +109,7 @@ fn stands_alone(letter: char) -> bool {
             && is_nfc_quick(std::iter::once(letter)) == IsNormalized::Yes
 }
 
-/// True for visible characters, for the plain space, and for the line end.
+/// True for visible characters, for the space U+0020, and for the line end `\n`.
 fn is_printable(letter: char) -> bool {
     if letter.is_ascii() {
         return letter == ' ' || letter == '\n' || letter.is_ascii_graphic();
@@ -120,8 +124,8 @@ fn is_printable(letter: char) -> bool {
         )
 }
 
-/// True for letters, symbols and marks whose glyph is empty. By their properties they are neither spaces nor
-/// ignorable. No property of Unicode distinguishes them from visible characters; the code charts do.
+/// True for letters, symbols and marks whose glyph is empty. No property of Unicode distinguishes them from
+/// visible characters: they are neither spaces nor ignorable. The list is from the code charts.
 const fn is_blank(letter: char) -> bool {
     matches!(
         letter,
@@ -130,7 +134,7 @@ const fn is_blank(letter: char) -> bool {
         '\u{2800}' | '\u{fffc}' | '\u{1107f}' | '\u{1d159}'
         // Egyptian hieroglyph full and half blank; Khitan small script filler.
         | '\u{13441}' | '\u{13442}' | '\u{16fe4}'
-        // Hangul fillers, which PRECIS refuses, too.
+        // Hangul fillers. `OpaqueString` refuses them as well.
         | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
     )
 }

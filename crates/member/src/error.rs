@@ -1,4 +1,4 @@
-//! The errors of members and calls, with what helps.
+//! The errors of members and calls, with advice for the caller.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::hosted::{ANSWER_SIZE_MAX, COMMAND_SIZE_MAX};
 use crate::options::TOKEN_LENGTH_MIN;
 
-/// Why a member does not start. Nothing that was acknowledged was changed.
+/// Why a member does not start. The failed start changed no acknowledged data.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -50,10 +50,10 @@ pub enum OpenError {
         /// The error of the system.
         source: io::Error,
     },
-    /// The members did not admit it in time.
+    /// The members did not admit this node in time.
     #[error("after {} s no member had admitted this node; the last answer was: {reason}", waited.as_secs())]
     NotAdmitted {
-        /// How long it waited.
+        /// How long this node waited.
         waited: Duration,
         /// The last answer, or why there was none.
         reason: String,
@@ -103,7 +103,7 @@ pub enum OpenError {
     /// The node is not a member of the cluster any more.
     #[error("this folder's node is no longer a member of the cluster: {reason}")]
     Removed {
-        /// The node, why it was removed, and what helps.
+        /// The node, why it was removed, and what to do.
         reason: String,
     },
     /// The folder's list of members is lost.
@@ -133,7 +133,7 @@ pub enum OpenError {
     /// The folder, or what it holds, cannot be used.
     #[error(transparent)]
     Start(StartError),
-    /// The thread that starts it ended.
+    /// The thread that starts the member ended before the start was complete.
     #[error("the start was interrupted")]
     Interrupted,
 }
@@ -159,8 +159,8 @@ impl From<StartError> for OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// This version of the service, on the asked node or on the replicas, has no such call. Nothing was
-    /// changed.
+    /// The version of the service that runs on this node, or on the replicas that applied the command, has no
+    /// such call. Nothing was changed.
     #[error(transparent)]
     Unknown(#[from] UnknownCall),
     /// The command was done; its answer has the format of another version.
@@ -184,34 +184,37 @@ pub enum CallError {
         /// Its size in bytes.
         size: u64,
     },
-    /// Whether a command was done is not known, and it may still be done. That ends when a call of this
-    /// handle is answered that began after no earlier call was waiting any more.
+    /// The outcome of the command is not known: it may have been done, and it may still be done later.
+    ///
+    /// To make it certain, wait until no call of this handle and its clones is waiting. Then send another
+    /// command with the handle. When that command is answered, the replicas refuse every earlier command of
+    /// the handle, so a query shows whether the earlier command was done.
     #[error(
         "the deadline passed before the outcome was known: is a majority of the members running? It may be done yet: \
          let all calls of this handle end, make one more call and await its answer, and query the state before you call this again"
     )]
     DeadlineExceeded,
-    /// The session was dropped, because many others were used since or replies take too much space, and the
-    /// command may have been done before.
+    /// The replicas dropped the session or the reply, because many other sessions were used since, or because
+    /// replies take too much space. An earlier try of the command may have been done.
     #[error("whether the command was done is not known any more: query the state before you call again")]
     OutcomeUnknown,
-    /// The disk of this node failed. Whether a command was done is not known.
+    /// The disk of this node failed. If the call sent a command, its outcome is not known.
     #[error("this node takes no commands: {reason}")]
     ReadOnly {
-        /// What happened, and what helps.
+        /// What happened, and what to do.
         reason: String,
     },
-    /// This member was removed. Whether a command that was under way was done is not known.
+    /// This member was removed. If the call sent a command, its outcome is not known.
     #[error("this node was removed from the cluster: shut it down; to come back it joins on an empty folder")]
     Removed,
-    /// The member is shut down. Whether a command was done is not known.
+    /// The member is shut down. If the call sent a command, its outcome is not known.
     #[error("the member is shut down")]
     ShutDown,
     /// The service panicked in a query; its state is unchanged.
     #[error("the service panicked in the query: the standard error has the place")]
     Panicked,
-    /// No event has that number yet, on any member: the state was restored from an older copy, or the number
-    /// belongs to another cluster.
+    /// The requested number is greater than that of the newest event. The cluster was restored from an older
+    /// copy, or the number is from another cluster.
     #[error(
         "there is no event {after} yet, the last one is {last}: read the state by a query, and continue after {last}"
     )]
@@ -221,7 +224,7 @@ pub enum CallError {
         /// The newest event, over all streams.
         last: u64,
     },
-    /// Events of the stream after the requested number were dropped.
+    /// The replicas have dropped some of the stream's events that follow the requested number.
     #[error(
         "events up to {last} were dropped: read the state by a query, and continue after the event that it reflects, or after {last}"
     )]
@@ -231,7 +234,7 @@ pub enum CallError {
     },
 }
 
-/// Why the members were not changed.
+/// Why a call that removes a node failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RemoveError {
@@ -248,7 +251,7 @@ pub enum RemoveError {
     },
 }
 
-/// Why a node is not removed, and what helps.
+/// Why a node is not removed, and what the caller can do.
 fn advice(reason: ChangeError) -> String {
     let text = match reason {
         ChangeError::Unknown => "there is no such member",

@@ -1,4 +1,5 @@
-//! What happened, as far as it is visible outside a node: the checkers use nothing else.
+//! The record of a run: what clients saw, and what the replicas applied. The checkers of order, time and
+//! answers use nothing else; other checkers look into the nodes.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +13,30 @@ use bytes::Bytes;
 /// A write that was acknowledged.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
-    /// When the client first sent it, in ns.
+    /// When the client first sent it, in ns since the beginning of the run.
     pub(crate) since: u64,
-    /// When the client received the answer, in ns.
+    /// When the client received the answer, in ns since the beginning of the run.
     pub(crate) at: u64,
     pub(crate) command: Command,
-    /// The entry, time and results of the answer.
+    /// The log entry of the command, as the answer names it.
     pub(crate) index: LogIndex,
+    /// The cluster time of the command, as the answer names it.
     pub(crate) time: Nanos,
     pub(crate) results: Bytes,
 }
 
-/// A read that was answered.
+/// A read of accounts that was answered. `since` and `at` are those of [`Acknowledged`].
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) since: u64,
     pub(crate) at: u64,
     pub(crate) consistency: Consistency,
+    /// The last entry that the answer reflects.
     pub(crate) index: LogIndex,
     pub(crate) accounts: Vec<AccountView>,
 }
 
-/// A read of the history that was answered.
+/// A read of the history that was answered. `since` and `at` are those of [`Acknowledged`].
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) since: u64,
@@ -52,7 +55,8 @@ pub(crate) struct Record {
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) shown: Vec<Shown>,
-    /// The entries that any replica applied, by index.
+    /// For each index, the entry of the replica that applied it first.
     pub(crate) log: BTreeMap<LogIndex, LogEntry>,
+    /// The leader of each term that had one.
     pub(crate) leaders: BTreeMap<Term, NodeId>,
 }

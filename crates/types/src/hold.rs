@@ -1,4 +1,5 @@
-//! Holds: the state of a pending transfer. It is not part of the transfer's record, which never changes.
+//! A hold is the state of a pending transfer. It is stored apart from the transfer's record, because a record
+//! never changes.
 
 use crate::{Movement, MovementKind, Nanos, Transfer, TransferId};
 
@@ -6,14 +7,14 @@ use crate::{Movement, MovementKind, Nanos, Transfer, TransferId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HoldState {
-    /// It reserves its amount and can be posted or voided. After its timeout it stays pending until the
-    /// expiry step releases it.
+    /// The transfer reserves its amount. Until its timeout it can be posted or voided. After its timeout it
+    /// stays in this state until an `expire` command of the ledger releases the amount.
     Pending = 1,
     /// A post moved all or a part of the amount; the rest was released.
     Posted = 2,
     /// A void released the whole amount.
     Voided = 3,
-    /// The expiry step released the whole amount after the timeout.
+    /// An `expire` command released the whole amount after the timeout.
     Expired = 4,
 }
 
@@ -47,9 +48,9 @@ pub struct Hold {
     pub state: HoldState,
     /// Minor units that a post moved; 0 in every other state.
     pub captured: u128,
-    /// The transfer that posted or voided it; 0 = none.
+    /// The id of the transfer that posted or voided it; 0 = none.
     pub resolved_by: TransferId,
-    /// Time of the post, void or expiry; 0 = not yet.
+    /// Timestamp of the post, void or expiry; 0 while it is pending.
     pub resolved_at: Nanos,
 }
 
@@ -58,8 +59,8 @@ impl Hold {
     pub const PENDING: Self =
         Self { state: HoldState::Pending, captured: 0, resolved_by: TransferId(0), resolved_at: Nanos(0) };
 
-    /// The hold that `end` resolved. `end` is the row of a post, void or expiry; `None` for a row of another
-    /// kind.
+    /// The state after the movement `end`, which is a post, void or expiry. `None` when `end` is a movement
+    /// of another kind.
     pub const fn ended_by(end: &Movement) -> Option<Self> {
         let resolved_at = end.timestamp;
         let (state, captured, resolved_by) = match end.kind {
@@ -82,7 +83,8 @@ pub struct TransferView {
 }
 
 impl TransferView {
-    /// The transfer of a row. `end` is the row that resolved it; `None` while it is pending.
+    /// The view of the transfer in `row`. For a pending transfer, `end` is the row of its post, void or
+    /// expiry; `None` while it is not resolved.
     pub fn new(row: &Movement, end: Option<&Movement>) -> Self {
         let hold = || end.and_then(Hold::ended_by).unwrap_or(Hold::PENDING);
         Self { transfer: row.transfer, hold: (row.kind == MovementKind::Pending).then(hold) }
@@ -94,18 +96,18 @@ impl TransferView {
     }
 }
 
-/// Sort key of the list of open holds: by expiry, holds that never expire last; then by age, the oldest
-/// first.
+/// Sort key of the list of unresolved pending transfers. The earliest expiry comes first, and transfers
+/// without an expiry come at the end. Among equal expiries, the oldest transfer comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct HoldPlace {
-    /// Time of the expiry; [`Nanos::NEVER`] = never.
+    /// Time of the expiry; [`Nanos::NEVER`] without an expiry.
     pub expires_at: Nanos,
     /// Timestamp of the pending transfer.
     pub timestamp: Nanos,
 }
 
 impl HoldPlace {
-    /// The place of a pending transfer.
+    /// The sort key of a pending transfer.
     pub fn of(transfer: &Transfer) -> Self {
         Self { expires_at: transfer.expires_at().unwrap_or(Nanos::NEVER), timestamp: transfer.timestamp }
     }

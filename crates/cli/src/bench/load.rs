@@ -1,7 +1,8 @@
-//! What the benchmark sends: accounts, and transfers between two of them chosen at random.
+//! What the benchmark sends: accounts, and transfers that each move money between two random accounts.
 //!
-//! A client's generator writes records directly into the bytes of the next request. Runs with the same seed,
-//! run number and number of clients have the same ids, accounts and amounts.
+//! Each client has a generator, which writes records directly into the bytes of the next request. With equal
+//! arguments and an equal run number, a client's n-th transfer has the same accounts and amount in every run,
+//! and the same id if ids are random. How many transfers a client sends depends on its speed.
 
 use bezant_codec::{account_to_bytes, put_trailer, transfer_to_bytes};
 use bezant_types::limits::RECORD_SIZE;
@@ -19,7 +20,7 @@ pub(super) const CODES: u64 = 16;
 /// Amounts are 1 to 1000, chosen at random.
 const AMOUNT_MAX: u64 = 1000;
 
-/// The work of a run, the same for all its clients.
+/// The parameters of a run; all its clients have the same ones.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
     /// Number of accounts.
@@ -35,13 +36,14 @@ pub(super) struct Load {
     has_history: bool,
     seed: u64,
     id_base: u128,
-    /// True when requests end in the trailer of one batch, as TigerBeetle's protocol requires.
+    /// True when a request ends in a trailer that describes its one batch, as TigerBeetle's protocol
+    /// requires.
     has_trailer: bool,
 }
 
 impl Load {
-    /// The load that the arguments describe. Runs with different numbers have different ids. With
-    /// `has_trailer`, requests are bodies of TigerBeetle's protocol.
+    /// The load that the arguments describe. `run` is the number of the run: different runs have different
+    /// ids. With `has_trailer`, requests have the format of TigerBeetle's protocol.
     pub(super) fn new(args: &BenchArgs, run: u64, has_trailer: bool) -> Self {
         Self {
             accounts: args.accounts,
@@ -91,7 +93,7 @@ impl Load {
     }
 }
 
-/// One client's transfers.
+/// Generates the transfers of one client.
 #[derive(Debug)]
 pub(super) struct Generator<'load> {
     load: &'load Load,
@@ -102,8 +104,7 @@ pub(super) struct Generator<'load> {
 }
 
 impl Generator<'_> {
-    /// The records of the run's transfers from number `first` to before `first + count`, and the id of the
-    /// last one.
+    /// The records of `count` transfers, from number `first` of the run on, and the id of the last one.
     pub(super) fn batch(&mut self, first: u64, count: u64) -> (Bytes, TransferId) {
         // Reuses the memory of the previous batch once the transport has released it.
         self.bytes.reserve((usize::try_from(count).unwrap_or(0) + 1) * RECORD_SIZE);
@@ -140,8 +141,8 @@ impl Generator<'_> {
     fn id(&mut self, number: u64) -> TransferId {
         match self.load.id_order {
             IdOrder::Sequential => TransferId(self.load.id_base + u128::from(number) + 1),
-            // Never 0 and never the greatest number: both are not valid ids. The run number makes runs
-            // differ.
+            // 0 and the greatest number are not valid ids. All runs draw the same random numbers; the run
+            // number makes their ids different.
             IdOrder::Random => {
                 let id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
                 TransferId((id ^ self.load.id_base).clamp(1, u128::MAX - 1))
@@ -149,7 +150,8 @@ impl Generator<'_> {
         }
     }
 
-    /// The numbers of two different accounts. One of them is account 0 in the hot share of the transfers.
+    /// The numbers of two different accounts. In `hot_percent` of the transfers, one of them is account 0 (in
+    /// others it is so by chance).
     fn two_accounts(&mut self) -> (u64, u64) {
         let accounts = self.load.accounts;
         let first =
@@ -159,8 +161,8 @@ impl Generator<'_> {
     }
 }
 
-/// xorshift64*: a multiplication and three shifts per number, so that the generator does not affect the
-/// figures.
+/// The generator xorshift64*. It takes a multiplication and three shifts per number, too little to affect the
+/// figures of the benchmark.
 #[derive(Clone, Debug)]
 pub(super) struct Random {
     state: u64,
@@ -181,7 +183,7 @@ impl Random {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `end`, uniform except for a bias of one part in 2^64 / `end`.
+    /// A random number below `end`. It is uniform, with a relative error of at most `end` / 2^64.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(end);
         u64::try_from(wide >> 64).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! `bezant demo`: starts three nodes, pays without a pause, kills the leader meanwhile, and verifies the
-//! result.
+//! `bezant demo`: starts three nodes and clients that pay without a pause. Meanwhile it makes a node fail, by
+//! default the leader. At the end it verifies the result.
 
 mod nodes;
 mod payers;
@@ -76,7 +76,7 @@ pub(crate) struct DemoArgs {
     quiet: bool,
 }
 
-/// Runs the demo. The nodes end and their folder is removed in every case.
+/// Runs the demo. In every case, an error or a signal included, it stops the nodes and removes their folder.
 pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut stop = StopSignals::new()?;
     let mut nodes = Nodes::start(NODES, args.engine)?;
@@ -131,7 +131,7 @@ async fn show(args: &DemoArgs, nodes: &mut Nodes) -> Result<()> {
     Ok(())
 }
 
-/// The longest gaps, one value per round.
+/// The gaps of all rounds: each list has one value per round.
 #[derive(Debug, Default)]
 struct Gaps {
     /// The longest gap of any single client.
@@ -160,13 +160,14 @@ impl Gaps {
     }
 }
 
-/// The first half of a digest, short enough to compare by eye; the proof compares whole digests.
+/// The first half of a digest, which a person can compare on the screen. The proof compares whole digests.
 fn first(digest: &[u8; 32]) -> [u8; 16] {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
-/// One round: makes a node fail, and brings it back. Returns the longest gap of any single client, and the
-/// longest time in which no client had an answer.
+/// One round: makes a node fail, waits, and starts or resumes the node again. Returns the longest gap of any
+/// single client, and the longest time in which no client had an answer, both until the node is started
+/// again.
 async fn fail_node(args: &DemoArgs, nodes: &mut Nodes, payers: &Payers) -> Result<(Duration, Duration)> {
     let print = |text: String| if args.quiet { Ok(()) } else { output::line(&text) };
     nodes.healthy().await?;

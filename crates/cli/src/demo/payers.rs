@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 /// Number of accounts between which money moves.
 pub(super) const ACCOUNTS: u128 = 16;
 const EURO: u32 = 978;
-/// The longest latency that is recorded, a minute. A longer call counts as that.
+/// The longest latency that the histogram can record: one minute. A longer call is recorded as one minute.
 const LATENCY_MAX_MICROS: u64 = 60_000_000;
 
 /// The results of all payers.
@@ -24,13 +24,14 @@ pub(super) struct Tally {
     pub(super) paid: Vec<TransferId>,
     /// Latencies of calls in microseconds, since the last reset.
     pub(super) latency: Histogram<u64>,
-    /// When each client had its last answer. Its next call began then.
+    /// When each client had its last answer; before its first answer, when the payers were started.
     last: Vec<Instant>,
-    /// The longest time since the last reset that any client waited for its next answer, a wait in progress
-    /// included.
+    /// The longest time that any client waited from one answer to the next. A wait counts with its whole
+    /// length when it ended after the last reset, or has not ended yet.
     pub(super) gap_of_one: Duration,
-    /// The longest time since the last reset in which no client had an answer.
+    /// The longest time in which no client had an answer, counted like `gap_of_one`.
     pub(super) gap_of_all: Duration,
+    /// Calls that ended without an answer; a reset does not change it.
     pub(super) errors: u64,
 }
 
@@ -65,7 +66,7 @@ pub(super) async fn connect(urls: &[String]) -> Result<Client> {
     Ok(builder.connect().await?)
 }
 
-/// Creates the accounts; accounts that exist are fine.
+/// Creates the accounts; an account that exists already is no error.
 pub(super) async fn make_accounts(client: &Client) -> Result<()> {
     let accounts: Vec<NewAccount> =
         (1..=ACCOUNTS).map(|id| NewAccount::new(AccountId(id), EURO, 1)).collect();
@@ -77,7 +78,7 @@ pub(super) async fn make_accounts(client: &Client) -> Result<()> {
 }
 
 impl Payers {
-    /// Starts so many clients. Each sends one call of `batch` payments at a time.
+    /// Starts `clients` clients. Each sends one call after another, with `batch` payments in a call.
     pub(super) async fn start(urls: &[String], clients: usize, batch: usize) -> Result<Self> {
         let tally = Arc::new(Mutex::new(Tally {
             paid: Vec::new(),
@@ -97,7 +98,7 @@ impl Payers {
         Ok(Self { tally, is_over, tasks })
     }
 
-    /// Updates the gaps and reads from the results.
+    /// Updates the gaps until now, and calls `look` with the results.
     pub(super) fn look<T>(&self, look: impl FnOnce(&mut Tally) -> T) -> T {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<usize> = (0..tally.last.len()).collect();

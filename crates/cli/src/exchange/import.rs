@@ -1,11 +1,13 @@
 //! `bezant import`: accounts and transfers from JSON Lines or CSV, in batches.
 //!
-//! A file is read twice: first to the end, so that a row that cannot be parsed is reported before anything is
-//! sent, and then again to send it. A checksum of every batch proves that the second reading equals the
-//! first. A pipe can be read only once: each of its batches is parsed whole before it is sent.
+//! A file is read twice. The first reading parses every row and sends nothing, so a row that cannot be parsed
+//! is reported before the ledger changes. The second reading sends the rows. A checksum after every batch
+//! (its seal) proves that both readings had the same rows. A pipe can be read only once: each of its batches
+//! is parsed whole before it is sent.
 //!
-//! Every row has its id, so an interrupted import is started again: a row that exists already is answered
-//! with `exists` and counts as done. Rows that the ledger refuses are written to a file next to the input.
+//! Every row contains the id of its event. So the user can start an interrupted import again: for a row that
+//! exists already the ledger answers `exists`, and the row counts as done. Rows that the ledger refuses are
+//! written to a file next to the input.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ use crate::output;
 use crate::output::Format;
 use crate::session::Session;
 
-/// The most names of accounts that are cached, about 100 MiB.
+/// The maximal number of account names in the cache. With so many names it takes about 100 MiB.
 const NAMES_MAX: usize = 1 << 20;
 
 /// The subcommands of `bezant import`.
@@ -87,10 +89,10 @@ here: see `bezant import history`.")]
     Transfers(FileArgs),
     /// Rebuild a ledger from an export of everything
     History(HistoryArgs),
-    /// Read everything that a TigerBeetle holds
+    /// Read everything that a TigerBeetle cluster holds
     #[command(name = "tigerbeetle")]
     TigerBeetle(TigerBeetleArgs),
-    /// Let reserves expire again after an import that was interrupted
+    /// Let pending transfers expire again after an import that was interrupted
     ResumeExpiry(ResumeArgs),
 }
 
@@ -102,8 +104,8 @@ pub(crate) struct FileArgs {
     /// How to read an amount without a point, given with the field asset
     #[arg(long, value_enum, value_name = "UNIT")]
     assume: Option<Notation>,
-    /// File for the rows that the ledger refuses; FILE.refused.jsonl when not given, of a pipe
-    /// import.refused.jsonl
+    /// File for the rows that the ledger refuses. When it is not given: FILE.refused.jsonl, or
+    /// import.refused.jsonl if the input is a pipe
     #[arg(
         long,
         value_name = "FILE",
@@ -112,11 +114,11 @@ pub(crate) struct FileArgs {
     refused: Option<PathBuf>,
 }
 
-/// The outcomes of all rows, counted; also the JSON answer.
+/// The number of rows with each outcome. `--output json` prints this.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     created: u64,
-    /// Rows that existed before, with the same fields.
+    /// Rows whose event existed before, with the same fields.
     existed: u64,
     refused: u64,
 }
@@ -147,7 +149,7 @@ async fn import<E: Event>(session: &Session, args: &FileArgs) -> Result<(), Fail
     import.finish(session.output)
 }
 
-/// Reads all rows of a file; returns the seals of its batches. Sends nothing.
+/// The first reading: parses all rows of a file, and returns the seals of its batches. Sends nothing.
 async fn read_through<E: Event>(
     session: &Session,
     input: &Input,
@@ -184,7 +186,7 @@ struct Batch<E> {
     seal: u64,
 }
 
-/// The rows of an input, in batches as large as a request carries. Chains are never cut.
+/// The rows of an input, in batches of at most one request. All rows of a linked chain are in one batch.
 struct Batches<'run, E> {
     session: &'run Session,
     assets: &'run Assets,
@@ -246,16 +248,16 @@ impl<'run, E: Event> Batches<'run, E> {
     }
 }
 
-/// The checksum of a row, chained to the checksum of the rows before it.
+/// The checksum of a row and of all rows before it; `seed` is the checksum of those.
 fn seal(seed: u64, line: u64, fields: &Fields) -> u64 {
     let seed = checksum_seeded(seed, &line.to_le_bytes());
     fields.iter().fold(seed, |seed, (name, value)| {
-        // NUL is a safe separator: names and values never hold one.
+        // NUL is a safe separator: names and values of fields never contain it.
         checksum_seeded(seed, format!("{name}\0{value}\0").as_bytes())
     })
 }
 
-/// An error unless every chain is closed, and fits into a request.
+/// Returns an error unless every linked chain ends in these rows and fits into one request.
 fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     let size_max = E::chain_size_max(rows.iter().map(|(_, event)| event));
     let mut chain_size = 0;
@@ -279,7 +281,7 @@ fn check_chains<E: Event>(rows: &[(u64, E)]) -> Result<(), Failure> {
     }
 }
 
-/// The ids of accounts by name, looked up batch by batch.
+/// A cache of account ids by name; the names of a batch are looked up in one call.
 #[derive(Debug, Default)]
 struct Names(BTreeMap<String, AccountId>);
 
@@ -303,31 +305,31 @@ impl Names {
     }
 }
 
-/// An import under way.
+/// The state of a running import.
 struct Import {
     refused: RefusedFile,
     summary: Summary,
     bar: ProgressBar,
-    /// The rows that were sent; `None` = none.
+    /// The rows that were sent; `None` before the first.
     sent: Option<Sent>,
-    /// The count of rows whose id an earlier refusal has used up, and that have no detail.
+    /// The number of refused rows without a detail whose id was used up by an earlier refusal.
     unexplained: u64,
 }
 
 /// The rows that were sent, by their lines.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// The line of the first row of the input.
+    /// The line of the first row that was sent, which is the first of the input.
     first: u64,
-    /// The line of the first row whose outcome is not known; `None` = all are known.
+    /// The line of the first row whose outcome is not known; `None` when all outcomes are known.
     unknown_from: Option<u64>,
     /// The line of the last row that was sent.
     last: u64,
 }
 
 impl Import {
-    /// Sends all rows. Those of a file must be the rows of the first reading: the seals of their batches must
-    /// match.
+    /// Sends all rows. `seals` are those of the first reading, and the batches must have the same ones;
+    /// `None` for a pipe.
     async fn send<E: Event>(
         &mut self,
         session: &Session,
@@ -359,7 +361,7 @@ impl Import {
         self.sent = Some(sent);
         session.changes.send_rows(self.state());
         let answers = match E::create(session, &events).await {
-            // The server did not execute the batch.
+            // The error proves that the server did not execute the batch.
             Err(error) if error.unknown_ids().is_empty() => {
                 self.sent = before;
                 session.changes.rows_are_known(false, self.state());
@@ -390,7 +392,7 @@ impl Import {
         Ok(())
     }
 
-    /// For an interrupted import: what was sent, and what to do.
+    /// The text for an interrupted import: what was sent, and what the user can do.
     fn state(&self) -> String {
         let Some(Sent { first, unknown_from, last }) = self.sent else {
             return "Nothing was sent".to_owned();

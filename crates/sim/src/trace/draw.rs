@@ -1,9 +1,9 @@
-//! A trace as a drawing in text: time downwards, one lane for each node, and an arrow where a message
-//! arrives.
+//! A trace as a drawing in text. Time goes downwards, each node has a column (its lane), and an arrow shows a
+//! message.
 //!
-//! A line is one event, at the moment at which it takes effect. A message is drawn where it arrives, with its
-//! delay, so that its consequences follow below it. A message that never arrives is drawn where it was lost,
-//! and its arrow ends in a cross.
+//! Each line is one event, at the time at which it takes effect. For a message this is the time of its
+//! arrival, so that its consequences are on the lines below it; the line also has its delay. A message that
+//! never arrives is drawn at the time at which it was lost, and its arrow ends in a cross.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use bezant_types::NodeId;
 
 use super::{Fate, LaneState, Loss, MarkKind, Sent, Trace, TraceEvent, What, state_text};
 
-/// Lines after which the heading is repeated.
+/// Number of events after which the heading is repeated.
 const HEADING_EVERY: usize = 60;
 
 /// A trace that can be printed.
@@ -39,8 +39,8 @@ impl Drawing<'_> {
         self
     }
 
-    /// Draws only these nodes, and the messages between them. Numbers without a node are ignored; all nodes
-    /// are drawn when no number is left.
+    /// Draws only these nodes, and the messages between them. A number that is not a node of the run is
+    /// ignored. If none of the numbers is a node, all nodes are drawn.
     #[must_use]
     pub fn with_nodes(mut self, numbers: &[u64]) -> Self {
         let chosen: Vec<_> = self.nodes.iter().copied().filter(|node| numbers.contains(&node.0)).collect();
@@ -50,13 +50,13 @@ impl Drawing<'_> {
         self
     }
 
-    /// The events that have a line, in the order of the lines.
+    /// The events that are drawn, with the times at which they take effect, in the order of the lines.
     fn lines(&self) -> Vec<(u64, &TraceEvent)> {
         let is_shown = |event: &&TraceEvent| self.shows(&event.what);
         let events = self.trace.events.iter().filter(is_shown);
         let mut lines: Vec<_> = events.map(|event| (moment(event), event)).collect();
-        // A machine sends after its state changes: messages that are lost at once come after the other events
-        // of their moment.
+        // A node changes its state before it sends. A message that is lost when it is sent has the same time
+        // as that change, so its line comes after the other events of that time.
         lines.sort_by_key(|(time, event)| (*time, is_lost_at_once(event)));
         lines
     }
@@ -108,7 +108,7 @@ impl Drawing<'_> {
         let mut columns = lanes.blank();
         for (lane, node) in self.nodes.iter().enumerate() {
             let state = states.get(node).copied().unwrap_or_default();
-            // Without messages the states of the nodes were not recorded.
+            // A run that records no messages does not record the states of the nodes either.
             columns[lanes.center(lane)] = if self.trace.has_messages { state.letter() } else { '|' };
         }
         let lane = |node: &NodeId| self.nodes.iter().position(|it| it == node);
@@ -154,7 +154,7 @@ impl fmt::Display for Drawing<'_> {
     }
 }
 
-/// The time at which an event takes effect.
+/// The time at which an event takes effect, in ns since the beginning of the run.
 fn moment(event: &TraceEvent) -> u64 {
     match &event.what {
         What::Message(Sent { fate: Fate::UnderWay(at) | Fate::Arrived(at) | Fate::Lost(at, _), .. }) => *at,
@@ -205,7 +205,8 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// Narrow enough that nearly every line of five nodes fits a terminal of 120 columns.
+    /// The lanes of `count` nodes. More nodes get narrower lanes: nearly every line with five nodes fits in a
+    /// terminal of 120 columns.
     const fn new(count: usize) -> Self {
         let width = match count {
             0..=3 => 11,
@@ -233,7 +234,7 @@ impl Lanes {
         }
         let last = if is_rightwards { end - 1 } else { end + 1 };
         match sent.fate {
-            // The arrow ends half a lane before the last one.
+            // The message did not reach its receiver: the arrow ends half a lane before the receiver's.
             Fate::Lost(_, Loss::Weather | Loss::Cut) => {
                 let cross = if is_rightwards { end - self.width / 2 } else { end + self.width / 2 };
                 let rest = if is_rightwards { cross..end } else { end + 1..cross + 1 };

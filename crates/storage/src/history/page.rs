@@ -1,8 +1,9 @@
 //! Pages: the unit of 4096 bytes that is written, checked and read in every file of the history.
 //!
-//! A page identifies itself. Its header names the format, the table, the content, the file and the page
-//! number, and the checksum is seeded with that number. So a page that the disk wrote to or read from the
-//! wrong place is detected like a flipped bit. The layout is in docs/formats/history.md.
+//! The header of a page contains its identity: the format version, the table, the kind of content, the run
+//! and the page number. The checksum is seeded with the page number. So a reader detects a page that the disk
+//! wrote to, or read from, the wrong place, as it detects a flipped bit. The layout is in
+//! docs/formats/history.md.
 
 use bezant_codec::checksum_seeded;
 
@@ -29,7 +30,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    /// Part of file names.
+    /// The table's name, as a part of file names.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Movements => "movements",
@@ -37,7 +38,7 @@ impl Table {
         }
     }
 
-    /// True when rows are searched by time.
+    /// True for a table that queries search by time: its runs contain pages of timestamps.
     pub(crate) const fn has_timestamps(self) -> bool {
         matches!(self, Self::Movements)
     }
@@ -51,15 +52,15 @@ pub(crate) enum Content {
     Rows = 0,
     /// The rows of a page that was not full at a flush.
     Tail = 1,
-    /// Keys and the rows that carry them.
+    /// Postings: each key with the numbers of the rows that contain it.
     Postings = 2,
     /// The first timestamp of every page of rows.
     Timestamps = 3,
-    /// Blocks of the filter.
+    /// Blocks of the run's filter over ids and resolutions.
     Filter = 4,
     /// The first key and row of every page of postings.
     Directory = 5,
-    /// Sizes of the parts of the run.
+    /// The sizes of the other parts of the run.
     Footer = 6,
 }
 
@@ -68,9 +69,10 @@ pub(crate) enum Content {
 pub(crate) struct PageName {
     pub(crate) table: Table,
     pub(crate) content: Content,
-    /// The run: its level in the upper 8 bits, then its number. 0 for rows.
+    /// The run (the sorted index file) to which the page belongs: the level in the upper 8 bits, the number
+    /// in the others. 0 for pages of rows.
     pub(crate) run: u64,
-    /// For rows: counted over all files of the table. Otherwise: counted in the file.
+    /// The page number. Pages of rows are counted over all files of the table, other pages within their file.
     pub(crate) number: u64,
 }
 
@@ -79,11 +81,12 @@ pub(crate) struct PageName {
 pub(crate) enum PageError {
     /// A wrong checksum or identity.
     Damaged,
-    /// A newer program wrote it.
+    /// The page has another format version than this program reads; this is the version found.
     Version(u16),
 }
 
-/// Writes the header over the first 64 bytes; `count` is the number of rows or bytes in use.
+/// Overwrites the first 64 bytes with the header. `count` is how many rows or bytes of the payload are in
+/// use; the content determines which.
 pub(crate) fn seal(page: &mut Page, name: PageName, count: u32) {
     let [v0, v1] = VERSION.to_le_bytes();
     page[8..12].copy_from_slice(&[v0, v1, name.table as u8, name.content as u8]);
@@ -95,7 +98,7 @@ pub(crate) fn seal(page: &mut Page, name: PageName, count: u32) {
     page[..8].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Checks that the bytes are the page `name`; returns its count.
+/// Checks that the bytes are the page `name`; returns the `count` with which it was sealed.
 pub(crate) fn verify(page: &Page, name: PageName) -> Result<u32, PageError> {
     if u64_at(page, 0) != checksum_seeded(name.number, &page[8..]) {
         return Err(PageError::Damaged);
@@ -138,17 +141,20 @@ pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
     u128::from_le_bytes(value)
 }
 
-/// Converts a number of things in memory to an index.
+/// Converts a `u64` to an index into memory.
+///
+/// # Panics
+/// When `number` does not fit in `usize`.
 pub(crate) fn place(number: u64) -> usize {
     usize::try_from(number).expect("invariant: an index in memory fits in usize")
 }
 
-/// The bytes as pages.
+/// The bytes as pages; an incomplete page at the end is left out.
 pub(crate) fn pages(bytes: &[u8]) -> &[Page] {
     bytes.as_chunks().0
 }
 
-/// The bytes as pages, for writing.
+/// The bytes as pages, for writing; an incomplete page at the end is left out.
 pub(crate) fn pages_mut(bytes: &mut [u8]) -> &mut [Page] {
     bytes.as_chunks_mut().0
 }

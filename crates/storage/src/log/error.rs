@@ -6,12 +6,12 @@ use thiserror::Error;
 use crate::disk::DiskError;
 use crate::record::RecordError;
 
-/// Why the log was not opened, read or written. After an error in a write the log stays closed, except after
-/// [`TooLarge`](Self::TooLarge) and [`NoSpace`](Self::NoSpace).
+/// Why the log was not opened, read or written. After a failed write every later call returns the same error,
+/// except after [`TooLarge`](Self::TooLarge) and [`NoSpace`](Self::NoSpace).
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogError {
-    /// A durable place on the disk does not hold what was written to it.
+    /// A part of the log that was durable has other content than was written.
     #[error(
         "{file} is damaged at offset {offset}, where entry {expected_index} was expected: {reason}; \
          nothing was changed: {advice}"
@@ -19,7 +19,7 @@ pub enum LogError {
     Damaged {
         /// Name of the segment.
         file: String,
-        /// Offset in the file, in bytes.
+        /// Offset of the damage in the file, in bytes.
         offset: u64,
         /// Index of the entry that was expected there.
         expected_index: LogIndex,
@@ -38,7 +38,7 @@ pub enum LogError {
         /// What the operator can do.
         advice: &'static str,
     },
-    /// Another version of this program wrote the segment.
+    /// The segment has a format version that this program does not read.
     #[error(
         "{file} has format version {found}, and this program reads only version {known}: \
          use the program that wrote it"
@@ -51,7 +51,7 @@ pub enum LogError {
         /// Format version that this program reads.
         known: u32,
     },
-    /// An entry fits into no segment. Nothing was staged; the log stays open.
+    /// An entry is larger than a segment can hold. It was not staged, and the log stays open.
     #[error("an entry of {size} bytes does not fit into the log, whose limit is {limit}")]
     TooLarge {
         /// Bytes of the entry's payload.
@@ -59,11 +59,11 @@ pub enum LogError {
         /// Maximal bytes of a payload.
         limit: usize,
     },
-    /// The disk is full. Nothing of the next step was written and the log stays open: the same call succeeds
-    /// once there is space.
+    /// The disk is full. The log stays open. The step that failed wrote nothing. The same call succeeds once
+    /// there is space.
     #[error(transparent)]
     NoSpace(DiskError),
-    /// The record of a change under way cannot be read or written.
+    /// The file that records an unfinished truncation or reset of the log cannot be read or written.
     #[error(transparent)]
     Record(RecordError),
     /// The disk failed.

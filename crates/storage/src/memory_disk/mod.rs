@@ -1,12 +1,13 @@
 //! A disk in memory that loses power, fails, fills up and corrupts data on demand. Equal seeds give equal
 //! results.
 //!
-//! It separates what is visible from what survives a power failure: bytes as of the last sync of their
-//! file, names as of the last sync of the folder. [`MemoryDisk::crash`] builds a disk that a power failure
-//! may leave: of unsynced changes, any sectors of 512 bytes and any changes of names. After a failed sync,
-//! the data of that sync is lost even if a later sync succeeds, as on real systems.
+//! The disk keeps two states: what reads see, and what survives every power failure. The second one has the
+//! bytes of a file as of its last sync, and the names as of the last sync of the folder.
+//! [`MemoryDisk::crash`] builds a disk that a power failure may leave. Of the changes that were not synced,
+//! it keeps some: any of the sectors of 512 bytes, and any of the changes of names. After a failed sync, a
+//! power failure loses the data of that sync even if a later sync succeeds, as on real systems.
 //!
-//! It never uses a clock, the operating system or its randomness.
+//! Never used: a clock, the operating system, or the randomness of the operating system.
 
 mod image;
 mod random;
@@ -22,21 +23,23 @@ use state::{Fate, FileNumber, FileState, SECTOR_SIZE, State, failure};
 
 use crate::disk::{BLOCK_SIZE, Disk, DiskError, DiskFile, OpenMode};
 
-/// The faults to inject. Operations that change something are counted from 1.
+/// The faults to inject. An operation is identified by its number: operations that change something are
+/// counted from 1 since the disk was made, see [`OperationCounts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FaultPlan {
     /// The power fails during this operation; later operations fail.
     pub crash_at: Option<u64>,
-    /// This operation fails. A failed write may be partly done. A failed sync loses what it should have made
-    /// durable.
+    /// This operation fails, and later operations work. Of a failed write, about the first half of the
+    /// sectors becomes visible. What a failed sync should have made durable does not survive a power failure.
     pub fail_at: Option<u64>,
-    /// Seed that chooses the sectors which a failed sync makes durable all the same; `None` for no sectors.
+    /// Seed that chooses which sectors a failed sync makes durable although it reports an error; `None` for
+    /// no sectors.
     pub durable_sectors_seed: Option<u64>,
     /// Maximal bytes of all files together; `None` for no limit.
     pub capacity_bytes: Option<u64>,
 }
 
-/// Numbers of operations that change something.
+/// How many operations changed something, or tried to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OperationCounts {
     /// Writes.
@@ -77,7 +80,7 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// Sets the faults for the operations from now on.
+    /// Replaces the faults. The count of operations goes on.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.lock().plan = plan;
     }
@@ -87,25 +90,25 @@ impl MemoryDisk {
         self.lock().plan
     }
 
-    /// Bytes of all files.
+    /// Visible bytes of all files that have a name.
     pub fn used_bytes(&self) -> u64 {
         self.lock().used_bytes() as u64
     }
 
-    /// The operations so far.
+    /// The operations since the disk was made.
     pub fn counts(&self) -> OperationCounts {
         self.lock().counts
     }
 
-    /// A new disk as a power failure at this moment may leave it, without faults.
+    /// A new disk without faults, with the content that a power failure at this moment may leave.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         let state = self.lock().after_crash(seed);
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// A new disk as the death of the process leaves it, without faults: everything that was written is
-    /// visible, and what was not synced can still be lost.
+    /// A new disk without faults, with the content after the process has ended while the power stayed on.
+    /// Everything that was written is visible. A later power failure can still lose what was not synced.
     #[must_use]
     pub fn restart(&self) -> Self {
         let state = self.lock().restarted();
@@ -137,7 +140,9 @@ impl MemoryDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Performs an operation on the folder unless the plan makes it fail.
+    /// Counts an operation, and calls `change` to perform it. When the plan makes the operation fail,
+    /// `change` is not called. When the power fails during the operation, `change` is called and the result
+    /// is an error.
     fn change(
         &self,
         name: &str,
@@ -263,7 +268,8 @@ impl std::fmt::Debug for MemoryFile {
 }
 
 impl MemoryFile {
-    /// The kernel's error for a direct access that is not aligned.
+    /// Returns an error, as the kernel does, when this file was opened for direct access and the access is
+    /// not aligned.
     fn check_aligned(&self, operation: &'static str, offset: u64, memory: &[u8]) -> Result<(), DiskError> {
         let is_aligned = offset.is_multiple_of(BLOCK_SIZE as u64)
             && memory.len().is_multiple_of(BLOCK_SIZE)
